@@ -1,0 +1,1 @@
+"""From a run directory to what the study found: tables, front, figures and a page to read."""

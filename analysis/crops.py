@@ -1,0 +1,102 @@
+"""Sample crops of held-out images, embedded so that the page needs no other file."""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.findings import image_metrics, point_name
+from analysis.fronts import front_of, is_of_trial
+from analysis.tables import Results
+from analysis.wording import metric_name, with_unit
+
+MAX_IMAGES = 6
+MAX_FRONT_MEMBERS = 4
+_MAX_BYTES = 2_000_000
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    """One picture of a row: what made it, its scores on the whole image, and its PNG as a data URI."""
+
+    title: str
+    scores: str
+    uri: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropRow:
+    """The same window of one held-out image, as every method shows it."""
+
+    image: str
+    crops: tuple[Crop, ...]
+
+
+def crop_rows(run_dir: Path, results: Results) -> tuple[CropRow, ...]:
+    """Gather the crops of the first held-out images; images without any sample are left out."""
+    columns = list(_columns(results))
+    rows = []
+    for image in results.facts.test_images:
+        row = CropRow(image=image, crops=tuple(_crop(run_dir, results, image, *column) for column in columns))
+        if any(crop.uri for crop in row.crops):
+            rows.append(row)
+        if len(rows) == MAX_IMAGES:
+            break
+    return tuple(rows)
+
+
+def spread(members: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Pick so many rows at even distances, the first and the last among them."""
+    if len(members) <= limit:
+        return members
+    return members.iloc[np.linspace(0, len(members) - 1, limit).round().astype(int)]
+
+
+def _columns(results: Results) -> Iterator[tuple[str, str, pd.Series | None]]:
+    """What stands side by side: title, directory of samples, and the point that they belong to."""
+    yield "LR, enlarged", "references/low", None
+    for kind in ("bicubic", "fidelity"):
+        for _, point in results.points[results.points["kind"] == kind].head(1).iterrows():
+            yield point_name(point), _text(point["samples"]), point
+    members = front_of(results.points, results.facts)
+    members = members[is_of_trial(members)]
+    for _, point in spread(members, MAX_FRONT_MEMBERS).iterrows():
+        yield point_name(point), _text(point["samples"]), point
+    yield "HR", "references/hr", None
+
+
+def _crop(
+    run_dir: Path, results: Results, image: str, title: str, directory: str, point: pd.Series | None
+) -> Crop:
+    scores = ""
+    if point is not None:
+        values = image_metrics(results, point).get(image, {})
+        known = [
+            axis for axis in results.facts.objectives if isinstance(values.get(axis.metric), int | float)
+        ]
+        scores = ", ".join(f"{metric_name(axis)} {with_unit(values[axis.metric], axis)}" for axis in known)
+    return Crop(title=title, scores=scores, uri=_embed(run_dir, directory, image) if directory else None)
+
+
+def _embed(run_dir: Path, directory: str, image: str) -> str | None:
+    """Read a PNG below the run directory; anything else that a name may point to is treated as missing."""
+    path = (run_dir / directory / f"{image}.png").resolve()
+    if not path.is_relative_to(run_dir.resolve()) or not path.is_file() or path.stat().st_size > _MAX_BYTES:
+        return None
+    content = path.read_bytes()
+    if not content.startswith(_PNG_SIGNATURE):
+        return None
+    return png_uri(content)
+
+
+def png_uri(content: bytes) -> str:
+    """A PNG file's content as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

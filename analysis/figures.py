@@ -1,0 +1,244 @@
+"""The trade-off as a figure: fidelity against perception, by group, with the front."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.fronts import (
+    beats_reference,
+    front_of,
+    group_fronts,
+    group_values,
+    is_candidate,
+    is_measured,
+    is_of_trial,
+)
+from analysis.journal import Objective, StudyFacts
+from analysis.wording import path_label, short_text
+
+# Okabe and Ito's palette, which stays distinguishable with the common kinds of colour blindness; without its
+# yellow, which is faint on white, and without black, which marks the references.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_FRONT_COLOUR = "#333333"
+# Names come from configs and files: "$" in them must not start a formula. The salt makes SVG ids repeatable.
+_SETTINGS: Any = {
+    "text.parse_math": False,
+    "svg.hashsalt": "front",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How the values of one group look; values beyond the palette's end start again at its beginning."""
+
+    label: str
+    values: tuple[str, ...]
+    looks: tuple[str, ...]
+
+    def __getitem__(self, value: str) -> str:
+        return self.looks[self.values.index(value) % len(self.looks)]
+
+
+def save_figure(figure: Figure, path: Path, file_format: Literal["png", "svg"]) -> None:
+    """Write a figure as "png" (200 dpi) or "svg"; the same figure gives the same bytes."""
+    with matplotlib.rc_context(_SETTINGS):
+        metadata = {"Date": None} if file_format == "svg" else None
+        figure.savefig(path, dpi=200, format=file_format, metadata=metadata)
+
+
+def draw_front(points: pd.DataFrame, facts: StudyFacts) -> Figure:
+    """Draw the points and the fronts: the first objective upwards, the second sideways.
+
+    The axes show the region that the hypervolume counts, so that a few diverged points do not squeeze the
+    rest; `count_hidden` says how many points that leaves out.
+    """
+    with matplotlib.rc_context(_SETTINGS):
+        figure = Figure(figsize=(8.4, 5.8), layout="constrained")
+        axes = figure.add_subplot()
+        _label_axes(axes, *facts.objectives[:2])
+        if len(points[is_measured(points, facts)]):
+            _draw_all(axes, points, facts)
+        else:
+            axes.text(
+                0.5, 0.5, "No point yet", transform=axes.transAxes, ha="center", va="center", color="#555555"
+            )
+            axes.set(xticks=[], yticks=[])
+    return figure
+
+
+def count_hidden(points: pd.DataFrame, facts: StudyFacts) -> int:
+    """Count the points that count for the front but lie outside the region that the figure shows."""
+    measured = points[is_measured(points, facts) & is_candidate(points)]
+    shown = _shown_region(measured, facts)
+    inside = np.ones(len(measured), dtype=bool)
+    for objective in facts.objectives[:2] if len(measured) else ():
+        low, high = _padded(shown[objective.metric].to_numpy())
+        inside &= measured[objective.metric].between(low, high).to_numpy()
+    return int((~inside).sum())
+
+
+def _draw_all(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
+    measured = points[is_measured(points, facts)]
+    trial_points = measured[is_candidate(measured) & is_of_trial(measured)]
+    colours, markers = _styles(trial_points, facts)
+    vertical, horizontal = facts.objectives[:2]
+    _draw_steps(axes, front_of(points, facts), facts, colour=_FRONT_COLOUR, width=4.5, alpha=0.3)
+    _draw_trials(axes, trial_points, facts, colours, markers)
+    _draw_group_fronts(axes, points, facts, colours)
+    _draw_references(axes, measured, facts)
+    shown = _shown_region(measured, facts)
+    axes.set_xlim(*_padded(shown[horizontal.metric].to_numpy()))
+    axes.set_ylim(*_padded(shown[vertical.metric].to_numpy()))
+    _draw_legend(axes, measured, colours, markers)
+
+
+def _styles(trial_points: pd.DataFrame, facts: StudyFacts) -> tuple[_Style, _Style]:
+    """Colour by the main group, marker by the second."""
+    styles = []
+    for position, looks in enumerate((COLOURS, MARKERS)):
+        path = facts.groups[position] if position < len(facts.groups) else ""
+        values = (
+            tuple(group.value for group in group_fronts(trial_points, facts, path)) if path else ("none",)
+        )
+        styles.append(_Style(path, values, looks))
+    return styles[0], styles[1]
+
+
+def _shown_region(measured: pd.DataFrame, facts: StudyFacts) -> pd.DataFrame:
+    """The points that the axes must show: those within the reference point, the front, and the references."""
+    if not beats_reference(measured, facts).any():
+        return measured
+    on_front = measured["front"].to_numpy(dtype=bool)
+    return measured[beats_reference(measured, facts) | on_front | ~is_of_trial(measured)]
+
+
+def _draw_trials(
+    axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: _Style, markers: _Style
+) -> None:
+    vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
+    points = points.assign(
+        colour=group_values(points, colours.label), marker=group_values(points, markers.label)
+    )
+    for _, trial in points.sort_values("iteration").groupby("trial"):
+        colour = colours[trial["colour"].iloc[0]]
+        axes.plot(trial[horizontal], trial[vertical], color=colour, alpha=0.25, linewidth=0.8, zorder=2)
+    for (colour_value, marker_value), part in points.groupby(["colour", "marker"]):
+        on_front = part["front"].to_numpy(dtype=bool)
+        look: Any = {"color": colours[colour_value], "marker": markers[marker_value], "linestyle": "none"}
+        off, on = part[~on_front], part[on_front]
+        axes.plot(off[horizontal], off[vertical], **look, markersize=4.5, alpha=0.45, zorder=3)
+        axes.plot(on[horizontal], on[vertical], **look, markersize=8, markeredgecolor="black", zorder=6)
+
+
+def _draw_group_fronts(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: _Style) -> None:
+    if not colours.label:
+        return
+    for group in group_fronts(points, facts, colours.label):
+        if len(group.front):
+            _draw_steps(axes, group.front, facts, colour=colours[group.value], width=1.4, alpha=0.8)
+
+
+def _draw_steps(
+    axes: Axes, front: pd.DataFrame, facts: StudyFacts, *, colour: str, width: float, alpha: float
+) -> None:
+    """Draw the border of the region that a front dominates."""
+    vertical, horizontal = facts.objectives[:2]
+    front = front.sort_values(horizontal.metric)
+    across, up = front[horizontal.metric].to_numpy(), front[vertical.metric].to_numpy()
+    where: Literal["pre", "post"] = "post" if horizontal.direction == "minimize" else "pre"
+    axes.step(across, up, where=where, color=colour, linewidth=width, alpha=alpha, zorder=1)
+
+
+def _draw_references(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
+    vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
+    for kind, marker, size in (("fidelity", "*", 15), ("bicubic", "x", 9)):
+        part = points[points["kind"] == kind]
+        axes.plot(part[horizontal], part[vertical], marker, color="black", markersize=size, zorder=7)
+
+
+def _label_axes(axes: Axes, vertical: Objective, horizontal: Objective) -> None:
+    """Name the axes and say with an arrow which way is better."""
+    axes.set_xlabel(_directed(horizontal))
+    axes.set_ylabel(_directed(vertical))
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _directed(objective: Objective) -> str:
+    name = _axis_text(objective)
+    if objective.direction == "maximize":
+        return f"{name}   better \N{RIGHTWARDS ARROW}"
+    return f"\N{LEFTWARDS ARROW} better   {name}"
+
+
+def _axis_text(objective: Objective) -> str:
+    return (
+        f"{short_text(objective.label)} [{objective.unit}]" if objective.unit else short_text(objective.label)
+    )
+
+
+def _padded(values: np.ndarray) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def _draw_legend(axes: Axes, points: pd.DataFrame, colours: _Style, markers: _Style) -> None:
+    handles = [Line2D([], [], color=_FRONT_COLOUR, linewidth=4.5, alpha=0.3, label="front of all points")]
+    if (points["kind"] == "trial").any():
+        handles += _group_handles(colours, markers)
+    for kind, marker, label in (("fidelity", "*", "fidelity generator"), ("bicubic", "x", "bicubic")):
+        if (points["kind"] == kind).any():
+            handles.append(
+                Line2D([], [], color="black", marker=marker, linestyle="none", markersize=9, label=label)
+            )
+    axes.figure.legend(
+        handles=handles, loc="outside lower center", ncols=_columns(handles), frameon=False, fontsize=9
+    )
+
+
+def _group_handles(colours: _Style, markers: _Style) -> list[Line2D]:
+    handles = []
+    if colours.label:
+        handles += [
+            Line2D(
+                [],
+                [],
+                color=colours[value],
+                linewidth=1.6,
+                marker="o",
+                label=f"{path_label(colours.label)}: {short_text(value)}",
+            )
+            for value in colours.values
+        ]
+    if markers.label:
+        handles += [
+            Line2D(
+                [],
+                [],
+                color="#777777",
+                linestyle="none",
+                marker=markers[value],
+                label=f"{path_label(markers.label)}: {short_text(value)}",
+            )
+            for value in markers.values
+        ]
+    return handles
+
+
+def _columns(handles: Sequence[Line2D]) -> int:
+    """Spread the legend over rows of equal length, at most four entries wide."""
+    return math.ceil(len(handles) / math.ceil(len(handles) / 4))

@@ -1,0 +1,287 @@
+"""The tables of the report, as text cells, and the page that holds them."""
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from analysis.crops import crop_rows
+from analysis.figures import count_hidden
+from analysis.findings import findings, limits
+from analysis.fronts import front_of, group_fronts, group_values
+from analysis.journal import StudyFacts
+from analysis.tables import Results
+from analysis.wording import (
+    NOTHING,
+    count_text,
+    duration_text,
+    metric_name,
+    metric_text,
+    number_text,
+    path_label,
+    short_text,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTable:
+    """A table ready to print: a caption, column heads and rows of text; the first column names the row."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def render_page(run_dir: Path, results: Results, *, figure: bytes) -> str:
+    """Render the report as one HTML page that loads nothing.
+
+    Args:
+        run_dir: where the sample crops lie.
+        results: the study.
+        figure: the front as SVG.
+    """
+    templates = FileSystemLoader(Path(__file__).parent / "templates")
+    # Autoescape is given as True, not chosen by file name: the usual rule does not know the ending .html.j2.
+    environment = Environment(
+        loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    facts = results.facts
+    return environment.get_template("report.html.j2").render(
+        facts=facts,
+        findings=findings(results),
+        limits=limits(results),
+        figure_uri=f"data:image/svg+xml;base64,{base64.b64encode(figure).decode('ascii')}",
+        figure_text=_figure_text(results),
+        front=front_table(results, sampled_paths(results)),
+        groups=[group_table(results, path) for path in facts.groups],
+        crops=crop_rows(run_dir, results),
+        trials=trial_table(results),
+        artifacts=artifact_table(results),
+        reuse=reuse_text(results),
+        overhead=overhead_text(results),
+        provenance=provenance_table(facts),
+        images={part: facts.data.get(part, {}).get("images", []) for part in ("train", "test")},
+        config=json.dumps(facts.config, indent=2, ensure_ascii=False),
+    )
+
+
+def front_table(results: Results, paths: Sequence[str]) -> TextTable:
+    """The front, highest fidelity first: which point, its config at these paths, every metric."""
+    facts, front = results.facts, front_of(results.points, results.facts)
+    metrics = metric_columns(results)
+    settings = {path: group_values(front, path) for path in paths}
+    rows = [
+        (
+            *_point_cells(point),
+            *(_setting_text(point, settings[path][index]) for path in paths),
+            *(metric_text(point[metric]) for metric in metrics),
+        )
+        for index, point in front.iterrows()
+    ]
+    return TextTable(
+        caption="The front",
+        columns=(
+            "trial",
+            "iteration",
+            *_path_heads(paths),
+            *(_metric_head(facts, metric) for metric in metrics),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def sampled_paths(results: Results) -> list[str]:
+    """The config paths that tell trials apart: those of the groups, then all others that were sampled."""
+    sampled = [column.removeprefix("param.") for column in results.trials if column.startswith("param.")]
+    known = [path for path in (*results.facts.groups, *sampled) if f"config.{path}" in results.points]
+    return list(dict.fromkeys(known))
+
+
+def metric_columns(results: Results) -> list[str]:
+    """The names of all measured metrics, objectives first."""
+    columns = list(results.points.columns)
+    return columns[columns.index("iteration") + 1 : columns.index("front")]
+
+
+def group_table(results: Results, path: str) -> TextTable:
+    """The groups of trials that share a value: their front, its hypervolume, and what they cost."""
+    rows = [
+        (
+            short_text(group.value),
+            str(group.trials),
+            str(group.points),
+            str(len(group.front)),
+            metric_text(group.hypervolume),
+            duration_text(group.seconds_per_iteration),
+            duration_text(group.device_seconds),
+        )
+        for group in group_fronts(results.points, results.facts, path)
+    ]
+    heads = ("trials", "points", "on own front", "hypervolume", "time per iteration", "device time")
+    return TextTable(caption=f"By {path_label(path)}", columns=(path_label(path), *heads), rows=tuple(rows))
+
+
+def trial_table(results: Results) -> TextTable:
+    """Every trial: its state with the cause, what was sampled, its best values."""
+    trials, objectives = results.trials, results.facts.objectives
+    params = [column for column in trials if column.startswith("param.")]
+    rows = [
+        (
+            str(trial["trial"]),
+            trial["state"],
+            _cell(trial["cause"]),
+            *(_cell(trial[column]) for column in params),
+            str(trial["points"]),
+            *(
+                metric_text(trial[f"best.{objective.metric}"]) if trial["points"] else NOTHING
+                for objective in objectives
+            ),
+            duration_text(_seconds(trial["device_seconds"])),
+        )
+        for _, trial in trials.iterrows()
+    ]
+    heads = (
+        "trial",
+        "state",
+        "cause",
+        *_path_heads([column.removeprefix("param.") for column in params]),
+        "points",
+    )
+    best = tuple(f"best {metric_name(objective)}" for objective in objectives)
+    return TextTable(
+        caption="State, settings and best values of every trial",
+        columns=(*heads, *best, "device time"),
+        rows=tuple(rows),
+    )
+
+
+def artifact_table(results: Results) -> TextTable:
+    """Every shared artifact: how often it was trained, how many trials use it, what it cost."""
+    rows = [
+        (
+            artifact["key"],
+            artifact["stage"],
+            artifact["state"],
+            _cell(artifact["cause"]),
+            str(artifact["trained"]),
+            str(artifact["uses"]),
+            _cell(artifact["iterations"]),
+            duration_text(_seconds(artifact["device_seconds"])),
+        )
+        for _, artifact in results.artifacts.iterrows()
+    ]
+    heads = ("artifact", "stage", "state", "cause", "trained here", "uses", "iterations", "device time")
+    return TextTable(caption="Shared artifacts", columns=heads, rows=tuple(rows))
+
+
+def reuse_text(results: Results) -> str:
+    """Say how many artifacts were trained and how often they were used."""
+    artifacts = results.artifacts
+    if not len(artifacts):
+        return "No shared artifact has been made yet."
+    trained, complete = artifacts["trained"], artifacts["state"] == "COMPLETE"
+    here, found, again = (
+        int((trained > 0).sum()),
+        int(((trained == 0) & complete).sum()),
+        int((trained > 1).sum()),
+    )
+    uses = count_text(int(artifacts["uses"].sum()), "use")
+    verdict = f"{again} of them trained more than once!" if again else "None was trained twice."
+    size = count_text(len(artifacts), "artifact")
+    return f"{size}: {here} trained in this study, {found} reused from another; {uses} by trials. {verdict}"
+
+
+def overhead_text(results: Results) -> str:
+    """Say how long the orchestration took from sampling a trial to entering its training function."""
+    trials = results.trials[results.trials["overhead_seconds"].notna()]
+    if not len(trials):
+        return "No trial has recorded its orchestration overhead."
+    plain = trials[(trials["warm"].fillna(False) & ~trials["waited"].fillna(False)).to_numpy(dtype=bool)]
+    if not len(plain):
+        return (
+            f"{count_text(len(trials), 'trial')} recorded an overhead, none on a warm worker without waiting."
+        )
+    seconds = plain["overhead_seconds"]
+    return (
+        f"From sampled to the training function entered, on a warm worker and without waiting "
+        f"({len(plain)} of {count_text(len(trials), 'trial')}): median {duration_text(seconds.median())}, "
+        f"longest {duration_text(seconds.max())}."
+    )
+
+
+def provenance_table(facts: StudyFacts) -> TextTable:
+    """Where the numbers come from."""
+    rows = (
+        ("study", facts.name),
+        ("search space", facts.space),
+        ("recipe", facts.recipe),
+        ("size", facts.size),
+        ("scale", str(facts.scale)),
+        ("seed", str(facts.seed)),
+        ("code version", facts.code_version),
+        *((f"{part} data", _data_text(facts.data.get(part, {}))) for part in ("train", "test")),
+    )
+    return TextTable(caption="Study and data", columns=("what", "value"), rows=rows)
+
+
+def _data_text(data: Mapping[str, Any]) -> str:
+    images = count_text(len(data.get("images", ())), "image")
+    return f"{data.get('name', 'unnamed')}, {images}, fingerprint {data.get('fingerprint', NOTHING)}"
+
+
+def _figure_text(results: Results) -> str:
+    first, second = results.facts.objectives[:2]
+    thin = " Thin step lines are the fronts of each group." if results.facts.groups else ""
+    hidden = count_hidden(results.points, results.facts)
+    outside = f" Outside the region shown: {count_text(hidden, 'point')}." if hidden else ""
+    return (
+        f"{metric_name(first)} against {metric_name(second)} of every point. Large outlined marks are on the "
+        f"front of all points, the broad line.{thin} Faint lines follow a trial's iterations.{outside}"
+    )
+
+
+def _point_cells(point: pd.Series) -> tuple[str, str]:
+    return (
+        (str(point["trial"]), _cell(point["iteration"]))
+        if point["kind"] == "trial"
+        else ("fidelity", NOTHING)
+    )
+
+
+def _setting_text(point: pd.Series, value: str) -> str:
+    # A fidelity generator knows nothing of what a study varies after it, whatever its config's defaults say.
+    return short_text(value) if point["kind"] == "trial" else NOTHING
+
+
+def _cell(value: Any) -> str:
+    if pd.isna(value):
+        return NOTHING
+    if isinstance(value, str):
+        return short_text(value, 300)
+    return number_text(value if isinstance(value, int | bool) else float(value))
+
+
+def _seconds(value: Any) -> float:
+    return float("nan") if pd.isna(value) else float(value)
+
+
+def _path_heads(paths: Sequence[str]) -> tuple[str, ...]:
+    """Short heads for config paths; the whole path where two would read the same."""
+    labels = [path_label(path) for path in paths]
+    return tuple(
+        label if labels.count(label) == 1 else path for label, path in zip(labels, paths, strict=True)
+    )
+
+
+def _metric_head(facts: StudyFacts, metric: str) -> str:
+    named: Iterable[str] = (
+        f"{metric_name(objective)} [{objective.unit}]" if objective.unit else metric_name(objective)
+        for objective in facts.objectives
+        if objective.metric == metric
+    )
+    return next(iter(named), short_text(metric))

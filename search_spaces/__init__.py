@@ -1,0 +1,1 @@
+"""One file per question. README.md says what such a file must hold."""

@@ -1,0 +1,1 @@
+"""The study on Ray, recorded in MLflow: the only code that imports either."""

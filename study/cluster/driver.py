@@ -1,0 +1,467 @@
+"""Runs a study: connects Ray, keeps the records, shows progress, stops so that it can be continued."""
+
+import fcntl
+import json
+import logging
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import ray
+from ray import tune
+from rich.console import Console
+
+from study import __version__
+from study.cluster.jobs import JobQueue
+from study.cluster.journal import Journal
+from study.cluster.progress import ProgressView, Snapshot
+from study.cluster.records import Records
+from study.cluster.searcher import StudySearcher, seconds_left
+from study.cluster.tracking import Tracker
+from study.cluster.worker import work
+from study.config import ConfigError, RunConfig, Stage, digest, to_dict
+from study.data import ImageSet
+from study.metrics import METRICS
+from study.search.front import Direction, hypervolume, non_dominated
+from study.search.spaces import SearchSpace
+from study.search.trials import Asked, TrialSource
+from study.training.checkpoints import write_json
+from study.training.setting import Setting
+from study.training.stages import Workshop, artifact_key, judge_bicubic
+
+WORKER_RETRIES = 2  # a killed worker's job goes on from its checkpoint
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study to run: what, where, how much, on what.
+
+    Attributes:
+        space, base: what varies around which run.
+        output: the study's directory.
+        trials: how many to draw in all.
+        seed: of the sampler.
+        setting: images, artifacts, networks.
+        address: Ray's, `local` to start one here.
+        cpus_per_trial, gpus_per_trial: what a job occupies.
+        mlflow_uri: where the runs are recorded.
+        notes: what every reader has to know.
+    """
+
+    space: SearchSpace
+    base: RunConfig
+    output: Path
+    trials: int
+    seed: int
+    setting: Setting
+    address: str
+    cpus_per_trial: int
+    gpus_per_trial: float
+    mlflow_uri: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of the driver ended: COMPLETE, INTERRUPTED by the user, or HALTED by a cause that hits every trial."""
+
+    state: Literal["COMPLETE", "INTERRUPTED", "HALTED"]
+    cause: str | None
+    records: Records
+    unsent: int
+
+
+class OccupiedError(ValueError):
+    """The output directory holds something else."""
+
+
+def check_output(output: Path, *, resume: bool) -> None:
+    """Refuse a directory that holds a study already, unless it shall be continued, or anything that is none.
+
+    Raises:
+        OccupiedError: with what is there and what to do.
+    """
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise OccupiedError(f"--output must be a directory, but {output} is a file; name another")
+    if (output / "study.json").exists():
+        if not resume:
+            name = json.loads((output / "study.json").read_text())["name"]
+            raise OccupiedError(
+                f"{output} holds the study {name!r} already; continue it with --resume, or name another --output"
+            )
+    elif any(output.iterdir()):
+        raise OccupiedError(f"{output} is not empty and holds no study; name another --output")
+
+
+def run_study(study: Study, workshop: Workshop, console: Console) -> Outcome:
+    """Run, or continue, a study to its end.
+
+    Args:
+        study: all about it.
+        workshop: the opened setting; its images have been found good.
+        console: for progress.
+
+    Raises:
+        OccupiedError: the directory holds another study, or one that is being run.
+        ConnectionError: Ray cannot be reached.
+    """
+    study.output.mkdir(parents=True, exist_ok=True)
+    with _sole_driver(study.output):
+        objectives = _objectives(workshop)
+        _write_facts(study, workshop, objectives)
+        records = Records(Journal(study.output / "journal.jsonl"))
+        records.study("RUNNING")
+        tracker = Tracker(study.output, study.mlflow_uri)
+        tracker.start()
+        try:
+            state, cause = _run(study, workshop, records, objectives, console)
+            records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
+        finally:
+            unsent = tracker.close()
+    return Outcome(state, cause, records, unsent)
+
+
+def _run(
+    study: Study, workshop: Workshop, records: Records, objectives: Mapping[str, Direction], console: Console
+) -> tuple[Literal["COMPLETE", "INTERRUPTED", "HALTED"], str | None]:
+    bicubic = judge_bicubic(study.base.data.scale, workshop, study.output / "references")
+    records.reference(
+        "bicubic",
+        kind="bicubic",
+        metrics=bicubic.metrics,
+        images=bicubic.images,
+        samples="references/bicubic",
+    )
+    source = TrialSource(
+        study.output / "optuna.db",
+        study.output.name,
+        list(objectives.values()),
+        study.space,
+        study.base,
+        seed=study.seed,
+    )
+    _finish_telling(source, records, objectives)
+    queue = _queue(study, workshop, source, records)
+    with _ray(study):
+        searcher = _searcher(study, queue, source, records, objectives)
+        with ProgressView(console) as view:
+            watch = _Watch(view, searcher, queue, source, records, study, objectives)
+            interrupted = _fit(study, searcher, watch)
+            view.show(watch.snapshot())
+    if searcher.halted is not None:
+        return "HALTED", searcher.halted
+    if interrupted or records.count("RUNNING") or source.count < study.trials:
+        return "INTERRUPTED", None
+    return "COMPLETE", None
+
+
+def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Records) -> JobQueue:
+    def key_of(config: RunConfig, stage: Stage) -> str:
+        return artifact_key(config, stage, workshop.train)
+
+    def on_trial(asked: Asked, upstream: dict[str, str]) -> None:
+        records.trial(asked.number, to_dict(asked.config), asked.params, upstream)
+
+    def on_failed(number: int, cause: str) -> None:
+        records.trial(number, {}, {}, {})
+        records.end(number, "FAILED", cause=cause)
+        source.tell(number, "FAILED", cause=cause)
+
+    there = {key for key, event in records.artifacts.items() if event["state"] == "COMPLETE"}
+    return JobQueue(
+        source=source,
+        total=study.trials,
+        key_of=key_of,
+        on_trial=on_trial,
+        on_failed=on_failed,
+        clock=time.time,
+        finished_artifacts={key for key in there if (workshop.artifacts / key).exists()},
+    )
+
+
+def _searcher(
+    study: Study, queue: JobQueue, source: TrialSource, records: Records, objectives: Mapping[str, Direction]
+) -> StudySearcher:
+    def tell(number: int, state: str, metrics: dict[str, float] | None, cause: str | None) -> None:
+        values = None if metrics is None else [metrics[name] for name in objectives]
+        source.tell(number, state, values, cause)  # type: ignore[arg-type]
+        _record_front(records, study, objectives)
+
+    common = {
+        "setting": study.setting.to_dict(),
+        "run_dir": str(study.output.resolve()),
+        "threads": study.cpus_per_trial,
+    }
+    return StudySearcher(
+        queue,
+        records,
+        tell,
+        slots=lambda: _slots(study),
+        common=common,
+        reference_scale=study.base.data.scale,
+    )
+
+
+def _finish_telling(source: TrialSource, records: Records, objectives: Mapping[str, Direction]) -> None:
+    """Tell Optuna of the trials that ended when the driver could no longer: the journal is written first."""
+    for number, state in records.states.items():
+        if state != "RUNNING":
+            metrics = records.last_metrics(number)
+            values = None if metrics is None else [metrics[name] for name in objectives]
+            source.tell(number, state, values, records.causes.get(number))  # type: ignore[arg-type]
+
+
+def _fit(study: Study, searcher: StudySearcher, watch: "_Watch") -> bool:
+    """Let Tune run until the searcher is through; True if a signal ended it before."""
+    tuner = tune.Tuner(
+        tune.with_resources(work, {"cpu": study.cpus_per_trial, "gpu": study.gpus_per_trial}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(study.output.resolve()),
+            callbacks=[watch],
+            stop=_StopWhenHalted(searcher),
+            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+            verbose=0,
+        ),
+    )
+    with _signals() as received:
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            received.append(signal.SIGINT)
+    return bool(received)
+
+
+class _StopWhenHalted(tune.Stopper):
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._searcher.halted is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as the searcher's
+
+
+class _Watch(tune.Callback):
+    """Refreshes the live view as Tune's loop turns."""
+
+    def __init__(
+        self,
+        view: ProgressView,
+        searcher: StudySearcher,
+        queue: JobQueue,
+        source: TrialSource,
+        records: Records,
+        study: Study,
+        objectives: Mapping[str, Direction],
+    ) -> None:
+        self._view, self._searcher, self._queue = view, searcher, queue
+        self._source, self._records, self._study, self._objectives = source, records, study, objectives
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as the searcher's
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._view.due:
+            self._view.show(self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        records, progress = self._records, self._searcher.progress
+        front = front_of(records, self._objectives)
+        not_drawn = self._study.trials - sum(state != "RUNNING" for state in records.states.values())
+        not_drawn -= sum(job.kind == "trial" for job in self._queue.running)
+        return Snapshot(
+            total=self._study.trials,
+            counts={state: records.count(state) for state in ("COMPLETE", "RUNNING", "PRUNED", "FAILED")},
+            jobs=[(name, *done) for name, done in progress.items()],
+            seconds_left=seconds_left(progress, records.durations, not_drawn, _slots(self._study)),
+            front=front,
+            objectives=list(self._objectives),
+            hypervolume=_hypervolume([values for _, values in front], self._study, self._objectives),
+        )
+
+
+def front_of(records: Records, objectives: Mapping[str, Direction]) -> list[tuple[str, tuple[float, ...]]]:
+    """The present front, fidelity generators included: labels and values, best in the first objective first."""
+    named = {
+        f"trial {trial} at {iteration}": point for (trial, iteration), point in records.live_points().items()
+    }
+    named |= {
+        f"fidelity {name[-6:]}": point for name, point in records.references.items() if name != "bicubic"
+    }
+    if not named:
+        return []
+    values = np.array([[point[name] for name in objectives] for point in named.values()])
+    mask = non_dominated(values, list(objectives.values()))
+    members = [
+        (label, tuple(map(float, row))) for label, row, on in zip(named, values, mask, strict=True) if on
+    ]
+    return sorted(
+        members, key=lambda member: member[1], reverse=next(iter(objectives.values())) == "maximize"
+    )
+
+
+def _record_front(records: Records, study: Study, objectives: Mapping[str, Direction]) -> None:
+    front = front_of(records, objectives)
+    ended = sum(state != "RUNNING" for state in records.states.values())
+    size = _hypervolume([values for _, values in front], study, objectives)
+    records.front(trials_ended=ended, hypervolume=size, members=[label for label, _ in front])
+
+
+def _hypervolume(values: list[tuple[float, ...]], study: Study, objectives: Mapping[str, Direction]) -> float:
+    reference = [study.space.reference[name] for name in objectives]
+    return hypervolume(np.array(values), reference, list(objectives.values())) if values else 0.0
+
+
+def _objectives(workshop: Workshop) -> dict[str, Direction]:
+    return {name: METRICS[name].direction for name in ("psnr_y", workshop.judge.perceptual)}
+
+
+def _write_facts(study: Study, workshop: Workshop, objectives: Mapping[str, Direction]) -> None:
+    """Write study.json, or make sure that the one there is of the same study."""
+    path = study.output / "study.json"
+    identity = {
+        "space": study.space.name,
+        "space_fingerprint": study.space.fingerprint,
+        "recipe": study.base.recipe,
+        "size": study.base.size,
+        "seed": study.seed,
+        "base": digest({**to_dict(study.base), "data": study.base.data.scale}),
+        "train": workshop.train.fingerprint,
+        "test": workshop.test.fingerprint,
+        "objectives": list(objectives),
+    }
+    facts: dict[str, Any] = {"id": uuid.uuid4().hex}
+    if path.exists():
+        there = json.loads(path.read_text())
+        _compare(there["identity"], identity, study.output)
+        facts["id"] = there["id"]
+    facts |= {
+        "identity": identity,
+        "name": study.output.name,
+        "space": study.space.name,
+        "recipe": study.base.recipe,
+        "size": study.base.size,
+        "trials": study.trials,
+        "seed": study.seed,
+        "objectives": [_objective(name) for name in objectives],
+        "reference": {name: study.space.reference[name] for name in objectives},
+        "notes": list(study.notes),
+        "data": {"train": _image_facts(workshop.train), "test": _image_facts(workshop.test)},
+        "scale": study.base.data.scale,
+        "code_version": code_version(),
+        "config": to_dict(study.base),
+        "groups": list(study.space.groups),
+    }
+    write_json(path, facts)
+
+
+def _compare(there: dict[str, Any], asked: dict[str, Any], output: Path) -> None:
+    different = [
+        f"{name} (there {there[name]}, asked for {asked[name]})"
+        for name in asked
+        if there[name] != asked[name]
+    ]
+    if different:
+        raise OccupiedError(
+            f"{output} holds another study; it differs in {'; '.join(different)}. "
+            "Go back to what it was started with, or name another --output"
+        )
+
+
+def _objective(name: str) -> dict[str, str]:
+    info = METRICS[name]
+    return {"metric": name, "direction": info.direction, "unit": info.unit, "label": info.label}
+
+
+def _image_facts(images: ImageSet) -> dict[str, Any]:
+    return {"name": images.name, "fingerprint": images.fingerprint, "images": list(images.names)}
+
+
+def code_version() -> str:
+    """The package's version, with the commit where it runs from a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        commit = ""
+    return f"{__version__}+{commit}" if commit else __version__
+
+
+def _slots(study: Study) -> int:
+    resources = ray.cluster_resources()
+    slots = int(resources.get("CPU", 0) // study.cpus_per_trial)
+    if study.gpus_per_trial > 0:
+        slots = min(slots, int(resources.get("GPU", 0) / study.gpus_per_trial + 1e-9))
+    return slots
+
+
+@contextmanager
+def _ray(study: Study) -> Iterator[None]:
+    """Be connected to Ray; what was started here is stopped here."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if study.address == "local":
+        ray.init(address="local", include_dashboard=False, **quiet)
+    else:
+        ray.init(address=study.address, **quiet)
+    try:
+        if _slots(study) < 1:
+            raise ConfigError(
+                f"a job needs {study.cpus_per_trial} CPUs and {study.gpus_per_trial:g} GPUs, but the cluster has "
+                f"{ray.cluster_resources().get('CPU', 0):g} and {ray.cluster_resources().get('GPU', 0):g}; "
+                "lower --cpus-per-trial or --gpus-per-trial"
+            )
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Turn a termination request into Ctrl-C, which Tune ends on in order; yields the signals that came."""
+    received: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+
+    def interrupt(number: int, _frame: Any) -> None:
+        received.append(number)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _sole_driver(output: Path) -> Iterator[None]:
+    """Keep a second driver out of a study's directory."""
+    with open(output / ".driver.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OccupiedError(
+                f"{output} is being written by a study that runs right now; wait for it, or stop it"
+            ) from None
+        yield

@@ -1,0 +1,193 @@
+"""What to run next: artifacts first, each once, and no trial before what it starts from is there.
+
+Pure bookkeeping, without Ray: `searcher.py` hands the jobs to Tune.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from study.config import RunConfig, Stage, to_dict
+from study.search.trials import Asked, UnusableTrial
+from study.training.stages import upstream
+
+
+class Source(Protocol):
+    """Where trials come from (`search.trials.TrialSource`)."""
+
+    @property
+    def count(self) -> int: ...
+    def unfinished(self) -> list[Asked]: ...
+    def ask(self) -> Asked: ...
+
+
+@dataclass(frozen=True)
+class Need:
+    """An artifact that a trial needs, with the keys of those that it starts from itself."""
+
+    key: str
+    stage: Stage
+    config: RunConfig
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something for a worker to do: train (or find) an artifact, or run a trial.
+
+    Attributes:
+        name: an artifact's key, or `trial-0003`.
+        ready_at: when nothing stood in its way any more; for a trial that had to wait for nothing, when it was sampled.
+        waited: a trial that was held back for an artifact.
+    """
+
+    name: str
+    kind: Literal["artifact", "trial"]
+    stage: Stage
+    config: RunConfig
+    ready_at: float
+    trial: int | None = None
+    waited: bool = False
+
+
+@dataclass
+class _Held:
+    asked: Asked
+    needs: list[Need]
+    sampled_at: float
+    waited: bool = False
+
+
+@dataclass
+class JobQueue:
+    """Decides the next job.
+
+    Attributes:
+        source: asked for trials, at most `total` in all.
+        key_of: names the artifact of a run's stage.
+        on_trial: told of each trial that was drawn, with the keys of its upstream artifacts.
+        on_failed: told of each trial that cannot run: number, cause.
+        clock: seconds since the epoch.
+        ahead: how many drawn trials may be held back at once.
+    """
+
+    source: Source
+    total: int
+    key_of: Callable[[RunConfig, Stage], str]
+    on_trial: Callable[[Asked, dict[str, str]], None]
+    on_failed: Callable[[int, str], None]
+    clock: Callable[[], float]
+    ahead: int = 4
+    finished_artifacts: set[str] = field(default_factory=set)
+    _failed_artifacts: dict[str, str] = field(default_factory=dict)
+    _running: dict[str, Job] = field(default_factory=dict)
+    _held: list[_Held] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Take up the trials that an interrupted study left."""
+        for asked in self.source.unfinished():
+            self._hold(asked)
+
+    @property
+    def running(self) -> list[Job]:
+        """The jobs that were handed out and have not ended."""
+        return list(self._running.values())
+
+    @property
+    def exhausted(self) -> bool:
+        """No job is left to hand out, now or later."""
+        return not self._held and self.source.count >= self.total
+
+    def next(self) -> Job | None:
+        """Hand out a job; None if all that is left waits for running ones, or nothing is left (`exhausted`)."""
+        while True:
+            job = self._ready_trial() or self._startable_artifact()
+            if job is not None:
+                self._running[job.name] = job
+                return job
+            if len(self._held) >= self.ahead or self.source.count >= self.total:
+                return None
+            self._draw()
+
+    def end(self, name: str, cause: str | None = None) -> None:
+        """Take note that a job ended; `cause` says why it failed."""
+        job = self._running.pop(name)
+        if job.kind == "artifact":
+            if cause is None:
+                self.finished_artifacts.add(name)
+            else:
+                self._failed_artifacts[name] = cause
+
+    def _draw(self) -> None:
+        try:
+            self._hold(self.source.ask())
+        except UnusableTrial as error:
+            self.on_failed(error.number, str(error))
+
+    def _hold(self, asked: Asked) -> None:
+        needs = list(_needs(asked.config, "adversarial", self.key_of))
+        direct = {
+            stage: self.key_of(config, stage) for config, stage in upstream(asked.config, "adversarial")
+        }
+        self.on_trial(asked, direct)
+        self._held.append(_Held(asked, needs, sampled_at=self.clock()))
+
+    def _ready_trial(self) -> Job | None:
+        for held in list(self._held):
+            broken = [need.key for need in held.needs if need.key in self._failed_artifacts]
+            if broken:
+                self._held.remove(held)
+                self.on_failed(
+                    held.asked.number, f"its {broken[0]} failed: {self._failed_artifacts[broken[0]]}"
+                )
+                continue
+            if all(need.key in self.finished_artifacts for need in held.needs):
+                self._held.remove(held)
+                return Job(
+                    name=f"trial-{held.asked.number:04d}",
+                    kind="trial",
+                    stage="adversarial",
+                    config=held.asked.config,
+                    ready_at=self.clock() if held.waited else held.sampled_at,
+                    trial=held.asked.number,
+                    waited=held.waited,
+                )
+            held.waited = True
+        return None
+
+    def _startable_artifact(self) -> Job | None:
+        for held in self._held:
+            for need in held.needs:
+                known = need.key in self.finished_artifacts or need.key in self._failed_artifacts
+                startable = all(key in self.finished_artifacts for key in need.after)
+                if not known and need.key not in self._running and startable:
+                    return Job(need.key, "artifact", need.stage, need.config, ready_at=self.clock())
+        return None
+
+
+def _needs(config: RunConfig, stage: Stage, key_of: Callable[[RunConfig, Stage], str]) -> Iterator[Need]:
+    """Everything upstream of a stage, each before what starts from it, each once."""
+    seen: set[str] = set()
+    for needed, name in upstream(config, stage):
+        for need in [*_needs(needed, name, key_of), _need(needed, name, key_of)]:
+            if need.key not in seen:
+                seen.add(need.key)
+                yield need
+
+
+def _need(config: RunConfig, stage: Stage, key_of: Callable[[RunConfig, Stage], str]) -> Need:
+    after = tuple(key_of(needed, name) for needed, name in upstream(config, stage))
+    return Need(key_of(config, stage), stage, config, after)
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """What a worker needs to know of a job, in plain types."""
+    return {
+        "name": job.name,
+        "kind": job.kind,
+        "stage": job.stage,
+        "config": to_dict(job.config),
+        "trial": job.trial,
+        "ready_at": job.ready_at,
+        "waited": job.waited,
+    }

@@ -1,0 +1,117 @@
+"""The live view of a study: on a terminal redrawn in place, in a log a few lines now and then."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+REDRAW_SECONDS = 0.5
+LOG_SECONDS = 15.0
+FRONT_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A study at one moment.
+
+    Attributes:
+        total: trials asked for.
+        counts: trials by state.
+        jobs: running jobs: name, iterations done, iterations in all.
+        seconds_left: estimate; NaN while there is none.
+        front: the present front, best fidelity first: a label and the objectives' values.
+        objectives: names of the objectives.
+        hypervolume: of the front.
+    """
+
+    total: int
+    counts: dict[str, int]
+    jobs: Sequence[tuple[str, int, int]]
+    seconds_left: float
+    front: Sequence[tuple[str, tuple[float, ...]]]
+    objectives: Sequence[str]
+    hypervolume: float
+
+
+class ProgressView:
+    """Shows snapshots; use it as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._shown_at = 0.0
+
+    def __enter__(self) -> "ProgressView":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for another snapshot."""
+        every = LOG_SECONDS if self._live is None else REDRAW_SECONDS
+        return time.monotonic() - self._shown_at >= every
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show a snapshot now."""
+        self._shown_at = time.monotonic()
+        if self._live is None:
+            self._console.print(one_line(snapshot), soft_wrap=True, highlight=False)
+        else:
+            self._live.update(_drawing(snapshot), refresh=True)
+
+
+def one_line(snapshot: Snapshot) -> str:
+    """A snapshot as a line of a log."""
+    jobs = ", ".join(f"{name} {done}/{total}" for name, done, total in snapshot.jobs) or "nothing running"
+    front = " ".join(
+        "/".join(f"{value:.4g}" for value in values) for _, values in snapshot.front[:FRONT_ROWS]
+    )
+    axes = "/".join(snapshot.objectives)
+    return f"{_counts(snapshot)} | {duration(snapshot.seconds_left)} left | {jobs} | front ({axes}): {front or 'none yet'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if math.isnan(seconds):
+        return "time not yet known"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _counts(snapshot: Snapshot) -> str:
+    counts = snapshot.counts
+    parts = [f"{counts.get('COMPLETE', 0)} of {snapshot.total} trials done"]
+    parts += [
+        f"{counts[state]} {state.lower()}" for state in ("RUNNING", "PRUNED", "FAILED") if counts.get(state)
+    ]
+    return ", ".join(parts)
+
+
+def _drawing(snapshot: Snapshot) -> Group:
+    head = Text(f"{_counts(snapshot)}   {duration(snapshot.seconds_left)} left", style="bold")
+    jobs = Table.grid(padding=(0, 2))
+    for name, done, total in snapshot.jobs:
+        jobs.add_row(name, ProgressBar(total=total, completed=done, width=30), f"{done}/{total}")
+    front = Table(
+        "front member",
+        *snapshot.objectives,
+        title=f"hypervolume {snapshot.hypervolume:.4g}",
+        title_justify="left",
+    )
+    for label, values in snapshot.front[:FRONT_ROWS]:
+        front.add_row(label, *(f"{value:.4f}" for value in values))
+    return Group(head, jobs, front)

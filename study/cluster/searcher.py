@@ -1,0 +1,169 @@
+"""Hands the study's jobs to Ray Tune, and takes what its workers say."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from study.cluster.jobs import Job, JobQueue, describe
+from study.cluster.records import Records
+from study.training.checkpoints import StorageError
+
+Tell = Callable[[int, str, dict[str, float] | None, str | None], None]
+
+
+class StudySearcher(Searcher):
+    """A Tune searcher over a `JobQueue`.
+
+    It hands out a job only when a worker is free for it, so that each trial is drawn with all that is known by then,
+    and its own share of the time can be measured. Upstream stages are jobs like any other: nothing waits inside a trial.
+    """
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        records: Records,
+        tell: Tell,
+        *,
+        slots: Callable[[], int],
+        common: dict[str, Any],
+        reference_scale: int,
+    ) -> None:
+        """Set up.
+
+        Args:
+            queue: decides what runs next.
+            records: where everything is written down.
+            tell: called once for each trial that ended: number, state, its last metrics, cause.
+            slots: how many jobs the cluster can run at once.
+            common: sent to the workers with every job.
+            reference_scale: fidelity generators of this scale are points of the study.
+        """
+        super().__init__(metric=None, mode=None)
+        self.progress: dict[str, tuple[int, int]] = {}
+        self.halted: str | None = None
+        self._queue, self._records, self._tell, self._slots = queue, records, tell, slots
+        self._common, self._reference_scale = common, reference_scale
+        self._jobs: dict[str, Job] = {}
+        self._entered: dict[str, dict[str, Any]] = {}
+        self._ended: set[str] = set()
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Tune asks for work: a job, None for "not now", FINISHED."""
+        if self.halted is not None or self._queue.exhausted:
+            return Searcher.FINISHED
+        if len(self._queue.running) >= self._slots():
+            return None
+        try:
+            job = self._queue.next()
+        except StorageError as error:
+            self.halted = str(error)
+            return Searcher.FINISHED
+        if job is None:
+            return Searcher.FINISHED if self._queue.exhausted else None
+        self._jobs[trial_id] = job
+        return {"job": describe(job), **self._common}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A worker said something."""
+        job, message = self._jobs[trial_id], json.loads(result["message"])
+        try:
+            self._take(trial_id, job, message)
+        except StorageError as error:
+            self.halted = str(error)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A worker is done; `error` if its process died, and died again whenever it was started anew."""
+        del result
+        job = self._jobs[trial_id]
+        if trial_id in self._ended or self.halted is not None:
+            return
+        if error:
+            cause = "the worker's process died, also when it was started anew (out of memory?); Ray's log has more"
+            self._take(trial_id, job, {"type": "end", "state": "FAILED", "cause": cause})
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study's journal and Optuna's database hold everything."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore; see `save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to pickle either: Tune puts its searcher aside for a restore that we do not use."""
+        return {}
+
+    def _take(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "entered":
+                self._entered[trial_id] = message
+                self.progress[job.name] = (0, _iterations(job))
+            case "tick":
+                if message["name"] == job.name:
+                    self.progress[job.name] = (message["iteration"], message["iterations"])
+            case "point":
+                assert job.trial is not None
+                self._records.point(
+                    job.trial, {name: value for name, value in message.items() if name != "type"}
+                )
+            case "end" if message["state"] == "HALTED":
+                self.halted = message["cause"]
+            case "end":
+                self._end(trial_id, job, message)
+
+    def _end(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
+        self._ended.add(trial_id)
+        self.progress.pop(job.name, None)
+        self._queue.end(job.name, message["cause"])
+        if job.kind == "artifact":
+            self._end_artifact(job, message)
+        else:
+            self._end_trial(trial_id, job, message)
+
+    def _end_artifact(self, job: Job, message: dict[str, Any]) -> None:
+        facts = {
+            name: message.get(name) for name in ("state", "cause", "reused", "metrics", "budget", "traceback")
+        }
+        self._records.artifact(job.name, stage=job.stage, config=describe(job)["config"], **facts)
+        if (
+            job.stage == "fidelity"
+            and message["state"] == "COMPLETE"
+            and job.config.data.scale == self._reference_scale
+        ):
+            shown = {name: message[name] for name in ("metrics", "images", "samples")}
+            self._records.reference(job.name, kind="fidelity", **shown)
+
+    def _end_trial(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
+        assert job.trial is not None
+        metrics, state, cause = self._records.last_metrics(job.trial), message["state"], message["cause"]
+        if state == "COMPLETE" and metrics is None:
+            state, cause = "FAILED", "its last point has a metric that is not finite"
+        entered = self._entered.get(trial_id)
+        facts = {
+            "overhead_seconds": None if entered is None else max(0.0, entered["at"] - job.ready_at),
+            "seconds": None if entered is None else time.time() - entered["at"],
+            "warm": entered is not None and entered["warm"],
+            "waited": job.waited,
+        }
+        self._records.end(job.trial, state, cause=cause, traceback=message.get("traceback"), **facts)
+        self._tell(job.trial, state, metrics, cause)
+
+
+def _iterations(job: Job) -> int:
+    parts = {"fidelity": job.config.fidelity.budget, "autoencoder": job.config.autoencoder.budget}
+    return parts.get(job.stage, job.config.budget).iterations
+
+
+def seconds_left(
+    progress: dict[str, tuple[int, int]], durations: list[float], not_drawn: int, slots: int
+) -> float:
+    """Estimate the time to the end of a study; NaN before the first trial has ended."""
+    if not durations:
+        return math.nan
+    mean = sum(durations) / len(durations)
+    running = sum(mean * (1 - done / total) for done, total in progress.values())
+    return (running + mean * not_drawn) / max(1, slots)

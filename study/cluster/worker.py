@@ -1,0 +1,124 @@
+"""What runs inside a Tune trial: one job of the study, on the training core.
+
+Everything goes back to the driver as messages; a worker writes only into its own trial's and artifact's directory.
+"""
+
+import errno
+import functools
+import json
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from study.config import RunConfig, from_dict
+from study.training.loop import Diverged, Tick
+from study.training.setting import Setting
+from study.training.stages import (
+    Point,
+    Workshop,
+    ensure_artifact,
+    judge_artifact,
+    train_adversarial,
+)
+
+TICK_SECONDS = 1.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Send = Callable[[dict[str, Any]], None]
+
+_jobs_done = 0
+
+
+def work(config: dict[str, Any]) -> None:
+    """Tune's trainable: run one job and report how it went.
+
+    A job never raises for what is its own fault: it ends FAILED with the cause. What would hit every other job as
+    well (a full disk) ends HALTED, so that the study stops and can be continued.
+
+    Args:
+        config: `{"job": jobs.describe(...), "setting": Setting.to_dict(), "run_dir": str, "threads": int}`.
+    """
+    global _jobs_done
+    entered = time.time()
+    job = config["job"]
+    _send({"type": "entered", "at": entered, "warm": _jobs_done > 0})
+    _jobs_done += 1
+    torch.set_num_threads(config["threads"])
+    _send(_outcome(job, config) | {"type": "end"})
+
+
+def _outcome(job: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    try:
+        facts = _run(job, config)
+    except Diverged as error:
+        return {"state": "FAILED", "cause": f"diverged: {error}"}
+    except OSError as error:
+        if error.errno in _FULL:
+            return {"state": "HALTED", "cause": str(error)}
+        return {"state": "FAILED", "cause": _last_line(error), "traceback": traceback.format_exc()}
+    except Exception as error:
+        return {"state": "FAILED", "cause": _last_line(error), "traceback": traceback.format_exc()}
+    return {"state": "COMPLETE", "cause": None, **facts}
+
+
+def _run(job: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    run, run_dir = from_dict(job["config"]), Path(config["run_dir"])
+    workshop = _workshop(json.dumps(config["setting"], sort_keys=True))
+    tick = _throttled_tick(job["name"])
+    if job["kind"] == "artifact":
+        return _make_artifact(run, job, workshop, run_dir, tick)
+    directory = run_dir / "trials" / f"{job['trial']:04d}"
+    train_adversarial(run, workshop, directory, lambda point: _send_point(job, point), tick)
+    return {}
+
+
+def _make_artifact(
+    run: RunConfig, job: dict[str, Any], workshop: Workshop, run_dir: Path, tick: Callable[[Tick], None]
+) -> dict[str, Any]:
+    artifact = ensure_artifact(run, job["stage"], workshop, tick)
+    samples = f"references/{artifact.key}"
+    evaluation = judge_artifact(run, job["stage"], workshop, run_dir / samples)
+    return {
+        "budget": artifact.budget,
+        "reused": artifact.reused,
+        "metrics": evaluation.metrics,
+        "images": evaluation.images,
+        "samples": samples,
+    }
+
+
+@functools.lru_cache(maxsize=2)
+def _workshop(setting: str) -> Workshop:
+    """Open the workshop once a process: the next job on a warm worker finds its images and networks there."""
+    return Setting.from_dict(json.loads(setting)).open()
+
+
+def _send_point(job: dict[str, Any], point: Point) -> None:
+    samples = f"trials/{job['trial']:04d}/points/{point.iteration:07d}"
+    _send({"type": "point", "samples": samples, **point.to_dict()})
+
+
+def _throttled_tick(name: str) -> Callable[[Tick], None]:
+    last = time.monotonic()
+
+    def tick(news: Tick) -> None:
+        nonlocal last
+        if time.monotonic() - last >= TICK_SECONDS:
+            last = time.monotonic()
+            _send({"type": "tick", "name": name, "iteration": news.iteration, "iterations": news.iterations})
+
+    return tick
+
+
+def _send(message: dict[str, Any]) -> None:
+    # As text: Tune flattens nested results for its loggers at every report.
+    tune.report({"message": json.dumps(message)})
+
+
+def _last_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,80 @@
+"""What the entry points share: their common options, and how they end."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from study.config import RunConfig, parse_assignments, replace
+
+# The exit code of a program that Ctrl-C ended, by the shells' convention.
+INTERRUPTED = 130
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every training command takes."""
+    parser.add_argument(
+        "--size", choices=["full", "small", "tiny"], help="the paper's size, one GPU's, a CPU's"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="override any field, e.g. loss.adversarial=1e-2",
+    )
+    parser.add_argument(
+        "--data",
+        default="photographs",
+        metavar="DIR",
+        help="folder of HR images to train on (default: photographs)",
+    )
+    parser.add_argument(
+        "--test",
+        metavar="DIR",
+        help="folder of HR images to judge by (default: a part of --data is held out)",
+    )
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with published backbone weights")
+    parser.add_argument(
+        "--artifacts", type=Path, metavar="DIR", help="finished stages to share (default: beside --output)"
+    )
+    parser.add_argument(
+        "--mlflow", metavar="URI", help="MLflow tracking URI (default: mlflow.db beside --output)"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the directory of this run")
+
+
+def with_options(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
+    """Put the sources and overrides of a command line into a configuration; ConfigError if they do not fit."""
+    data = {"data.train": _absolute(arguments.data), "data.test": _absolute(arguments.test)}
+    return replace(config, data | parse_assignments(arguments.set))
+
+
+def artifacts_of(arguments: argparse.Namespace) -> Path:
+    """The folder of finished artifacts."""
+    folder = arguments.artifacts or arguments.output.resolve().parent / "artifacts"
+    return folder.resolve()
+
+
+def run(main: Callable[[list[str], Console], int]) -> None:
+    """Run a command: what a person can mend is said in a sentence, without a traceback."""
+    # One line a draw, about options of samplers that we chose knowingly.
+    warnings.filterwarnings("ignore", message=".*experimental.*")
+    console = Console(stderr=False)
+    try:
+        sys.exit(main(sys.argv[1:], console))
+    except KeyboardInterrupt:
+        console.print("\nstopped; the same command continues where it was", highlight=False)
+        sys.exit(INTERRUPTED)
+    except (ValueError, OSError) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="", highlight=False)
+        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def _absolute(source: str | None) -> str | None:
+    """Workers run elsewhere: a folder is named in full."""
+    return source if source in (None, "photographs") else str(Path(source).resolve())

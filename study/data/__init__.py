@@ -1,0 +1,23 @@
+"""Photographs in, batches out: sources, the exact degradation, and the (seed, step) -> batch rule."""
+
+from study.data.batches import Batches
+from study.data.bicubic import bicubic_downsample, bicubic_upsample, to_float, to_uint8
+from study.data.images import ImageError, read_image
+from study.data.pairs import Pairs, make_pairs
+from study.data.sources import ImageSet, SourceError, load_source, photographs
+
+__all__ = [
+    "Batches",
+    "ImageError",
+    "ImageSet",
+    "Pairs",
+    "SourceError",
+    "bicubic_downsample",
+    "bicubic_upsample",
+    "load_source",
+    "make_pairs",
+    "photographs",
+    "read_image",
+    "to_float",
+    "to_uint8",
+]

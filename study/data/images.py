@@ -1,0 +1,207 @@
+"""Read image files of any common kind as 8-bit RGB, whole and exact, or say what is wrong with them."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+MAX_PIXELS = 2**26
+"""A larger image (67 megapixels) is taken for a decompression bomb."""
+
+_EXIF_ORIENTATION = 0x0112
+
+
+class ImageError(ValueError):
+    """An image file that cannot be used: which one, what is wrong with it and what to do."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(path, problem)  # both in args, so that the error can be pickled between processes
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """Read an image file as an array of shape (H, W, 3), uint8 RGB, C-contiguous.
+
+    Grey images give three equal channels. 16-bit PNGs (grey, RGB, RGBA) and 16-bit grey TIFFs are reduced by
+    rounding value/257, so 65535 becomes 255. Palettes are expanded. Transparency (an alpha channel or a
+    transparent colour) is dropped where everything is opaque, otherwise composited on white. CMYK is
+    converted without a colour profile. The EXIF orientation is applied. An animation gives its first frame.
+
+    Raises ImageError, naming the file, for one that is missing, empty, truncated, corrupt, not an image,
+    larger than MAX_PIXELS, or of a sample type that has no exact 8-bit counterpart. A PNG's checksums are
+    verified; damage inside a JPEG that leaves its structure intact cannot be seen, for the format has no
+    checksum.
+    """
+    path = Path(path)
+    try:
+        return _decode(path, path.read_bytes())
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(path, "there is no such file; check the path") from error
+    except IsADirectoryError as error:
+        raise ImageError(path, "this is a folder, an image file is needed") from error
+    except PermissionError as error:
+        raise ImageError(path, "the file may not be read; check its permissions") from error
+    except UnidentifiedImageError as error:
+        problem = "this is not an image, or its first bytes are damaged; remove or replace the file"
+        raise ImageError(path, problem) from error
+    except Exception as error:  # decoders meet damage with errors of many types
+        problem = f"the image is truncated or corrupt ({error}); fetch it again or remove it"
+        raise ImageError(path, problem) from error
+
+
+def list_images(folder: Path | str) -> list[Path]:
+    """Return the image files directly inside a folder (by IMAGE_SUFFIXES, any case), sorted by name.
+
+    Hidden files and sub-folders are ignored. Raises ImageError if the folder is missing, is a file, or holds
+    no image; the message then says what it holds instead.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise ImageError(folder, "there is no such folder; check the path")
+    if not folder.is_dir():
+        raise ImageError(
+            folder, "this is a file, but a folder of images is needed; name the folder that holds it"
+        )
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
+    if not images:
+        problem = f"no image in this folder (looked for {', '.join(IMAGE_SUFFIXES)}); {_contents(entries)}"
+        raise ImageError(folder, problem)
+    return images
+
+
+def fingerprint_images(names: Iterable[str], images: Iterable[np.ndarray]) -> str:
+    """Return the sha256 (hex) over names, shapes and pixels of uint8 images, in the order given."""
+    digest = hashlib.sha256()
+    for name, image in zip(names, images, strict=True):
+        digest.update(json.dumps([name, image.shape]).encode() + b"\n")
+        digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
+
+
+def _contents(entries: list[Path]) -> str:
+    """Say what a folder without images holds, and what to name instead."""
+    if not entries:
+        return "it is empty"
+    folders = [f"{entry.name}/" for entry in entries if entry.is_dir()]
+    if folders:
+        return f"it has sub-folders {_some(folders)}: name one of these"
+    return f"it has {_some([entry.name for entry in entries])}"
+
+
+def _some(names: list[str], limit: int = 8) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _decode(path: Path, content: bytes) -> np.ndarray:
+    if not content:
+        raise ImageError(path, "the file is empty (0 bytes); fetch it again or remove it")
+    image = Image.open(io.BytesIO(content))
+    _check_size(path, image)
+    if image.format == "PNG":
+        # Loading alone would accept a file cut between two chunks; this wants all checksums and the end.
+        Image.open(io.BytesIO(content)).verify()
+    levels = _levels(path, content, image)
+    orientation = image.getexif().get(
+        _EXIF_ORIENTATION, 1
+    )  # after loading: a PNG may carry it behind its pixels
+    return np.ascontiguousarray(_upright(_as_rgb(levels), orientation))
+
+
+def _check_size(path: Path, image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        rule = f"more than the {MAX_PIXELS} pixels that one image may have; cut it into smaller images"
+        raise ImageError(path, f"the image is {width} x {height} px, {rule}")
+
+
+def _levels(path: Path, content: bytes, image: Image.Image) -> np.ndarray:
+    """Decode to (H, W, C) in 0..255: uint8 from 8-bit files, float64 with fractions from 16-bit ones.
+
+    C is 1 (grey), 3 (RGB) or 4 (RGB and alpha).
+    """
+    raw_mode = _raw_mode(image)
+    if image.mode in ("I", "F"):
+        raise ImageError(
+            path, f"32-bit samples (mode {image.mode}) have no 8-bit meaning; save it as 8 or 16 bit"
+        )
+    if ";16" in raw_mode or image.mode.startswith("I;16"):
+        return _sixteen_bit(path, content, image, raw_mode) / 257
+    if image.has_transparency_data:
+        return np.asarray(image.convert("RGBA"))
+    return np.asarray(image.convert("RGB"))
+
+
+def _sixteen_bit(path: Path, content: bytes, image: Image.Image, raw_mode: str) -> np.ndarray:
+    """Decode 16-bit samples as (H, W, C) in 0..65535.
+
+    Pillow has no 16-bit colour: it keeps the first byte of each big-endian sample and drops the second. Told
+    that the samples are little-endian, it keeps the second; the two together are the whole value.
+    """
+    transparent_colour = "transparency" in image.info
+    if image.mode.startswith("I;16") and not transparent_colour:
+        return np.asarray(image).astype(np.float64)[..., None]
+    if image.format != "PNG" or raw_mode not in ("RGB;16B", "RGBA;16B") or transparent_colour:
+        kind = f"{image.format} {raw_mode or image.mode}" + (
+            " with a transparent colour" * transparent_colour
+        )
+        problem = f"this kind of 16-bit image ({kind}) cannot be read exactly; save it as an RGB PNG"
+        raise ImageError(path, problem)
+    second = Image.open(io.BytesIO(content))
+    second.tile = [tile._replace(args=raw_mode.replace("16B", "16L")) for tile in second.tile]
+    values: np.ndarray = np.asarray(image).astype(np.float64) * 256 + np.asarray(second)
+    return values
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Return the layout of the samples in the file, e.g. "RGB;16B"; it is known only before loading."""
+    tiles = getattr(image, "tile", [])  # plain images, made by no file plug-in, have none
+    if not tiles:
+        return ""
+    arguments = tiles[0].args
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def _as_rgb(levels: np.ndarray) -> np.ndarray:
+    """Turn (H, W, 1, 3 or 4) levels in 0..255 into (H, W, 3) uint8, on white where not opaque."""
+    channels = levels.shape[2]
+    if channels == 1:
+        levels = np.repeat(levels, 3, axis=2)
+    elif channels == 4:
+        colour, alpha = levels[..., :3], levels[..., 3:]
+        levels = colour if (alpha == 255).all() else 255 + (colour - 255.0) * (alpha / 255.0)
+    return levels if levels.dtype == np.uint8 else np.floor(levels + 0.5).astype(np.uint8)
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo the camera's rotation: EXIF 2.3 orientations 1..8; any other value is taken as 1."""
+    match orientation:
+        case 2:
+            return image[:, ::-1]
+        case 3:
+            return image[::-1, ::-1]
+        case 4:
+            return image[::-1]
+        case 5:
+            return image.swapaxes(0, 1)
+        case 6:
+            return image.swapaxes(0, 1)[:, ::-1]
+        case 7:
+            return image.swapaxes(0, 1)[::-1, ::-1]
+        case 8:
+            return image.swapaxes(0, 1)[::-1]
+        case _:
+            return image

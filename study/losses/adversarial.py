@@ -1,0 +1,71 @@
+"""The relativistic average GAN, as ESRGAN's trainer computes it (METHODS 3.3), without its weight.
+
+Discriminators judge an image by one logit, shape (N, 1), or by a map of logits, shape (N, 1, H, W). E[.] is
+the mean over the whole batch of this process, maps included.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from study.losses.images import at_least_float32
+
+
+def relativistic_generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Ask that fakes look more real than the average real, and reals less real than the average fake.
+
+    Both terms carry a gradient into the fakes, the one over the reals through E[fake].
+
+    Args:
+        real_logits: the discriminator's of HR images, shape (N, ...). Pass them detached, as METHODS 3.3.
+        fake_logits: those of SR images, same shape, with their graph.
+
+    Returns:
+        Shape (N,), at least float32, whose mean is the loss; ln 2 for a discriminator that cannot tell.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    real, fake = _checked_logits(real_logits, fake_logits)
+    reals_below_fakes = _cross_entropy(real - fake.mean(), target=0.0)
+    fakes_above_reals = _cross_entropy(fake - real.mean(), target=1.0)
+    return (reals_below_fakes + fakes_above_reals) / 2
+
+
+def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Ask that reals look more real than the average fake, and fakes less real than the average real.
+
+    The official trainer runs two backwards, each with the other side's mean detached. Those means are
+    detached here, so one backward on this sum gives exactly the sum of those two gradients; with attached
+    means it would not.
+
+    Args:
+        real_logits: the discriminator's of HR images, shape (N, ...), with their graph.
+        fake_logits: those of detached SR images, same shape, with their graph.
+
+    Returns:
+        Shape (N,), at least float32, whose mean is the loss; ln 2 for a discriminator that cannot tell.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    real, fake = _checked_logits(real_logits, fake_logits)
+    reals_above_fakes = _cross_entropy(real - fake.mean().detach(), target=1.0)
+    fakes_below_reals = _cross_entropy(fake - real.mean().detach(), target=0.0)
+    return (reals_above_fakes + fakes_below_reals) / 2
+
+
+def _checked_logits(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
+    if real_logits.ndim < 1 or real_logits.shape != fake_logits.shape:
+        raise ValueError(
+            "real_logits and fake_logits must have the same shape (N, ...), "
+            f"but got {tuple(real_logits.shape)} and {tuple(fake_logits.shape)}"
+        )
+    return at_least_float32(real_logits), at_least_float32(fake_logits)
+
+
+def _cross_entropy(logits: Tensor, *, target: float) -> Tensor:
+    """Binary cross-entropy against one label, averaged over each image's own logits: shape (N,)."""
+    labels = torch.full_like(logits, target)
+    entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    return entropy.flatten(start_dim=1).mean(dim=1) if entropy.ndim > 1 else entropy

@@ -1,0 +1,97 @@
+"""The perceptual loss: how far two images are apart in the features of a frozen ImageNet network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from study.losses.images import at_least_float32, check_same_shape
+from study.models.backbones import AlwaysEval, BackboneName, load_features
+from study.models.lpips_distance import LPIPS_BACKBONES, LpipsDistance
+
+# METHODS 1.5, by index in torchvision's VGG-19 `features`: conv1_2, conv2_2, conv3_4, conv4_4, conv5_4.
+VGG19_LAYERS: Mapping[int, float] = MappingProxyType({2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0})
+
+
+class PerceptualLoss(AlwaysEval):
+    """Weighted L1 distance of VGG features, taken before their ReLU (METHODS 4.1, 1.5).
+
+    Args:
+        features: a stack of layers such as `load_features("vgg19", path)`; frozen here. Its ReLUs must not
+            work in place: they would overwrite the features (`load_features` sees to it).
+        layers: weight of each layer by its index in the stack.
+
+    Raises:
+        ValueError: if `layers` is empty or names an index that the stack does not have.
+    """
+
+    def __init__(self, features: nn.Sequential, *, layers: Mapping[int, float] = VGG19_LAYERS) -> None:
+        super().__init__()
+        if not layers or min(layers) < 0 or max(layers) >= len(features):
+            raise ValueError(
+                f"layers must name at least one of the {len(features)} layers (0 to {len(features) - 1}), "
+                f"but got {sorted(layers)}"
+            )
+        self.layers = dict(layers)
+        # What follows the last wanted layer would only cost time.
+        self.features = features[: max(layers) + 1].requires_grad_(False)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+        self.eval()
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Sum the layers' weighted mean absolute differences.
+
+        Args:
+            sr, hr: RGB images, shape (N, 3, H, W), `hr` in [0, 1]; neither resized nor clamped. The gradient
+                goes to `sr` alone.
+
+        Returns:
+            Shape (N,), at least float32; 0 for equal images.
+
+        Raises:
+            ValueError: if the shapes differ.
+        """
+        check_same_shape(sr, hr)
+        with torch.no_grad():
+            targets = self._extract(hr)
+        distances = [
+            weight * (at_least_float32(found) - at_least_float32(target)).abs().mean(dim=(1, 2, 3))
+            for found, target, weight in zip(self._extract(sr), targets, self._weights(), strict=True)
+        ]
+        return torch.stack(distances).sum(dim=0)
+
+    def _weights(self) -> list[float]:
+        return [self.layers[index] for index in sorted(self.layers)]
+
+    def _extract(self, images: Tensor) -> list[Tensor]:
+        """Features of the wanted layers, shallow to deep."""
+        features = (images - self.get_buffer("mean")) / self.get_buffer("std")
+        wanted = []
+        for index, layer in enumerate(self.features):
+            features = layer(features)
+            if index in self.layers:
+                wanted.append(features)
+        return wanted
+
+
+def build_perceptual(name: BackboneName, path: Path) -> nn.Module:
+    """Build the perceptual term that fits a backbone, a module called as `loss(sr, hr)` -> (N,).
+
+    VGG-19 gives the feature loss of the methods compared here. The small networks have no such published
+    loss; for them, and for VGG-16, the term is LPIPS itself, whose layer weights were fitted to people's
+    judgement.
+
+    Args:
+        path: the backbone's weights, as `find_backbone` gives it.
+
+    Raises:
+        ValueError: if the file does not fit the backbone.
+        ImportError: if the term is LPIPS and the `lpips` package is missing.
+    """
+    if name == "vgg19":
+        return PerceptualLoss(load_features(name, path))
+    network = next(network for network, backbone in LPIPS_BACKBONES.items() if backbone == name)
+    return LpipsDistance(path, network=network)

@@ -1,0 +1,47 @@
+"""LPIPS as a metric (METHODS 7.3). Without published weights there is none: see `study.metrics.swd`."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from study.metrics.quantise import check_pair, quantise
+from study.models.backbones import AlwaysEval
+from study.models.lpips_distance import SMALLEST_SIDE, LpipsDistance, LpipsNetwork
+
+
+class LpipsMetric(AlwaysEval):
+    """Learned perceptual distance, version 0.1, of 8-bit RGB images without any crop.
+
+    Lower is better; identical images give 0.
+
+    Args:
+        path: ImageNet weights of the backbone, as `study.models.backbones.find_backbone` gives it.
+        network: "alex" is the one that papers report.
+
+    Raises:
+        ValueError: if the file does not fit the backbone.
+        ImportError: if the `lpips` package is missing.
+    """
+
+    def __init__(self, path: Path, *, network: LpipsNetwork = "alex") -> None:
+        super().__init__()
+        self.distance = LpipsDistance(path, network=network)
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Measure each pair.
+
+        Args:
+            sr, hr: RGB images in [0, 1], shape (N, 3, H, W), sides of at least 32; quantised to 8 bits here.
+
+        Returns:
+            Shape (N,), float64.
+
+        Raises:
+            ValueError: for shapes that differ, images too small, or `hr` outside [0, 1].
+        """
+        check_pair(sr, hr, smallest_side=SMALLEST_SIDE)
+        value: Tensor = self.distance(quantise(sr), quantise(hr))
+        return value.double()

@@ -1,0 +1,202 @@
+"""The frozen ImageNet networks under perceptual losses and metrics: find, fetch and load their weights."""
+
+import hashlib
+import http.client
+import logging
+import os
+import pickle
+import threading
+import urllib.request
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+BackboneName = Literal["vgg19", "vgg16", "alexnet", "squeezenet"]
+
+logger = logging.getLogger(__name__)
+
+# torchvision's own file names, which end in the first digits of the file's SHA-256, then features-only files.
+_FILE_NAMES: Mapping[BackboneName, tuple[str, str]] = MappingProxyType(
+    {
+        "vgg19": ("vgg19-dcbb9e9d.pth", "vgg19_features.pth"),
+        "vgg16": ("vgg16-397923af.pth", "vgg16_features.pth"),
+        "alexnet": ("alexnet-owt-7be5be79.pth", "alexnet_features.pth"),
+        "squeezenet": ("squeezenet1_1-b8a52dc0.pth", "squeezenet1_1_features.pth"),
+    }
+)
+_BLOCK_BYTES = 1 << 20
+
+
+class AlwaysEval(nn.Module):
+    """A module that stays in evaluation mode when train() is called on it or on a parent."""
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002, the signature is torch's
+        """Ignore `mode`: dropout and batch statistics have no place in a frozen network."""
+        return super().train(False)
+
+
+def find_backbone(name: BackboneName, weights_dir: Path | None) -> Path | None:
+    """Look for a backbone's weights in `weights_dir`, then in torch's cache; None where there are none.
+
+    In `weights_dir` both torchvision's file name (`alexnet-owt-7be5be79.pth`) and that of a file with the
+    convolutions alone (`alexnet_features.pth`) will do.
+
+    Raises:
+        ValueError: if `weights_dir` is given but is no folder.
+    """
+    candidates = [_cached(name)]
+    if weights_dir is not None:
+        if not weights_dir.is_dir():
+            raise ValueError(f"the weights folder {weights_dir} does not exist; create it or leave it out")
+        candidates = [weights_dir / file_name for file_name in _FILE_NAMES[name]] + candidates
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def fetch_backbone(name: BackboneName, weights_dir: Path | None, *, timeout_sec: float = 20.0) -> Path | None:
+    """Find a backbone's weights or else try once to download them; None, with a warning, where that fails.
+
+    A download goes to torch's cache, under torchvision's file name, only once its hash is right.
+
+    Args:
+        timeout_sec: bounds the whole attempt, name look-up included, not only each read.
+
+    Raises:
+        ValueError: if `weights_dir` is given but is no folder.
+    """
+    found = find_backbone(name, weights_dir)
+    if found is not None:
+        return found
+    target = _cached(name)
+    failure = _download_within(timeout_sec, published_url(name), target)
+    if failure is None:
+        return target
+    logger.warning(
+        "no weights for %s: neither in %s nor in %s, and the download failed (%s). Put %s into one of them.",
+        name, weights_dir, target.parent, failure, target.name,
+    )  # fmt: skip
+    return None
+
+
+def load_features(name: BackboneName, path: Path) -> nn.Sequential:
+    """Build torchvision's `features` stack of a backbone with the weights in `path`, frozen and in eval mode.
+
+    Its ReLUs do not work in place, so what a layer returns stays valid.
+
+    Args:
+        path: a state dict of the whole network or of its convolutions alone (names with or without
+            `features.`), read without unpickling objects.
+
+    Raises:
+        ValueError: if the file cannot be read as such a state dict, naming what does not fit.
+        OSError: if the file cannot be opened.
+    """
+    features = _empty_features(name)
+    state = _read_features(path)
+    try:
+        # The stack was built without memory: take over the tensors rather than copy into them.
+        features.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not hold the weights of {name}: {error}") from error
+    for module in features.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return features.float().requires_grad_(False).eval()
+
+
+def published_url(name: BackboneName) -> str:
+    """Where torchvision publishes a backbone's ImageNet weights."""
+    # Imported late: torchvision is slow to import, and broken beside a torch of another build.
+    from torchvision import models
+
+    weights = {
+        "vgg19": models.VGG19_Weights,
+        "vgg16": models.VGG16_Weights,
+        "alexnet": models.AlexNet_Weights,
+        "squeezenet": models.SqueezeNet1_1_Weights,
+    }[name]
+    return str(weights.IMAGENET1K_V1.url)
+
+
+def _cached(name: BackboneName) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / _FILE_NAMES[name][0]
+
+
+def _empty_features(name: BackboneName) -> nn.Sequential:
+    """The layers without memory or values: VGG's classifier alone would take half a gigabyte."""
+    from torchvision import models
+
+    build = {
+        "vgg19": models.vgg19,
+        "vgg16": models.vgg16,
+        "alexnet": models.alexnet,
+        "squeezenet": models.squeezenet1_1,
+    }[name]
+    with torch.device("meta"):
+        return cast(nn.Sequential, build(weights=None).features)
+
+
+def _read_features(path: Path) -> dict[str, Tensor]:
+    """The convolutions' tensors, named as inside `features`; a classifier is of no use here and left out."""
+    with path.open("rb") as file:
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        # A truncated archive shows as an OSError too, although the file itself could be opened.
+        except (RuntimeError, OSError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{path} is not a readable file of weights ({reason}); get it again") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} must hold a state dict, names to tensors, but holds {type(state).__name__}")
+    return {
+        key.removeprefix("features."): value
+        for key, value in state.items()
+        if not key.startswith("classifier.")
+    }
+
+
+def _download_within(timeout_sec: float, url: str, target: Path) -> str | None:
+    """Download in a thread that can be left behind, for a name look-up knows no time limit.
+
+    Returns:
+        None once the file is there, else what went wrong.
+    """
+    cancelled = threading.Event()
+    failures: list[str] = []
+
+    def attempt() -> None:
+        try:
+            _download(url, target, cancelled=cancelled, read_timeout_sec=timeout_sec)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            failures.append(f"{type(error).__name__}: {error}")
+
+    thread = threading.Thread(target=attempt, name=f"fetch {target.name}", daemon=True)
+    thread.start()
+    thread.join(timeout_sec)
+    if thread.is_alive():
+        cancelled.set()
+        return f"not done within {timeout_sec:g} s"
+    return failures[0] if failures else None
+
+
+def _download(url: str, target: Path, *, cancelled: threading.Event, read_timeout_sec: float) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
+    digest = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(url, timeout=read_timeout_sec) as response, partial.open("wb") as file:
+            # read1 returns what one packet brought: a slow server cannot keep the loop from its checks.
+            while block := response.read1(_BLOCK_BYTES):
+                if cancelled.is_set():
+                    return
+                digest.update(block)
+                file.write(block)
+        expected = target.stem.rpartition("-")[2]
+        if not digest.hexdigest().startswith(expected):
+            raise ValueError(f"its SHA-256 {digest.hexdigest()[:8]} is not the published {expected}")
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,109 @@
+"""LPIPS (Zhang et al., CVPR 2018), version 0.1, from a local backbone file: loss and metric."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from study.models.backbones import AlwaysEval, BackboneName, load_features
+
+LpipsNetwork = Literal["alex", "vgg", "squeeze"]
+
+LPIPS_BACKBONES: Mapping[LpipsNetwork, BackboneName] = MappingProxyType(
+    {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet"}
+)
+SMALLEST_SIDE = 32  # below, AlexNet's pooling runs out of pixels
+
+
+class LpipsDistance(AlwaysEval):
+    """The published distance: the `lpips` package's layers and linear heads, the caller's backbone weights.
+
+    The layers' distances are combined here rather than by the package, because its square root has an
+    infinite slope, hence NaN gradients, wherever all channels of a layer are 0.
+
+    Args:
+        path: ImageNet weights of the network's backbone (`LPIPS_BACKBONES`), as `find_backbone` gives it.
+        network: "alex" is the one that papers report; "squeeze" is a cheap training loss.
+
+    Raises:
+        ValueError: if the file does not fit the backbone.
+        ImportError: if the `lpips` package is missing.
+    """
+
+    def __init__(self, path: Path, *, network: LpipsNetwork = "alex") -> None:
+        super().__init__()
+        if network not in LPIPS_BACKBONES:
+            raise ValueError(f"network must be one of {sorted(LPIPS_BACKBONES)}, but got {network!r}")
+        published = _untrained_lpips(network)
+        self.scaling = published.get_submodule("scaling_layer")
+        self.backbone = published.get_submodule("net")
+        self.heads = nn.ModuleList(published.get_submodule("lins").children())
+        _load_backbone(self.backbone, load_features(LPIPS_BACKBONES[network], path))
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Measure the distance of each pair; lower is closer.
+
+        Args:
+            sr, hr: RGB images, shape (N, 3, H, W), `hr` in [0, 1] and `sr` about there; not clamped, sides of
+                at least 32. The gradient goes to `sr` alone.
+
+        Returns:
+            Shape (N,), at least float32; 0 for equal images.
+
+        Raises:
+            ValueError: if the shapes differ or an image is too small.
+        """
+        _check_images(sr, hr)
+        with torch.no_grad():
+            targets = self._extract(hr)
+        distances = [
+            head((found - target).square()).mean(dim=(1, 2, 3))
+            for head, found, target in zip(self.heads, self._extract(sr), targets, strict=True)
+        ]
+        return torch.stack(distances).sum(dim=0)
+
+    def _extract(self, images: Tensor) -> list[Tensor]:
+        """Features of the compared layers, of unit length over the channels."""
+        return [_unit_length(features) for features in self.backbone(self.scaling(2 * images - 1))]
+
+
+def _unit_length(features: Tensor) -> Tensor:
+    # 1e-10 is the published epsilon; the other one only keeps the root's slope finite at 0.
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    length = features.square().sum(dim=1, keepdim=True).add(1e-20).sqrt()
+    return features / (length + 1e-10)
+
+
+def _check_images(sr: Tensor, hr: Tensor) -> None:
+    if sr.ndim != 4 or sr.shape[1] != 3 or sr.shape != hr.shape or min(sr.shape[-2:]) < SMALLEST_SIDE:
+        raise ValueError(
+            f"LPIPS needs two RGB batches (N, 3, H, W) of one shape with sides of at least {SMALLEST_SIDE} "
+            f"pixels, but got {tuple(sr.shape)} and {tuple(hr.shape)}; use larger images"
+        )
+
+
+def _untrained_lpips(network: LpipsNetwork) -> nn.Module:
+    """The package's module with its own heads and a random backbone, so that it downloads nothing."""
+    # The random backbone must not shift the caller's random numbers; torchvision warns of how it is called.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import lpips
+        except ImportError as error:
+            raise ImportError(f"LPIPS needs the `lpips` package: pip install lpips ({error})") from error
+        module: nn.Module = lpips.LPIPS(
+            net=network, version="0.1", pretrained=True, pnet_rand=True, verbose=False
+        )
+    return module
+
+
+def _load_backbone(slices: nn.Module, features: nn.Sequential) -> None:
+    """Fill the package's `slice{k}.{index}.*`, where index counts the layers of torchvision's `features`."""
+    known = features.state_dict()
+    slices.load_state_dict({name: known[name.split(".", maxsplit=1)[1]] for name in slices.state_dict()})

@@ -1,0 +1,93 @@
+"""MSRResNet, the SRResNet without batch normalisation that BasicSR trains (METHODS 2.3)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from study.models.initialisation import scale_kaiming_init
+from study.models.shape_check import check_images
+
+NEGATIVE_SLOPE = 0.1
+UPSAMPLINGS = {2: (2,), 3: (3,), 4: (2, 2)}
+
+
+def _leaky_relu(features: Tensor) -> Tensor:
+    return F.leaky_relu(features, NEGATIVE_SLOPE, inplace=True)
+
+
+class ResidualBlock(nn.Module):
+    """Convolution, ReLU, convolution, plus the input; the shape is kept."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+        scale_kaiming_init(self.conv1, self.conv2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.conv2(F.relu(self.conv1(features), inplace=True))
+
+
+class MSRResNet(nn.Module):
+    """The residual generator of METHODS 2.3, with BasicSR's attribute names so that released weights load.
+
+    The network adds its output to the bilinearly enlarged input. As a decoder it may take other than three
+    channels: the first three are then taken for the image, and with fewer than three nothing is added.
+
+    Args:
+        features: width of the trunk.
+        blocks: number of residual blocks.
+        scale: up-scaling: 2, 3 or 4.
+        in_channels: 3 for images; the bottleneck's channels where this is an auto-encoder's decoder.
+
+    Attributes:
+        input_multiple: what the input's sides must be a multiple of: always 1.
+
+    Raises:
+        ValueError: if the scale is not one of the three.
+    """
+
+    def __init__(self, features: int = 64, blocks: int = 16, scale: int = 4, in_channels: int = 3) -> None:
+        if scale not in UPSAMPLINGS:
+            raise ValueError(f"MSRResNet's scale must be 2, 3 or 4, but got {scale=}; choose one of these")
+        super().__init__()
+        self.settings = f"{features=}, {blocks=}, {scale=}, {in_channels=}"
+        self.in_channels = in_channels
+        self.input_multiple = 1
+        self.scale = scale
+        self.upsamplings = UPSAMPLINGS[scale]
+        self.conv_first = nn.Conv2d(in_channels, features, 3, padding=1)
+        self.body = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))
+        for step, factor in enumerate(self.upsamplings, start=1):
+            upconv = nn.Conv2d(features, features * factor**2, 3, padding=1)
+            scale_kaiming_init(upconv)
+            self.add_module(f"upconv{step}", upconv)
+        self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
+        scale_kaiming_init(self.conv_first, self.conv_hr, self.conv_last)
+
+    def extra_repr(self) -> str:
+        return self.settings
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Up-scale images.
+
+        Args:
+            lq: images (RGB in [0, 1]) or bottlenecks (unbounded), shape (N, in_channels, H, W).
+
+        Returns:
+            RGB nominally in [0, 1], not clamped, shape (N, 3, scale * H, scale * W).
+
+        Raises:
+            ValueError: if the shape does not fit.
+        """
+        check_images(lq, network="MSRResNet", channels=self.in_channels)
+        features = self.body(_leaky_relu(self.conv_first(lq)))
+        for step, factor in enumerate(self.upsamplings, start=1):
+            upconv = self.get_submodule(f"upconv{step}")
+            features = _leaky_relu(F.pixel_shuffle(upconv(features), factor))
+        residual = self.conv_last(_leaky_relu(self.conv_hr(features)))
+        if self.in_channels < 3:
+            return residual
+        return residual + F.interpolate(
+            lq[:, :3], scale_factor=self.scale, mode="bilinear", align_corners=False
+        )

@@ -1,0 +1,112 @@
+"""RRDBNet, the generator of ESRGAN (Wang et al. 2018, arXiv 1809.00219), and its blocks."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from study.models.initialisation import scale_kaiming_init
+from study.models.shape_check import check_images
+
+NEGATIVE_SLOPE = 0.2
+RESIDUAL_SCALE = 0.2
+
+# Scales 1 and 2 shrink the input first and keep the body and the x4 tail, as BasicSR does (METHODS 2.1).
+UNSHUFFLE = {1: 4, 2: 2, 3: 1, 4: 1}
+UPSAMPLINGS = {1: (2, 2), 2: (2, 2), 3: (3,), 4: (2, 2)}
+
+
+def _leaky_relu(features: Tensor) -> Tensor:
+    # In place: the convolution before it does not need its own output for the backward pass.
+    return F.leaky_relu(features, NEGATIVE_SLOPE, inplace=True)
+
+
+class ResidualDenseBlock(nn.Module):
+    """Five convolutions, each seeing the block's input and all earlier outputs; the shape is kept."""
+
+    def __init__(self, features: int, growth: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, growth, 3, padding=1)
+        self.conv2 = nn.Conv2d(features + growth, growth, 3, padding=1)
+        self.conv3 = nn.Conv2d(features + 2 * growth, growth, 3, padding=1)
+        self.conv4 = nn.Conv2d(features + 3 * growth, growth, 3, padding=1)
+        self.conv5 = nn.Conv2d(features + 4 * growth, features, 3, padding=1)
+        scale_kaiming_init(self.conv1, self.conv2, self.conv3, self.conv4, self.conv5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        dense = features
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            dense = torch.cat((dense, _leaky_relu(conv(dense))), dim=1)  # grows by `growth` channels
+        return features + RESIDUAL_SCALE * self.conv5(dense)
+
+
+class RRDB(nn.Module):
+    """Residual-in-residual dense block: three dense blocks inside one more residual; the shape is kept."""
+
+    def __init__(self, features: int, growth: int) -> None:
+        super().__init__()
+        self.rdb1 = ResidualDenseBlock(features, growth)
+        self.rdb2 = ResidualDenseBlock(features, growth)
+        self.rdb3 = ResidualDenseBlock(features, growth)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + RESIDUAL_SCALE * self.rdb3(self.rdb2(self.rdb1(features)))
+
+
+class RRDBNet(nn.Module):
+    """The RRDB generator (METHODS 2.1), with BasicSR's attribute names so that released weights load.
+
+    Args:
+        features: width of the trunk.
+        blocks: number of RRDBs.
+        growth: channels that each convolution of a dense block adds.
+        scale: up-scaling: 1, 2, 3 or 4. Scale 1 needs input sides divisible by 4, scale 2 by 2. BasicSR has
+            no scale 3, which here is one nearest x3 step (SPSR's choice).
+        in_channels: 3 for images; the bottleneck's channels where this is an auto-encoder's decoder.
+
+    Attributes:
+        input_multiple: what the input's sides must be a multiple of.
+
+    Raises:
+        ValueError: if the scale is not one of the four.
+    """
+
+    def __init__(
+        self, features: int = 64, blocks: int = 23, growth: int = 32, scale: int = 4, in_channels: int = 3
+    ) -> None:
+        if scale not in UPSAMPLINGS:
+            raise ValueError(f"RRDBNet's scale must be 1, 2, 3 or 4, but got {scale=}; choose one of these")
+        super().__init__()
+        self.settings = f"{features=}, {blocks=}, {growth=}, {scale=}, {in_channels=}"
+        self.in_channels = in_channels
+        self.input_multiple = UNSHUFFLE[scale]
+        self.upsamplings = UPSAMPLINGS[scale]
+        self.conv_first = nn.Conv2d(in_channels * self.input_multiple**2, features, 3, padding=1)
+        self.body = nn.Sequential(*(RRDB(features, growth) for _ in range(blocks)))
+        self.conv_body = nn.Conv2d(features, features, 3, padding=1)
+        for step in range(1, len(self.upsamplings) + 1):
+            self.add_module(f"conv_up{step}", nn.Conv2d(features, features, 3, padding=1))
+        self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
+
+    def extra_repr(self) -> str:
+        return self.settings
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Up-scale images.
+
+        Args:
+            lq: images (RGB in [0, 1]) or bottlenecks (unbounded), shape (N, in_channels, H, W).
+
+        Returns:
+            RGB nominally in [0, 1], not clamped, shape (N, 3, scale * H, scale * W).
+
+        Raises:
+            ValueError: if channels or sides do not fit.
+        """
+        check_images(lq, network="RRDBNet", channels=self.in_channels, multiple=self.input_multiple)
+        shallow = self.conv_first(F.pixel_unshuffle(lq, self.input_multiple))
+        features = shallow + self.conv_body(self.body(shallow))
+        for step, factor in enumerate(self.upsamplings, start=1):
+            enlarged = F.interpolate(features, scale_factor=factor, mode="nearest")
+            features = _leaky_relu(self.get_submodule(f"conv_up{step}")(enlarged))
+        return self.conv_last(_leaky_relu(self.conv_hr(features)))

@@ -1,0 +1,59 @@
+"""The Pareto front of a set of points and its hypervolume, both through moocore."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import moocore
+import numpy as np
+
+Direction = Literal["maximize", "minimize"]
+
+
+def _as_losses(values: np.ndarray, directions: Sequence[Direction]) -> np.ndarray:
+    """Flip the objectives that are maximised, so that less is better in every column."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] != len(directions):
+        raise ValueError(
+            f"values must have shape (n, {len(directions)}), one column per direction, but got {values.shape}"
+        )
+    signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in directions])
+    return values * signs
+
+
+def non_dominated(values: np.ndarray, directions: Sequence[Direction]) -> np.ndarray:
+    """Mark the points that no other point beats.
+
+    A point is dominated if another is at least as good in every objective and better in one. Of several equal points
+    the first is kept. A point with NaN in an objective is never on the front.
+
+    Args:
+        values: objectives, shape (n, m), any finite range or NaN.
+        directions: what "better" means in each of the m columns.
+
+    Returns:
+        Boolean mask, shape (n,).
+    """
+    losses = _as_losses(values, directions)
+    mask = ~np.isnan(losses).any(axis=1)
+    if mask.any():
+        mask[mask] = moocore.is_nondominated(losses[mask], keep_weakly=False)
+    return mask
+
+
+def hypervolume(values: np.ndarray, reference: Sequence[float], directions: Sequence[Direction]) -> float:
+    """Measure the region that the points dominate, bounded by the reference point.
+
+    Args:
+        values: objectives, shape (n, m); rows with NaN, and rows that do not beat the reference, add nothing.
+        reference: the worst value of interest in each objective, in the objectives' own units.
+        directions: what "better" means in each of the m columns.
+
+    Returns:
+        The exact hypervolume, in the product of the objectives' units; 0 without points.
+    """
+    losses = _as_losses(values, directions)
+    corner = _as_losses(np.asarray([reference], dtype=np.float64), directions)[0]
+    losses = losses[~np.isnan(losses).any(axis=1)]
+    if not len(losses):
+        return 0.0
+    return float(moocore.hypervolume(losses, ref=corner))

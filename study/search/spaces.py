@@ -1,0 +1,170 @@
+"""Search spaces: one Python file per question, loaded by name or path and tried out before anything is spent on it.
+
+A space file defines `SIZE`, `TRIALS` (defaults), `REFERENCE` (the hypervolume's reference point, by metric), `GROUPS`
+(config paths by which fronts are told apart), `base(size, networks) -> RunConfig` and
+`sample(trial, base) -> {config path: value}`.
+"""
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import optuna
+
+from study.config import RunConfig, get, replace
+
+FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
+DRY_DRAWS = 32
+
+
+class SpaceError(ValueError):
+    """A search space that cannot be used: names the file and what is wrong in it."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A loaded space file.
+
+    Attributes:
+        name: the file's stem.
+        path: where it was found.
+        size, trials: its defaults.
+        reference: the worst value of interest, by metric name.
+        groups: config paths; the first is the main one.
+        fingerprint: hash of the file's text.
+    """
+
+    name: str
+    path: Path
+    size: str
+    trials: int
+    reference: Mapping[str, float]
+    groups: tuple[str, ...]
+    fingerprint: str
+    base: Callable[[str, Collection[str]], RunConfig]
+    _sample: Callable[[optuna.Trial, RunConfig], Mapping[str, Any]]
+
+    def sample(self, trial: optuna.Trial, base: RunConfig) -> RunConfig:
+        """Draw a configuration.
+
+        Raises:
+            SpaceError: the file's function raised, or what it drew is no valid configuration.
+        """
+        try:
+            return replace(base, self._sample(trial, base))
+        except optuna.TrialPruned:
+            raise
+        except Exception as error:
+            raise SpaceError(
+                f"{self.path.name}, trial with {trial.params}: {type(error).__name__}: {error}"
+            ) from error
+
+    def own_values(self, base: RunConfig) -> dict[str, Any]:
+        """The recipe's own values of all that the space varies, by parameter name.
+
+        Raises:
+            SpaceError: a parameter that is no config path, or whose range does not hold the recipe's own value.
+        """
+        recorder = _OwnValues(base, self.path.name)
+        self.sample(cast(optuna.Trial, recorder), base)
+        return recorder.params
+
+    def try_out(self, base: RunConfig) -> list[RunConfig]:
+        """Draw at random many times, so that a faulty space is found out before any training.
+
+        Returns:
+            What was drawn, the recipe's own values first.
+
+        Raises:
+            SpaceError: a draw failed.
+        """
+        self.own_values(base)
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        return [base, *(self.sample(study.ask(), base) for _ in range(DRY_DRAWS))]
+
+
+def load_space(name: str) -> SearchSpace:
+    """Load `search_spaces/NAME.py`, or any file by its path.
+
+    Raises:
+        SpaceError: no such file, a file that raises when it is read, or one that lacks a part.
+    """
+    path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
+    if not path.is_file():
+        known = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
+        raise SpaceError(
+            f"no search space at {path}; --space takes a path to a .py file or one of: {', '.join(known)}"
+        )
+    module = _run(path)
+    missing = [
+        part
+        for part in ("SIZE", "TRIALS", "REFERENCE", "GROUPS", "base", "sample")
+        if not hasattr(module, part)
+    ]
+    if missing:
+        raise SpaceError(
+            f"{path} does not define {', '.join(missing)}; search_spaces/quick.py is an example of a whole one"
+        )
+    return SearchSpace(
+        name=path.stem,
+        path=path,
+        size=module.SIZE,
+        trials=module.TRIALS,
+        reference=module.REFERENCE,
+        groups=tuple(module.GROUPS),
+        fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        base=module.base,
+        _sample=module.sample,
+    )
+
+
+def _run(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SpaceError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    return module
+
+
+class _OwnValues:
+    """Stands in for a trial: answers each suggestion with the recipe's own value, and remembers it."""
+
+    def __init__(self, base: RunConfig, file: str) -> None:
+        self.params: dict[str, Any] = {}
+        self._base, self._file = base, file
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        del step, log
+        return self._within(name, low, high)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        del step, log
+        return self._within(name, low, high)
+
+    def suggest_categorical(self, name: str, choices: Collection[Any]) -> Any:
+        value = get(self._base, name)
+        if value not in choices:
+            raise ValueError(f"{name} offers {list(choices)}, but the recipe's own value is {value}; add it")
+        return self._keep(name, value)
+
+    def _within(self, name: str, low: float, high: float) -> Any:
+        value = get(self._base, name)
+        if not low <= value <= high:
+            raise ValueError(
+                f"{name} ranges over [{low}, {high}], but the recipe's own value is {value}; widen it"
+            )
+        return self._keep(name, value)
+
+    def _keep(self, name: str, value: Any) -> Any:
+        self.params[name] = value
+        return value

@@ -1,0 +1,126 @@
+"""Trials from Optuna: asked for, told, and found again after an interruption."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import TrialState
+
+from study.config import RunConfig, from_dict, to_dict
+from study.search.front import Direction
+from study.search.spaces import SearchSpace, SpaceError
+
+State = Literal["COMPLETE", "PRUNED", "FAILED"]
+
+_OPTUNA_STATE = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
+_RANDOM_TRIALS = 8  # before TPE has something to learn from
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sampled trial."""
+
+    number: int
+    params: dict[str, Any]
+    config: RunConfig
+
+
+class UnusableTrial(ValueError):
+    """A drawn trial that is no valid run; it has been told as FAILED. Carries its number and parameters."""
+
+    def __init__(self, number: int, params: dict[str, Any], cause: str) -> None:
+        super().__init__(cause)
+        self.number, self.params = number, params
+
+
+class TrialSource:
+    """A multi-objective Optuna study on disk, asked and told by hand.
+
+    Trial 0 has the recipe's own values. Each ask seeds a sampler of its own from (seed, number), so that a continued
+    study draws what an unbroken one would, given the same results so far, and never the same point twice.
+    """
+
+    def __init__(
+        self,
+        database: Path,
+        name: str,
+        directions: Sequence[Direction],
+        space: SearchSpace,
+        base: RunConfig,
+        *,
+        seed: int,
+    ) -> None:
+        """Open the study in an SQLite file, or create it there."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._space, self._base, self._seed = space, base, seed
+        self._study = optuna.create_study(
+            storage=f"sqlite:///{database.resolve()}",
+            study_name=name,
+            directions=list(directions),
+            load_if_exists=True,
+        )
+        if not self._study.trials:
+            self._study.enqueue_trial(space.own_values(base))
+
+    @property
+    def count(self) -> int:
+        """How many trials were drawn so far."""
+        return sum(trial.state != TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+
+    def unfinished(self) -> list[Asked]:
+        """The trials that were drawn and never told how they ended, oldest first.
+
+        A trial whose draw was cut off is drawn to its end: what it had got stays as it was.
+        """
+        asked = []
+        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if "config" in frozen.user_attrs:
+                config = from_dict(json.loads(frozen.user_attrs["config"]))
+                asked.append(Asked(frozen.number, frozen.params, config))
+            else:
+                self._study.sampler = self._sampler(frozen.number)
+                with contextlib.suppress(UnusableTrial):
+                    asked.append(self._configure(self._live(frozen)))
+        return asked
+
+    def ask(self) -> Asked:
+        """Draw the next trial and note its configuration beside it.
+
+        Raises:
+            UnusableTrial: the space raised, or drew what is no valid configuration.
+        """
+        self._study.sampler = self._sampler(self.count)
+        return self._configure(self._study.ask())
+
+    def tell(
+        self, number: int, state: State, values: Sequence[float] | None = None, cause: str | None = None
+    ) -> None:
+        """Say how a trial ended; `values` (one per direction) belong to COMPLETE. Telling twice does nothing."""
+        trial = self._study.get_trials(deepcopy=False)[number]
+        if trial.state.is_finished():
+            return
+        if cause is not None:
+            self._live(trial).set_user_attr("cause", cause)
+        self._study.tell(number, values=values if state == "COMPLETE" else None, state=_OPTUNA_STATE[state])
+
+    def _configure(self, trial: optuna.Trial) -> Asked:
+        try:
+            config = self._space.sample(trial, self._base)
+        except SpaceError as error:
+            self.tell(trial.number, "FAILED", cause=str(error))
+            raise UnusableTrial(trial.number, trial.params, str(error)) from error
+        trial.set_user_attr("config", json.dumps(to_dict(config)))
+        return Asked(trial.number, trial.params, config)
+
+    def _live(self, frozen: optuna.trial.FrozenTrial) -> optuna.Trial:
+        return optuna.Trial(self._study, frozen._trial_id)
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        seed = (self._seed * 1_000_003 + number) % 2**32
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=_RANDOM_TRIALS
+        )

@@ -1,0 +1,167 @@
+"""A study: many trials around a recipe, as a Pareto front.
+
+python study/sweep.py --space aesop --trials 64 --output runs/aesop
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# Started as a script from a checkout that is not installed: Python looks in study/, but the packages are one up.
+if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+# Tune's own loggers write what our journal holds already.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+from statistics import median  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
+
+from rich.console import Console  # noqa: E402
+
+from study.command_line import INTERRUPTED, add_common_options, artifacts_of, run, with_options  # noqa: E402
+
+if TYPE_CHECKING:  # imported late, so that --help answers at once
+    from study.cluster.driver import Outcome, Study
+
+
+def main(arguments: list[str], console: Console) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    from study.cluster.driver import check_output, run_study
+
+    check_output(options.output, resume=options.resume)
+    study = _plan(options, console)
+    workshop = study.setting.open()
+    console.print(
+        f"study {study.output.name}: {study.trials} trials of space {study.space.name} ({study.base.size}), "
+        f"{len(workshop.train)} training and {len(workshop.test)} held-out images",
+        highlight=False,
+    )
+    outcome = run_study(study, workshop, console)
+    return _conclude(study, outcome, console)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="study/sweep.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--space", required=True, metavar="NAME", help="a file of search_spaces/, or a path to one"
+    )
+    parser.add_argument(
+        "--trials", type=int, metavar="N", help="how many to draw in all (default: the space's)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampler")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the study in --output, if there is one"
+    )
+    parser.add_argument(
+        "--cpus-per-trial", type=int, default=1, metavar="N", help="CPU cores and threads of a trial"
+    )
+    parser.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        metavar="X",
+        help="GPUs, or a part of one, of a trial (default: 1 if there are any)",
+    )
+    parser.add_argument(
+        "--address",
+        default=os.environ.get("RAY_ADDRESS", "local"),
+        metavar="ADDRESS",
+        help="Ray cluster: auto, HOST:PORT, or local to start one (default: RAY_ADDRESS, else local)",
+    )
+    add_common_options(parser)
+    options = parser.parse_args(arguments)
+    for name in ("trials", "cpus_per_trial"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, but got {getattr(options, name)}")
+    return options
+
+
+def _plan(options: argparse.Namespace, console: Console) -> "Study":
+    from study.cluster.driver import Study
+    from study.cluster.tracking import default_uri
+    from study.recipes import get_recipe
+    from study.search.spaces import load_space
+    from study.training.loop import pick_device
+    from study.training.setting import JUDGE_NETWORK, Setting, find_networks, judge_note, require_networks
+
+    space = load_space(options.space)
+    size = options.size or space.size
+    wanted = space.base(size, {"vgg19", "squeezenet", "alexnet"}).loss.perceptual_network
+    networks = find_networks([wanted, JUDGE_NETWORK], options.weights)
+    base = with_options(space.base(size, networks), options)
+    require_networks(base, networks)
+    draws = space.try_out(base)
+    notes = [judge_note(networks.get(JUDGE_NETWORK))]
+    if base.loss.perceptual == 0 < get_recipe(base.recipe, size).loss.perceptual:
+        notes.append(f"The perceptual loss term is off: the published {wanted} weights could not be had.")
+    for note in notes:
+        console.print(f"[bold]note:[/] {note}", highlight=False)
+    on_gpu = pick_device().type == "cuda"
+    return Study(
+        space=space,
+        base=base,
+        output=options.output,
+        trials=options.trials or space.trials,
+        seed=options.seed,
+        setting=Setting(
+            data=base.data,
+            largest_patch=max(draw.largest_patch for draw in draws),
+            artifacts=artifacts_of(options),
+            backbones=networks,
+            judge=networks.get(JUDGE_NETWORK),
+        ),
+        address=options.address,
+        cpus_per_trial=options.cpus_per_trial,
+        gpus_per_trial=float(on_gpu) if options.gpus_per_trial is None else options.gpus_per_trial,
+        mlflow_uri=options.mlflow or default_uri(options.output),
+        notes=tuple(notes),
+    )
+
+
+def _conclude(study: "Study", outcome: "Outcome", console: Console) -> int:
+    from analysis.report import print_report, write_report
+
+    records = outcome.records
+    for number, cause in sorted(records.causes.items()):
+        console.print(
+            f"trial {number} {records.states[number]}: {cause}", markup=False, highlight=False, soft_wrap=True
+        )
+    if outcome.state != "COMPLETE":
+        why = f"halted: {outcome.cause}" if outcome.state == "HALTED" else "interrupted"
+        console.print(
+            f"{why}\nnothing is lost: run the same command with --resume", highlight=False, soft_wrap=True
+        )
+        return 1 if outcome.state == "HALTED" else INTERRUPTED
+    report = write_report(study.output)
+    _print_numbers(outcome, console)
+    print_report(report, console)
+    console.print(
+        f"MLflow: mlflow ui --backend-store-uri {study.mlflow_uri}", highlight=False, soft_wrap=True
+    )
+    return 0
+
+
+def _print_numbers(outcome: "Outcome", console: Console) -> None:
+    records = outcome.records
+    uses = sum(records.uses.values())
+    console.print(
+        f"artifacts: {len(records.artifacts)} trained once each or found, used {uses} times by {len(records.states)} trials",
+        highlight=False,
+    )
+    if records.overheads:
+        console.print(
+            f"orchestration: {median(records.overheads):.3f} s from sampled to training function entered "
+            f"(median of {len(records.overheads)} trials on warm workers; at most {max(records.overheads):.3f} s)",
+            highlight=False,
+        )
+    if outcome.unsent:
+        console.print(f"{outcome.unsent} records wait for MLflow; --resume sends them", highlight=False)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""The training core: pure PyTorch, with neither ray, mlflow nor optuna."""

@@ -1,0 +1,148 @@
+"""The one loop that runs any step: schedule, EMA, checks, checkpoints, points."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from study.config import Budget, Optimiser
+from study.data import Batches
+from study.training.checkpoints import load_checkpoint, save_checkpoint
+from study.training.state import TrainState, learning_rate_at, set_learning_rate, update_ema
+from study.training.steps import Step
+
+# Losses stay on the device and are read this often: each read makes the CPU wait for the device.
+LOOK_EVERY = 25
+
+# On images in [0, 1] no output within range is ever further off than this, mean L1.
+DIVERGED_ABOVE = 1.0
+
+
+class Diverged(RuntimeError):
+    """Training went where no result can come from; the message names the term, its value and the iterations."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A sign of life: where a stage is, and the mean of its terms since the last one."""
+
+    stage: str
+    iteration: int
+    iterations: int
+    terms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a stage is run: its budget and schedule, where its checkpoint is, when it is looked at.
+
+    Attributes:
+        stage: for messages and ticks.
+        key: names everything that determines the result; a checkpoint of another key is refused.
+        evaluate_every: iterations between calls of `evaluate`; 0 for never. The last iteration is always evaluated.
+    """
+
+    stage: str
+    key: str
+    budget: Budget
+    optimiser: Optimiser
+    checkpoint: Path
+    checkpoint_every: int
+    evaluate_every: int = 0
+
+
+def train(
+    state: TrainState,
+    step: Step,
+    batches: Batches,
+    plan: Plan,
+    *,
+    evaluate: Callable[[TrainState, dict[str, float]], None] | None = None,
+    tick: Callable[[Tick], None] | None = None,
+) -> None:
+    """Train to the end of the budget, from the checkpoint if there is one.
+
+    Args:
+        state: a new state; the checkpoint's is loaded into it.
+        step: what to do with a batch.
+        batches: a pure function of the iteration, so that a resumed run sees what an unbroken one would.
+        plan: budget, schedule, checkpoint, cadence.
+        evaluate: called with the state and the terms' means since the last call, at the cadence and at the end. The
+            checkpoint is written after it returns, so a killed evaluation is done again and never lost.
+        tick: called every few iterations.
+
+    Raises:
+        Diverged: a term is not finite, or the output is off by more than any image can be. No checkpoint and no
+            evaluation ever sees such a state.
+        StorageError: a checkpoint could not be written; the one before it is whole.
+        ValueError: the checkpoint there belongs to another configuration.
+    """
+    saved = load_checkpoint(plan.checkpoint, plan.key)
+    if saved is not None:
+        state.load_state_dict(saved)
+    while state.iteration < plan.budget.iterations:
+        stop = _next_stop(state.iteration, plan)
+        terms = _run_until(stop, state, step, batches, plan)
+        _check(terms, state.iteration, plan.stage)
+        if tick is not None:
+            tick(Tick(plan.stage, state.iteration, plan.budget.iterations, terms))
+        due = _due(state.iteration, plan.evaluate_every, plan.budget.iterations)
+        if evaluate is not None and due:
+            evaluate(state, state.read_terms())
+        if due or _due(state.iteration, plan.checkpoint_every, plan.budget.iterations):
+            save_checkpoint(plan.checkpoint, plan.key, state.state_dict())
+
+
+def _run_until(stop: int, state: TrainState, step: Step, batches: Batches, plan: Plan) -> dict[str, float]:
+    device = next(state.model.parameters()).device
+    sums: dict[str, Tensor] = {}
+    first = state.iteration
+    started = time.perf_counter()
+    for iteration in range(first, stop):
+        low, hr = (_to_device(images, device) for images in batches.at(iteration))
+        set_learning_rate(state, learning_rate_at(plan.optimiser, iteration, plan.budget.iterations))
+        for name, term in step(state, low, hr).items():
+            sums[name] = sums[name] + term if name in sums else term
+        update_ema(state, plan.optimiser.ema_decay)
+    totals = {name: float(total) for name, total in sums.items()}  # waits for the device
+    state.add_terms(totals, stop - first)
+    state.iteration = stop
+    state.pixels_seen += (stop - first) * plan.budget.pixels_per_step
+    state.device_seconds += time.perf_counter() - started
+    return {name: total / (stop - first) for name, total in totals.items()}
+
+
+def _to_device(images: Tensor, device: torch.device) -> Tensor:
+    return images.to(device, non_blocking=True, memory_format=torch.channels_last)
+
+
+def _next_stop(iteration: int, plan: Plan) -> int:
+    intervals = [LOOK_EVERY, plan.checkpoint_every, plan.evaluate_every]
+    stops = [(iteration // every + 1) * every for every in intervals if every]
+    return min([*stops, plan.budget.iterations])
+
+
+def _due(iteration: int, every: int, iterations: int) -> bool:
+    return iteration == iterations or (every > 0 and iteration % every == 0)
+
+
+def _check(terms: dict[str, float], iteration: int, stage: str) -> None:
+    for name, value in terms.items():
+        if not math.isfinite(value):
+            raise Diverged(
+                f"{stage}: the {name} term is {value} within the {LOOK_EVERY} iterations before {iteration}"
+            )
+    if terms["pixel"] > DIVERGED_ABOVE:
+        raise Diverged(
+            f"{stage}: the mean absolute error is {terms['pixel']:.3g} before iteration {iteration}, more than any "
+            f"two images in [0, 1] can differ; a lower learning rate or adversarial weight helps"
+        )
+
+
+def pick_device() -> torch.device:
+    """The first GPU this process may use, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

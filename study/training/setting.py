@@ -1,0 +1,108 @@
+"""Opens a workshop from what a person gave: images, weights, a place for artifacts. Everything that can be wrong with
+them is found here, before any training."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from study.config import DataConfig, PerceptualNetwork, RunConfig
+from study.data import load_source
+from study.metrics.judge import Judge
+from study.models.backbones import fetch_backbone
+from study.training.loop import pick_device
+from study.training.stages import Workshop
+
+log = logging.getLogger(__name__)
+
+JUDGE_NETWORK: PerceptualNetwork = "alexnet"
+
+
+class MissingWeights(ValueError):
+    """Published weights that a configuration needs and that could not be had."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a workshop's parts are; plain enough to be sent to a worker.
+
+    Attributes:
+        data: the image sources.
+        largest_patch: no training image may be smaller, in pixels.
+        artifacts: the folder of finished artifacts.
+        backbones: files of the frozen networks that were found.
+        judge: file of the judging network; None if it could not be had.
+    """
+
+    data: DataConfig
+    largest_patch: int
+    artifacts: Path
+    backbones: Mapping[PerceptualNetwork, Path]
+    judge: Path | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            **asdict(self),
+            "data": self.data.model_dump(mode="json"),
+            "artifacts": str(self.artifacts),
+            "backbones": {name: str(path) for name, path in self.backbones.items()},
+            "judge": None if self.judge is None else str(self.judge),
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "Setting":
+        """The inverse of `to_dict`."""
+        return Setting(
+            data=DataConfig.model_validate(values["data"]),
+            largest_patch=values["largest_patch"],
+            artifacts=Path(values["artifacts"]),
+            backbones={name: Path(path) for name, path in values["backbones"].items()},
+            judge=None if values["judge"] is None else Path(values["judge"]),
+        )
+
+    def open(self) -> Workshop:
+        """Read the images and build the judge.
+
+        Raises:
+            SourceError, ImageError: what is wrong with the images, all of it at once.
+        """
+        train, test = load_source(
+            self.data.train, self.data.test, scale=self.data.scale, minimum_patch=self.largest_patch
+        )
+        device = pick_device()
+        return Workshop(train, test, self.artifacts, Judge(self.judge, device), self.backbones, device)
+
+
+def find_networks(names: Iterable[PerceptualNetwork], weights: Path | None) -> dict[PerceptualNetwork, Path]:
+    """Look for frozen networks in `weights`, then in torch's cache, then download them, once, with a time limit.
+
+    Raises:
+        MissingWeights: `weights` is not a directory.
+    """
+    if weights is not None and not weights.is_dir():
+        raise MissingWeights(f"--weights must name a directory with weight files, but {weights} is none")
+    found = {name: fetch_backbone(name, weights) for name in dict.fromkeys(names)}
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def require_networks(config: RunConfig, found: Mapping[PerceptualNetwork, Path]) -> None:
+    """Make sure that the perceptual term of a run can be built; MissingWeights says how to get what it lacks."""
+    name = config.loss.perceptual_network
+    if config.loss.perceptual > 0 and name not in found:
+        raise MissingWeights(
+            f"loss.perceptual_network is {name}, whose published weights are neither in --weights nor in torch's cache, "
+            f"and could not be downloaded; put torchvision's {name} file into a folder and give it as --weights DIR, "
+            "choose another network with --set loss.perceptual_network=..., or train without with --set loss.perceptual=0"
+        )
+
+
+def judge_note(judge: Path | None) -> str:
+    """What a reader has to know about the perceptual axis."""
+    if judge is not None:
+        return f"The perceptual axis is LPIPS v0.1 with the published AlexNet weights ({judge.name})."
+    return (
+        "The published AlexNet weights could not be had, so the perceptual axis is NOT LPIPS but SWD, the sliced Wasserstein "
+        "distance of Laplacian-pyramid patches, which needs no learned weights. Give --weights DIR for LPIPS."
+    )

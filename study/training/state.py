@@ -1,0 +1,137 @@
+"""What a stage has to remember to go on exactly where it stopped."""
+
+import copy
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Adam
+
+from study.config import Optimiser
+
+_COUNTERS = ("iteration", "pixels_seen", "device_seconds", "term_sums", "term_steps")
+
+
+@dataclass
+class TrainState:
+    """The networks of a stage, their optimisers and its counters.
+
+    Attributes:
+        model: the network that is trained, a generator or an auto-encoder.
+        ema: its exponential moving average, never in an optimiser; the result of the stage.
+        optimiser: Adam over `model`.
+        discriminator, discriminator_optimiser: None unless the stage is adversarial with that term on.
+        iteration: steps done.
+        pixels_seen: HR pixels over all steps done.
+        device_seconds: wall-clock seconds spent in those steps, evaluation and start-up excluded.
+        term_sums, term_steps: the loss terms added up since they were last read, and over how many steps.
+    """
+
+    model: nn.Module
+    ema: nn.Module
+    optimiser: Adam
+    discriminator: nn.Module | None = None
+    discriminator_optimiser: Adam | None = None
+    iteration: int = 0
+    pixels_seen: int = 0
+    device_seconds: float = 0.0
+    term_sums: dict[str, float] = field(default_factory=dict)
+    term_steps: int = 0
+
+    def add_terms(self, totals: dict[str, float], steps: int) -> None:
+        """Remember loss terms, each summed over `steps` steps."""
+        for name, total in totals.items():
+            self.term_sums[name] = self.term_sums.get(name, 0.0) + total
+        self.term_steps += steps
+
+    def read_terms(self) -> dict[str, float]:
+        """The mean of each term since the last reading."""
+        means = {name: total / self.term_steps for name, total in self.term_sums.items()}
+        self.term_sums, self.term_steps = {}, 0
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs, in types that load with `weights_only`."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        return parts | {"counters": counters}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go back to a saved state of the same stage."""
+        for name, part in self._parts().items():
+            part.load_state_dict(saved[name])
+        for name in _COUNTERS:
+            setattr(self, name, saved["counters"][name])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {
+            "model": self.model,
+            "ema": self.ema,
+            "optimiser": self.optimiser,
+            "discriminator": self.discriminator,
+            "discriminator_optimiser": self.discriminator_optimiser,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+def new_state(model: nn.Module, config: Optimiser, *, discriminator: nn.Module | None = None) -> TrainState:
+    """Start a stage: the EMA is a copy of the model, every network has an Adam of the same settings.
+
+    The networks are laid out channels-last, in which PyTorch's convolutions are about twice as fast on a CPU.
+    """
+    for module in (model, discriminator):
+        if module is not None:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    ema = copy.deepcopy(model).eval().requires_grad_(False)
+    return TrainState(
+        model=model.train(),
+        ema=ema,
+        optimiser=_adam(model, config),
+        discriminator=discriminator.train() if discriminator is not None else None,
+        discriminator_optimiser=_adam(discriminator, config) if discriminator is not None else None,
+    )
+
+
+def learning_rate_at(config: Optimiser, iteration: int, iterations: int) -> float:
+    """The learning rate of step `iteration` (from 0): a pure function, so that resuming needs no scheduler state.
+
+    `cosine` goes from `learning_rate` to `minimum` in each of `restarts` equal periods (METHODS 2.1). During `warmup`
+    the schedule's value is scaled by (iteration + 1) / warmup.
+    """
+    scheduled = config.learning_rate
+    if config.schedule == "cosine":
+        period = iterations / config.restarts
+        phase = (iteration % period) / period
+        scheduled = (
+            config.minimum + (config.learning_rate - config.minimum) * (1 + math.cos(math.pi * phase)) / 2
+        )
+    return scheduled * min(1.0, (iteration + 1) / config.warmup) if config.warmup else scheduled
+
+
+def set_learning_rate(state: TrainState, learning_rate: float) -> None:
+    """Give every optimiser of a stage its learning rate for the next step."""
+    for optimiser in (state.optimiser, state.discriminator_optimiser):
+        if optimiser is not None:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate
+
+
+@torch.no_grad()
+def update_ema(state: TrainState, decay: float) -> None:
+    """Move the average by one step: parameters are averaged, buffers copied (METHODS 3.3)."""
+    ema, model = list(state.ema.parameters()), list(state.model.parameters())
+    torch._foreach_lerp_(ema, model, 1 - decay)
+    for ours, theirs in zip(state.ema.buffers(), state.model.buffers(), strict=True):
+        ours.copy_(theirs)
+
+
+def _adam(module: nn.Module, config: Optimiser) -> Adam:
+    return Adam(
+        module.parameters(),
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        foreach=True,
+    )

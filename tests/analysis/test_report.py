@@ -1,0 +1,187 @@
+"""The report as a person gets it: files, page, command line."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from analysis.crops import crop_rows
+from analysis.report import Report, main, print_report, write_report
+from analysis.tables import load_results
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'$x_{$[bold]"
+
+
+@pytest.fixture(scope="module")
+def report(full_run: Path) -> Report:
+    return write_report(full_run)
+
+
+class _Page(HTMLParser):
+    """What a browser would see: every tag with its attributes, and the text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def of(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def _point(trial: int, psnr: float | None, swd: float | None) -> dict:
+    return {"event": "point", "trial": trial, "iteration": 1, "metrics": {"psnr_y": psnr, "swd": swd}}
+
+
+def test_files_agree_with_each_other(report: Report, full_run: Path):
+    points = pd.read_parquet(report.points)
+    front = pd.read_csv(report.front_csv)
+    assert len(front) == len(report.front.rows) == points["front"].sum()
+    assert set(front["psnr_y"].round(6)) == set(points.loc[points["front"], "psnr_y"].round(6))
+    assert len(pd.read_parquet(report.trials)) == report.num_trials == 12
+    assert report.figure.read_bytes().startswith(b"\x89PNG")
+    assert (full_run / "front.svg").read_text().count("<svg") == 1
+    assert not list(full_run.glob(".*partial"))
+
+
+def test_sentences_hold_the_tables_numbers(report: Report):
+    points = pd.read_parquet(report.points)
+    trials = points[(points["kind"] == "trial") & (points["state"] != "FAILED")]
+    best = trials.loc[trials["swd"].idxmin()]
+    text = " ".join(report.findings)
+    assert "12 of 12 trials were started: 9 COMPLETE, 1 FAILED, 1 PRUNED and 1 RUNNING." in text
+    assert f"trial {best['trial']:.0f} at iteration {best['iteration']:.0f}" in text
+    assert f"{(21.3 - best['swd']) / 21.3:.0%} better than the fidelity generator's 21.30" in text
+    assert "reaches 29.99 dB PSNR-Y, 0.69 dB above bicubic" in text
+    assert "0.09 s with pixel and 0.14 s with aesop of device time: 1.56 times" in text
+    assert "on 3 of 3 held-out images" in text
+
+
+def test_the_page_loads_nothing_and_describes_its_images(report: Report):
+    path = report.page
+    page = _Page(path)
+    assert not re.search(r"https?://", path.read_text())
+    assert not page.of("script")
+    assert not page.of("link")
+    images = page.of("img")
+    assert all(
+        image["src"].startswith(("data:image/png;base64,", "data:image/svg+xml;base64,")) for image in images
+    )
+    assert all(image["alt"] for image in images)
+    assert all(head.get("scope") in ("col", "row") for head in page.of("th"))
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.of("meta")
+
+
+def test_crops_are_the_files_and_a_missing_one_is_said(report: Report, full_run: Path):
+    page = _Page(report.page)
+    embedded = {base64.b64decode(image["src"].partition(",")[2]) for image in page.of("img")}
+    for sample in (
+        "references/hr/chelsea.png",
+        "references/low/coffee.png",
+        "references/bicubic/astronaut.png",
+    ):
+        assert (full_run / sample).read_bytes() in embedded
+    assert "no sample" in page.text  # Trial 4 is on the front but has none.
+
+
+def test_samples_outside_the_run_directory_are_not_read(full_run: Path, tmp_path: Path):
+    run_dir = shutil.copytree(full_run, tmp_path / "run")
+    secret = tmp_path / "astronaut.png"
+    secret.write_bytes((full_run / "references/hr/astronaut.png").read_bytes() + b"secret")
+    journal = run_dir / "journal.jsonl"
+    journal.write_text(journal.read_text().replace('"references/bicubic"', '".."'))
+    rows = crop_rows(run_dir, load_results(run_dir))
+    bicubic = [crop for row in rows for crop in row.crops if crop.title == "bicubic"]
+    assert [crop.uri for crop in bicubic] == [None] * 3
+    assert all(row.crops[-1].uri for row in rows)  # HR, which lies inside.
+
+
+def test_hostile_names_stay_text(write_run, study_json):
+    study = {**study_json, "name": HOSTILE, "notes": [HOSTILE], "config": {HOSTILE: HOSTILE}}
+    study["data"] = {"train": {}, "test": {"name": HOSTILE, "fingerprint": HOSTILE, "images": [HOSTILE]}}
+    config = {"loss": {"guidance": HOSTILE}, "budget": {"patch": HOSTILE}}
+    events = [
+        {"event": "trial", "trial": 0, "config": config, "params": {"loss.guidance": HOSTILE}},
+        _point(0, 25.0, 30.0),
+        {"event": "trial", "trial": 1},
+        {"event": "end", "trial": 1, "state": "FAILED", "cause": HOSTILE},
+    ]
+    report = write_report(write_run(study, events))
+    page = _Page(report.page)
+    assert all("onerror" not in attributes for _, attributes in page.tags)
+    assert page.text.count(HOSTILE) >= 4
+    output = StringIO()
+    print_report(report, Console(file=output, width=400))
+    assert HOSTILE in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("events", "sentence"),
+    [
+        ([], "No trial has started yet (0 of 12 asked for)"),
+        ([{"event": "end", "trial": 0, "state": "FAILED", "cause": "diverged"}], "Every trial FAILED"),
+        ([_point(0, 99.0, 1.0), {"event": "end", "trial": 0, "state": "FAILED"}], "There is no front"),
+        ([_point(0, 25.0, 30.0)], "this study shows no trade-off"),
+        (
+            [_point(0, None, 30.0)],
+            "Left out of the front: 1 point with an objective that is not a finite number.",
+        ),
+        ([_point(0, 19.0, 30.0)], "Of the front, 1 point beyond the reference point"),
+    ],
+)
+def test_studies_with_little_in_them_say_so(write_run, study_json, events, sentence):
+    report = write_report(write_run(study_json, events))
+    assert sentence in _Page(report.page).text
+    assert report.figure.stat().st_size > 0
+
+
+def test_the_same_journal_gives_the_same_page(report: Report, full_run: Path):
+    first = report.page.read_bytes()
+    assert write_report(full_run).page.read_bytes() == first
+
+
+def test_the_script_runs_from_a_checkout_that_is_not_installed(full_run: Path, tmp_path: Path):
+    script = Path(__file__).resolve().parents[2] / "analysis" / "report.py"
+    done = subprocess.run(
+        [sys.executable, script, full_run],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"COLUMNS": "100"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"report: {full_run / 'report.html'}" in done.stdout
+    assert re.search(r"hypervolume: \d+\.\d", done.stdout)
+    assert "fidelity" in done.stdout
+
+
+def test_the_command_line_explains_a_wrong_directory(tmp_path: Path, capsys: pytest.CaptureFixture):
+    assert main([str(tmp_path)]) == 2
+    assert "study.json does not exist" in capsys.readouterr().err
+
+
+def test_analysis_needs_neither_torch_nor_ray():
+    root = Path(__file__).resolve().parents[2]
+    code = (
+        "import sys, json; sys.path[0] = sys.argv[1]; import analysis.report; "
+        "unwanted = {'torch', 'ray', 'mlflow', 'study.training', 'study.cluster'}; "
+        "print(json.dumps(sorted(unwanted & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []

@@ -1,0 +1,62 @@
+"""Pairs are aligned, exact and cheap to derive at several factors from the same images."""
+
+import numpy as np
+import pytest
+import torch
+
+from study.data import ImageSet, Pairs, bicubic_downsample, make_pairs, to_float, to_uint8
+
+
+def image_set(*shapes: tuple[int, int]) -> ImageSet:
+    rng = np.random.default_rng(0)
+    images = tuple(rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes)
+    return ImageSet("random", tuple(f"image{index}" for index in range(len(shapes))), images)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_pairs_are_the_whole_image_shrunk_and_rounded(scale: int) -> None:
+    images = image_set((50, 47), (24, 36))
+    pairs = make_pairs(images, scale)
+    assert (pairs.names, pairs.scale, len(pairs)) == (images.names, scale, 2)
+    for image, hr, lq in zip(images.images, pairs.hr, pairs.lq, strict=True):
+        height, width = image.shape[0] // scale, image.shape[1] // scale
+        assert np.array_equal(hr, image[: height * scale, : width * scale])
+        assert lq.shape == (height, width, 3)
+        expected = bicubic_downsample(torch.from_numpy(hr.copy()).permute(2, 0, 1)[None].double(), scale)
+        rounding = torch.from_numpy(lq).permute(2, 0, 1)[None] - expected.clamp(0, 255)
+        assert rounding.abs().max() <= 0.5 + 1e-9
+
+
+def test_the_interior_of_a_patch_belongs_to_the_interior_of_its_pair() -> None:
+    pairs = make_pairs(image_set((80, 96)), 4)
+    patch = torch.from_numpy(pairs.hr[0][16:64, 8:72].copy()).permute(2, 0, 1)[None]
+    shrunk = to_uint8(bicubic_downsample(to_float(patch).double(), 4))[0].permute(1, 2, 0).numpy()
+    difference = np.abs(pairs.lq[0][4:16, 2:18].astype(int) - shrunk)
+    assert difference[2:-2, 2:-2].max() <= 1  # a tie may fall either way in [0, 1]
+    assert (difference[2:-2, 2:-2] > 0).mean() < 0.01
+    assert difference.max() > 1  # at the patch's border the whole image knew more
+
+
+def test_tensors_are_what_a_model_takes() -> None:
+    pairs = make_pairs(image_set((50, 47), (24, 36)), 4)
+    lq, hr = pairs.tensors(1)
+    assert (lq.shape, hr.shape) == ((1, 3, 6, 9), (1, 3, 24, 36))
+    assert hr.is_contiguous()
+    assert np.array_equal(to_uint8(hr)[0].permute(1, 2, 0).numpy(), pairs.hr[1])
+    assert np.array_equal(to_uint8(lq)[0].permute(1, 2, 0).numpy(), pairs.lq[1])
+
+
+def test_fingerprint_sees_scale_and_both_sides() -> None:
+    images = image_set((48, 48))
+    pairs = make_pairs(images, 4)
+    assert pairs.fingerprint == make_pairs(images, 4).fingerprint
+    assert pairs.fingerprint != make_pairs(images, 2).fingerprint
+    other_lq = (np.bitwise_xor(pairs.lq[0], 1),)
+    assert Pairs(pairs.names, pairs.hr, other_lq, 4).fingerprint != pairs.fingerprint
+
+
+def test_too_small_an_image_is_named() -> None:
+    with pytest.raises(ValueError, match="image1' is 40 x 3 px"):
+        make_pairs(image_set((8, 8), (3, 40)), 4)
+    with pytest.raises(ValueError, match="scale must be an integer from 1 to 8"):
+        make_pairs(image_set((8, 8)), 0)

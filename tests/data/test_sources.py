@@ -1,0 +1,218 @@
+"""The built-in photographs, folders with every problem at once, and the split into training and test."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study.data import ImageSet, SourceError, load_source, photographs, sources
+from study.data.sources import folder
+
+
+def random_image(seed: int, height: int = 60, width: int = 72) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def write_images(place: Path, seeds: range, *, prefix: str = "image") -> None:
+    place.mkdir(exist_ok=True)
+    for seed in seeds:
+        Image.fromarray(random_image(seed)).save(place / f"{prefix}{seed:02}.png")
+
+
+def pixels(images: ImageSet) -> set[bytes]:
+    return {image.tobytes() for image in images.images}
+
+
+def test_photographs_are_the_agreed_ones() -> None:
+    training, held_out = photographs()
+    assert training.names == (
+        "china",
+        "motorcycle_left",
+        "motorcycle_right",
+        "rocket",
+        "ihc",
+        "retina",
+        "hubble_deep_field",
+    )
+    assert held_out.names == ("astronaut", "chelsea", "coffee", "flower")
+    assert [image.shape for image in held_out.images] == [(512, 512, 3), (300, 451, 3), (400, 600, 3), (427, 640, 3)]
+    assert all(image.std() > 5 for image in training.images + held_out.images)
+
+
+def test_photographs_are_found_without_importing_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("skimage", "sklearn"):  # another test may have imported them
+        monkeypatch.delitem(sys.modules, package, raising=False)
+    photographs()
+    assert not {"skimage", "sklearn"} & sys.modules.keys()
+
+
+def test_a_changed_photograph_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sources._HELD_OUT_PHOTOGRAPHS, ("skimage", "data/coffee.png"), "0" * 64)
+    with pytest.raises(
+        SourceError, match=r"coffee\.png of the installed scikit-image has changed.*lock file"
+    ):
+        photographs()
+
+
+def test_a_missing_photograph_or_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sources._TRAINING_PHOTOGRAPHS, ("sklearn", "datasets/images/gone.jpg"), "0" * 64)
+        with pytest.raises(SourceError, match=r"gone\.jpg is missing from the installed scikit-learn"):
+            photographs()
+    monkeypatch.setattr(sources, "find_spec", lambda package: None)
+    with pytest.raises(SourceError, match="scikit-image, which is not installed"):
+        photographs()
+
+
+def test_fingerprint_sees_names_sizes_pixels_and_order() -> None:
+    first, second = random_image(1), random_image(2)
+    base = ImageSet("set", ("a", "b"), (first, second))
+    changed_pixel = first.copy()
+    changed_pixel[-1, -1, -1] ^= 1
+    others = [
+        ImageSet("set", ("a", "c"), (first, second)),
+        ImageSet("set", ("a", "b"), (second, first)),
+        ImageSet("set", ("a", "b"), (changed_pixel, second)),
+        ImageSet("set", ("a", "b"), (first.reshape(72, 60, 3), second)),
+        ImageSet("set", ("a",), (first,)),
+    ]
+    assert len({images.fingerprint for images in [base, *others]}) == 6
+    same = ImageSet("renamed", ("a", "b"), (first.copy(), np.asfortranarray(second)))
+    assert same.fingerprint == base.fingerprint
+    assert len(base.fingerprint) == 64
+
+
+def test_folder_reads_and_crops_from_the_top_left(tmp_path: Path) -> None:
+    write_images(tmp_path, range(2))
+    Image.fromarray(random_image(7, 61, 83)).save(tmp_path / "odd.bmp")
+    images = folder(tmp_path, minimum_side=60, multiple=12)
+    assert images.names == ("image00", "image01", "odd")
+    assert np.array_equal(images.images[0], random_image(0))
+    assert np.array_equal(images.images[2], random_image(7, 61, 83)[:60, :72])
+
+
+def test_folder_reports_all_problems_of_all_files_at_once(tmp_path: Path) -> None:
+    write_images(tmp_path, range(3))
+    whole = (tmp_path / "image00.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "nothing.jpg").touch()
+    (tmp_path / "text.png").write_text("hello")
+    Image.fromarray(random_image(9, 20, 90)).save(tmp_path / "small.png")
+    Image.fromarray(random_image(8)).save(tmp_path / "image01.bmp")
+    with pytest.raises(SourceError) as caught:
+        folder(tmp_path, minimum_side=48, remedy="use a smaller patch")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{tmp_path}: these images cannot be used:"
+    problems = dict(line.strip().split(": ", 1) for line in lines[1:])
+    assert problems.keys() == {"cut.png", "nothing.jpg", "text.png", "small.png", "image01.png"}
+    assert "truncated or corrupt" in problems["cut.png"]
+    assert "0 bytes" in problems["nothing.jpg"]
+    assert "not an image" in problems["text.png"]
+    assert problems["small.png"] == "90 x 20 px, but both sides must have at least 48 px; use a smaller patch"
+    assert "image01.bmp but for the suffix" in problems["image01.png"]
+
+
+def test_a_long_list_of_problems_is_cut(tmp_path: Path) -> None:
+    for number in range(25):
+        (tmp_path / f"{number:02}.png").touch()
+    with pytest.raises(SourceError, match=r"19\.png: .*\n  \.\.\. and 5 more$"):
+        folder(tmp_path, minimum_side=1)
+
+
+def test_an_empty_or_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no image in this folder"):
+        load_source(str(tmp_path), None, scale=4, minimum_patch=32)
+    with pytest.raises(SourceError, match="no such folder"):
+        load_source(str(tmp_path / "absent"), None, scale=4, minimum_patch=32)
+
+
+def test_load_photographs() -> None:
+    training, held_out = load_source("photographs", None, scale=4, minimum_patch=128)
+    assert (len(training), len(held_out)) == (8, 3)
+    assert [image.shape[:2] for image in held_out.images] == [(300, 444), (420, 636), (396, 600)]
+    with pytest.raises(SourceError, match=r"rocket: 640 x 427 px, .* at least 428 px; cut patches smaller"):
+        load_source("photographs", None, scale=4, minimum_patch=428)
+
+
+def test_a_folder_judged_on_the_photographs(tmp_path: Path) -> None:
+    write_images(tmp_path, range(1))
+    training, held_out = load_source(str(tmp_path), "photographs", scale=4, minimum_patch=60)
+    assert training.names == ("image00",)
+    assert held_out.names == ("astronaut", "chelsea", "coffee", "flower")
+
+
+@pytest.mark.parametrize(("count", "held"), [(2, 1), (19, 1), (20, 2), (210, 20)])
+def test_a_tenth_of_a_folder_is_held_out(tmp_path: Path, count: int, held: int) -> None:
+    write_images(tmp_path, range(count))
+    training, held_out = load_source(str(tmp_path), None, scale=4, minimum_patch=48)
+    assert (len(training), len(held_out)) == (count - held, held)
+    assert not set(training.names) & set(held_out.names)
+
+
+def test_the_split_depends_on_content_alone(tmp_path: Path) -> None:
+    write_images(tmp_path / "a", range(20))
+    (tmp_path / "b").mkdir()
+    for number, path in enumerate(sorted((tmp_path / "a").iterdir(), reverse=True)):
+        (tmp_path / "b" / f"renamed{number:02}.png").write_bytes(path.read_bytes())
+    first = load_source(str(tmp_path / "a"), None, scale=4, minimum_patch=48)
+    second = load_source(str(tmp_path / "b"), None, scale=4, minimum_patch=48)
+    assert [pixels(part) for part in first] == [pixels(part) for part in second]
+
+
+def test_only_images_large_enough_to_be_tested_on_are_held_out(tmp_path: Path) -> None:
+    for seed in range(5):
+        Image.fromarray(random_image(seed, 40, 40)).save(tmp_path / f"small{seed}.png")
+    with pytest.raises(SourceError, match=r"one of them with 48 px a side, but it has 5; add images"):
+        load_source(str(tmp_path), None, scale=4, minimum_patch=32)
+    Image.fromarray(random_image(9, 50, 61)).save(tmp_path / "large.png")
+    _, held_out = load_source(str(tmp_path), None, scale=4, minimum_patch=32)
+    assert held_out.names == ("large",)
+    assert held_out.images[0].shape == (48, 60, 3)
+
+
+def test_one_image_cannot_be_split(tmp_path: Path) -> None:
+    write_images(tmp_path, range(1))
+    with pytest.raises(SourceError, match=r"needs at least two.* but it has 1"):
+        load_source(str(tmp_path), None, scale=4, minimum_patch=32)
+
+
+def test_an_image_smaller_than_the_patch_is_refused_with_the_remedies(tmp_path: Path) -> None:
+    write_images(tmp_path, range(2))
+    with pytest.raises(SourceError, match=r"image00\.png: 72 x 60 px.*64 px.*--set.*remove the image"):
+        load_source(str(tmp_path), None, scale=4, minimum_patch=64)
+
+
+def test_test_images_are_cropped_and_must_not_be_tiny(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", range(2))
+    write_images(tmp_path / "test", range(5, 6))
+    Image.fromarray(random_image(9, 83, 50)).save(tmp_path / "test" / "odd.png")
+    train, test = str(tmp_path / "train"), str(tmp_path / "test")
+    _, held_out = load_source(train, test, scale=4, minimum_patch=48)
+    assert [image.shape for image in held_out.images] == [(60, 72, 3), (72, 48, 3)]
+    with pytest.raises(SourceError, match=r"odd\.png: 50 x 83 px, but both sides must have at least 60 px"):
+        load_source(train, test, scale=5, minimum_patch=50)  # multiples of 60
+    Image.fromarray(random_image(9, 83, 47)).save(tmp_path / "test" / "odd.png")
+    with pytest.raises(SourceError, match=r"odd\.png: 47 x 83 px, but both sides must have at least 48 px"):
+        load_source(train, test, scale=4, minimum_patch=48)
+
+
+def test_training_on_a_test_image_is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", range(4))
+    write_images(tmp_path / "test", range(3, 6), prefix="test")
+    Image.fromarray(random_image(5)).save(tmp_path / "train" / "copy.bmp")
+    with pytest.raises(SourceError) as caught:
+        load_source(str(tmp_path / "train"), str(tmp_path / "test"), scale=4, minimum_patch=48)
+    assert "test03: the same picture as image03 of train" in str(caught.value)
+    assert "test05: the same picture as copy of train" in str(caught.value)
+    assert "test04" not in str(caught.value)
+
+
+def test_a_crop_to_multiples_does_not_hide_a_shared_image(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", range(1))
+    (tmp_path / "test").mkdir()
+    padded = np.pad(random_image(0), ((0, 5), (0, 3), (0, 0)))  # the same after the crop to multiples of 12
+    Image.fromarray(padded).save(tmp_path / "test" / "padded.png")
+    with pytest.raises(SourceError, match="padded: the same picture as image00"):
+        load_source(str(tmp_path / "train"), str(tmp_path / "test"), scale=4, minimum_patch=48)

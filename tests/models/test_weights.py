@@ -1,0 +1,223 @@
+"""Loading of weight files: BasicSR's layouts, mismatches, and files that must not be trusted."""
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from study.models import Autoencoder, MSRResNet, RRDBNet, VGGDiscriminator, load_weights
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "rrdb": lambda: RRDBNet(6, 1, 2, 4),
+    "msrresnet": lambda: MSRResNet(6, 1, 3),
+    "vgg": lambda: VGGDiscriminator(32, 2),
+    "autoencoder": lambda: Autoencoder(3, 4, 16, 1, 2),
+}
+
+
+class MakesDirectory:
+    """Pickles into a program that makes a directory when it is unpickled."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.directory),)
+
+
+def states_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def randomised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Build a network whose every entry, running statistics included, differs from any other seed's."""
+    torch.manual_seed(seed)
+    network = build()
+    for tensor in network.state_dict().values():
+        tensor.copy_(torch.rand(tensor.shape) * 100)
+    return network
+
+
+def with_duplicate_encoder(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add the second copy of the encoder that AESOP's files hold."""
+    positions = {"conv_first.": "encoder.0.", "body.": "encoder.2.", "conv_last.": "encoder.3."}
+    copies = {
+        copy + name.removeprefix(primary): tensor.clone()
+        for name, tensor in state.items()
+        for primary, copy in positions.items()
+        if name.startswith(primary)
+    }
+    return {**state, **copies}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_saved_state_comes_back(kind: str, suffix: str, tmp_path: Path) -> None:
+    source, target = randomised(NETWORKS[kind], 0), randomised(NETWORKS[kind], 1)
+    assert not states_equal(source.state_dict(), target.state_dict())
+    path = tmp_path / f"weights{suffix}"
+    save = safetensors.torch.save_file if suffix == ".safetensors" else torch.save
+    save(source.state_dict(), path)
+    load_weights(target, path)
+    assert states_equal(source.state_dict(), target.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("wrappers", "expected_seed"),
+    [
+        ({"params": 0}, 0),
+        ({"params_ema": 0}, 0),
+        ({"params": 1, "params_ema": 0}, 0),
+        ({"params_ema": 1, "params": 0}, 1),
+    ],
+)
+def test_averaged_weights_are_preferred(wrappers: dict[str, int], expected_seed: int, tmp_path: Path) -> None:
+    path = tmp_path / "net_g_latest.pth"
+    torch.save({key: randomised(NETWORKS["rrdb"], seed).state_dict() for key, seed in wrappers.items()}, path)
+    target = randomised(NETWORKS["rrdb"], 2)
+    load_weights(target, str(path))
+    assert states_equal(target.state_dict(), randomised(NETWORKS["rrdb"], expected_seed).state_dict())
+
+
+def test_precision_of_the_network_is_kept(tmp_path: Path) -> None:
+    source = randomised(NETWORKS["rrdb"], 0)
+    torch.save({name: tensor.half() for name, tensor in source.state_dict().items()}, tmp_path / "half.pth")
+    target = NETWORKS["rrdb"]()
+    load_weights(target, tmp_path / "half.pth")
+    assert all(tensor.dtype == torch.float32 for tensor in target.state_dict().values())
+    assert torch.equal(target.conv_last.bias, source.conv_last.bias.half().float())
+
+
+def test_duplicate_encoder_of_released_autoencoders_is_dropped(tmp_path: Path) -> None:
+    source, target = randomised(NETWORKS["autoencoder"], 0), randomised(NETWORKS["autoencoder"], 1)
+    state = with_duplicate_encoder(source.state_dict())
+    assert len([name for name in state if name.startswith("encoder.")]) == 2 * (2 + 30 + 2)
+    torch.save({"params_ema": state}, tmp_path / "ae.pth")
+    load_weights(target, tmp_path / "ae.pth")
+    assert states_equal(source.state_dict(), target.state_dict())
+
+
+def test_duplicate_encoder_that_differs_is_refused(tmp_path: Path) -> None:
+    state = with_duplicate_encoder(randomised(NETWORKS["autoencoder"], 0).state_dict())
+    state["encoder.2.1.rdb3.conv5.bias"] += 1
+    torch.save(state, tmp_path / "ae.pth")
+    with pytest.raises(
+        ValueError, match=r"ae\.pth.*encoder\.2\.1\.rdb3\.conv5\.bias differs from body\.1\.rdb3\.conv5\.bias"
+    ):
+        load_weights(NETWORKS["autoencoder"](), tmp_path / "ae.pth")
+
+
+def test_copy_of_the_encoder_alone_is_refused(tmp_path: Path) -> None:
+    state = with_duplicate_encoder(randomised(NETWORKS["autoencoder"], 0).state_dict())
+    del state["conv_first.0.weight"]
+    torch.save(state, tmp_path / "ae.pth")
+    with pytest.raises(
+        ValueError, match=r"1 missing \(conv_first\.0\.weight\); 1 unexpected \(encoder\.0\.0\.weight\)"
+    ):
+        load_weights(NETWORKS["autoencoder"](), tmp_path / "ae.pth")
+
+
+@pytest.mark.parametrize(
+    ("saved", "target", "problem"),
+    [
+        (
+            MSRResNet(6, 1),
+            RRDBNet(6, 1, 2),
+            r"missing \(body\.0\.rdb1\.conv1\.weight, .*, \.\.\.\).*unexpected \(body\.0\.conv1",
+        ),
+        (RRDBNet(6, 1, 2, 3), RRDBNet(6, 1, 2, 4), r"2 missing \(conv_up2\.weight, conv_up2\.bias\)\. Build"),
+        (
+            RRDBNet(6, 1, 2, 2),
+            RRDBNet(6, 1, 2, 4),
+            r"wrongly shaped \(conv_first\.weight is \(6, 12, 3, 3\), needs \(6, 3, 3, 3\)\)",
+        ),
+        (MSRResNet(6, 1, 4), MSRResNet(6, 1, 2), r"2 unexpected \(upconv2\.weight, upconv2\.bias\)"),
+        (
+            VGGDiscriminator(64, 2),
+            VGGDiscriminator(32, 2),
+            r"linear1\.weight is \(100, 64\), needs \(100, 16\)",
+        ),
+    ],
+    ids=["architecture", "scale 3 for 4", "scale 2 for 4", "scale 4 for 2", "patch size"],
+)
+def test_weights_of_another_network_are_refused(
+    saved: nn.Module, target: nn.Module, problem: str, tmp_path: Path
+) -> None:
+    torch.save(saved.state_dict(), tmp_path / "other.pth")
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    with pytest.raises(ValueError, match=rf"other\.pth does not fit {type(target).__name__}\(.*{problem}"):
+        load_weights(target, tmp_path / "other.pth")
+    assert states_equal(before, target.state_dict())
+
+
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2))]
+)
+def test_code_in_a_pickle_is_refused_and_not_run(
+    save: Callable[[object, Path], None], tmp_path: Path
+) -> None:
+    made = tmp_path / "made"
+    pickle.loads(pickle.dumps(MakesDirectory(made)))
+    assert made.is_dir()  # the payload works: only the loader stands in its way
+    made.rmdir()
+    path = tmp_path / "hostile.pth"
+    save({**NETWORKS["rrdb"]().state_dict(), "payload": MakesDirectory(made)}, path)
+    with pytest.raises(ValueError, match=r"hostile\.pth: .*nothing in it was run"):
+        load_weights(NETWORKS["rrdb"](), path)
+    assert not made.exists()
+
+
+@pytest.mark.parametrize("kept", [5, 0.02, 0.5, 0.99])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_truncated_file_is_refused(suffix: str, kept: float, tmp_path: Path) -> None:
+    path = tmp_path / f"cut{suffix}"
+    save = safetensors.torch.save_file if suffix == ".safetensors" else torch.save
+    save(NETWORKS["rrdb"]().state_dict(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept if kept > 1 else kept * len(content))])
+    with pytest.raises(
+        ValueError, match=rf"cut\{suffix}: (the weight file cannot be read|not a PyTorch weight file)"
+    ):
+        load_weights(NETWORKS["rrdb"](), path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_empty_file_is_refused(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"nothing{suffix}"
+    path.touch()
+    with pytest.raises(ValueError, match=rf"nothing\{suffix}: the weight file is empty; copy or download"):
+        load_weights(NETWORKS["rrdb"](), path)
+
+
+def test_text_under_a_weight_file_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "page.pth").write_text("<html>404: not found</html>")
+    with pytest.raises(ValueError, match=r"page\.pth: not a PyTorch weight file"):
+        load_weights(NETWORKS["rrdb"](), tmp_path / "page.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (torch.zeros(3), "must hold a state dict, but got Tensor"),
+        ({}, "must hold a state dict, but got an empty dict"),
+        ({"epoch": 3, "iter": 40}, "its entry 'epoch' is int"),
+        ({"params": {"conv_first": {"weight": torch.zeros(1)}}}, "its entry 'conv_first' is dict"),
+        ({0: torch.zeros(1)}, "its entry 0 is Tensor"),
+    ],
+)
+def test_content_other_than_a_state_dict_is_refused(content: object, problem: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "training_state.pth")
+    with pytest.raises(ValueError, match=rf"training_state\.pth: .*{problem}.*save"):
+        load_weights(NETWORKS["rrdb"](), tmp_path / "training_state.pth")
+
+
+def test_absent_file_and_unknown_suffix_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent\.pth: no such weight file"):
+        load_weights(NETWORKS["rrdb"](), tmp_path / "absent.pth")
+    with pytest.raises(ValueError, match=r"one of \.pth, \.pt, \.safetensors, but got '\.h5'"):
+        load_weights(NETWORKS["rrdb"](), tmp_path / "weights.h5")
