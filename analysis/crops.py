@@ -69,15 +69,11 @@ def _columns(results: Results) -> Iterator[tuple[str, str, pd.Series | None]]:
     yield "HR", "references/hr", None
 
 
-def _crop(
-    run_dir: Path, results: Results, image: str, title: str, directory: str, point: pd.Series | None
-) -> Crop:
+def _crop(run_dir: Path, results: Results, image: str, title: str, directory: str, point: pd.Series | None) -> Crop:
     scores = ""
     if point is not None:
         values = image_metrics(results, point).get(image, {})
-        known = [
-            axis for axis in results.facts.objectives if isinstance(values.get(axis.metric), int | float)
-        ]
+        known = [axis for axis in results.facts.objectives if isinstance(values.get(axis.metric), int | float)]
         scores = ", ".join(f"{metric_name(axis)} {with_unit(values[axis.metric], axis)}" for axis in known)
     return Crop(title=title, scores=scores, uri=_embed(run_dir, directory, image) if directory else None)
 

@@ -72,9 +72,7 @@ def draw_front(points: pd.DataFrame, facts: StudyFacts) -> Figure:
         if len(points[is_measured(points, facts)]):
             _draw_all(axes, points, facts)
         else:
-            axes.text(
-                0.5, 0.5, "No point yet", transform=axes.transAxes, ha="center", va="center", color="#555555"
-            )
+            axes.text(0.5, 0.5, "No point yet", transform=axes.transAxes, ha="center", va="center", color="#555555")
             axes.set(xticks=[], yticks=[])
     return figure
 
@@ -110,9 +108,7 @@ def _styles(trial_points: pd.DataFrame, facts: StudyFacts) -> tuple[_Style, _Sty
     styles = []
     for position, looks in enumerate((COLOURS, MARKERS)):
         path = facts.groups[position] if position < len(facts.groups) else ""
-        values = (
-            tuple(group.value for group in group_fronts(trial_points, facts, path)) if path else ("none",)
-        )
+        values = tuple(group.value for group in group_fronts(trial_points, facts, path)) if path else ("none",)
         styles.append(_Style(path, values, looks))
     return styles[0], styles[1]
 
@@ -125,13 +121,9 @@ def _shown_region(measured: pd.DataFrame, facts: StudyFacts) -> pd.DataFrame:
     return measured[beats_reference(measured, facts) | on_front | ~is_of_trial(measured)]
 
 
-def _draw_trials(
-    axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: _Style, markers: _Style
-) -> None:
+def _draw_trials(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: _Style, markers: _Style) -> None:
     vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
-    points = points.assign(
-        colour=group_values(points, colours.label), marker=group_values(points, markers.label)
-    )
+    points = points.assign(colour=group_values(points, colours.label), marker=group_values(points, markers.label))
     for _, trial in points.sort_values("iteration").groupby("trial"):
         colour = colours[trial["colour"].iloc[0]]
         axes.plot(trial[horizontal], trial[vertical], color=colour, alpha=0.25, linewidth=0.8, zorder=2)
@@ -151,9 +143,7 @@ def _draw_group_fronts(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colo
             _draw_steps(axes, group.front, facts, colour=colours[group.value], width=1.4, alpha=0.8)
 
 
-def _draw_steps(
-    axes: Axes, front: pd.DataFrame, facts: StudyFacts, *, colour: str, width: float, alpha: float
-) -> None:
+def _draw_steps(axes: Axes, front: pd.DataFrame, facts: StudyFacts, *, colour: str, width: float, alpha: float) -> None:
     """Draw the border of the region that a front dominates."""
     vertical, horizontal = facts.objectives[:2]
     front = front.sort_values(horizontal.metric)
@@ -185,9 +175,7 @@ def _directed(objective: Objective) -> str:
 
 
 def _axis_text(objective: Objective) -> str:
-    return (
-        f"{short_text(objective.label)} [{objective.unit}]" if objective.unit else short_text(objective.label)
-    )
+    return f"{short_text(objective.label)} [{objective.unit}]" if objective.unit else short_text(objective.label)
 
 
 def _padded(values: np.ndarray) -> tuple[float, float]:
@@ -202,12 +190,8 @@ def _draw_legend(axes: Axes, points: pd.DataFrame, colours: _Style, markers: _St
         handles += _group_handles(colours, markers)
     for kind, marker, label in (("fidelity", "*", "fidelity generator"), ("bicubic", "x", "bicubic")):
         if (points["kind"] == kind).any():
-            handles.append(
-                Line2D([], [], color="black", marker=marker, linestyle="none", markersize=9, label=label)
-            )
-    axes.figure.legend(
-        handles=handles, loc="outside lower center", ncols=_columns(handles), frameon=False, fontsize=9
-    )
+            handles.append(Line2D([], [], color="black", marker=marker, linestyle="none", markersize=9, label=label))
+    axes.figure.legend(handles=handles, loc="outside lower center", ncols=_columns(handles), frameon=False, fontsize=9)
 
 
 def _group_handles(colours: _Style, markers: _Style) -> list[Line2D]:

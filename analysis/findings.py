@@ -136,11 +136,7 @@ def _share(gained: float, base: float) -> str:
 def _image_votes(results: Results, best: pd.Series, fidelity: pd.Series, objective: Objective) -> str:
     """On how many held-out images the mean's verdict holds."""
     there, here = image_metrics(results, fidelity), image_metrics(results, best)
-    pairs = [
-        (here[name].get(objective.metric), there[name].get(objective.metric))
-        for name in here
-        if name in there
-    ]
+    pairs = [(here[name].get(objective.metric), there[name].get(objective.metric)) for name in here if name in there]
     gains = [_gain(objective, one, other) for one, other in pairs if one is not None and other is not None]
     if not gains:
         return ""
@@ -166,9 +162,7 @@ def point_name(point: pd.Series) -> str:
 
 
 def _own_fidelity(generators: pd.DataFrame, point: pd.Series, objective: Objective) -> pd.Series | None:
-    own = generators[
-        (generators["name"] == point.get("artifact.fidelity")).fillna(False).to_numpy(dtype=bool)
-    ]
+    own = generators[(generators["name"] == point.get("artifact.fidelity")).fillna(False).to_numpy(dtype=bool)]
     return _best_row(own if len(own) else generators, objective)
 
 
@@ -186,9 +180,7 @@ def _groups(results: Results) -> Iterator[str]:
         return
     path = path_label(results.facts.groups[0])
     ranked = sorted(groups, key=lambda group: group.hypervolume, reverse=True)
-    volumes = list_text(
-        f"{metric_text(group.hypervolume)} with {short_text(group.value)}" for group in ranked
-    )
+    volumes = list_text(f"{metric_text(group.hypervolume)} with {short_text(group.value)}" for group in ranked)
     yield f"Split by {path}, the fronts of the trials alone have a hypervolume of {volumes}."
     timed = sorted(
         (group for group in groups if group.seconds_per_iteration > 0),
@@ -196,9 +188,7 @@ def _groups(results: Results) -> Iterator[str]:
     )
     if len(timed) < 2:
         return
-    costs = list_text(
-        f"{duration_text(group.seconds_per_iteration)} with {short_text(group.value)}" for group in timed
-    )
+    costs = list_text(f"{duration_text(group.seconds_per_iteration)} with {short_text(group.value)}" for group in timed)
     ratio = timed[-1].seconds_per_iteration / timed[0].seconds_per_iteration
     yield (
         f"A training iteration took on average {costs} of device time: "
@@ -253,7 +243,5 @@ def _unequal_budgets(results: Results) -> Iterator[str]:
     seconds = [group.device_seconds for group in groups]
     if len(seconds) < 2 or max(seconds) <= 1.05 * min(seconds):
         return
-    parts = list_text(
-        f"{duration_text(group.device_seconds)} with {short_text(group.value)}" for group in groups
-    )
+    parts = list_text(f"{duration_text(group.device_seconds)} with {short_text(group.value)}" for group in groups)
     yield f"Budgets differ ({parts}), so a larger hypervolume may only mean more device time."

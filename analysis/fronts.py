@@ -99,10 +99,7 @@ def group_fronts(points: pd.DataFrame, facts: StudyFacts, path: str) -> list[Gro
     """Split the trials' points by a config path and take each group's front, without fidelity generators."""
     points = points[is_candidate(points) & is_of_trial(points)]
     values = np.asarray(group_values(points, path), dtype=object)
-    return [
-        _group_front(value, points[values == value], facts)
-        for value in sorted(set(values), key=_natural_order)
-    ]
+    return [_group_front(value, points[values == value], facts) for value in sorted(set(values), key=_natural_order)]
 
 
 def _group_front(value: str, points: pd.DataFrame, facts: StudyFacts) -> GroupFront:

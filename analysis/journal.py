@@ -178,9 +178,7 @@ def _parse_event(line: str) -> Event | None:
 
 def _read_object(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise RunDirectoryError(
-            f"{path} does not exist: give a directory that study/sweep.py wrote with --output"
-        )
+        raise RunDirectoryError(f"{path} does not exist: give a directory that study/sweep.py wrote with --output")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -203,9 +203,7 @@ def overhead_text(results: Results) -> str:
         return "No trial has recorded its orchestration overhead."
     plain = trials[(trials["warm"].fillna(False) & ~trials["waited"].fillna(False)).to_numpy(dtype=bool)]
     if not len(plain):
-        return (
-            f"{count_text(len(trials), 'trial')} recorded an overhead, none on a warm worker without waiting."
-        )
+        return f"{count_text(len(trials), 'trial')} recorded an overhead, none on a warm worker without waiting."
     seconds = plain["overhead_seconds"]
     return (
         f"From sampled to the training function entered, on a warm worker and without waiting "
@@ -246,11 +244,7 @@ def _figure_text(results: Results) -> str:
 
 
 def _point_cells(point: pd.Series) -> tuple[str, str]:
-    return (
-        (str(point["trial"]), _cell(point["iteration"]))
-        if point["kind"] == "trial"
-        else ("fidelity", NOTHING)
-    )
+    return (str(point["trial"]), _cell(point["iteration"])) if point["kind"] == "trial" else ("fidelity", NOTHING)
 
 
 def _setting_text(point: pd.Series, value: str) -> str:
@@ -273,9 +267,7 @@ def _seconds(value: Any) -> float:
 def _path_heads(paths: Sequence[str]) -> tuple[str, ...]:
     """Short heads for config paths; the whole path where two would read the same."""
     labels = [path_label(path) for path in paths]
-    return tuple(
-        label if labels.count(label) == 1 else path for label, path in zip(labels, paths, strict=True)
-    )
+    return tuple(label if labels.count(label) == 1 else path for label, path in zip(labels, paths, strict=True))
 
 
 def _metric_head(facts: StudyFacts, metric: str) -> str:

@@ -124,7 +124,7 @@ def artifacts_table(journal: Journal) -> pd.DataFrame:
     """Make a row per artifact: how often it was trained (1 is right), how many trials use it, its cost."""
     rows: dict[str, dict[str, Any]] = {}
     for event in journal.artifacts:
-        row = rows.setdefault(event["key"], {"trained": 0, **{name: None for name in _BUDGET}})
+        row = rows.setdefault(event["key"], {"trained": 0, **dict.fromkeys(_BUDGET)})
         row |= {name: event.get(name) for name in ("key", "stage", "state", "cause")}
         if not event.get("reused"):
             row["trained"] += event["state"] == "COMPLETE"

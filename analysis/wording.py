@@ -20,11 +20,7 @@ def number_text(value: Any, digits: int = 4) -> str:
 
 def metric_text(value: float) -> str:
     """A measured value with four significant digits, zeros kept so that columns line up: "29.90"."""
-    return (
-        f"{value:#.4g}".rstrip(".")
-        if math.isfinite(value) and abs(value) < 1e4
-        else number_text(float(value))
-    )
+    return f"{value:#.4g}".rstrip(".") if math.isfinite(value) and abs(value) < 1e4 else number_text(float(value))
 
 
 def with_unit(value: float, objective: Objective) -> str:

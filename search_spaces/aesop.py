@@ -1,4 +1,4 @@
-"""How does AESOP's trade-off move with the bottleneck, the loss weights and the patch, and is it the guidance that moves it?
+"""How does AESOP's trade-off move with the bottleneck, the loss weights, the patch, and with the guidance itself?
 
 Command:  python study/sweep.py --space aesop --trials 64 --data DF2K/HR --test DIV2K100/HR --output runs/aesop
 Time:     the paper's setting: 300,000 iterations a trial; --size small for a study within days on one GPU.

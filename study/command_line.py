@@ -16,9 +16,7 @@ INTERRUPTED = 130
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every training command takes."""
-    parser.add_argument(
-        "--size", choices=["full", "small", "tiny"], help="the paper's size, one GPU's, a CPU's"
-    )
+    parser.add_argument("--size", choices=["full", "small", "tiny"], help="the paper's size, one GPU's, a CPU's")
     parser.add_argument(
         "--set",
         action="append",
@@ -41,9 +39,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--artifacts", type=Path, metavar="DIR", help="finished stages to share (default: beside --output)"
     )
-    parser.add_argument(
-        "--mlflow", metavar="URI", help="MLflow tracking URI (default: mlflow.db beside --output)"
-    )
+    parser.add_argument("--mlflow", metavar="URI", help="MLflow tracking URI (default: mlflow.db beside --output)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the directory of this run")
 
 

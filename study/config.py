@@ -48,6 +48,7 @@ class GeneratorConfig(Frozen):
     features: int = Field(64, ge=1, le=512)
     blocks: int = Field(23, ge=1, le=64)
     growth: int = Field(32, ge=1, le=256, description="growth of the dense blocks; RRDB only")
+    init_scale: float = Field(0.1, gt=0, description="of the initial weights; MSRResNet only")
 
 
 class DiscriminatorConfig(Frozen):
@@ -119,14 +120,12 @@ class AutoencoderConfig(Frozen):
 
     @model_validator(mode="after")
     def _rgb_in_bottleneck(self) -> Self:
-        for field, on in (
-            ("bicubic_skip", self.bicubic_skip),
-            ("bottleneck_weight", self.bottleneck_weight > 0),
-        ):
+        needs = [("bicubic_skip", self.bicubic_skip, "false"), ("bottleneck_weight", self.bottleneck_weight > 0, "0")]
+        for field, on, off in needs:
             if on and self.bottleneck_channels < 3:
                 raise ValueError(
                     f"{field} needs the three colours in the bottleneck, but bottleneck_channels is "
-                    f"{self.bottleneck_channels}; use 3 or more, or set {field} to {'false' if field == 'bicubic_skip' else 0}"
+                    f"{self.bottleneck_channels}; use 3 or more, or set {field} to {off}"
                 )
         return self
 
@@ -184,9 +183,7 @@ class RunConfig(Frozen):
         rules += [("fidelity.budget.patch", self.fidelity.budget.patch, scale, "data.scale")]
         if self.loss.uses_autoencoder:
             rules += [("budget.patch", self.budget.patch, factor, "autoencoder.factor")]
-            rules += [
-                ("autoencoder.budget.patch", self.autoencoder.budget.patch, factor, "autoencoder.factor")
-            ]
+            rules += [("autoencoder.budget.patch", self.autoencoder.budget.patch, factor, "autoencoder.factor")]
         for field, patch, divisor, name in rules:
             if patch % divisor:
                 raise ValueError(
@@ -202,14 +199,11 @@ class RunConfig(Frozen):
         if self.loss.uses_autoencoder:
             ae = self.autoencoder
             nets += [
-                ("autoencoder.decoder", ae.decoder, ae.factor, patch)
-                for patch in (ae.budget.patch, self.budget.patch)
+                ("autoencoder.decoder", ae.decoder, ae.factor, patch) for patch in (ae.budget.patch, self.budget.patch)
             ]
         for field, name, scale, patch in nets:
             if name == "rrdb" and scale == 2 and patch % 4:
-                raise ValueError(
-                    f"{field} rrdb at scale 2 needs HR patches that are a multiple of 4, but got {patch}"
-                )
+                raise ValueError(f"{field} rrdb at scale 2 needs HR patches that are a multiple of 4, but got {patch}")
         return self
 
     @model_validator(mode="after")
@@ -221,11 +215,7 @@ class RunConfig(Frozen):
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages this run needs, upstream first."""
-        return (
-            ("fidelity", "autoencoder", "adversarial")
-            if self.loss.uses_autoencoder
-            else ("fidelity", "adversarial")
-        )
+        return ("fidelity", "autoencoder", "adversarial") if self.loss.uses_autoencoder else ("fidelity", "adversarial")
 
     @property
     def largest_patch(self) -> int:
@@ -362,8 +352,7 @@ def digest(values: Any) -> str:
 
 def _generator_part(generator: GeneratorConfig) -> dict[str, Any]:
     part = to_dict(generator)
-    if generator.name != "rrdb":
-        del part["growth"]  # read by RRDB alone
+    del part["init_scale" if generator.name == "rrdb" else "growth"]  # which it does not read
     return part
 
 

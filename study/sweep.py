@@ -16,12 +16,12 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-from statistics import median  # noqa: E402
-from typing import TYPE_CHECKING  # noqa: E402
+from statistics import median
+from typing import TYPE_CHECKING
 
-from rich.console import Console  # noqa: E402
+from rich.console import Console
 
-from study.command_line import INTERRUPTED, add_common_options, artifacts_of, run, with_options  # noqa: E402
+from study.command_line import INTERRUPTED, add_common_options, artifacts_of, run, with_options
 
 if TYPE_CHECKING:  # imported late, so that --help answers at once
     from study.cluster.driver import Outcome, Study
@@ -30,7 +30,8 @@ if TYPE_CHECKING:  # imported late, so that --help answers at once
 def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    from study.cluster.driver import check_output, run_study
+    from study.cluster.driver import run_study
+    from study.cluster.run_directory import check_output
 
     check_output(options.output, resume=options.resume)
     study = _plan(options, console)
@@ -48,19 +49,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="study/sweep.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--space", required=True, metavar="NAME", help="a file of search_spaces/, or a path to one"
-    )
-    parser.add_argument(
-        "--trials", type=int, metavar="N", help="how many to draw in all (default: the space's)"
-    )
+    parser.add_argument("--space", required=True, metavar="NAME", help="a file of search_spaces/, or a path to one")
+    parser.add_argument("--trials", type=int, metavar="N", help="how many to draw in all (default: the space's)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampler")
-    parser.add_argument(
-        "--resume", action="store_true", help="continue the study in --output, if there is one"
-    )
-    parser.add_argument(
-        "--cpus-per-trial", type=int, default=1, metavar="N", help="CPU cores and threads of a trial"
-    )
+    parser.add_argument("--resume", action="store_true", help="continue the study in --output, if there is one")
+    parser.add_argument("--cpus-per-trial", type=int, default=1, metavar="N", help="CPU cores and threads of a trial")
     parser.add_argument(
         "--gpus-per-trial",
         type=float,
@@ -133,24 +126,22 @@ def _conclude(study: "Study", outcome: "Outcome", console: Console) -> int:
         )
     if outcome.state != "COMPLETE":
         why = f"halted: {outcome.cause}" if outcome.state == "HALTED" else "interrupted"
-        console.print(
-            f"{why}\nnothing is lost: run the same command with --resume", highlight=False, soft_wrap=True
-        )
+        console.print(f"{why}\nnothing is lost: run the same command with --resume", highlight=False, soft_wrap=True)
         return 1 if outcome.state == "HALTED" else INTERRUPTED
     report = write_report(study.output)
     _print_numbers(outcome, console)
     print_report(report, console)
-    console.print(
-        f"MLflow: mlflow ui --backend-store-uri {study.mlflow_uri}", highlight=False, soft_wrap=True
-    )
+    console.print(f"MLflow: mlflow ui --backend-store-uri {study.mlflow_uri}", highlight=False, soft_wrap=True)
     return 0
 
 
 def _print_numbers(outcome: "Outcome", console: Console) -> None:
     records = outcome.records
     uses = sum(records.uses.values())
+    reused = sum(bool(event.get("reused")) for event in records.artifacts.values())
     console.print(
-        f"artifacts: {len(records.artifacts)} trained once each or found, used {uses} times by {len(records.states)} trials",
+        f"artifacts: {len(records.artifacts)}, each trained once ({reused} found from before), "
+        f"used {uses} times by {len(records.states)} trials",
         highlight=False,
     )
     if records.overheads:

@@ -1,13 +1,9 @@
 """Runs a study: connects Ray, keeps the records, shows progress, stops so that it can be continued."""
 
-import fcntl
-import json
 import logging
 import os
 import signal
-import subprocess
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,21 +15,18 @@ import ray
 from ray import tune
 from rich.console import Console
 
-from study import __version__
 from study.cluster.jobs import JobQueue
 from study.cluster.journal import Journal
 from study.cluster.progress import ProgressView, Snapshot
 from study.cluster.records import Records
+from study.cluster.run_directory import Facts, objectives_of, sole_driver, write_facts
 from study.cluster.searcher import StudySearcher, seconds_left
 from study.cluster.tracking import Tracker
 from study.cluster.worker import work
-from study.config import ConfigError, RunConfig, Stage, digest, to_dict
-from study.data import ImageSet
-from study.metrics import METRICS
+from study.config import ConfigError, RunConfig, Stage, to_dict
 from study.search.front import Direction, hypervolume, non_dominated
 from study.search.spaces import SearchSpace
 from study.search.trials import Asked, TrialSource
-from study.training.checkpoints import write_json
 from study.training.setting import Setting
 from study.training.stages import Workshop, artifact_key, judge_bicubic
 
@@ -79,30 +72,6 @@ class Outcome:
     unsent: int
 
 
-class OccupiedError(ValueError):
-    """The output directory holds something else."""
-
-
-def check_output(output: Path, *, resume: bool) -> None:
-    """Refuse a directory that holds a study already, unless it shall be continued, or anything that is none.
-
-    Raises:
-        OccupiedError: with what is there and what to do.
-    """
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise OccupiedError(f"--output must be a directory, but {output} is a file; name another")
-    if (output / "study.json").exists():
-        if not resume:
-            name = json.loads((output / "study.json").read_text())["name"]
-            raise OccupiedError(
-                f"{output} holds the study {name!r} already; continue it with --resume, or name another --output"
-            )
-    elif any(output.iterdir()):
-        raise OccupiedError(f"{output} is not empty and holds no study; name another --output")
-
-
 def run_study(study: Study, workshop: Workshop, console: Console) -> Outcome:
     """Run, or continue, a study to its end.
 
@@ -115,10 +84,9 @@ def run_study(study: Study, workshop: Workshop, console: Console) -> Outcome:
         OccupiedError: the directory holds another study, or one that is being run.
         ConnectionError: Ray cannot be reached.
     """
-    study.output.mkdir(parents=True, exist_ok=True)
-    with _sole_driver(study.output):
-        objectives = _objectives(workshop)
-        _write_facts(study, workshop, objectives)
+    with sole_driver(study.output):
+        objectives = objectives_of(workshop)
+        write_facts(study.output, _facts(study), workshop)
         records = Records(Journal(study.output / "journal.jsonl"))
         records.study("RUNNING")
         tracker = Tracker(study.output, study.mlflow_uri)
@@ -129,6 +97,20 @@ def run_study(study: Study, workshop: Workshop, console: Console) -> Outcome:
         finally:
             unsent = tracker.close()
     return Outcome(state, cause, records, unsent)
+
+
+def _facts(study: Study) -> Facts:
+    return Facts(
+        name=study.output.resolve().name,
+        space=study.space.name,
+        space_fingerprint=study.space.fingerprint,
+        base=study.base,
+        trials=study.trials,
+        seed=study.seed,
+        reference=study.space.reference,
+        groups=study.space.groups,
+        notes=study.notes,
+    )
 
 
 def _run(
@@ -303,22 +285,14 @@ class _Watch(tune.Callback):
 
 def front_of(records: Records, objectives: Mapping[str, Direction]) -> list[tuple[str, tuple[float, ...]]]:
     """The present front, fidelity generators included: labels and values, best in the first objective first."""
-    named = {
-        f"trial {trial} at {iteration}": point for (trial, iteration), point in records.live_points().items()
-    }
-    named |= {
-        f"fidelity {name[-6:]}": point for name, point in records.references.items() if name != "bicubic"
-    }
+    named = {f"trial {trial} at {iteration}": point for (trial, iteration), point in records.live_points().items()}
+    named |= {f"fidelity {name[-6:]}": point for name, point in records.references.items() if name != "bicubic"}
     if not named:
         return []
     values = np.array([[point[name] for name in objectives] for point in named.values()])
     mask = non_dominated(values, list(objectives.values()))
-    members = [
-        (label, tuple(map(float, row))) for label, row, on in zip(named, values, mask, strict=True) if on
-    ]
-    return sorted(
-        members, key=lambda member: member[1], reverse=next(iter(objectives.values())) == "maximize"
-    )
+    members = [(label, tuple(map(float, row))) for label, row, on in zip(named, values, mask, strict=True) if on]
+    return sorted(members, key=lambda member: member[1], reverse=next(iter(objectives.values())) == "maximize")
 
 
 def _record_front(records: Records, study: Study, objectives: Mapping[str, Direction]) -> None:
@@ -333,81 +307,6 @@ def _hypervolume(values: list[tuple[float, ...]], study: Study, objectives: Mapp
     return hypervolume(np.array(values), reference, list(objectives.values())) if values else 0.0
 
 
-def _objectives(workshop: Workshop) -> dict[str, Direction]:
-    return {name: METRICS[name].direction for name in ("psnr_y", workshop.judge.perceptual)}
-
-
-def _write_facts(study: Study, workshop: Workshop, objectives: Mapping[str, Direction]) -> None:
-    """Write study.json, or make sure that the one there is of the same study."""
-    path = study.output / "study.json"
-    identity = {
-        "space": study.space.name,
-        "space_fingerprint": study.space.fingerprint,
-        "recipe": study.base.recipe,
-        "size": study.base.size,
-        "seed": study.seed,
-        "base": digest({**to_dict(study.base), "data": study.base.data.scale}),
-        "train": workshop.train.fingerprint,
-        "test": workshop.test.fingerprint,
-        "objectives": list(objectives),
-    }
-    facts: dict[str, Any] = {"id": uuid.uuid4().hex}
-    if path.exists():
-        there = json.loads(path.read_text())
-        _compare(there["identity"], identity, study.output)
-        facts["id"] = there["id"]
-    facts |= {
-        "identity": identity,
-        "name": study.output.name,
-        "space": study.space.name,
-        "recipe": study.base.recipe,
-        "size": study.base.size,
-        "trials": study.trials,
-        "seed": study.seed,
-        "objectives": [_objective(name) for name in objectives],
-        "reference": {name: study.space.reference[name] for name in objectives},
-        "notes": list(study.notes),
-        "data": {"train": _image_facts(workshop.train), "test": _image_facts(workshop.test)},
-        "scale": study.base.data.scale,
-        "code_version": code_version(),
-        "config": to_dict(study.base),
-        "groups": list(study.space.groups),
-    }
-    write_json(path, facts)
-
-
-def _compare(there: dict[str, Any], asked: dict[str, Any], output: Path) -> None:
-    different = [
-        f"{name} (there {there[name]}, asked for {asked[name]})"
-        for name in asked
-        if there[name] != asked[name]
-    ]
-    if different:
-        raise OccupiedError(
-            f"{output} holds another study; it differs in {'; '.join(different)}. "
-            "Go back to what it was started with, or name another --output"
-        )
-
-
-def _objective(name: str) -> dict[str, str]:
-    info = METRICS[name]
-    return {"metric": name, "direction": info.direction, "unit": info.unit, "label": info.label}
-
-
-def _image_facts(images: ImageSet) -> dict[str, Any]:
-    return {"name": images.name, "fingerprint": images.fingerprint, "images": list(images.names)}
-
-
-def code_version() -> str:
-    """The package's version, with the commit where it runs from a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        commit = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        commit = ""
-    return f"{__version__}+{commit}" if commit else __version__
-
-
 def _slots(study: Study) -> int:
     resources = ray.cluster_resources()
     slots = int(resources.get("CPU", 0) // study.cpus_per_trial)
@@ -420,11 +319,10 @@ def _slots(study: Study) -> int:
 def _ray(study: Study) -> Iterator[None]:
     """Be connected to Ray; what was started here is stopped here."""
     logging.getLogger("ray").setLevel(logging.ERROR)
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if study.address == "local":
-        ray.init(address="local", include_dashboard=False, **quiet)
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     else:
-        ray.init(address=study.address, **quiet)
+        ray.init(address=study.address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         if _slots(study) < 1:
             raise ConfigError(
@@ -452,16 +350,3 @@ def _signals() -> Iterator[list[int]]:
         yield received
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _sole_driver(output: Path) -> Iterator[None]:
-    """Keep a second driver out of a study's directory."""
-    with open(output / ".driver.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OccupiedError(
-                f"{output} is being written by a study that runs right now; wait for it, or stop it"
-            ) from None
-        yield

@@ -28,7 +28,7 @@ class Need:
     key: str
     stage: Stage
     config: RunConfig
-    after: tuple[str, ...]
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ class JobQueue:
             self.on_failed(error.number, str(error))
 
     def _hold(self, asked: Asked) -> None:
-        needs = list(_needs(asked.config, "adversarial", self.key_of))
-        direct = {
+        needs = list(needs_of(asked.config, "adversarial", self.key_of))
+        direct: dict[str, str] = {
             stage: self.key_of(config, stage) for config, stage in upstream(asked.config, "adversarial")
         }
         self.on_trial(asked, direct)
@@ -137,9 +137,7 @@ class JobQueue:
             broken = [need.key for need in held.needs if need.key in self._failed_artifacts]
             if broken:
                 self._held.remove(held)
-                self.on_failed(
-                    held.asked.number, f"its {broken[0]} failed: {self._failed_artifacts[broken[0]]}"
-                )
+                self.on_failed(held.asked.number, f"its {broken[0]} failed: {self._failed_artifacts[broken[0]]}")
                 continue
             if all(need.key in self.finished_artifacts for need in held.needs):
                 self._held.remove(held)
@@ -165,11 +163,11 @@ class JobQueue:
         return None
 
 
-def _needs(config: RunConfig, stage: Stage, key_of: Callable[[RunConfig, Stage], str]) -> Iterator[Need]:
+def needs_of(config: RunConfig, stage: Stage, key_of: Callable[[RunConfig, Stage], str]) -> Iterator[Need]:
     """Everything upstream of a stage, each before what starts from it, each once."""
     seen: set[str] = set()
     for needed, name in upstream(config, stage):
-        for need in [*_needs(needed, name, key_of), _need(needed, name, key_of)]:
+        for need in [*needs_of(needed, name, key_of), _need(needed, name, key_of)]:
             if need.key not in seen:
                 seen.add(need.key)
                 yield need

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from study.training.loop import Tick
 
 REDRAW_SECONDS = 0.5
 LOG_SECONDS = 15.0
@@ -74,11 +77,11 @@ class ProgressView:
 def one_line(snapshot: Snapshot) -> str:
     """A snapshot as a line of a log."""
     jobs = ", ".join(f"{name} {done}/{total}" for name, done, total in snapshot.jobs) or "nothing running"
-    front = " ".join(
-        "/".join(f"{value:.4g}" for value in values) for _, values in snapshot.front[:FRONT_ROWS]
-    )
+    front = " ".join("/".join(f"{value:.4g}" for value in values) for _, values in snapshot.front[:FRONT_ROWS])
     axes = "/".join(snapshot.objectives)
-    return f"{_counts(snapshot)} | {duration(snapshot.seconds_left)} left | {jobs} | front ({axes}): {front or 'none yet'}"
+    return (
+        f"{_counts(snapshot)} | {duration(snapshot.seconds_left)} left | {jobs} | front ({axes}): {front or 'none yet'}"
+    )
 
 
 def duration(seconds: float) -> str:
@@ -95,9 +98,7 @@ def duration(seconds: float) -> str:
 def _counts(snapshot: Snapshot) -> str:
     counts = snapshot.counts
     parts = [f"{counts.get('COMPLETE', 0)} of {snapshot.total} trials done"]
-    parts += [
-        f"{counts[state]} {state.lower()}" for state in ("RUNNING", "PRUNED", "FAILED") if counts.get(state)
-    ]
+    parts += [f"{counts[state]} {state.lower()}" for state in ("RUNNING", "PRUNED", "FAILED") if counts.get(state)]
     return ", ".join(parts)
 
 
@@ -115,3 +116,47 @@ def _drawing(snapshot: Snapshot) -> Group:
     for label, values in snapshot.front[:FRONT_ROWS]:
         front.add_row(label, *(f"{value:.4f}" for value in values))
     return Group(head, jobs, front)
+
+
+class StageProgress:
+    """Shows the stages of a single run, one after the other, each with its time left; a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            "{task.fields[terms]}",
+            TimeRemainingColumn(),
+        )
+        self._bars = Progress(*columns, console=console) if console.is_terminal else None
+        self._console = console
+        self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, tuple[float, int]] = {}
+        self._logged_at = 0.0
+
+    def __enter__(self) -> "StageProgress":
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def tick(self, news: Tick) -> None:
+        """Show where a stage is."""
+        terms = " ".join(f"{name} {value:.3g}" for name, value in news.terms.items())
+        if self._bars is not None:
+            if news.stage not in self._tasks:
+                self._tasks[news.stage] = self._bars.add_task(news.stage, total=news.iterations, terms="")
+            self._bars.update(self._tasks[news.stage], completed=news.iteration, terms=terms)
+            return
+        now = time.monotonic()
+        since, first = self._began.setdefault(news.stage, (now, news.iteration))
+        if now - self._logged_at >= LOG_SECONDS or news.iteration == news.iterations:
+            self._logged_at = now
+            done = news.iteration - first
+            left = (now - since) / done * (news.iterations - news.iteration) if done else math.nan
+            line = f"{news.stage} {news.iteration}/{news.iterations} | {terms} | {duration(left)} left"
+            self._console.print(line, soft_wrap=True, highlight=False)

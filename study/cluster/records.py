@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from study.cluster.jobs import Need
 from study.cluster.journal import Journal
+from study.config import to_dict
 
 Facts = Mapping[str, Any]
 
@@ -55,10 +57,20 @@ class Records:
         if self.states.get(number, "RUNNING") == "RUNNING":
             self._write("end", trial=number, state=state, cause=cause, **facts)
 
-    def artifact(self, key: str, **facts: Any) -> None:
-        """An artifact was trained, found, or failed."""
-        if self.artifacts.get(key, {}).get("state") != "COMPLETE":
-            self._write("artifact", key=key, **facts)
+    def artifact_made(self, need: Need, facts: Facts, *, reference_scale: int) -> None:
+        """An artifact was trained or found, and judged (`training.stages.make_artifact`).
+
+        A fidelity generator of `reference_scale` is a point of the study, too.
+        """
+        kept = {name: facts[name] for name in ("budget", "reused", "metrics")}
+        self._artifact(need, state="COMPLETE", cause=None, **kept)
+        if need.stage == "fidelity" and need.config.data.scale == reference_scale:
+            shown = {name: facts[name] for name in ("metrics", "images", "samples")}
+            self.reference(need.key, kind="fidelity", **shown)
+
+    def artifact_failed(self, need: Need, cause: str, traceback: str | None = None) -> None:
+        """An artifact could not be trained."""
+        self._artifact(need, state="FAILED", cause=cause, traceback=traceback)
 
     def reference(self, name: str, **facts: Any) -> None:
         """A reference to compare points with was judged."""
@@ -88,6 +100,10 @@ class Records:
     def live_points(self) -> dict[tuple[int, int], dict[str, float]]:
         """The points of all trials that did not fail."""
         return {name: metrics for name, metrics in self.points.items() if self.states[name[0]] != "FAILED"}
+
+    def _artifact(self, need: Need, **facts: Any) -> None:
+        if self.artifacts.get(need.key, {}).get("state") != "COMPLETE":
+            self._write("artifact", key=need.key, stage=need.stage, config=to_dict(need.config), **facts)
 
     def _write(self, event: str, **facts: Any) -> None:
         self.journal.append(event, **facts)

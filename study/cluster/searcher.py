@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from study.cluster.jobs import Job, JobQueue, describe
+from study.cluster.jobs import Job, JobQueue, Need, describe
 from study.cluster.records import Records
 from study.training.checkpoints import StorageError
 
@@ -18,8 +18,9 @@ Tell = Callable[[int, str, dict[str, float] | None, str | None], None]
 class StudySearcher(Searcher):
     """A Tune searcher over a `JobQueue`.
 
-    It hands out a job only when a worker is free for it, so that each trial is drawn with all that is known by then,
-    and its own share of the time can be measured. Upstream stages are jobs like any other: nothing waits inside a trial.
+    It hands out a job only when a worker is free for it, so that each trial is drawn with all that is known by
+    then, and the orchestration's share of the time can be measured. Upstream stages are jobs like any
+    other: nothing waits inside a trial.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class StudySearcher(Searcher):
         self._entered: dict[str, dict[str, Any]] = {}
         self._ended: set[str] = set()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray's hint lacks FINISHED
         """Tune asks for work: a job, None for "not now", FINISHED."""
         if self.halted is not None or self._queue.exhausted:
             return Searcher.FINISHED
@@ -75,9 +76,7 @@ class StudySearcher(Searcher):
         except StorageError as error:
             self.halted = str(error)
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A worker is done; `error` if its process died, and died again whenever it was started anew."""
         del result
         job = self._jobs[trial_id]
@@ -107,9 +106,7 @@ class StudySearcher(Searcher):
                     self.progress[job.name] = (message["iteration"], message["iterations"])
             case "point":
                 assert job.trial is not None
-                self._records.point(
-                    job.trial, {name: value for name, value in message.items() if name != "type"}
-                )
+                self._records.point(job.trial, {name: value for name, value in message.items() if name != "type"})
             case "end" if message["state"] == "HALTED":
                 self.halted = message["cause"]
             case "end":
@@ -125,17 +122,11 @@ class StudySearcher(Searcher):
             self._end_trial(trial_id, job, message)
 
     def _end_artifact(self, job: Job, message: dict[str, Any]) -> None:
-        facts = {
-            name: message.get(name) for name in ("state", "cause", "reused", "metrics", "budget", "traceback")
-        }
-        self._records.artifact(job.name, stage=job.stage, config=describe(job)["config"], **facts)
-        if (
-            job.stage == "fidelity"
-            and message["state"] == "COMPLETE"
-            and job.config.data.scale == self._reference_scale
-        ):
-            shown = {name: message[name] for name in ("metrics", "images", "samples")}
-            self._records.reference(job.name, kind="fidelity", **shown)
+        need = Need(job.name, job.stage, job.config)
+        if message["state"] == "COMPLETE":
+            self._records.artifact_made(need, message, reference_scale=self._reference_scale)
+        else:
+            self._records.artifact_failed(need, message["cause"], message.get("traceback"))
 
     def _end_trial(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
         assert job.trial is not None
@@ -158,9 +149,7 @@ def _iterations(job: Job) -> int:
     return parts.get(job.stage, job.config.budget).iterations
 
 
-def seconds_left(
-    progress: dict[str, tuple[int, int]], durations: list[float], not_drawn: int, slots: int
-) -> float:
+def seconds_left(progress: dict[str, tuple[int, int]], durations: list[float], not_drawn: int, slots: int) -> float:
     """Estimate the time to the end of a study; NaN before the first trial has ended."""
     if not durations:
         return math.nan

@@ -52,7 +52,7 @@ class Tracker:
         self._thread.start()
 
     def close(self, timeout: float = 60.0) -> int:
-        """Send what is left and stop; returns the number of events that could not be sent and wait for the next start."""
+        """Send what is left and stop; returns how many events could not be sent and wait for the next start."""
         self._stop.set()
         self._thread.join(timeout)
         return sum(1 for _ in read_events(self._run_dir / "journal.jsonl", self._sent["offset"]))
@@ -103,16 +103,11 @@ class Tracker:
             case "point":
                 metrics = event["metrics"] | {f"term.{name}": value for name, value in event["terms"].items()}
                 metrics |= event["budget"]
-                self._log(
-                    self._run_of(event["trial"], event["time"]), event, metrics, step=event["iteration"]
-                )
+                self._log(self._run_of(event["trial"], event["time"]), event, metrics, step=event["iteration"])
             case "end":
                 self._end(self._run_of(event["trial"], event["time"]), event)
             case "artifact":
-                facts = {
-                    name: event.get(name)
-                    for name in ("stage", "state", "cause", "metrics", "budget", "reused")
-                }
+                facts = {name: event.get(name) for name in ("stage", "state", "cause", "metrics", "budget", "reused")}
                 self._log(self._parent(event["time"]), event, tags={event["key"]: json.dumps(facts)})
             case "reference":
                 metrics = {f"{event['kind']}.{name}": value for name, value in event["metrics"].items()}
@@ -134,9 +129,7 @@ class Tracker:
     def _end(self, run: str, event: dict[str, Any]) -> None:
         measured = {name: event.get(name) for name in ("overhead_seconds", "seconds")}
         tags = {"state": event["state"], "cause": event["cause"]}
-        self._log(
-            run, event, {name: value for name, value in measured.items() if value is not None}, tags=tags
-        )
+        self._log(run, event, {name: value for name, value in measured.items() if value is not None}, tags=tags)
         self._client.set_terminated(run, _STATUS[event["state"]], end_time=_milliseconds(event))
 
     def _log(
@@ -156,11 +149,7 @@ class Tracker:
             run,
             metrics=[Metric(name, float(value), at, step) for name, value in (metrics or {}).items()],
             params=[Param(name, value) for name, value in (params or {}).items()],
-            tags=[
-                RunTag(name, str(value)[:_TAG_LENGTH])
-                for name, value in (tags or {}).items()
-                if value is not None
-            ],
+            tags=[RunTag(name, str(value)[:_TAG_LENGTH]) for name, value in (tags or {}).items() if value is not None],
         )
 
     def _parent(self, at: float) -> str:
@@ -214,9 +203,7 @@ class Tracker:
 
     def _artifact_location(self) -> str | None:
         local = self._uri.startswith("sqlite:///")
-        return (
-            (self._run_dir.resolve().parent / "mlartifacts" / self._study["name"]).as_uri() if local else None
-        )
+        return (self._run_dir.resolve().parent / "mlartifacts" / self._study["name"]).as_uri() if local else None
 
 
 def _connect(uri: str) -> Any:

@@ -15,14 +15,13 @@ from typing import Any
 import torch
 from ray import tune
 
-from study.config import RunConfig, from_dict
+from study.config import from_dict
 from study.training.loop import Diverged, Tick
 from study.training.setting import Setting
 from study.training.stages import (
     Point,
     Workshop,
-    ensure_artifact,
-    judge_artifact,
+    make_artifact,
     train_adversarial,
 )
 
@@ -71,25 +70,10 @@ def _run(job: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     workshop = _workshop(json.dumps(config["setting"], sort_keys=True))
     tick = _throttled_tick(job["name"])
     if job["kind"] == "artifact":
-        return _make_artifact(run, job, workshop, run_dir, tick)
+        return make_artifact(run, job["stage"], workshop, run_dir, tick)
     directory = run_dir / "trials" / f"{job['trial']:04d}"
     train_adversarial(run, workshop, directory, lambda point: _send_point(job, point), tick)
     return {}
-
-
-def _make_artifact(
-    run: RunConfig, job: dict[str, Any], workshop: Workshop, run_dir: Path, tick: Callable[[Tick], None]
-) -> dict[str, Any]:
-    artifact = ensure_artifact(run, job["stage"], workshop, tick)
-    samples = f"references/{artifact.key}"
-    evaluation = judge_artifact(run, job["stage"], workshop, run_dir / samples)
-    return {
-        "budget": artifact.budget,
-        "reused": artifact.reused,
-        "metrics": evaluation.metrics,
-        "images": evaluation.images,
-        "samples": samples,
-    }
 
 
 @functools.lru_cache(maxsize=2)

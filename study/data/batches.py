@@ -58,9 +58,7 @@ class Batches:
 
     def _draws(self, step: int) -> list[list[int]]:
         stream = np.random.Philox(key=self.seed, counter=[0, 0, 0, step])
-        words: list[list[int]] = (
-            stream.random_raw(self.batch * _WORDS_PER_ITEM).reshape(self.batch, -1).tolist()
-        )
+        words: list[list[int]] = stream.random_raw(self.batch * _WORDS_PER_ITEM).reshape(self.batch, -1).tolist()
         return words
 
     def _cut(self, words: list[int], lq_out: np.ndarray, hr_out: np.ndarray) -> None:
@@ -111,6 +109,4 @@ def _check(pairs: Pairs, patch: int, batch: int, seed: int) -> None:
         height, width = image.shape[:2]
         if min(height, width) < patch:
             remedy = "choose a smaller patch or remove the image"
-            raise ValueError(
-                f"image {name!r} is {width} x {height} px, smaller than the patch of {patch}: {remedy}"
-            )
+            raise ValueError(f"image {name!r} is {width} x {height} px, smaller than the patch of {patch}: {remedy}")

@@ -83,9 +83,7 @@ def _check(images: Tensor, scale: int) -> None:
     if images.ndim != 4:
         raise ValueError(f"images must have shape (N, C, H, W), but got {tuple(images.shape)}")
     if not images.is_floating_point():
-        raise ValueError(
-            f"images must be floating point, but got {images.dtype}: convert with to_float first"
-        )
+        raise ValueError(f"images must be floating point, but got {images.dtype}: convert with to_float first")
     check_scale(scale)
     if 0 in images.shape[-2:]:
         raise ValueError(f"images must have at least one pixel a side, but got {tuple(images.shape)}")

@@ -71,9 +71,7 @@ def list_images(folder: Path | str) -> list[Path]:
     if not folder.exists():
         raise ImageError(folder, "there is no such folder; check the path")
     if not folder.is_dir():
-        raise ImageError(
-            folder, "this is a file, but a folder of images is needed; name the folder that holds it"
-        )
+        raise ImageError(folder, "this is a file, but a folder of images is needed; name the folder that holds it")
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
     if not images:
@@ -115,9 +113,7 @@ def _decode(path: Path, content: bytes) -> np.ndarray:
         # Loading alone would accept a file cut between two chunks; this wants all checksums and the end.
         Image.open(io.BytesIO(content)).verify()
     levels = _levels(path, content, image)
-    orientation = image.getexif().get(
-        _EXIF_ORIENTATION, 1
-    )  # after loading: a PNG may carry it behind its pixels
+    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)  # after loading: a PNG may carry it behind its pixels
     return np.ascontiguousarray(_upright(_as_rgb(levels), orientation))
 
 
@@ -135,9 +131,7 @@ def _levels(path: Path, content: bytes, image: Image.Image) -> np.ndarray:
     """
     raw_mode = _raw_mode(image)
     if image.mode in ("I", "F"):
-        raise ImageError(
-            path, f"32-bit samples (mode {image.mode}) have no 8-bit meaning; save it as 8 or 16 bit"
-        )
+        raise ImageError(path, f"32-bit samples (mode {image.mode}) have no 8-bit meaning; save it as 8 or 16 bit")
     if ";16" in raw_mode or image.mode.startswith("I;16"):
         return _sixteen_bit(path, content, image, raw_mode) / 257
     if image.has_transparency_data:
@@ -155,9 +149,7 @@ def _sixteen_bit(path: Path, content: bytes, image: Image.Image, raw_mode: str) 
     if image.mode.startswith("I;16") and not transparent_colour:
         return np.asarray(image).astype(np.float64)[..., None]
     if image.format != "PNG" or raw_mode not in ("RGB;16B", "RGBA;16B") or transparent_colour:
-        kind = f"{image.format} {raw_mode or image.mode}" + (
-            " with a transparent colour" * transparent_colour
-        )
+        kind = f"{image.format} {raw_mode or image.mode}" + (" with a transparent colour" * transparent_colour)
         problem = f"this kind of 16-bit image ({kind}) cannot be read exactly; save it as an RGB PNG"
         raise ImageError(path, problem)
     second = Image.open(io.BytesIO(content))

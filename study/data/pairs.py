@@ -57,9 +57,7 @@ def image_to_tensor(image: np.ndarray) -> Tensor:
 def _cropped(name: str, image: np.ndarray, scale: int) -> np.ndarray:
     height, width = image.shape[:2]
     if min(height, width) < scale:
-        raise ValueError(
-            f"image {name!r} is {width} x {height} px, less than one pixel after shrinking by {scale}"
-        )
+        raise ValueError(f"image {name!r} is {width} x {height} px, less than one pixel after shrinking by {scale}")
     return crop_to_multiple(image, scale)
 
 

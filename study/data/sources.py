@@ -89,9 +89,7 @@ def photographs() -> tuple[ImageSet, ImageSet]:
     return _training_photographs(), _held_out_photographs()
 
 
-def folder(
-    path: Path | str, *, minimum_side: int, multiple: int = 1, remedy: str = "remove the image"
-) -> ImageSet:
+def folder(path: Path | str, *, minimum_side: int, multiple: int = 1, remedy: str = "remove the image") -> ImageSet:
     """Read all images directly inside a folder, named by their file stems, in the order of file names.
 
     Each is cropped, from the top-left, to multiples of `multiple` px, and must then have at least
@@ -103,9 +101,7 @@ def folder(
     except ImageError as error:
         raise SourceError(str(error)) from error
     problems = _duplicate_stems(paths)
-    minimum_side = (
-        math.ceil(minimum_side / multiple) * multiple
-    )  # said of, and checked on, the uncropped image
+    minimum_side = math.ceil(minimum_side / multiple) * multiple  # said of, and checked on, the uncropped image
     images: dict[str, np.ndarray] = {}
     for file in paths:
         try:
@@ -178,9 +174,7 @@ def _verified(package: str, place: str, sha256: str) -> Path:
     remedy = f"install the {distribution} version of the lock file, or name a folder of images instead"
     spec = find_spec(package)  # of a top-level package: does not run it
     if spec is None or not spec.submodule_search_locations:
-        raise SourceError(
-            f"the photographs need the package {distribution}, which is not installed: {remedy}"
-        )
+        raise SourceError(f"the photographs need the package {distribution}, which is not installed: {remedy}")
     path = Path(spec.submodule_search_locations[0]) / place
     if not path.is_file():
         raise SourceError(f"the photograph {place} is missing from the installed {distribution}: {remedy}")
@@ -194,15 +188,11 @@ def _verified(package: str, place: str, sha256: str) -> Path:
 
 def _split(images: ImageSet, minimum_test_side: int) -> tuple[ImageSet, ImageSet]:
     """Hold out a tenth of a set, by content alone, of the images that are large enough to be tested on."""
-    large = [
-        index for index in range(len(images)) if min(images.images[index].shape[:2]) >= minimum_test_side
-    ]
+    large = [index for index in range(len(images)) if min(images.images[index].shape[:2]) >= minimum_test_side]
     if len(images) < 2 or not large:
         rule = f"needs at least two, one of them with {minimum_test_side} px a side"
         remedy = "add images, or name a test source of its own"
-        raise SourceError(
-            f"{images.name}: holding out test images {rule}, but it has {len(images)}; {remedy}"
-        )
+        raise SourceError(f"{images.name}: holding out test images {rule}, but it has {len(images)}; {remedy}")
     count = min(_MAX_HELD_OUT, max(1, len(images) // 10))
     ranked = sorted(large, key=lambda index: _digest(images.images[index]))
     chosen = set(ranked[:count])
@@ -217,9 +207,7 @@ def _subset(images: ImageSet, part: str, keep: Callable[[int], bool]) -> ImageSe
 
 
 def _cropped(images: ImageSet, multiple: int) -> ImageSet:
-    return ImageSet(
-        images.name, images.names, tuple(crop_to_multiple(image, multiple) for image in images.images)
-    )
+    return ImageSet(images.name, images.names, tuple(crop_to_multiple(image, multiple) for image in images.images))
 
 
 def _require_side(images: ImageSet, minimum_side: int, remedy: str) -> None:

@@ -18,7 +18,8 @@ class Judged:
     Attributes:
         sr, hr: images, shape (N, 3, H, W), RGB; `hr` in [0, 1], `sr` unclamped and with graph.
         ema_sr: the EMA generator's output without graph, same shape; None unless the artifact term is on.
-        real_logits, fake_logits: the discriminator's, shape (N, 1); real detached; None unless the adversarial term is on.
+        real_logits, fake_logits: the discriminator's, shape (N, 1), the real ones detached; None unless the
+            adversarial term is on.
     """
 
     def __init__(
@@ -69,9 +70,7 @@ class Objective:
             The scalar to descend, and the unweighted terms by name as detached scalars (means over the batch).
         """
         terms = {name: self._term(name, judged).mean() for name in self.weights}
-        total = sum(
-            (self.weights[name] * term for name, term in terms.items()), start=judged.sr.new_zeros(())
-        )
+        total = sum((self.weights[name] * term for name, term in terms.items()), start=judged.sr.new_zeros(()))
         return total, {name: term.detach() for name, term in terms.items()}
 
     def _term(self, name: str, judged: Judged) -> Tensor:

@@ -43,6 +43,5 @@ def check_pair(sr: Tensor, hr: Tensor, *, smallest_side: int) -> None:
         raise ValueError(f"images must be float in [0, 1], but got {sr.dtype} and {hr.dtype}; divide by 255")
     if hr.numel() and not (hr.min() >= 0 and hr.max() <= 1):
         raise ValueError(
-            f"hr must lie in [0, 1], but its values run from {hr.min():g} to {hr.max():g}; "
-            "divide 8-bit values by 255"
+            f"hr must lie in [0, 1], but its values run from {hr.min():g} to {hr.max():g}; divide 8-bit values by 255"
         )

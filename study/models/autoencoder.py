@@ -152,9 +152,7 @@ class Autoencoder(nn.Module):
         if self.bottleneck_channels == 3:
             self.decoder.load_state_dict(generator_state)
             return []
-        fitted = self._fit_first_weight(
-            generator_state[first], own[first], min(3, self.bottleneck_channels) * run
-        )
+        fitted = self._fit_first_weight(generator_state[first], own[first], min(3, self.bottleneck_channels) * run)
         self.decoder.load_state_dict({**generator_state, first: fitted})
         return [first]
 
@@ -166,9 +164,7 @@ class Autoencoder(nn.Module):
 
 def _check_settings(bottleneck_channels: int, factor: int, bicubic_skip: bool) -> None:
     if bottleneck_channels < 1:
-        raise ValueError(
-            f"Autoencoder's bottleneck_channels must be at least 1, but got {bottleneck_channels=}"
-        )
+        raise ValueError(f"Autoencoder's bottleneck_channels must be at least 1, but got {bottleneck_channels=}")
     if factor not in UNSHUFFLES:
         raise ValueError(
             "Autoencoder's factor must be 1, 2, 3 or 4, as the decoders' up-scaling, "

@@ -35,7 +35,7 @@ _BLOCK_BYTES = 1 << 20
 class AlwaysEval(nn.Module):
     """A module that stays in evaluation mode when train() is called on it or on a parent."""
 
-    def train(self, mode: bool = True) -> Self:  # noqa: ARG002, the signature is torch's
+    def train(self, mode: bool = True) -> Self:
         """Ignore `mode`: dropout and batch statistics have no place in a frozen network."""
         return super().train(False)
 
@@ -151,11 +151,7 @@ def _read_features(path: Path) -> dict[str, Tensor]:
             raise ValueError(f"{path} is not a readable file of weights ({reason}); get it again") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} must hold a state dict, names to tensors, but holds {type(state).__name__}")
-    return {
-        key.removeprefix("features."): value
-        for key, value in state.items()
-        if not key.startswith("classifier.")
-    }
+    return {key.removeprefix("features."): value for key, value in state.items() if not key.startswith("classifier.")}
 
 
 def _download_within(timeout_sec: float, url: str, target: Path) -> str | None:

@@ -14,7 +14,7 @@ def build_generator(config: GeneratorConfig, scale: int) -> nn.Module:
         case "rrdb":
             return RRDBNet(features=config.features, blocks=config.blocks, growth=config.growth, scale=scale)
         case "msrresnet":
-            return MSRResNet(features=config.features, blocks=config.blocks, scale=scale)
+            return MSRResNet(config.features, config.blocks, scale, init_scale=config.init_scale)
 
 
 def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:

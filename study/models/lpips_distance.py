@@ -97,9 +97,7 @@ def _untrained_lpips(network: LpipsNetwork) -> nn.Module:
             import lpips
         except ImportError as error:
             raise ImportError(f"LPIPS needs the `lpips` package: pip install lpips ({error})") from error
-        module: nn.Module = lpips.LPIPS(
-            net=network, version="0.1", pretrained=True, pnet_rand=True, verbose=False
-        )
+        module: nn.Module = lpips.LPIPS(net=network, version="0.1", pretrained=True, pnet_rand=True, verbose=False)
     return module
 
 

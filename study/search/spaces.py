@@ -59,9 +59,7 @@ class SearchSpace:
         except optuna.TrialPruned:
             raise
         except Exception as error:
-            raise SpaceError(
-                f"{self.path.name}, trial with {trial.params}: {type(error).__name__}: {error}"
-            ) from error
+            raise SpaceError(f"{self.path.name}, trial with {trial.params}: {type(error).__name__}: {error}") from error
 
     def own_values(self, base: RunConfig) -> dict[str, Any]:
         """The recipe's own values of all that the space varies, by parameter name.
@@ -96,14 +94,10 @@ def load_space(name: str) -> SearchSpace:
     path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
     if not path.is_file():
         known = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
-        raise SpaceError(
-            f"no search space at {path}; --space takes a path to a .py file or one of: {', '.join(known)}"
-        )
+        raise SpaceError(f"no search space at {path}; --space takes a path to a .py file or one of: {', '.join(known)}")
     module = _run(path)
     missing = [
-        part
-        for part in ("SIZE", "TRIALS", "REFERENCE", "GROUPS", "base", "sample")
-        if not hasattr(module, part)
+        part for part in ("SIZE", "TRIALS", "REFERENCE", "GROUPS", "base", "sample") if not hasattr(module, part)
     ]
     if missing:
         raise SpaceError(
@@ -160,9 +154,7 @@ class _OwnValues:
     def _within(self, name: str, low: float, high: float) -> Any:
         value = get(self._base, name)
         if not low <= value <= high:
-            raise ValueError(
-                f"{name} ranges over [{low}, {high}], but the recipe's own value is {value}; widen it"
-            )
+            raise ValueError(f"{name} ranges over [{low}, {high}], but the recipe's own value is {value}; widen it")
         return self._keep(name, value)
 
     def _keep(self, name: str, value: Any) -> Any:

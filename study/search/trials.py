@@ -96,9 +96,7 @@ class TrialSource:
         self._study.sampler = self._sampler(self.count)
         return self._configure(self._study.ask())
 
-    def tell(
-        self, number: int, state: State, values: Sequence[float] | None = None, cause: str | None = None
-    ) -> None:
+    def tell(self, number: int, state: State, values: Sequence[float] | None = None, cause: str | None = None) -> None:
         """Say how a trial ended; `values` (one per direction) belong to COMPLETE. Telling twice does nothing."""
         trial = self._study.get_trials(deepcopy=False)[number]
         if trial.state.is_finished():

@@ -78,5 +78,7 @@ def save_weights(path: Path, module: nn.Module) -> None:
 
 def _explain(error: OSError, path: Path, size: int) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space left for {size / 2**20:.1f} MiB; what was saved before is whole: free some space and start again"
+        return (
+            f"no space left for {size / 2**20:.1f} MiB; what was saved before is whole: free some space and start again"
+        )
     return f"could not write ({error.strerror}); check the directory's permissions"

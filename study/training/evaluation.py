@@ -62,17 +62,13 @@ def evaluate(
     return Evaluation(mean_over_images(images), images)
 
 
-def evaluate_generator(
-    generator: nn.Module, test: Pairs, judge: Judge, samples: Path | None = None
-) -> Evaluation:
+def evaluate_generator(generator: nn.Module, test: Pairs, judge: Judge, samples: Path | None = None) -> Evaluation:
     """Judge a generator in eval mode; see `evaluate`."""
     device = next(generator.parameters()).device
     return evaluate(generator.eval(), test, judge, device, samples)
 
 
-def evaluate_bicubic(
-    test: Pairs, judge: Judge, device: torch.device, samples: Path | None = None
-) -> Evaluation:
+def evaluate_bicubic(test: Pairs, judge: Judge, device: torch.device, samples: Path | None = None) -> Evaluation:
     """Judge bicubic interpolation, the baseline below every generator."""
     return evaluate(lambda low: bicubic_upsample(low, test.scale), test, judge, device, samples)
 
@@ -114,9 +110,7 @@ def sample_window(hr: np.ndarray) -> tuple[int, int, int]:
     detail = np.zeros_like(gray)
     detail[1:, :] += np.abs(np.diff(gray, axis=0))
     detail[:, 1:] += np.abs(np.diff(gray, axis=1))
-    corners = [
-        (top, left) for top in range(0, height - side + 1, 12) for left in range(0, width - side + 1, 12)
-    ]
+    corners = [(top, left) for top in range(0, height - side + 1, 12) for left in range(0, width - side + 1, 12)]
     total = np.pad(detail.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))  # summed-area table
 
     def inside(corner: tuple[int, int]) -> float:

@@ -133,9 +133,7 @@ def _due(iteration: int, every: int, iterations: int) -> bool:
 def _check(terms: dict[str, float], iteration: int, stage: str) -> None:
     for name, value in terms.items():
         if not math.isfinite(value):
-            raise Diverged(
-                f"{stage}: the {name} term is {value} within the {LOOK_EVERY} iterations before {iteration}"
-            )
+            raise Diverged(f"{stage}: the {name} term is {value} within the {LOOK_EVERY} iterations before {iteration}")
     if terms["pixel"] > DIVERGED_ABOVE:
         raise Diverged(
             f"{stage}: the mean absolute error is {terms['pixel']:.3g} before iteration {iteration}, more than any "

@@ -92,9 +92,10 @@ def require_networks(config: RunConfig, found: Mapping[PerceptualNetwork, Path])
     name = config.loss.perceptual_network
     if config.loss.perceptual > 0 and name not in found:
         raise MissingWeights(
-            f"loss.perceptual_network is {name}, whose published weights are neither in --weights nor in torch's cache, "
-            f"and could not be downloaded; put torchvision's {name} file into a folder and give it as --weights DIR, "
-            "choose another network with --set loss.perceptual_network=..., or train without with --set loss.perceptual=0"
+            f"loss.perceptual_network is {name}, whose published weights are neither in --weights nor in torch's "
+            f"cache, and could not be downloaded; put torchvision's {name} file into a folder and give it as "
+            "--weights DIR, choose another network with --set loss.perceptual_network=..., or train without with "
+            "--set loss.perceptual=0"
         )
 
 
@@ -103,6 +104,7 @@ def judge_note(judge: Path | None) -> str:
     if judge is not None:
         return f"The perceptual axis is LPIPS v0.1 with the published AlexNet weights ({judge.name})."
     return (
-        "The published AlexNet weights could not be had, so the perceptual axis is NOT LPIPS but SWD, the sliced Wasserstein "
-        "distance of Laplacian-pyramid patches, which needs no learned weights. Give --weights DIR for LPIPS."
+        "The published AlexNet weights could not be had, so the perceptual axis is NOT LPIPS but SWD, the sliced "
+        "Wasserstein distance of Laplacian-pyramid patches, which needs no learned weights. Give --weights DIR for "
+        "LPIPS."
     )

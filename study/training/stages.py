@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -136,9 +136,7 @@ def artifact_key(config: RunConfig, stage: Stage, train_set: ImageSet) -> str:
     return stage_key(config, stage, train_set.fingerprint)
 
 
-def ensure_artifact(
-    config: RunConfig, stage: Stage, workshop: Workshop, tick: OnTick | None = None
-) -> Artifact:
+def ensure_artifact(config: RunConfig, stage: Stage, workshop: Workshop, tick: OnTick | None = None) -> Artifact:
     """Find the artifact of a stage, or train it, with all that it starts from.
 
     Two processes that ask for the same one at the same time do not both train it: the second waits for the first.
@@ -172,7 +170,30 @@ def load_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
     key = artifact_key(config, "autoencoder", workshop.train)
     autoencoder = build_autoencoder(config.autoencoder)
     load_weights(autoencoder, workshop.artifacts / key / "weights.safetensors")
-    return autoencoder.eval().requires_grad_(False).to(workshop.device, memory_format=torch.channels_last)
+    return autoencoder.eval().requires_grad_(False).to(workshop.device).to(memory_format=torch.channels_last)
+
+
+def make_artifact(
+    config: RunConfig, stage: Stage, workshop: Workshop, run_dir: Path, tick: OnTick | None = None
+) -> dict[str, Any]:
+    """Find or train an artifact and judge it for a study.
+
+    Returns:
+        `budget`, `reused`, `metrics`, `images`, and `samples`, the folder under `run_dir` that got sample crops.
+
+    Raises:
+        Diverged, StorageError, ValueError: as `training.loop.train`.
+    """
+    artifact = ensure_artifact(config, stage, workshop, tick)
+    samples = f"references/{artifact.key}"
+    evaluation = judge_artifact(config, stage, workshop, run_dir / samples)
+    return {
+        "budget": artifact.budget,
+        "reused": artifact.reused,
+        "metrics": evaluation.metrics,
+        "images": evaluation.images,
+        "samples": samples,
+    }
 
 
 def judge_artifact(config: RunConfig, stage: Stage, workshop: Workshop, samples: Path) -> Evaluation:
@@ -250,9 +271,7 @@ def train_adversarial(
     (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
 
 
-def _train_artifact(
-    config: RunConfig, stage: Stage, key: str, workshop: Workshop, tick: OnTick | None
-) -> None:
+def _train_artifact(config: RunConfig, stage: Stage, key: str, workshop: Workshop, tick: OnTick | None) -> None:
     part = config.fidelity if stage == "fidelity" else config.autoencoder
     partial = workshop.artifacts / ".partial" / key
     plan = Plan(
@@ -264,7 +283,8 @@ def _train_artifact(
         checkpoint_every=config.cadence.checkpoint_every,
     )
     if stage == "fidelity":
-        scale, step = config.data.scale, fidelity_step
+        scale = config.data.scale
+        step: Step = fidelity_step
         model = _seeded(lambda: build_generator(config.generator, scale), part.seed)
     else:
         scale = config.autoencoder.factor
@@ -305,14 +325,12 @@ def _adversarial(config: RunConfig, workshop: Workshop) -> Step:
     perceptual = None
     if loss.perceptual > 0:
         perceptual = build_perceptual(loss.perceptual_network, workshop.backbones[loss.perceptual_network])
-        perceptual = perceptual.to(workshop.device, memory_format=torch.channels_last)
+        perceptual = perceptual.to(workshop.device).to(memory_format=torch.channels_last)
     autoencoder = load_autoencoder(config, workshop) if loss.uses_autoencoder else None
     return adversarial_step(Objective(loss, autoencoder=autoencoder, perceptual=perceptual))
 
 
-def _save_point(
-    points: Path, state: TrainState, terms: dict[str, float], workshop: Workshop, scale: int
-) -> Point:
+def _save_point(points: Path, state: TrainState, terms: dict[str, float], workshop: Workshop, scale: int) -> Point:
     name = f"{state.iteration:07d}"
     evaluation = evaluate_generator(state.ema, workshop.test_pairs(scale), workshop.judge, points / name)
     point = Point(state.iteration, evaluation, terms, _budget(state))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Adam
 
 from study.config import Optimiser
@@ -83,7 +83,7 @@ def new_state(model: nn.Module, config: Optimiser, *, discriminator: nn.Module |
     """
     for module in (model, discriminator):
         if module is not None:
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+            module.to(memory_format=torch.channels_last)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     return TrainState(
         model=model.train(),
@@ -104,9 +104,7 @@ def learning_rate_at(config: Optimiser, iteration: int, iterations: int) -> floa
     if config.schedule == "cosine":
         period = iterations / config.restarts
         phase = (iteration % period) / period
-        scheduled = (
-            config.minimum + (config.learning_rate - config.minimum) * (1 + math.cos(math.pi * phase)) / 2
-        )
+        scheduled = config.minimum + (config.learning_rate - config.minimum) * (1 + math.cos(math.pi * phase)) / 2
     return scheduled * min(1.0, (iteration + 1) / config.warmup) if config.warmup else scheduled
 
 
@@ -121,7 +119,8 @@ def set_learning_rate(state: TrainState, learning_rate: float) -> None:
 @torch.no_grad()
 def update_ema(state: TrainState, decay: float) -> None:
     """Move the average by one step: parameters are averaged, buffers copied (METHODS 3.3)."""
-    ema, model = list(state.ema.parameters()), list(state.model.parameters())
+    ema: list[Tensor] = list(state.ema.parameters())
+    model: list[Tensor] = list(state.model.parameters())
     torch._foreach_lerp_(ema, model, 1 - decay)
     for ours, theirs in zip(state.ema.buffers(), state.model.buffers(), strict=True):
         ours.copy_(theirs)

@@ -179,8 +179,7 @@ def _reference(name: str, kind: str, psnr: float, swd: float) -> dict[str, Any]:
 
 def _images(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
     return {
-        image: {name: value * (0.95 + 0.05 * i) for name, value in metrics.items()}
-        for i, image in enumerate(IMAGES)
+        image: {name: value * (0.95 + 0.05 * i) for name, value in metrics.items()} for i, image in enumerate(IMAGES)
     }
 
 

@@ -40,9 +40,7 @@ def test_a_torn_last_line_is_ignored_and_a_whole_one_without_its_newline_counts(
 
 
 def test_lines_that_hold_no_usable_event_are_counted(write_run, study_json):
-    tail = '{"event": "poi{"event": "end"}\n[1, 2]\n{"event": "point", "trial": 1}\n' + json.dumps(
-        _point(1, 9, 1.0)
-    )
+    tail = '{"event": "poi{"event": "end"}\n[1, 2]\n{"event": "point", "trial": 1}\n' + json.dumps(_point(1, 9, 1.0))
     journal = read_journal(write_run(study_json, [], tail=tail + "\n"))
     assert journal.unreadable == 3
     assert set(journal.points) == {(1, 9)}
@@ -72,9 +70,7 @@ def test_unusable_facts_are_named(write_run, study_json, change, message):
 
 
 def test_a_directory_that_is_no_run_says_what_to_give(tmp_path: Path):
-    with pytest.raises(
-        RunDirectoryError, match=r"study.json does not exist: give a directory that study/sweep.py"
-    ):
+    with pytest.raises(RunDirectoryError, match=r"study.json does not exist: give a directory that study/sweep.py"):
         read_facts(tmp_path)
     (tmp_path / "study.json").write_text('{"name": ')
     with pytest.raises(RunDirectoryError, match="not valid JSON"):

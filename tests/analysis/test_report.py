@@ -80,9 +80,7 @@ def test_the_page_loads_nothing_and_describes_its_images(report: Report):
     assert not page.of("script")
     assert not page.of("link")
     images = page.of("img")
-    assert all(
-        image["src"].startswith(("data:image/png;base64,", "data:image/svg+xml;base64,")) for image in images
-    )
+    assert all(image["src"].startswith(("data:image/png;base64,", "data:image/svg+xml;base64,")) for image in images)
     assert all(image["alt"] for image in images)
     assert all(head.get("scope") in ("col", "row") for head in page.of("th"))
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.of("meta")

@@ -22,9 +22,7 @@ def _brute_force_front(points: pd.DataFrame) -> list[bool]:
     rows = [(row.psnr_y, row.swd, ok) for row, ok in zip(points.itertuples(), counts, strict=True)]
     front = []
     for psnr, swd, ok in rows:
-        rivals = [
-            (p, s) for p, s, rival_ok in rows if rival_ok and p >= psnr and s <= swd and (p > psnr or s < swd)
-        ]
+        rivals = [(p, s) for p, s, rival_ok in rows if rival_ok and p >= psnr and s <= swd and (p > psnr or s < swd)]
         front.append(bool(ok and not rivals))
     return front
 

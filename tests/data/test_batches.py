@@ -23,9 +23,7 @@ def coordinate_pairs(*low_shapes: tuple[int, int]) -> Pairs:
 @pytest.fixture(scope="module")
 def pairs() -> Pairs:
     rng = np.random.default_rng(0)
-    images = tuple(
-        rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((40, 60), (33, 90), (100, 32))
-    )
+    images = tuple(rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((40, 60), (33, 90), (100, 32)))
     return make_pairs(ImageSet("random", ("a", "b", "c"), images), SCALE)
 
 
@@ -63,9 +61,7 @@ def test_a_batch_does_not_depend_on_earlier_calls(pairs: Pairs) -> None:
 def test_seeds_and_steps_give_different_batches(pairs: Pairs) -> None:
     far = 2**40
     batches = [
-        Batches(pairs, patch=16, batch=4, seed=seed).at(step)[1]
-        for seed in (0, 1, 2**63)
-        for step in (0, 1, far)
+        Batches(pairs, patch=16, batch=4, seed=seed).at(step)[1] for seed in (0, 1, 2**63) for step in (0, 1, far)
     ]
     distinct = {batch.numpy().tobytes() for batch in batches}
     assert len(distinct) == 9

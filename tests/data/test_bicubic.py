@@ -58,9 +58,7 @@ def test_impulse_taps_are_those_of_matlab(scale: int) -> None:
     lines = torch.eye(10 * scale, dtype=torch.float64)[:, None, None, :].expand(-1, 1, scale, -1)
     response = bicubic_downsample(lines, scale)[:, 0, 0, 5]  # one interior output pixel, over all impulses
     start = 5 * scale + (scale - len(taps)) // 2
-    torch.testing.assert_close(
-        response[start : start + len(taps)], torch.tensor(taps).double(), atol=6e-7, rtol=0
-    )
+    torch.testing.assert_close(response[start : start + len(taps)], torch.tensor(taps).double(), atol=6e-7, rtol=0)
     assert torch.count_nonzero(response.abs() > 1e-15) == sum(tap != 0 for tap in taps)
 
 
@@ -191,9 +189,7 @@ def bicubic_psnr(path: Path) -> float:
 
 
 @pytest.mark.parametrize(("name", "expected", "count"), [("Set5", 28.397, 5), ("Set14", 26.088, 14)])
-def test_reproduces_the_known_bicubic_figures(
-    shared_data: Path, name: str, expected: float, count: int
-) -> None:
+def test_reproduces_the_known_bicubic_figures(shared_data: Path, name: str, expected: float, count: int) -> None:
     values = [bicubic_psnr(path) for path in sorted((shared_data / name / "HR").iterdir())]
     assert len(values) == count
     assert round(sum(values) / count, 3) == expected

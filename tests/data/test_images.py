@@ -24,9 +24,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png_bytes(
-    samples: np.ndarray, colour_type: int, *, interlaced: bool = False, before_pixels: bytes = b""
-) -> bytes:
+def png_bytes(samples: np.ndarray, colour_type: int, *, interlaced: bool = False, before_pixels: bytes = b"") -> bytes:
     """A PNG of (H, W, C) samples by the specification, 8 or 16 bit by dtype, without row filters."""
     height, width = samples.shape[:2]
     passes = [samples[y::dy, x::dx] for y, dy, x, dx in ADAM7] if interlaced else [samples]
@@ -95,9 +93,7 @@ def test_16_bit_kinds_without_an_exact_reading_are_refused(tmp_path: Path) -> No
     grey_alpha = png_bytes(random_samples(4, 6, 2, top=65536), GREY_ALPHA)
     keyed = png_chunk(b"tRNS", struct.pack(">H", 7))
     (tmp_path / "la.png").write_bytes(grey_alpha)
-    (tmp_path / "key.png").write_bytes(
-        png_bytes(random_samples(4, 6, 1, top=65536), GREY, before_pixels=keyed)
-    )
+    (tmp_path / "key.png").write_bytes(png_bytes(random_samples(4, 6, 1, top=65536), GREY, before_pixels=keyed))
     Image.fromarray(np.ones((4, 6), np.float32)).save(tmp_path / "float.tif")
     for name, problem in {
         "la.png": "LA;16B",
@@ -176,9 +172,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     }
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(np.ascontiguousarray(stored_rows_and_columns[orientation])).save(
-        tmp_path / "turned.png", exif=exif
-    )
+    Image.fromarray(np.ascontiguousarray(stored_rows_and_columns[orientation])).save(tmp_path / "turned.png", exif=exif)
     assert np.array_equal(read_image(tmp_path / "turned.png"), picture)
     with Image.open(tmp_path / "turned.png") as stored:
         assert np.array_equal(np.asarray(ImageOps.exif_transpose(stored)), picture)

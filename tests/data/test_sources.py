@@ -37,7 +37,12 @@ def test_photographs_are_the_agreed_ones() -> None:
         "hubble_deep_field",
     )
     assert held_out.names == ("astronaut", "chelsea", "coffee", "flower")
-    assert [image.shape for image in held_out.images] == [(512, 512, 3), (300, 451, 3), (400, 600, 3), (427, 640, 3)]
+    assert [image.shape for image in held_out.images] == [
+        (512, 512, 3),
+        (300, 451, 3),
+        (400, 600, 3),
+        (427, 640, 3),
+    ]
     assert all(image.std() > 5 for image in training.images + held_out.images)
 
 
@@ -50,9 +55,7 @@ def test_photographs_are_found_without_importing_their_packages(monkeypatch: pyt
 
 def test_a_changed_photograph_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sources._HELD_OUT_PHOTOGRAPHS, ("skimage", "data/coffee.png"), "0" * 64)
-    with pytest.raises(
-        SourceError, match=r"coffee\.png of the installed scikit-image has changed.*lock file"
-    ):
+    with pytest.raises(SourceError, match=r"coffee\.png of the installed scikit-image has changed.*lock file"):
         photographs()
 
 

@@ -58,8 +58,7 @@ def test_generator_gradient_is_that_of_the_formula(logit_maps: bool) -> None:
     fake.requires_grad_()
     real_logits, fake_logits = discriminator(real).detach(), discriminator(fake)
     formula = (
-        cross_entropy(real_logits - fake_logits.mean(), 0)
-        + cross_entropy(fake_logits - real_logits.mean(), 1)
+        cross_entropy(real_logits - fake_logits.mean(), 0) + cross_entropy(fake_logits - real_logits.mean(), 1)
     ) / 2
     (expected,) = torch.autograd.grad(formula, fake, retain_graph=True)
 

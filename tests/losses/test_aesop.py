@@ -57,9 +57,7 @@ def test_high_frequencies_that_the_autoencoder_drops_are_free(
     assert aesop_loss(autoencoder, hr + checkerboard, hr).max() < 1e-7
 
 
-def test_gradient_reaches_the_image_and_nothing_else(
-    autoencoder: nn.Module, images: tuple[Tensor, Tensor]
-) -> None:
+def test_gradient_reaches_the_image_and_nothing_else(autoencoder: nn.Module, images: tuple[Tensor, Tensor]) -> None:
     sr, hr = (image.clone().requires_grad_() for image in images)
 
     aesop_loss(autoencoder, sr, hr).mean().backward()

@@ -83,9 +83,7 @@ def test_nothing_is_masked_while_image_and_average_are_equal() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("offset", [0.0, 0.25])
 @pytest.mark.parametrize("flat", [True, False])
-def test_value_and_gradient_finite_where_the_residual_is_flat(
-    dtype: torch.dtype, offset: float, flat: bool
-) -> None:
+def test_value_and_gradient_finite_where_the_residual_is_flat(dtype: torch.dtype, offset: float, flat: bool) -> None:
     """sr == hr, sr a constant off hr, and both on a flat image: all variances are 0."""
     hr = torch.full((1, 3, 12, 12), 0.5) if flat else images(1, seed=5, size=(12, 12))[0].float()
     hr = hr.to(dtype)

@@ -43,9 +43,7 @@ def hooked_distance(path: Path, sr: Tensor, hr: Tensor) -> Tensor:
     features.load_state_dict(torch.load(path, weights_only=True), assign=True)
     seen: dict[int, Tensor] = {}
     for index in LAYERS:
-        features[index].register_forward_hook(
-            lambda _m, _i, out, index=index: seen.update({index: out.clone()})
-        )
+        features[index].register_forward_hook(lambda _m, _i, out, index=index: seen.update({index: out.clone()}))
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     features((sr - mean) / std)
@@ -123,8 +121,6 @@ def test_neither_lpips_nor_an_engine_is_imported_with_the_losses_and_metrics() -
     )
     root = Path(__file__).resolve().parents[2]
 
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"

@@ -48,9 +48,7 @@ def all_patches(level: np.ndarray) -> np.ndarray:
 
 def transcribed_swd(sr: Tensor, hr: Tensor, directions: list[np.ndarray]) -> float:
     """The distance of one pair, one line and one scipy Wasserstein distance at a time."""
-    of_sr, of_hr = (
-        pyramid(np.clip(np.round(image[0].numpy() * 255), 0, 255).astype(np.float64)) for image in (sr, hr)
-    )
+    of_sr, of_hr = (pyramid(np.clip(np.round(image[0].numpy() * 255), 0, 255).astype(np.float64)) for image in (sr, hr))
     distances = []
     for sr_level, hr_level, lines in zip(of_sr, of_hr, directions, strict=True):
         a, b = (all_patches(level).reshape(-1, 147) for level in (sr_level, hr_level))
@@ -81,8 +79,7 @@ def test_grows_with_noise_and_with_blur() -> None:
     hr = photograph()
     noise = [swd(noisy(hr, deviation), hr).item() for deviation in (0.01, 0.03, 0.1)]
     blur = [
-        swd(torch.from_numpy(ndimage.gaussian_filter(hr.numpy(), (0, 0, s, s))), hr).item()
-        for s in (0.5, 1.0, 2.0)
+        swd(torch.from_numpy(ndimage.gaussian_filter(hr.numpy(), (0, 0, s, s))), hr).item() for s in (0.5, 1.0, 2.0)
     ]
 
     assert noise == sorted(noise)

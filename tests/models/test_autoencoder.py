@@ -90,9 +90,7 @@ def test_encoder_equals_a_plain_transcription(factor: int, features: int, channe
         (8, 4, 1, (8, 16)),
     ],
 )
-def test_stem_width_keeps_the_trunk_width(
-    features: int, factor: int, stem: int, match: tuple[int, int] | None
-) -> None:
+def test_stem_width_keeps_the_trunk_width(features: int, factor: int, stem: int, match: tuple[int, int] | None) -> None:
     state = Autoencoder(3, factor, features, blocks=1, growth=2).state_dict()
     assert state["conv_first.0.weight"].shape == (stem, 3, 3, 3)
     assert ("conv_match.weight" in state) == (match is not None)
@@ -111,9 +109,7 @@ def test_stem_width_keeps_the_trunk_width(
         ("msrresnet", 4, 4),
     ],
 )
-def test_reconstruction_is_the_decoded_code_and_keeps_the_shape(
-    decoder: str, factor: int, multiple: int
-) -> None:
+def test_reconstruction_is_the_decoded_code_and_keeps_the_shape(decoder: str, factor: int, multiple: int) -> None:
     torch.manual_seed(0)
     network = Autoencoder(2, factor, features=8, blocks=1, growth=2, decoder=decoder)
     hr = torch.rand(1, 3, 3 * multiple, 5 * multiple)
@@ -186,9 +182,7 @@ def test_fidelity_weights_of_another_bottleneck_are_taken_where_they_fit(channel
     first = "conv_first.weight"
     assert torch.equal(after[first][:, :shared], generator.state_dict()[first][:, :shared])
     assert torch.equal(after[first][:, shared:], before[first][:, shared:])
-    assert all(
-        torch.equal(after[name], tensor) for name, tensor in generator.state_dict().items() if name != first
-    )
+    assert all(torch.equal(after[name], tensor) for name, tensor in generator.state_dict().items() if name != first)
 
 
 @pytest.mark.parametrize("channels", [3, 6])
@@ -203,9 +197,7 @@ def test_fidelity_weights_of_another_bottleneck_are_taken_where_they_fit(channel
     ],
     ids=["architecture", "scale 3", "scale 2", "blocks", "features"],
 )
-def test_fidelity_weights_that_do_not_fit_are_refused(
-    generator: nn.Module, problem: str, channels: int
-) -> None:
+def test_fidelity_weights_that_do_not_fit_are_refused(generator: nn.Module, problem: str, channels: int) -> None:
     network = Autoencoder(channels, 4, 8, blocks=1, growth=2)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(ValueError, match=rf"fidelity generator's state does not fit RRDBNet\(.*{problem}"):
@@ -225,9 +217,7 @@ def test_gradient_reaches_the_image_through_a_frozen_network() -> None:
 
 @pytest.mark.parametrize("factor", [0, 5, 8])
 def test_unknown_factor_is_refused(factor: int) -> None:
-    with pytest.raises(
-        ValueError, match=rf"1, 2, 3 or 4, as the decoders' up-scaling, but got factor={factor}"
-    ):
+    with pytest.raises(ValueError, match=rf"1, 2, 3 or 4, as the decoders' up-scaling, but got factor={factor}"):
         Autoencoder(factor=factor)
 
 

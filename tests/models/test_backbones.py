@@ -185,9 +185,7 @@ def test_full_and_features_only_files_load_alike(
     assert not any(parameter.requires_grad for parameter in features.parameters())
 
 
-def test_no_layer_overwrites_what_another_returned(
-    squeezenet_state: dict[str, Tensor], tmp_path: Path
-) -> None:
+def test_no_layer_overwrites_what_another_returned(squeezenet_state: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(squeezenet_state, tmp_path / "weights.pth")
     features = load_features("squeezenet", tmp_path / "weights.pth")
     convolved = features[0](torch.rand(1, 3, 32, 32))

@@ -81,9 +81,7 @@ def test_output_and_gradient_equal_a_plain_transcription(scale: int, in_channels
     torch.testing.assert_close(our_gradient, their_gradient, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("scale", "upconvs"), [(2, ["upconv1"]), (3, ["upconv1"]), (4, ["upconv1", "upconv2"])]
-)
+@pytest.mark.parametrize(("scale", "upconvs"), [(2, ["upconv1"]), (3, ["upconv1"]), (4, ["upconv1", "upconv2"])])
 def test_names_are_basicsr_names(scale: int, upconvs: list[str]) -> None:
     inside = [f"body.{i}.conv{k}" for i in range(2) for k in (1, 2)]
     convs = ["conv_first", *inside, *upconvs, "conv_hr", "conv_last"]
@@ -107,7 +105,5 @@ def test_unknown_scale_is_refused(scale: int) -> None:
 
 
 def test_wrong_shape_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"MSRResNet takes images of shape \(N, 3, H, W\), but got \(3, 8, 8\)"
-    ):
+    with pytest.raises(ValueError, match=r"MSRResNet takes images of shape \(N, 3, H, W\), but got \(3, 8, 8\)"):
         MSRResNet(4, 1)(torch.rand(3, 8, 8))

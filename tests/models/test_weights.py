@@ -158,9 +158,7 @@ def test_weights_of_another_network_are_refused(
 @pytest.mark.parametrize(
     "save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2))]
 )
-def test_code_in_a_pickle_is_refused_and_not_run(
-    save: Callable[[object, Path], None], tmp_path: Path
-) -> None:
+def test_code_in_a_pickle_is_refused_and_not_run(save: Callable[[object, Path], None], tmp_path: Path) -> None:
     made = tmp_path / "made"
     pickle.loads(pickle.dumps(MakesDirectory(made)))
     assert made.is_dir()  # the payload works: only the loader stands in its way
@@ -180,9 +178,7 @@ def test_truncated_file_is_refused(suffix: str, kept: float, tmp_path: Path) -> 
     save(NETWORKS["rrdb"]().state_dict(), path)
     content = path.read_bytes()
     path.write_bytes(content[: int(kept if kept > 1 else kept * len(content))])
-    with pytest.raises(
-        ValueError, match=rf"cut\{suffix}: (the weight file cannot be read|not a PyTorch weight file)"
-    ):
+    with pytest.raises(ValueError, match=rf"cut\{suffix}: (the weight file cannot be read|not a PyTorch weight file)"):
         load_weights(NETWORKS["rrdb"](), path)
 
 
