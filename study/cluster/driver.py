@@ -1,7 +1,9 @@
 """Runs a study: connects Ray, keeps the records, shows progress, stops so that it can be continued."""
 
+import contextlib
 import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +29,7 @@ from study.config import ConfigError, RunConfig, Stage, to_dict
 from study.search.front import Direction, hypervolume, non_dominated
 from study.search.spaces import SearchSpace
 from study.search.trials import Asked, TrialSource
+from study.training.checkpoints import StorageError, is_disk_full
 from study.training.setting import Setting
 from study.training.stages import Workshop, artifact_key, judge_bicubic
 
@@ -93,7 +96,8 @@ def run_study(study: Study, workshop: Workshop, console: Console) -> Outcome:
         tracker.start()
         try:
             state, cause = _run(study, workshop, records, objectives, console)
-            records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
+            with contextlib.suppress(StorageError) if state == "HALTED" else contextlib.nullcontext():
+                records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
         finally:
             unsent = tracker.close()
     return Outcome(state, cause, records, unsent)
@@ -144,6 +148,7 @@ def _run(
         return "HALTED", searcher.halted
     if interrupted or records.count("RUNNING") or source.count < study.trials:
         return "INTERRUPTED", None
+    shutil.rmtree(study.output / "tune", ignore_errors=True)  # Tune's scratch: all that counts is in the journal
     return "COMPLETE", None
 
 
@@ -227,6 +232,11 @@ def _fit(study: Study, searcher: StudySearcher, watch: "_Watch") -> bool:
             tuner.fit()
         except KeyboardInterrupt:
             received.append(signal.SIGINT)
+        except Exception as error:
+            # Tune writes into the study's directory, too, and on a full disk fails in its own way.
+            if searcher.halted is None and not is_disk_full(error):
+                raise
+            searcher.halted = searcher.halted or str(error)
     return bool(received)
 
 
@@ -271,10 +281,12 @@ class _Watch(tune.Callback):
         records, progress = self._records, self._searcher.progress
         front = front_of(records, self._objectives)
         not_drawn = self._study.trials - sum(state != "RUNNING" for state in records.states.values())
-        not_drawn -= sum(job.kind == "trial" for job in self._queue.running)
+        running = sum(job.kind == "trial" for job in self._queue.running)
+        not_drawn -= running
         return Snapshot(
             total=self._study.trials,
-            counts={state: records.count(state) for state in ("COMPLETE", "RUNNING", "PRUNED", "FAILED")},
+            counts={state: records.count(state) for state in ("COMPLETE", "PRUNED", "FAILED")}
+            | {"RUNNING": running, "WAITING": records.count("RUNNING") - running},
             jobs=[(name, *done) for name, done in progress.items()],
             seconds_left=seconds_left(progress, records.durations, not_drawn, _slots(self._study)),
             front=front,

@@ -98,7 +98,9 @@ def duration(seconds: float) -> str:
 def _counts(snapshot: Snapshot) -> str:
     counts = snapshot.counts
     parts = [f"{counts.get('COMPLETE', 0)} of {snapshot.total} trials done"]
-    parts += [f"{counts[state]} {state.lower()}" for state in ("RUNNING", "PRUNED", "FAILED") if counts.get(state)]
+    parts += [
+        f"{counts[state]} {state.lower()}" for state in ("RUNNING", "WAITING", "PRUNED", "FAILED") if counts.get(state)
+    ]
     return ", ".join(parts)
 
 

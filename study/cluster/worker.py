@@ -3,7 +3,6 @@
 Everything goes back to the driver as messages; a worker writes only into its own trial's and artifact's directory.
 """
 
-import errno
 import functools
 import json
 import time
@@ -16,6 +15,7 @@ import torch
 from ray import tune
 
 from study.config import from_dict
+from study.training.checkpoints import is_disk_full
 from study.training.loop import Diverged, Tick
 from study.training.setting import Setting
 from study.training.stages import (
@@ -26,7 +26,6 @@ from study.training.stages import (
 )
 
 TICK_SECONDS = 1.0
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -56,11 +55,9 @@ def _outcome(job: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
         facts = _run(job, config)
     except Diverged as error:
         return {"state": "FAILED", "cause": f"diverged: {error}"}
-    except OSError as error:
-        if error.errno in _FULL:
-            return {"state": "HALTED", "cause": str(error)}
-        return {"state": "FAILED", "cause": _last_line(error), "traceback": traceback.format_exc()}
     except Exception as error:
+        if is_disk_full(error):
+            return {"state": "HALTED", "cause": str(error)}
         return {"state": "FAILED", "cause": _last_line(error), "traceback": traceback.format_exc()}
     return {"state": "COMPLETE", "cause": None, **facts}
 

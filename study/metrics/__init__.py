@@ -55,9 +55,9 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
             ),
             MetricInfo(
                 name="swd",
-                label="SWD",
+                label="SWD x1000",
                 direction="minimize",
-                unit="1e-3",
+                unit="",
                 text="sliced Wasserstein distance of Laplacian-pyramid patches, RGB, no learned weights",
             ),
         )

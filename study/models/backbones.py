@@ -76,8 +76,8 @@ def fetch_backbone(name: BackboneName, weights_dir: Path | None, *, timeout_sec:
     if failure is None:
         return target
     logger.warning(
-        "no weights for %s: neither in %s nor in %s, and the download failed (%s). Put %s into one of them.",
-        name, weights_dir, target.parent, failure, target.name,
+        "no weights for %s: neither in %s nor in torch's cache, and the download failed (%s); the file is %s",
+        name, weights_dir or "a folder of yours (--weights)", failure, target.name,
     )  # fmt: skip
     return None
 

@@ -67,7 +67,7 @@ class SearchSpace:
         Raises:
             SpaceError: a parameter that is no config path, or whose range does not hold the recipe's own value.
         """
-        recorder = _OwnValues(base, self.path.name)
+        recorder = _OwnValues(base)
         self.sample(cast(optuna.Trial, recorder), base)
         return recorder.params
 
@@ -131,9 +131,11 @@ def _run(path: Path) -> ModuleType:
 class _OwnValues:
     """Stands in for a trial: answers each suggestion with the recipe's own value, and remembers it."""
 
-    def __init__(self, base: RunConfig, file: str) -> None:
+    number = 0
+
+    def __init__(self, base: RunConfig) -> None:
         self.params: dict[str, Any] = {}
-        self._base, self._file = base, file
+        self._base = base
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False

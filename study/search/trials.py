@@ -1,11 +1,13 @@
 """Trials from Optuna: asked for, told, and found again after an interruption."""
 
 import contextlib
+import errno
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import optuna
 from optuna.trial import TrialState
@@ -13,7 +15,10 @@ from optuna.trial import TrialState
 from study.config import RunConfig, from_dict, to_dict
 from study.search.front import Direction
 from study.search.spaces import SearchSpace, SpaceError
+from study.training.checkpoints import StorageError
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 State = Literal["COMPLETE", "PRUNED", "FAILED"]
 
 _OPTUNA_STATE = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
@@ -35,6 +40,20 @@ class UnusableTrial(ValueError):
     def __init__(self, number: int, params: dict[str, Any], cause: str) -> None:
         super().__init__(cause)
         self.number, self.params = number, params
+
+
+def _storage(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let a database that cannot be written fail as any other file of the study."""
+
+    @functools.wraps(method)
+    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        try:
+            return method(*args, **kwargs)
+        except optuna.exceptions.StorageInternalError as error:
+            reason = error.__cause__ or error
+            raise StorageError(errno.ENOSPC, f"Optuna's database could not be written: {reason}") from error
+
+    return wrapped
 
 
 class TrialSource:
@@ -87,6 +106,7 @@ class TrialSource:
                     asked.append(self._configure(self._live(frozen)))
         return asked
 
+    @_storage
     def ask(self) -> Asked:
         """Draw the next trial and note its configuration beside it.
 
@@ -96,6 +116,7 @@ class TrialSource:
         self._study.sampler = self._sampler(self.count)
         return self._configure(self._study.ask())
 
+    @_storage
     def tell(self, number: int, state: State, values: Sequence[float] | None = None, cause: str | None = None) -> None:
         """Say how a trial ended; `values` (one per direction) belong to COMPLETE. Telling twice does nothing."""
         trial = self._study.get_trials(deepcopy=False)[number]

@@ -11,9 +11,20 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 class StorageError(OSError):
     """A file could not be written (disk full, quota, read-only). What was there before is untouched."""
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that there is no space left."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -77,7 +88,7 @@ def save_weights(path: Path, module: nn.Module) -> None:
 
 
 def _explain(error: OSError, path: Path, size: int) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         return (
             f"no space left for {size / 2**20:.1f} MiB; what was saved before is whole: free some space and start again"
         )
