@@ -14,6 +14,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 
 # Tune's own loggers write what our journal holds already.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the live view is ours
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 from statistics import median
@@ -132,15 +133,16 @@ def _conclude(study: "Study", outcome: "Outcome", console: Console) -> int:
     _print_numbers(outcome, console)
     print_report(report, console)
     console.print(f"MLflow: mlflow ui --backend-store-uri {study.mlflow_uri}", highlight=False, soft_wrap=True)
-    return 0
+    return 0 if records.count("COMPLETE") else 1
 
 
 def _print_numbers(outcome: "Outcome", console: Console) -> None:
     records = outcome.records
     uses = sum(records.uses.values())
-    reused = sum(bool(event.get("reused")) for event in records.artifacts.values())
+    made = [event for event in records.artifacts.values() if event["state"] == "COMPLETE"]
+    reused = sum(event["reused"] for event in made)
     console.print(
-        f"artifacts: {len(records.artifacts)}, each trained once ({reused} found from before), "
+        f"artifacts: {len(made)}, each trained once ({reused} found from before), "
         f"used {uses} times by {len(records.states)} trials",
         highlight=False,
     )

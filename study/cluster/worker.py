@@ -52,7 +52,11 @@ def work(config: dict[str, Any]) -> None:
 
 def _outcome(job: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     try:
-        facts = _run(job, config)
+        workshop = _workshop(json.dumps(config["setting"], sort_keys=True))
+    except Exception as error:  # as bad for every other job
+        return {"state": "HALTED", "cause": f"a worker cannot open the images or weights: {_last_line(error)}"}
+    try:
+        facts = _run(job, workshop, Path(config["run_dir"]))
     except Diverged as error:
         return {"state": "FAILED", "cause": f"diverged: {error}"}
     except Exception as error:
@@ -62,9 +66,8 @@ def _outcome(job: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     return {"state": "COMPLETE", "cause": None, **facts}
 
 
-def _run(job: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    run, run_dir = from_dict(job["config"]), Path(config["run_dir"])
-    workshop = _workshop(json.dumps(config["setting"], sort_keys=True))
+def _run(job: dict[str, Any], workshop: Workshop, run_dir: Path) -> dict[str, Any]:
+    run = from_dict(job["config"])
     tick = _throttled_tick(job["name"])
     if job["kind"] == "artifact":
         return make_artifact(run, job["stage"], workshop, run_dir, tick)

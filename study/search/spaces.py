@@ -81,6 +81,7 @@ class SearchSpace:
             SpaceError: a draw failed.
         """
         self.own_values(base)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         return [base, *(self.sample(study.ask(), base) for _ in range(DRY_DRAWS))]
 

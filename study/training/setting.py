@@ -84,7 +84,7 @@ def find_networks(names: Iterable[PerceptualNetwork], weights: Path | None) -> d
     if weights is not None and not weights.is_dir():
         raise MissingWeights(f"--weights must name a directory with weight files, but {weights} is none")
     found = {name: fetch_backbone(name, weights) for name in dict.fromkeys(names)}
-    return {name: path for name, path in found.items() if path is not None}
+    return {name: path.resolve() for name, path in found.items() if path is not None}  # workers run elsewhere
 
 
 def require_networks(config: RunConfig, found: Mapping[PerceptualNetwork, Path]) -> None:
