@@ -184,6 +184,8 @@ class RunConfig(Frozen):
         if self.loss.uses_autoencoder:
             rules += [("budget.patch", self.budget.patch, factor, "autoencoder.factor")]
             rules += [("autoencoder.budget.patch", self.autoencoder.budget.patch, factor, "autoencoder.factor")]
+            # The decoder starts from a fidelity generator of its own scale (`decoder_as_run`).
+            rules += [("fidelity.budget.patch", self.fidelity.budget.patch, factor, "autoencoder.factor")]
         for field, patch, divisor, name in rules:
             if patch % divisor:
                 raise ValueError(
@@ -199,7 +201,8 @@ class RunConfig(Frozen):
         if self.loss.uses_autoencoder:
             ae = self.autoencoder
             nets += [
-                ("autoencoder.decoder", ae.decoder, ae.factor, patch) for patch in (ae.budget.patch, self.budget.patch)
+                ("autoencoder.decoder", ae.decoder, ae.factor, patch)
+                for patch in (ae.budget.patch, self.budget.patch, self.fidelity.budget.patch)
             ]
         for field, name, scale, patch in nets:
             if name == "rrdb" and scale == 2 and patch % 4:
@@ -239,7 +242,8 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
             path of the field and, for an unknown key, the known ones.
     """
     try:
-        return RunConfig.model_validate(dict(values))
+        # As JSON, where pydantic is strict about types and yet takes a list for a tuple.
+        return RunConfig.model_validate_json(json.dumps(dict(values)), strict=True)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
 

@@ -119,6 +119,7 @@ def _plan(options: argparse.Namespace, console: Console) -> "Study":
 
 def _conclude(study: "Study", outcome: "Outcome", console: Console) -> int:
     from analysis.report import print_report, write_report
+    from study.cluster.tracking import public_uri
 
     records = outcome.records
     for number, cause in sorted(records.causes.items()):
@@ -132,7 +133,9 @@ def _conclude(study: "Study", outcome: "Outcome", console: Console) -> int:
     report = write_report(study.output)
     _print_numbers(outcome, console)
     print_report(report, console)
-    console.print(f"MLflow: mlflow ui --backend-store-uri {study.mlflow_uri}", highlight=False, soft_wrap=True)
+    console.print(
+        f"MLflow: mlflow ui --backend-store-uri {public_uri(study.mlflow_uri)}", highlight=False, soft_wrap=True
+    )
     return 0 if records.count("COMPLETE") else 1
 
 

@@ -19,7 +19,7 @@ from study.cluster.journal import Journal
 from study.cluster.progress import StageProgress
 from study.cluster.records import Records
 from study.cluster.run_directory import Facts, check_output, sole_driver, write_facts
-from study.cluster.tracking import Tracker, default_uri
+from study.cluster.tracking import Tracker, default_uri, public_uri
 from study.command_line import add_common_options, artifacts_of, run, with_options
 from study.config import RunConfig, Stage, to_dict
 from study.metrics import METRICS
@@ -153,7 +153,7 @@ def _conclude(output: Path, records: Records, state: str, unsent: int, uri: str,
     last = max(iteration for _, iteration in records.points)
     console.print(f"weights: {output / 'trials' / '0000' / 'points' / f'{last:07d}.safetensors'}", soft_wrap=True)
     console.print(f"report: python analysis/report.py {output}", highlight=False, soft_wrap=True)
-    console.print(f"MLflow: mlflow ui --backend-store-uri {uri}", highlight=False, soft_wrap=True)
+    console.print(f"MLflow: mlflow ui --backend-store-uri {public_uri(uri)}", highlight=False, soft_wrap=True)
     return 0
 
 

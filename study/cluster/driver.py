@@ -89,7 +89,7 @@ def run_study(study: Study, workshop: Workshop, console: Console) -> Outcome:
     """
     with sole_driver(study.output):
         objectives = objectives_of(workshop)
-        write_facts(study.output, _facts(study), workshop)
+        write_facts(study.output, _facts(study, workshop), workshop)
         records = Records(Journal(study.output / "journal.jsonl"))
         records.study("RUNNING")
         tracker = Tracker(study.output, study.mlflow_uri)
@@ -103,7 +103,7 @@ def run_study(study: Study, workshop: Workshop, console: Console) -> Outcome:
     return Outcome(state, cause, records, unsent)
 
 
-def _facts(study: Study) -> Facts:
+def _facts(study: Study, workshop: Workshop) -> Facts:
     return Facts(
         name=study.output.resolve().name,
         space=study.space.name,
@@ -111,7 +111,7 @@ def _facts(study: Study) -> Facts:
         base=study.base,
         trials=study.trials,
         seed=study.seed,
-        reference=study.space.reference,
+        reference=study.space.reference_for(objectives_of(workshop)),
         groups=study.space.groups,
         notes=study.notes,
     )
@@ -138,6 +138,7 @@ def _run(
     )
     _finish_telling(source, records, objectives)
     queue = _queue(study, workshop, source, records)
+    _finish_recording(source, records)
     with _ray(study):
         searcher = _searcher(study, queue, source, records, objectives)
         with ProgressView(console) as view:
@@ -159,8 +160,8 @@ def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Recor
     def on_trial(asked: Asked, upstream: dict[str, str]) -> None:
         records.trial(asked.number, to_dict(asked.config), asked.params, upstream)
 
-    def on_failed(number: int, cause: str) -> None:
-        records.trial(number, {}, {}, {})
+    def on_failed(number: int, cause: str, params: dict[str, Any]) -> None:
+        records.trial(number, {}, params, {})
         records.end(number, "FAILED", cause=cause)
         source.tell(number, "FAILED", cause=cause)
 
@@ -206,6 +207,14 @@ def _finish_telling(source: TrialSource, records: Records, objectives: Mapping[s
             metrics = records.last_metrics(number)
             values = None if metrics is None else [metrics[name] for name in objectives]
             source.tell(number, state, values, records.causes.get(number))  # type: ignore[arg-type]
+
+
+def _finish_recording(source: TrialSource, records: Records) -> None:
+    """Record the draws that were no valid runs when the driver could no longer: Optuna is told of those first."""
+    for number, params, cause in source.failed():
+        if number not in records.states:
+            records.trial(number, {}, params, {})
+            records.end(number, "FAILED", cause=cause)
 
 
 def _fit(study: Study, searcher: StudySearcher, watch: "_Watch") -> bool:
@@ -282,7 +291,7 @@ class _Watch(tune.Callback):
         front = front_of(records, self._objectives)
         not_drawn = self._study.trials - sum(state != "RUNNING" for state in records.states.values())
         running = sum(job.kind == "trial" for job in self._queue.running)
-        not_drawn -= running
+        not_drawn = max(0, not_drawn - running)
         return Snapshot(
             total=self._study.trials,
             counts={state: records.count(state) for state in ("COMPLETE", "PRUNED", "FAILED")}
@@ -315,8 +324,8 @@ def _record_front(records: Records, study: Study, objectives: Mapping[str, Direc
 
 
 def _hypervolume(values: list[tuple[float, ...]], study: Study, objectives: Mapping[str, Direction]) -> float:
-    reference = [study.space.reference[name] for name in objectives]
-    return hypervolume(np.array(values), reference, list(objectives.values())) if values else 0.0
+    reference = study.space.reference_for(objectives)
+    return hypervolume(np.array(values), list(reference.values()), list(objectives.values())) if values else 0.0
 
 
 def _slots(study: Study) -> int:

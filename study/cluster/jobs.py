@@ -66,7 +66,7 @@ class JobQueue:
         source: asked for trials, at most `total` in all.
         key_of: names the artifact of a run's stage.
         on_trial: told of each trial that was drawn, with the keys of its upstream artifacts.
-        on_failed: told of each trial that cannot run: number, cause.
+        on_failed: told of each trial that cannot run: number, cause, parameters.
         clock: seconds since the epoch.
         ahead: how many drawn trials may be held back at once.
     """
@@ -75,7 +75,7 @@ class JobQueue:
     total: int
     key_of: Callable[[RunConfig, Stage], str]
     on_trial: Callable[[Asked, dict[str, str]], None]
-    on_failed: Callable[[int, str], None]
+    on_failed: Callable[[int, str, dict[str, Any]], None]
     clock: Callable[[], float]
     ahead: int = 4
     finished_artifacts: set[str] = field(default_factory=set)
@@ -122,7 +122,7 @@ class JobQueue:
         try:
             self._hold(self.source.ask())
         except UnusableTrial as error:
-            self.on_failed(error.number, str(error))
+            self.on_failed(error.number, str(error), error.params)
 
     def _hold(self, asked: Asked) -> None:
         needs = list(needs_of(asked.config, "adversarial", self.key_of))
@@ -137,7 +137,8 @@ class JobQueue:
             broken = [need.key for need in held.needs if need.key in self._failed_artifacts]
             if broken:
                 self._held.remove(held)
-                self.on_failed(held.asked.number, f"its {broken[0]} failed: {self._failed_artifacts[broken[0]]}")
+                cause = f"its {broken[0]} failed: {self._failed_artifacts[broken[0]]}"
+                self.on_failed(held.asked.number, cause, held.asked.params)
                 continue
             if all(need.key in self.finished_artifacts for need in held.needs):
                 self._held.remove(held)

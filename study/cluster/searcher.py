@@ -71,10 +71,7 @@ class StudySearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A worker said something."""
         job, message = self._jobs[trial_id], json.loads(result["message"])
-        try:
-            self._take(trial_id, job, message)
-        except StorageError as error:
-            self.halted = str(error)
+        self._heed(trial_id, job, message)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A worker is done; `error` if its process died, and died again whenever it was started anew."""
@@ -84,7 +81,7 @@ class StudySearcher(Searcher):
             return
         if error:
             cause = "the worker's process died, also when it was started anew (out of memory?); Ray's log has more"
-            self._take(trial_id, job, {"type": "end", "state": "FAILED", "cause": cause})
+            self._heed(trial_id, job, {"type": "end", "state": "FAILED", "cause": cause})
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study's journal and Optuna's database hold everything."""
@@ -95,6 +92,12 @@ class StudySearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to pickle either: Tune puts its searcher aside for a restore that we do not use."""
         return {}
+
+    def _heed(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
+        try:
+            self._take(trial_id, job, message)
+        except StorageError as error:
+            self.halted = str(error)
 
     def _take(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
         match message["type"]:

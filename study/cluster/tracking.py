@@ -27,6 +27,11 @@ def default_uri(output: Path) -> str:
     return f"sqlite:///{output.resolve().parent / 'mlflow.db'}"
 
 
+def public_uri(uri: str) -> str:
+    """A URI without the user and password that it may hold: what may be printed."""
+    return uri.replace(f"{_user_of(uri)}@", "") if _user_of(uri) else uri
+
+
 class Tracker:
     """Follows a journal into MLflow, in a thread of its own."""
 
@@ -82,8 +87,8 @@ class Tracker:
         if not self._complained:
             log.warning(
                 "MLflow (%s) cannot be written: %s. The study goes on; what is missing is sent once it answers.",
-                self._uri.split("@")[-1],
-                error,
+                public_uri(self._uri),
+                str(error).replace(f"{_user_of(self._uri)}@", ""),
             )
         self._complained = True
 
@@ -206,10 +211,15 @@ class Tracker:
         return (self._run_dir.resolve().parent / "mlartifacts" / self._study["name"]).as_uri() if local else None
 
 
+def _user_of(uri: str) -> str:
+    return uri.partition("://")[2].rpartition("@")[0]
+
+
 def _connect(uri: str) -> Any:
     # A server that is away shall be noticed in seconds: we keep the records and try again ourselves.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
     for noisy in ("alembic", "mlflow"):

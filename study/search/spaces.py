@@ -45,8 +45,26 @@ class SearchSpace:
     reference: Mapping[str, float]
     groups: tuple[str, ...]
     fingerprint: str
-    base: Callable[[str, Collection[str]], RunConfig]
+    _base: Callable[[str, Collection[str]], RunConfig]
     _sample: Callable[[optuna.Trial, RunConfig], Mapping[str, Any]]
+
+    def base(self, size: str, networks: Collection[str]) -> RunConfig:
+        """The run that the space varies, at a size, where these frozen networks are at hand.
+
+        Raises:
+            SpaceError: the file's function raised.
+        """
+        try:
+            return self._base(size, networks)
+        except Exception as error:
+            raise SpaceError(f"{self.path.name}, base at size {size}: {type(error).__name__}: {error}") from error
+
+    def reference_for(self, metrics: Collection[str]) -> dict[str, float]:
+        """The reference point of a front over these metrics; SpaceError if the file lacks one of them."""
+        missing = [name for name in metrics if name not in self.reference]
+        if missing:
+            raise SpaceError(f"{self.path.name}: REFERENCE has no value for {', '.join(missing)}; add it")
+        return {name: self.reference[name] for name in metrics}
 
     def sample(self, trial: optuna.Trial, base: RunConfig) -> RunConfig:
         """Draw a configuration.
@@ -56,8 +74,6 @@ class SearchSpace:
         """
         try:
             return replace(base, self._sample(trial, base))
-        except optuna.TrialPruned:
-            raise
         except Exception as error:
             raise SpaceError(f"{self.path.name}, trial with {trial.params}: {type(error).__name__}: {error}") from error
 
@@ -80,6 +96,8 @@ class SearchSpace:
         Raises:
             SpaceError: a draw failed.
         """
+        for path in self.groups:
+            _require_field(base, path, self.path.name)
         self.own_values(base)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -104,6 +122,8 @@ def load_space(name: str) -> SearchSpace:
         raise SpaceError(
             f"{path} does not define {', '.join(missing)}; search_spaces/quick.py is an example of a whole one"
         )
+    if isinstance(module.GROUPS, str):
+        raise SpaceError(f"{path}: GROUPS must be a tuple of config paths, but got {module.GROUPS!r}; add a comma")
     return SearchSpace(
         name=path.stem,
         path=path,
@@ -112,9 +132,16 @@ def load_space(name: str) -> SearchSpace:
         reference=module.REFERENCE,
         groups=tuple(module.GROUPS),
         fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
-        base=module.base,
+        _base=module.base,
         _sample=module.sample,
     )
+
+
+def _require_field(base: RunConfig, path: str, file: str) -> None:
+    try:
+        get(base, path)
+    except ValueError as error:
+        raise SpaceError(f"{file}, GROUPS: {error}") from error
 
 
 def _run(path: Path) -> ModuleType:

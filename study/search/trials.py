@@ -51,7 +51,7 @@ def _storage(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]
             return method(*args, **kwargs)
         except optuna.exceptions.StorageInternalError as error:
             reason = error.__cause__ or error
-            raise StorageError(errno.ENOSPC, f"Optuna's database could not be written: {reason}") from error
+            raise StorageError(errno.EIO, f"Optuna's database could not be written: {reason}") from error
 
     return wrapped
 
@@ -90,6 +90,7 @@ class TrialSource:
         """How many trials were drawn so far."""
         return sum(trial.state != TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
 
+    @_storage
     def unfinished(self) -> list[Asked]:
         """The trials that were drawn and never told how they ended, oldest first.
 
@@ -105,6 +106,11 @@ class TrialSource:
                 with contextlib.suppress(UnusableTrial):
                     asked.append(self._configure(self._live(frozen)))
         return asked
+
+    def failed(self) -> list[tuple[int, dict[str, Any], str]]:
+        """The trials that were told FAILED: number, parameters, cause."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        return [(trial.number, trial.params, trial.user_attrs.get("cause", "unknown")) for trial in trials]
 
     @_storage
     def ask(self) -> Asked:

@@ -1,0 +1,325 @@
+"""The queue of jobs: artifacts once, upstream first, no trial lost or run twice, whatever the order of events."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from study.cluster.jobs import Job, JobQueue, describe, needs_of
+from study.config import RunConfig, Stage, decoder_as_run, from_dict, stage_key
+from study.search.trials import Asked
+
+RRDB_DECODER = {"autoencoder.decoder": "rrdb"}
+
+
+def key_of(config: RunConfig, stage: Stage) -> str:
+    return stage_key(config, stage, "images")
+
+
+@dataclass
+class Told:
+    """What the queue says to the rest of the study."""
+
+    drawn: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    now: float = 1000.0
+
+
+def make_queue(source: Any, told: Told, *, total: int | None = None, **more: Any) -> JobQueue:
+    return JobQueue(
+        source=source,
+        total=len(source.configs) if total is None else total,
+        key_of=key_of,
+        on_trial=lambda asked, upstream: told.drawn.append((asked.number, upstream)),
+        on_failed=lambda number, cause, _params: told.failed.__setitem__(number, cause),
+        clock=lambda: told.now,
+        **more,
+    )
+
+
+def start(queue: JobQueue) -> Job:
+    job = queue.next()
+    assert job is not None
+    return job
+
+
+def finish(queue: JobQueue, cause: str | None = None) -> str:
+    """Hand out a job and end it at once."""
+    job = start(queue)
+    queue.end(job.name, cause)
+    return job.name
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+# --- what a trial needs --------------------------------------------------------------------------------------------
+
+
+def test_a_run_with_an_autoencoder_needs_two_artifacts_in_order(variant: Callable[..., RunConfig]) -> None:
+    config = variant(3)
+    needs = list(needs_of(config, "adversarial", key_of))
+    fidelity, autoencoder = key_of(config, "fidelity"), key_of(config, "autoencoder")
+    assert [(need.key, need.stage, need.after) for need in needs] == [
+        (fidelity, "fidelity", ()),
+        (autoencoder, "autoencoder", (fidelity,)),
+    ]
+
+
+def test_a_decoder_of_another_kind_needs_a_generator_of_its_own(variant: Callable[..., RunConfig]) -> None:
+    config = variant(3, changes=RRDB_DECODER)
+    needs = {need.key: need for need in needs_of(config, "adversarial", key_of)}
+    decoders = key_of(decoder_as_run(config), "fidelity")
+    assert set(needs) == {key_of(config, "fidelity"), decoders, key_of(config, "autoencoder")}
+    assert needs[decoders].config.generator.name == "rrdb"
+    assert needs[key_of(config, "autoencoder")].after == (decoders,)
+
+
+def test_a_pixel_run_needs_the_fidelity_generator_alone(variant: Callable[..., RunConfig]) -> None:
+    config = variant(pixel=True)
+    assert [need.key for need in needs_of(config, "adversarial", key_of)] == [key_of(config, "fidelity")]
+
+
+# --- order ---------------------------------------------------------------------------------------------------------
+
+
+def test_artifacts_come_first_each_once(variant: Any, source_of: Any, told: Told) -> None:
+    runs = [variant(3), variant(3, seed=1), variant(12)]
+    queue = make_queue(source_of(runs), told)
+    order = []
+    while not queue.exhausted:
+        order.append(finish(queue))
+    assert order == [
+        key_of(runs[0], "fidelity"),
+        key_of(runs[0], "autoencoder"),
+        "trial-0000",
+        "trial-0001",
+        key_of(runs[2], "autoencoder"),
+        "trial-0002",
+    ]
+    assert queue.next() is None
+    assert queue.running == []
+
+
+def test_a_trial_that_needs_nothing_more_runs_before_another_artifact(variant: Any, source_of: Any, told: Told) -> None:
+    runs = [variant(3), variant(pixel=True)]
+    queue = make_queue(source_of(runs), told)
+    fidelity = start(queue)
+    assert queue.next() is None  # both wait for it
+    queue.end(fidelity.name)
+    assert start(queue).name == "trial-0001"
+    assert start(queue).name == key_of(runs[0], "autoencoder")
+    assert [job.name for job in queue.running] == ["trial-0001", key_of(runs[0], "autoencoder")]
+
+
+def test_two_workers_train_two_autoencoders_at_the_same_time(variant: Any, source_of: Any, told: Told) -> None:
+    runs = [variant(3), variant(12)]
+    queue = make_queue(source_of(runs), told)
+    finish(queue)
+    assert {start(queue).name, start(queue).name} == {key_of(run, "autoencoder") for run in runs}
+    assert queue.next() is None
+    assert not queue.exhausted
+    queue.end(key_of(runs[1], "autoencoder"))
+    assert start(queue).name == "trial-0001"
+
+
+def test_no_more_trials_are_drawn_ahead_than_allowed(variant: Any, source_of: Any, told: Told) -> None:
+    source = source_of([variant(3, seed=seed) for seed in range(9)])
+    queue = make_queue(source, told, ahead=3)
+    first = start(queue)
+    assert source.count == 1  # the first one's artifact is enough to do
+    assert queue.next() is None
+    assert source.count == 3
+    queue.end(first.name)
+    finish(queue)
+    for number in range(9):  # with everything there, a trial is drawn when a worker is free for it
+        assert start(queue).name == f"trial-{number:04d}"
+        assert source.count == max(3, number + 1)
+
+
+def test_the_total_holds(variant: Any, source_of: Any, told: Told) -> None:
+    source = source_of([variant(pixel=True, seed=seed) for seed in range(5)])
+    queue = make_queue(source, told, total=2)
+    assert not queue.exhausted
+    names = [finish(queue) for _ in range(3)]
+    assert names[1:] == ["trial-0000", "trial-0001"]
+    assert queue.next() is None
+    assert queue.exhausted
+    assert source.count == 2
+
+
+def test_each_drawn_trial_is_told_with_its_direct_upstream(variant: Any, source_of: Any, told: Told) -> None:
+    runs = [variant(3, changes=RRDB_DECODER), variant(pixel=True)]
+    queue = make_queue(source_of(runs), told)
+    start(queue)
+    start(queue)
+    assert queue.next() is None
+    assert told.drawn == [
+        (0, {"fidelity": key_of(runs[0], "fidelity"), "autoencoder": key_of(runs[0], "autoencoder")}),
+        (1, {"fidelity": key_of(runs[1], "fidelity")}),
+    ]
+
+
+def test_a_trial_is_ready_when_sampled_or_when_its_last_artifact_is(variant: Any, source_of: Any, told: Told) -> None:
+    queue = make_queue(source_of([variant(pixel=True), variant(pixel=True, seed=1)]), told)
+    fidelity = start(queue)
+    told.now += 60
+    queue.end(fidelity.name)
+    waited = start(queue)
+    assert (waited.name, waited.waited, waited.ready_at) == ("trial-0000", True, told.now)
+    told.now += 60
+    straight = start(queue)
+    assert (straight.name, straight.waited, straight.ready_at) == ("trial-0001", False, told.now)
+
+
+# --- failures ------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_artifact_fails_its_trials_with_the_cause_and_no_others(
+    variant: Any, source_of: Any, told: Told
+) -> None:
+    runs = [variant(3), variant(3, seed=1), variant(12), variant(pixel=True), variant(3, seed=2)]
+    queue = make_queue(source_of(runs), told)
+    finish(queue)
+    broken = key_of(runs[0], "autoencoder")
+    assert finish(queue, "diverged: loss is nan at iteration 12") == broken
+    assert [finish(queue) for _ in range(3)] == [key_of(runs[2], "autoencoder"), "trial-0002", "trial-0003"]
+    assert queue.next() is None
+    assert queue.exhausted
+    assert told.failed == dict.fromkeys((0, 1, 4), f"its {broken} failed: diverged: loss is nan at iteration 12")
+
+
+def test_a_failed_fidelity_generator_fails_all_and_starts_nothing_more(
+    variant: Any, source_of: Any, told: Told
+) -> None:
+    runs = [variant(3), variant(12), variant(pixel=True)]
+    queue = make_queue(source_of(runs), told)
+    broken = finish(queue, "diverged")
+    assert queue.next() is None
+    assert queue.exhausted
+    assert told.failed == dict.fromkeys(range(3), f"its {broken} failed: diverged")
+
+
+def test_a_trial_that_fails_fails_no_other(variant: Any, source_of: Any, told: Told) -> None:
+    queue = make_queue(source_of([variant(pixel=True), variant(pixel=True, seed=1)]), told)
+    finish(queue)
+    assert finish(queue, "diverged") == "trial-0000"
+    assert finish(queue) == "trial-0001"
+    assert told.failed == {}
+
+
+def test_a_draw_that_is_no_run_counts_as_a_trial_and_the_next_is_drawn(
+    variant: Any, source_of: Any, told: Told
+) -> None:
+    source = source_of([None, variant(pixel=True), None])
+    queue = make_queue(source, told)
+    finish(queue)
+    assert finish(queue) == "trial-0001"
+    assert queue.next() is None
+    assert queue.exhausted
+    assert told.failed == {0: "the space raised", 2: "the space raised"}
+    assert [number for number, _ in told.drawn] == [1]
+
+
+# --- continuing ----------------------------------------------------------------------------------------------------
+
+
+def test_a_continued_study_takes_up_what_was_left(variant: Any, source_of: Any, told: Told) -> None:
+    runs = [variant(3), variant(12), variant(pixel=True), variant(3, seed=3)]
+    left = [Asked(0, {}, runs[0]), Asked(1, {}, runs[1])]
+    there = {key_of(runs[0], "fidelity"), key_of(runs[0], "autoencoder")}
+    queue = make_queue(source_of(runs, left, drawn=3), told, finished_artifacts=there)
+    assert [number for number, _ in told.drawn] == [0, 1]
+    assert [finish(queue) for _ in range(4)] == [
+        "trial-0000",
+        key_of(runs[1], "autoencoder"),
+        "trial-0001",
+        "trial-0003",
+    ]
+    assert queue.exhausted
+
+
+def test_a_study_that_was_through_has_nothing_to_do(variant: Any, source_of: Any, told: Told) -> None:
+    queue = make_queue(source_of([variant(3)], [], drawn=1), told)
+    assert queue.exhausted
+    assert queue.next() is None
+    assert told == Told()
+
+
+def test_left_trials_run_though_there_are_more_than_may_be_ahead(variant: Any, source_of: Any, told: Told) -> None:
+    left = [Asked(number, {}, variant(pixel=True, seed=number)) for number in range(6)]
+    source = source_of([asked.config for asked in left], left, drawn=6)
+    queue = make_queue(source, told, ahead=2)
+    finish(queue)
+    assert [finish(queue) for _ in range(6)] == [f"trial-{number:04d}" for number in range(6)]
+    assert queue.exhausted
+
+
+# --- anything may happen -------------------------------------------------------------------------------------------
+
+
+def any_run(variant: Any, dice: random.Random, number: int) -> RunConfig | None:
+    if dice.random() < 0.05:
+        return None
+    changes = RRDB_DECODER if dice.random() < 0.25 else {}
+    return variant(dice.choice([3, 6, 12]), pixel=dice.random() < 0.3, seed=number, changes=changes)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_whatever_ends_first_everything_runs_once_and_after_its_upstream(
+    variant: Any, source_of: Any, told: Told, seed: int, workers: int
+) -> None:
+    dice = random.Random(100 * seed + workers)
+    runs = [any_run(variant, dice, number) for number in range(25)]
+    hopeless = {f"{stage}-" for stage in ("fidelity", "autoencoder", "trial") if dice.random() < 0.4}
+    queue = make_queue(source_of(runs), told, ahead=dice.randint(1, 6))
+    started: Counter[str] = Counter()
+    done: set[str] = set()
+
+    while not queue.exhausted or queue.running:
+        job = queue.next() if len(queue.running) < workers else None
+        if job is not None:
+            started[job.name] += 1
+            stage: Stage = "adversarial" if job.kind == "trial" else job.stage
+            assert {need.key for need in needs_of(job.config, stage, key_of)} <= done
+            continue
+        if not queue.running:
+            assert queue.exhausted  # no job, none running: then nothing may be left
+            break
+        ended = dice.choice(queue.running)
+        fails = dice.random() < 0.3 and any(ended.name.startswith(prefix) for prefix in hopeless)
+        queue.end(ended.name, "bad luck" if fails else None)
+        if not fails or ended.kind == "trial":
+            done.add(ended.name)
+
+    trials = {name for name in started if name.startswith("trial-")}
+    assert set(started.values()) == {1}
+    assert len(trials) + len(told.failed) == 25
+    assert {int(name[-4:]) for name in trials}.isdisjoint(told.failed)
+    assert sorted([number for number, _ in told.drawn]) == [n for n, run in enumerate(runs) if run is not None]
+
+
+def test_a_job_is_described_in_plain_types_that_give_the_run_back(variant: Any, source_of: Any, told: Told) -> None:
+    run = variant(pixel=True)
+    queue = make_queue(source_of([run]), told)
+    artifact, trial = start(queue), None
+    queue.end(artifact.name)
+    trial = start(queue)
+    assert from_dict(describe(artifact)["config"]) == from_dict(describe(trial)["config"]) == run
+    plain = {**describe(trial), "config": None}
+    assert plain == {
+        "name": "trial-0000",
+        "kind": "trial",
+        "stage": "adversarial",
+        "config": None,
+        "trial": 0,
+        "ready_at": 1000.0,
+        "waited": True,
+    }
+    assert describe(artifact)["trial"] is None

@@ -1,0 +1,246 @@
+"""Search spaces: the shipped ones hold, a faulty one is found out by name before anything is trained."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from study.config import RunConfig, get, replace
+from study.recipes import aesop
+from study.search.spaces import DRY_DRAWS, FOLDER, SearchSpace, SpaceError, load_space
+
+NETWORKS = ("vgg19", "squeezenet", "alexnet")
+
+HEAD = """
+from study.recipes import aesop
+SIZE, TRIALS = "tiny", 5
+REFERENCE = {"psnr_y": 20.0, "swd": 60.0}
+GROUPS = ["loss.guidance"]
+def base(size, networks):
+    return aesop(size)
+"""
+WHOLE = (
+    HEAD
+    + """
+def sample(trial, base):
+    return {
+        "loss.fidelity": trial.suggest_float("loss.fidelity", 0.1, 2.0, log=True),
+        "budget.batch": trial.suggest_int("budget.batch", 1, 8),
+    }
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> RunConfig:
+    return aesop("tiny")
+
+
+@pytest.fixture
+def space_of(tmp_path: Path) -> Any:
+    """Write a space file and load it."""
+
+    def load(text: str) -> SearchSpace:
+        path = tmp_path / "mine.py"
+        path.write_text(text)
+        return load_space(str(path))
+
+    return load
+
+
+def sample_with(body: str) -> str:
+    return HEAD + f"\ndef sample(trial, base):\n    {body}\n"
+
+
+def random_trial() -> optuna.Trial:
+    return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask()
+
+
+# --- loading -------------------------------------------------------------------------------------------------------
+
+
+def test_a_space_is_loaded_by_name_and_the_same_by_path() -> None:
+    by_name, by_path = load_space("quick"), load_space(str(FOLDER / "quick.py"))
+    assert by_name.name == by_path.name == "quick"
+    assert by_name.fingerprint == by_path.fingerprint
+    assert (by_name.size, by_name.trials) == ("tiny", 12)
+    assert by_name.groups[0] == "loss.guidance"
+
+
+def test_a_file_elsewhere_gives_its_parts(space_of: Any, tmp_path: Path, tiny: RunConfig) -> None:
+    space = space_of(WHOLE)
+    assert (space.name, space.path, space.size, space.trials) == ("mine", tmp_path / "mine.py", "tiny", 5)
+    assert space.reference == {"psnr_y": 20.0, "swd": 60.0}
+    assert space.groups == ("loss.guidance",)
+    assert space.base("tiny", NETWORKS) == tiny
+    assert "mine" not in sys.modules
+
+
+def test_the_fingerprint_is_the_files_text(space_of: Any) -> None:
+    first = space_of(WHOLE).fingerprint
+    assert space_of(WHOLE).fingerprint == first
+    assert space_of(WHOLE.replace("0.1, 2.0", "0.2, 2.0")).fingerprint != first
+
+
+@pytest.mark.parametrize("name", ["quik", "nowhere/mine.py"])
+def test_an_unknown_space_lists_the_known_ones(name: str) -> None:
+    with pytest.raises(SpaceError, match=r"one of: aesop, quick") as caught:
+        load_space(name)
+    assert name in str(caught.value)
+    assert "__init__" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("def sample(:", "SyntaxError"),
+        ("import no_such_module_anywhere", "ModuleNotFoundError"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_cause(space_of: Any, text: str, cause: str) -> None:
+    with pytest.raises(SpaceError, match=rf"mine\.py cannot be read: {cause}"):
+        space_of(text)
+
+
+@pytest.mark.parametrize("part", ["SIZE", "REFERENCE", "GROUPS", "base", "sample"])
+def test_a_missing_part_is_named(space_of: Any, part: str) -> None:
+    with pytest.raises(SpaceError, match=rf"mine\.py does not define {part};.*quick\.py"):
+        space_of(WHOLE + f"\ndel {part}\n")
+
+
+# --- drawing -------------------------------------------------------------------------------------------------------
+
+
+def test_a_draw_is_the_base_with_what_was_suggested(space_of: Any, tiny: RunConfig) -> None:
+    trial = random_trial()
+    config = space_of(WHOLE).sample(trial, tiny)
+    assert config == replace(tiny, trial.params)
+    assert set(trial.params) == {"loss.fidelity", "budget.batch"}
+
+
+def test_own_values_are_the_recipes(space_of: Any, tiny: RunConfig) -> None:
+    assert space_of(WHOLE).own_values(tiny) == {"loss.fidelity": 1.0, "budget.batch": 4}
+
+
+FAULTS = [
+    ("raise KeyError('patch')", r"KeyError: 'patch'"),
+    ("return None", r"AttributeError"),
+    ("return {'budget.patch': 50}", r"budget\.patch must be a multiple of data\.scale \(4\), but got 50"),
+    ("return {'loss.adverserial': 1}", r"unknown field 'loss\.adverserial'; did you mean loss\.adversarial"),
+    ("return {'loss.fidelity': -1.0}", r"loss\.fidelity: .*greater than or equal to 0"),
+    ("return {'seed': trial.suggest_int('sed', 0, 3)}", r"unknown field 'sed'"),
+    ("trial.suggest_float('loss.fidelity', 2.0, 3.0); return {}", r"\[2\.0, 3\.0\].*own value is 1\.0; widen it"),
+    ("trial.suggest_int('budget.patch', 8, 32); return {}", r"\[8, 32\].*own value is 64; widen it"),
+    (
+        "trial.suggest_categorical('budget.patch', [32, 96]); return {}",
+        r"\[32, 96\].*recipe's own value is 64; add it",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "cause"), FAULTS)
+def test_a_faulty_space_is_found_out_before_any_training(space_of: Any, tiny: RunConfig, body: str, cause: str) -> None:
+    with pytest.raises(SpaceError, match=rf"mine\.py.*{cause}"):
+        space_of(sample_with(body)).try_out(tiny)
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ("return {'budget.patch': trial.suggest_int('budget.patch', 33, 95)}", r"budget\.patch must be a multiple"),
+        ("return {'seed': 1 // (0 if trial.suggest_int('seed', 0, 9) > 4 else 1)}", "ZeroDivisionError"),
+    ],
+)
+def test_a_fault_beside_the_recipes_own_values_is_found_out_too(
+    space_of: Any, tiny: RunConfig, body: str, cause: str
+) -> None:
+    space = space_of(sample_with(body))
+    assert len(space.own_values(tiny)) == 1
+    with pytest.raises(SpaceError, match=rf"mine\.py, trial with \{{'.*\}}: .*{cause}"):
+        space.try_out(tiny)
+
+
+def test_a_space_that_prunes_while_it_draws_is_found_out(space_of: Any, tiny: RunConfig) -> None:
+    with pytest.raises(SpaceError, match=r"mine\.py.*TrialPruned"):
+        space_of("import optuna\n" + sample_with("raise optuna.TrialPruned('not this one')")).try_out(tiny)
+
+
+def test_a_group_that_is_no_field_is_found_out(space_of: Any, tiny: RunConfig) -> None:
+    with pytest.raises(SpaceError, match=r"loss\.guidanc"):
+        space_of(WHOLE + "\nGROUPS = ['loss.guidanc']\n").try_out(tiny)
+
+
+def test_a_trial_shows_the_values_that_failed(space_of: Any, tiny: RunConfig) -> None:
+    space = space_of(sample_with("trial.suggest_float('loss.fidelity', 0.5, 2.0); raise ValueError('far too bold')"))
+    trial = random_trial()
+    with pytest.raises(SpaceError) as caught:
+        space.sample(trial, tiny)
+    assert str(trial.params["loss.fidelity"]) in str(caught.value)
+    assert "ValueError: far too bold" in str(caught.value)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+# --- the shipped spaces --------------------------------------------------------------------------------------------
+
+SHIPPED = [("quick", "tiny"), ("aesop", "full"), ("aesop", "small"), ("aesop", "tiny")]
+
+
+@pytest.mark.parametrize(("name", "size"), SHIPPED)
+def test_a_shipped_space_draws_valid_runs_that_differ(name: str, size: str) -> None:
+    space = load_space(name)
+    base = space.base(size, NETWORKS)
+    draws = space.try_out(base)
+    assert len(draws) == DRY_DRAWS + 1
+    assert draws[0] == base
+    assert len(set(draws)) == DRY_DRAWS + 1
+    assert {draw.loss.guidance for draw in draws} == {"pixel", "aesop"}
+    assert len({draw.budget.patch for draw in draws}) >= 2
+    assert len({draw.autoencoder.bottleneck_channels for draw in draws if draw.loss.uses_autoencoder}) >= 2
+
+
+@pytest.mark.parametrize(("name", "size"), SHIPPED)
+def test_a_shipped_space_starts_from_the_recipe_itself(name: str, size: str) -> None:
+    space = load_space(name)
+    base = space.base(size, NETWORKS)
+    own = space.own_values(base)
+    assert own == {path: get(base, path) for path in own}
+    assert {"loss.guidance", "loss.adversarial", "autoencoder.bottleneck_channels", "budget.patch"} <= set(own)
+    assert space.sample(optuna.trial.FixedTrial(own), base) == base
+
+
+@pytest.mark.parametrize(("name", "size"), SHIPPED)
+def test_in_a_shipped_space_every_trial_sees_about_the_same_pixels_a_step(name: str, size: str) -> None:
+    space = load_space(name)
+    draws = space.try_out(space.base(size, NETWORKS))
+    pixels = [draw.budget.pixels_per_step for draw in draws]
+    # A batch is a whole number of patches: with two patches of 96 for four of 64, an eighth is the least error.
+    assert max(abs(count / pixels[0] - 1) for count in pixels) <= 0.125
+    assert len({draw.budget.iterations for draw in draws}) == 1
+
+
+@pytest.mark.parametrize("name", ["quick", "aesop"])
+def test_a_shipped_space_has_reference_and_groups_that_exist(name: str) -> None:
+    space = load_space(name)
+    assert set(space.reference) == {"psnr_y", "lpips", "swd"}
+    base = space.base(space.size, NETWORKS)
+    assert all(get(base, path) is not None for path in space.groups)
+    assert space.trials >= 12
+
+
+def test_quick_offers_only_tiny_and_says_what_does_not_fit() -> None:
+    space = load_space("quick")
+    with pytest.raises(SpaceError, match=r"quick\.py.*budget\.patch offers \[32, 64\].*128"):
+        space.try_out(space.base("small", NETWORKS))
+
+
+def test_quick_does_without_the_network_it_cannot_have() -> None:
+    space = load_space("quick")
+    base = space.base("tiny", ["alexnet"])
+    assert base.loss.perceptual == 0
+    assert base.loss.adversarial == 5e-3
+    assert "loss.perceptual" not in space.own_values(base)
+    assert {draw.loss.perceptual for draw in space.try_out(base)} == {0.0}
+    assert space.base("tiny", ["squeezenet"]).loss.perceptual > 0

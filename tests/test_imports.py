@@ -1,0 +1,151 @@
+"""The training core runs without an engine, and imports go one way (DESIGN, The house)."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ENGINES = {"ray", "mlflow", "optuna"}
+HEAVY = ENGINES | {"lpips", "pandas", "matplotlib"}
+
+# What a part may import of ours, beside itself. A name covers what is below it.
+FOUNDATION = {"study.config", "study.patch_rule"}
+CORE = FOUNDATION | {"study.data", "study.models", "study.losses", "study.metrics"}
+MAY_IMPORT = {
+    "study.patch_rule": set(),
+    "study.config": {"study.patch_rule"},
+    "study.recipes": FOUNDATION,
+    "study.data": FOUNDATION,
+    "study.models": FOUNDATION | {"study.data.bicubic"},
+    "study.losses": FOUNDATION | {"study.data", "study.models"},
+    "study.metrics": FOUNDATION | {"study.data", "study.models"},
+    "study.training": CORE,
+    "study.search": CORE | {"study.recipes", "study.training"},
+    "study.cluster": CORE | {"study", "study.recipes", "study.training", "study.search"},
+    "study.command_line": FOUNDATION | {"study.recipes"},
+}
+ENTRY_POINTS = {"study.sweep", "study.train", "study.evaluate", "study.prepare"}
+MAY_IMPORT_ENGINES = {"study.cluster": {"ray", "mlflow"}, "study.search": {"optuna"}, "search_spaces": {"optuna"}}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(name: str) -> bool:
+    place = ROOT.joinpath(*name.split("."))
+    return place.is_dir() or place.with_suffix(".py").is_file()
+
+
+def imports_of(path: Path) -> set[str]:
+    """Dotted names a file imports anywhere, also inside functions and for type checking only."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide which way they go"
+            assert node.module is not None
+            # `from study import config` names a module, `from study import __version__` a thing in one.
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if is_module(name) else node.module for name in names}
+    return found
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def part_of(module: str) -> str:
+    """The part of the house that a module of ours belongs to: `study.data`, `study.sweep`, `analysis`."""
+    first, *rest = module.split(".")
+    return f"{first}.{rest[0]}" if first == "study" and rest else first
+
+
+def covered(name: str, allowed: set[str]) -> bool:
+    return any(name == each or (each != "study" and name.startswith(f"{each}.")) for each in allowed)
+
+
+def wrong_way(module: str, imported: set[str]) -> set[str]:
+    """The imports of a module that go against the order."""
+    part = part_of(module)
+    ours = {name for name in imported if name.split(".")[0] in ("study", "analysis", "search_spaces")}
+    if part == "study" or part in ENTRY_POINTS:
+        return ours if part == "study" else set()
+    if part == "analysis":
+        return {name for name in ours if covered(name, {"study.training", "study.cluster", "search_spaces"})}
+    if part == "search_spaces":
+        return {name for name in ours if covered(name, {"study.training", "study.cluster", "analysis"})}
+    return {name for name in ours if not covered(name, MAY_IMPORT[part] | {part})}
+
+
+def wrong_engines(module: str, imported: set[str]) -> set[str]:
+    """The engines that a module imports but may not."""
+    return ({name.split(".")[0] for name in imported} & ENGINES) - MAY_IMPORT_ENGINES.get(part_of(module), set())
+
+
+def test_imports_go_one_way() -> None:
+    files = sources("study", "analysis", "search_spaces")
+    assert len(files) > 40
+    wrong = {module_name(path): wrong_way(module_name(path), imports_of(path)) for path in files}
+    assert {module: names for module, names in wrong.items() if names} == {}
+
+
+def test_engines_stay_in_their_places() -> None:
+    files = sources("study", "analysis", "search_spaces")
+    wrong = {module_name(path): wrong_engines(module_name(path), imports_of(path)) for path in files}
+    assert {module: names for module, names in wrong.items() if names} == {}
+    assert any("ray" in imports_of(path) for path in sources("study/cluster"))  # the walk does see them
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "wrong"),
+    [
+        ("study.data.batches", "from study.training.loop import train", {"study.training.loop"}),
+        ("study.models.rrdb", "import study.losses", {"study.losses"}),
+        ("study.models.rrdb", "from study.data.sources import ImageSet", {"study.data.sources"}),
+        ("study.losses.pixel", "def f():\n    from study.metrics import swd", {"study.metrics.swd"}),
+        ("study.config", "from study import recipes", {"study.recipes"}),
+        ("study.search.trials", "from study.cluster.jobs import Job", {"study.cluster.jobs"}),
+        ("analysis.report", "from study.training.checkpoints import write_json", {"study.training.checkpoints"}),
+        ("study.cluster.driver", "from study.search.front import Direction", set()),
+        ("study.training.loop", "from study.data import Batches", set()),
+    ],
+)
+def test_the_order_is_really_checked(module: str, line: str, wrong: set[str], tmp_path: Path) -> None:
+    (tmp_path / "file.py").write_text(line)
+    assert wrong_way(module, imports_of(tmp_path / "file.py")) == wrong
+
+
+def test_the_core_loads_no_engine_in_a_fresh_process() -> None:
+    core = [module_name(path) for path in sources("study")]
+    core = [name for name in core if covered(name, CORE | {"study.recipes", "study.training"})]
+    assert {"study.training.stages", "study.losses.objective", "study.metrics.judge"} <= set(core)
+    script = f"""
+import importlib, json, sys
+def loaded():
+    return sorted({HEAVY!r} & sys.modules.keys())
+for name in {core!r}:
+    importlib.import_module(name)
+print(json.dumps(loaded()))
+import study.search.trials
+print(json.dumps(loaded()))
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    after_core, after_search = map(json.loads, done.stdout.splitlines())
+    assert after_core == []
+    assert "optuna" in after_search  # a loaded engine does show
+    assert not {"ray", "mlflow"} & set(after_search)
+
+
+def test_the_configuration_is_light() -> None:
+    script = "import sys, study.config, study.recipes; print('torch' in sys.modules)"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,221 @@
+"""One run from the command line: killed and continued to the same bits, and what it refuses before any training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study.command_line import run
+from study.train import main
+from study.training import setting, stages
+
+ROOT = Path(__file__).resolve().parents[1]
+POINTS = ["0000012", "0000024"]
+SETTINGS = [
+    *("generator.features=4", "generator.blocks=1", "autoencoder.features=4", "autoencoder.blocks=1"),
+    *("autoencoder.growth=4", "discriminator.features=2", "loss.perceptual=0", "optimiser.warmup=10"),
+    *("fidelity.budget.iterations=4", "fidelity.budget.batch=2", "fidelity.budget.patch=32"),
+    *("autoencoder.budget.iterations=4", "autoencoder.budget.batch=2", "autoencoder.budget.patch=32"),
+    *("budget.iterations=24", "budget.batch=2", "budget.patch=32"),
+    *("cadence.evaluate_every=12", "cadence.checkpoint_every=3"),
+]
+
+
+def save_images(folder: Path, count: int, side: int, seed: int) -> Path:
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(seed)
+    for index in range(count):
+        coarse = generator.integers(0, 256, (side // 8, side // 8, 3), np.uint8)
+        Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(folder / f"image{index}.png")
+    return folder
+
+
+def arguments(place: Path, output: str, *, changes: tuple[str, ...] = ()) -> list[str]:
+    """A tiny run on the images under a place, sharing artifacts with its other runs."""
+    sources = ["--data", str(place / "train"), "--test", str(place / "test")]
+    settings = [part for each in [*SETTINGS, *changes] for part in ("--set", each)]
+    folders = ["--artifacts", str(place / "artifacts"), "--output", str(place / output)]
+    return ["aesop", "--size", "tiny", *sources, *settings, *folders]
+
+
+def start(place: Path, output: str) -> subprocess.Popen[str]:
+    """Start a run in a process of its own that finds no weights and has no network to fetch them from."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "TORCH_HOME": str(place / "no_cache"),
+        "https_proxy": "http://127.0.0.1:9",
+    }
+    command = [sys.executable, str(ROOT / "study" / "train.py"), *arguments(place, output)]
+    return subprocess.Popen(
+        command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def kill_when_there(process: subprocess.Popen[str], path: Path, seconds: float) -> None:
+    """kill -9 as soon as a file appears."""
+    deadline = time.monotonic() + seconds
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    output, _ = process.communicate()
+    assert path.exists(), output
+    assert process.returncode == -signal.SIGKILL, output
+
+
+def trial_of(place: Path, output: str) -> Path:
+    return place / output / "trials" / "0000"
+
+
+def journal_of(place: Path, output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (place / output / "journal.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run that was killed and continued, `killed`, and one that was left in peace, `unbroken`."""
+    place = tmp_path_factory.mktemp("runs")
+    save_images(place / "train", count=3, side=64, seed=0)
+    save_images(place / "test", count=2, side=48, seed=1)
+    kill_when_there(start(place, "killed"), trial_of(place, "killed") / "checkpoint.pt", seconds=120)
+    assert not (trial_of(place, "killed") / "done.json").exists()
+    assert len(list((trial_of(place, "killed") / "points").glob("*.json"))) < len(POINTS)
+    for process in [start(place, "killed"), start(place, "unbroken")]:
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output
+    return place
+
+
+def test_killed_run_ends_bit_for_bit_where_an_unbroken_one_does(finished: Path) -> None:
+    killed, unbroken = trial_of(finished, "killed"), trial_of(finished, "unbroken")
+    names = sorted(path.relative_to(unbroken) for path in unbroken.rglob("*") if path.is_file())
+    assert sorted(path.relative_to(killed) for path in killed.rglob("*") if path.is_file()) == names
+    assert {path.stem for path in names if path.suffix == ".safetensors"} == set(POINTS)
+    for name in names:
+        if name.suffix == ".json":
+            continue
+        assert (killed / name).read_bytes() == (unbroken / name).read_bytes(), name
+    for point in POINTS:
+        numbers = [json.loads((trial / "points" / f"{point}.json").read_text()) for trial in (killed, unbroken)]
+        for number in numbers:
+            assert number["budget"].pop("device_seconds") > 0
+        assert numbers[0] == numbers[1]
+
+
+def test_the_weights_did_change_between_the_points(finished: Path) -> None:
+    first, last = (
+        (trial_of(finished, "unbroken") / "points" / f"{point}.safetensors").read_bytes() for point in POINTS
+    )
+    assert first != last
+
+
+def test_upstream_stages_were_trained_once_for_all_runs(finished: Path) -> None:
+    made = [path.name.partition("-")[0] for path in (finished / "artifacts").iterdir() if path.name[0] != "."]
+    assert sorted(made) == ["autoencoder", "fidelity"]
+
+
+def test_the_journal_tells_of_one_complete_trial(finished: Path) -> None:
+    for output in ("killed", "unbroken"):
+        events = journal_of(finished, output)
+        assert [event["state"] for event in events if event["event"] == "end"] == ["COMPLETE"]
+        points = {event["iteration"] for event in events if event["event"] == "point"}
+        assert sorted(points) == [int(point) for point in POINTS]
+        assert events[-1]["state"] == "COMPLETE"
+
+
+def test_a_finished_run_is_not_trained_again(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (trial_of(finished, "unbroken") / "points" / "0000024.safetensors").stat().st_mtime_ns
+    monkeypatch.setattr(setting, "fetch_backbone", lambda *_: None)
+    monkeypatch.setattr(stages, "train", None)  # calling it would fail
+    assert ended(monkeypatch, arguments(finished, "unbroken")) == 0
+    assert (trial_of(finished, "unbroken") / "points" / "0000024.safetensors").stat().st_mtime_ns == before
+    assert "NOT LPIPS" in capsys.readouterr().out
+
+
+def test_a_directory_of_another_run_is_refused(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(setting, "fetch_backbone", lambda *_: None)
+    journal = (finished / "unbroken" / "journal.jsonl").read_bytes()
+    other = arguments(finished, "unbroken", changes=("loss.adversarial=0.5",))
+    assert ended(monkeypatch, other) == 2
+    assert "unbroken holds another" in capsys.readouterr().err
+    assert (finished / "unbroken" / "journal.jsonl").read_bytes() == journal
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> object:
+    """The exit code of the command in this process."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *given])
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    return caught.value.code
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:120])
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (["--set", "loss.adversarail=0.1"], "unknown field 'loss.adversarail'; did you mean loss.adversarial"),
+        (["--set", "loss.adversarial=-1"], "loss.adversarial: "),
+        (["--set", "loss.adversarial"], "--set takes FIELD=VALUE"),
+        (["--set", "budget.patch=33"], "budget.patch must be a multiple of data.scale (4), but got 33"),
+        (["--set", "budget.patch=48"], "multiple of 32 below 256"),
+        (["--set", "budget.patch=96"], "image0.png: 64 x 64 px, but both sides must have at least 96 px"),
+        (["--set", "loss.perceptual=1"], "loss.perceptual_network is squeezenet"),
+        (["--data", "EMPTY"], "EMPTY"),
+        (["--data", "ABSENT"], "ABSENT"),
+        (["--data", "TRUNCATED"], "image1.png: "),
+        (["--test", "TRAIN"], "test images must not be trained on"),
+        (["--weights", "ABSENT"], "--weights must name a directory"),
+        (["--output", "TRAIN"], "is not empty and holds no study"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_ends_in_a_sentence_before_any_training(
+    changes: list[str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save_images(tmp_path / "train", count=3, side=64, seed=0)
+    save_images(tmp_path / "test", count=2, side=48, seed=1)
+    (tmp_path / "empty").mkdir()
+    truncate(save_images(tmp_path / "truncated", count=3, side=64, seed=0) / "image1.png")
+    folders = {name.upper(): str(tmp_path / name) for name in ("train", "empty", "absent", "truncated")}
+    monkeypatch.setattr(setting, "fetch_backbone", lambda *_: None)
+    monkeypatch.setattr(stages, "train", None)
+    given = arguments(tmp_path, "run") + [folders.get(part, part) for part in changes]
+    assert ended(monkeypatch, given) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert folders.get(problem, problem) in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "artifacts").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (["esrgam", "--output", "x"], "recipe must be one of "),
+        (["aesop", "--size", "huge", "--output", "x"], "invalid choice: 'huge'"),
+        (["aesop"], "required: --output"),
+    ],
+)
+def test_a_wrong_command_ends_in_a_sentence(
+    given: list[str], problem: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(monkeypatch, given) == 2
+    assert problem in capsys.readouterr().err

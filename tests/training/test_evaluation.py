@@ -1,0 +1,162 @@
+"""What is measured, where it is looked at closely, and that the crops show the same place."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from study.data import ImageSet, Pairs, bicubic_upsample, make_pairs
+from study.metrics import psnr_y, ssim_y, swd
+from study.metrics.judge import Judge
+from study.models import Autoencoder
+from study.training import evaluation
+from study.training.evaluation import (
+    evaluate,
+    evaluate_autoencoder,
+    evaluate_bicubic,
+    evaluate_generator,
+    mean_over_images,
+    sample_window,
+    save_references,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def pairs(held_out_images: ImageSet) -> Pairs:
+    return make_pairs(held_out_images, 4)
+
+
+class Enlarger(nn.Module):
+    """Nearest neighbour times a weight; notes the mode it ran in and whether a graph was wanted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.9))
+        self.calls: list[tuple[bool, bool]] = []
+
+    def forward(self, low: Tensor) -> Tensor:
+        self.calls.append((self.training, torch.is_grad_enabled()))
+        return low.repeat_interleave(4, 2).repeat_interleave(4, 3) * self.weight
+
+
+def brute_force_window(image: np.ndarray, side: int) -> tuple[int, int, int]:
+    """Every window on the grid, with its own differences summed one by one."""
+    gray = image.astype(float).mean(axis=2)
+    best: tuple[float, int, int] = (-1.0, 0, 0)
+    for top in range(0, gray.shape[0] - side + 1, 12):
+        for left in range(0, gray.shape[1] - side + 1, 12):
+            total = 0.0
+            for y, x in itertools.product(range(top, top + side), range(left, left + side)):
+                total += abs(gray[y, x] - gray[y - 1, x]) if y else 0.0
+                total += abs(gray[y, x] - gray[y, x - 1]) if x else 0.0
+            if total > best[0] + 1e-9:
+                best = (total, top, left)
+    return best[1], best[2], side
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_sample_window_is_the_most_detailed_one(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "SAMPLE_SIDE", 24)
+    generator = np.random.default_rng(seed)
+    contrast = generator.integers(1, 120, (6, 7)).repeat(12, axis=0).repeat(12, axis=1)[:67, :80, None]
+    image = (generator.random((67, 80, 3)) * contrast).astype(np.uint8)
+    window = sample_window(image)
+    assert window == brute_force_window(image, 24)
+    assert window != (0, 0, 24)
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(300, 200, 96), (100, 59, 48), (48, 96, 48)])
+def test_sample_window_is_as_large_as_fits_on_the_grid_of_all_scales(height: int, width: int, side: int) -> None:
+    image = np.zeros((height, width, 3), np.uint8)
+    image[-20:, -20:] = np.random.default_rng(0).integers(0, 256, (20, 20, 3))
+    top, left, found = sample_window(image)
+    assert found == side
+    assert (top % 12, left % 12) == (0, 0)
+    assert (top + side + 12 > height, left + side + 12 > width) == (True, True)  # in the corner where the detail is
+    assert (top + side <= height, left + side <= width) == (True, True)
+
+
+def test_metrics_are_those_of_each_image_and_their_mean(pairs: Pairs) -> None:
+    found = evaluate_bicubic(pairs, Judge(None, CPU), CPU)
+    assert list(found.images) == list(pairs.names)
+    for index, name in enumerate(pairs.names):
+        low, hr = pairs.tensors(index)
+        sr = bicubic_upsample(low, 4)
+        expected = {"psnr_y": psnr_y(sr, hr).item(), "ssim_y": ssim_y(sr, hr).item(), "swd": swd(sr, hr).item()}
+        assert found.images[name] == expected
+    for name in ("psnr_y", "ssim_y", "swd"):
+        assert found.metrics[name] == pytest.approx(sum(image[name] for image in found.images.values()) / 2, rel=1e-14)
+
+
+def test_mean_is_over_images_not_over_pixels() -> None:
+    images = {"one": {"psnr_y": 20.0, "swd": 1.0}, "two": {"psnr_y": 40.0, "swd": 4.0}}
+    assert mean_over_images(images) == {"psnr_y": 30.0, "swd": 2.5}
+
+
+def test_generator_is_judged_in_eval_mode_without_graph(pairs: Pairs) -> None:
+    generator = Enlarger().train()
+    found = evaluate_generator(generator, pairs, Judge(None, CPU))
+    assert generator.calls == [(False, False)] * 2
+    low, hr = pairs.tensors(1)
+    expected = psnr_y(low.repeat_interleave(4, 2).repeat_interleave(4, 3) * 0.9, hr).item()
+    assert found.images[pairs.names[1]]["psnr_y"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_autoencoder_is_judged_on_the_high_quality_images(pairs: Pairs) -> None:
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(3, 4, features=16, blocks=1, growth=4, decoder="msrresnet", bicubic_skip=True).eval()
+    found = evaluate_autoencoder(autoencoder, pairs, Judge(None, CPU))
+    for index, name in enumerate(pairs.names):
+        hr = pairs.tensors(index)[1]
+        with torch.no_grad():
+            assert found.images[name]["psnr_y"] == psnr_y(autoencoder(hr), hr).item()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_output_that_is_not_finite_is_refused_by_name(value: float, pairs: Pairs, tmp_path: Path) -> None:
+    def upscale(low: Tensor) -> Tensor:
+        sr = bicubic_upsample(low, 4)
+        sr[..., -1, -1] = value
+        return sr
+
+    with pytest.raises(ValueError, match="the output for image test0 is not finite"):
+        evaluate(upscale, pairs, Judge(None, CPU), CPU, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_show_the_window_of_the_output(pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "SAMPLE_SIDE", 24)
+    evaluate(lambda low: bicubic_upsample(low, 4) * 1.2 - 0.1, pairs, Judge(None, CPU), CPU, tmp_path)
+    for index, name in enumerate(pairs.names):
+        low, _ = pairs.tensors(index)
+        top, left, side = sample_window(pairs.hr[index])
+        sr = (bicubic_upsample(low, 4) * 1.2 - 0.1)[0, :, top : top + side, left : left + side].clamp(0, 1)
+        shown = np.asarray(Image.open(tmp_path / f"{name}.png"))
+        assert shown.shape == (24, 24, 3)
+        expected = np.floor(sr.double().permute(1, 2, 0).numpy() * 255 + 0.5)
+        assert np.array_equal(shown, expected)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_references_show_the_same_place_at_both_resolutions(
+    scale: int, held_out_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "SAMPLE_SIDE", 24)
+    pairs = make_pairs(held_out_images, scale)
+    save_references(tmp_path, pairs)
+    for index, name in enumerate(pairs.names):
+        hr = np.asarray(Image.open(tmp_path / "hr" / f"{name}.png"))
+        low = np.asarray(Image.open(tmp_path / "low" / f"{name}.png"))
+        top, left, side = sample_window(pairs.hr[index])
+        assert np.array_equal(hr, pairs.hr[index][top : top + side, left : left + side])
+        assert low.shape == (side // scale, side // scale, 3)
+        # Averaging blocks of the one is close to the other, and only where both show the same place.
+        blocks = hr.reshape(side // scale, scale, side // scale, scale, 3).mean(axis=(1, 3))
+        aligned = np.abs(blocks - low).mean()
+        assert aligned < 0.5 * min(np.abs(np.roll(blocks, 1, axis) - low).mean() for axis in (0, 1))
