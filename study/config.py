@@ -90,6 +90,14 @@ class Optimiser(Frozen):
             raise ValueError(f"betas must lie in [0, 1), but got {self.betas}")
         return self
 
+    @model_validator(mode="after")
+    def _cosine_falls(self) -> Self:
+        if self.schedule == "cosine" and self.minimum > self.learning_rate:
+            raise ValueError(
+                f"minimum must not exceed learning_rate ({self.learning_rate:g}), but got {self.minimum:g}; lower it"
+            )
+        return self
+
 
 class FidelityConfig(Frozen):
     """The PSNR-oriented generator every perceptual one starts from: pixel L1 alone (METHODS 2.1)."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # imported late, so that --help answers at once
 def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
+    console.print("reading the space, the weights and the images", highlight=False)
     from study.cluster.driver import run_study
     from study.cluster.run_directory import check_output
 

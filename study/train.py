@@ -14,7 +14,6 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 from rich.console import Console
 from rich.table import Table
 
-from study.cluster.jobs import Need, needs_of
 from study.cluster.journal import Journal
 from study.cluster.progress import StageProgress
 from study.cluster.records import Records
@@ -27,12 +26,14 @@ from study.recipes import RECIPES, get_recipe
 from study.training.loop import Diverged
 from study.training.setting import JUDGE_NETWORK, Setting, find_networks, judge_note, require_networks
 from study.training.stages import (
+    Need,
     OnTick,
     Point,
     Workshop,
     artifact_key,
     judge_bicubic,
     make_artifact,
+    needs_of,
     train_adversarial,
     upstream,
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Keep the suite within its share of the machine, and its sums in one order."""
     torch.set_num_threads(1)

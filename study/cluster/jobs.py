@@ -3,13 +3,13 @@
 Pure bookkeeping, without Ray: `searcher.py` hands the jobs to Tune.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from study.config import RunConfig, Stage, to_dict
 from study.search.trials import Asked, UnusableTrial
-from study.training.stages import upstream
+from study.training.stages import KeyOf, Need, needs_of, upstream
 
 
 class Source(Protocol):
@@ -19,16 +19,6 @@ class Source(Protocol):
     def count(self) -> int: ...
     def unfinished(self) -> list[Asked]: ...
     def ask(self) -> Asked: ...
-
-
-@dataclass(frozen=True)
-class Need:
-    """An artifact that a trial needs, with the keys of those that it starts from itself."""
-
-    key: str
-    stage: Stage
-    config: RunConfig
-    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ class JobQueue:
 
     source: Source
     total: int
-    key_of: Callable[[RunConfig, Stage], str]
+    key_of: KeyOf
     on_trial: Callable[[Asked, dict[str, str]], None]
     on_failed: Callable[[int, str, dict[str, Any]], None]
     clock: Callable[[], float]
@@ -162,21 +152,6 @@ class JobQueue:
                 if not known and need.key not in self._running and startable:
                     return Job(need.key, "artifact", need.stage, need.config, ready_at=self.clock())
         return None
-
-
-def needs_of(config: RunConfig, stage: Stage, key_of: Callable[[RunConfig, Stage], str]) -> Iterator[Need]:
-    """Everything upstream of a stage, each before what starts from it, each once."""
-    seen: set[str] = set()
-    for needed, name in upstream(config, stage):
-        for need in [*needs_of(needed, name, key_of), _need(needed, name, key_of)]:
-            if need.key not in seen:
-                seen.add(need.key)
-                yield need
-
-
-def _need(config: RunConfig, stage: Stage, key_of: Callable[[RunConfig, Stage], str]) -> Need:
-    after = tuple(key_of(needed, name) for needed, name in upstream(config, stage))
-    return Need(key_of(config, stage), stage, config, after)
 
 
 def describe(job: Job) -> dict[str, Any]:

@@ -79,15 +79,16 @@ def one_line(snapshot: Snapshot) -> str:
     jobs = ", ".join(f"{name} {done}/{total}" for name, done, total in snapshot.jobs) or "nothing running"
     front = " ".join("/".join(f"{value:.4g}" for value in values) for _, values in snapshot.front[:FRONT_ROWS])
     axes = "/".join(snapshot.objectives)
-    return (
-        f"{_counts(snapshot)} | {duration(snapshot.seconds_left)} left | {jobs} | front ({axes}): {front or 'none yet'}"
-    )
+    return f"{_counts(snapshot)} | {time_left(snapshot.seconds_left)} | {jobs} | front ({axes}): {front or 'none yet'}"
+
+
+def time_left(seconds: float) -> str:
+    """An estimate in words; NaN where there is none yet."""
+    return "time left not yet known" if math.isnan(seconds) else f"{duration(seconds)} left"
 
 
 def duration(seconds: float) -> str:
     """Seconds as people say them."""
-    if math.isnan(seconds):
-        return "time not yet known"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -105,7 +106,7 @@ def _counts(snapshot: Snapshot) -> str:
 
 
 def _drawing(snapshot: Snapshot) -> Group:
-    head = Text(f"{_counts(snapshot)}   {duration(snapshot.seconds_left)} left", style="bold")
+    head = Text(f"{_counts(snapshot)}   {time_left(snapshot.seconds_left)}", style="bold")
     jobs = Table.grid(padding=(0, 2))
     for name, done, total in snapshot.jobs:
         jobs.add_row(name, ProgressBar(total=total, completed=done, width=30), f"{done}/{total}")
@@ -160,5 +161,5 @@ class StageProgress:
             self._logged_at = now
             done = news.iteration - first
             left = (now - since) / done * (news.iterations - news.iteration) if done else math.nan
-            line = f"{news.stage} {news.iteration}/{news.iterations} | {terms} | {duration(left)} left"
+            line = f"{news.stage} {news.iteration}/{news.iterations} | {terms} | {time_left(left)}"
             self._console.print(line, soft_wrap=True, highlight=False)

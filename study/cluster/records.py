@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from study.cluster.jobs import Need
 from study.cluster.journal import Journal
 from study.config import to_dict
+from study.training.stages import Need
 
 Facts = Mapping[str, Any]
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from study.cluster.jobs import Job, JobQueue, Need, describe
+from study.cluster.jobs import Job, JobQueue, describe
 from study.cluster.records import Records
 from study.training.checkpoints import StorageError
+from study.training.stages import Need
 
 Tell = Callable[[int, str, dict[str, float] | None, str | None], None]
 

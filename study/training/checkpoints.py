@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # nothing to remove where not even the folder could be made
+            aside.unlink()
         raise StorageError(error.errno, _explain(error, path, len(content)), str(path)) from error
 
 

@@ -91,9 +91,12 @@ def train(
         if tick is not None:
             tick(Tick(plan.stage, state.iteration, plan.budget.iterations, terms))
         due = _due(state.iteration, plan.evaluate_every, plan.budget.iterations)
+        save = due or _due(state.iteration, plan.checkpoint_every, plan.budget.iterations)
+        if save:
+            _check_weights(state, plan.stage)
         if evaluate is not None and due:
             evaluate(state, state.read_terms())
-        if due or _due(state.iteration, plan.checkpoint_every, plan.budget.iterations):
+        if save:
             save_checkpoint(plan.checkpoint, plan.key, state.state_dict())
 
 
@@ -139,6 +142,18 @@ def _check(terms: dict[str, float], iteration: int, stage: str) -> None:
             f"{stage}: the mean absolute error is {terms['pixel']:.3g} before iteration {iteration}, more than any "
             f"two images in [0, 1] can differ; a lower learning rate or adversarial weight helps"
         )
+
+
+def _check_weights(state: TrainState, stage: str) -> None:
+    # A step's terms are from before its update: what an infinite gradient did would show one step too late.
+    for name, network in (("model", state.model), ("discriminator", state.discriminator)):
+        if network is not None:
+            norms = torch.stack(torch._foreach_norm([weight.detach() for weight in network.parameters()]))
+            if not torch.isfinite(norms).all():
+                raise Diverged(
+                    f"{stage}: the weights of the {name} are not finite after iteration {state.iteration}; "
+                    "a lower learning rate or adversarial weight helps"
+                )
 
 
 def pick_device() -> torch.device:

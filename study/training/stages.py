@@ -45,6 +45,7 @@ from study.training.state import TrainState, new_state
 from study.training.steps import Step, adversarial_step, autoencoder_step, fidelity_step
 
 OnTick = Callable[[Tick], None]
+KeyOf = Callable[[RunConfig, Stage], str]  # names the artifact of a run's stage
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -101,6 +102,16 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Need:
+    """An artifact that a stage needs, with the keys of those that it starts from itself."""
+
+    key: str
+    stage: Stage
+    config: RunConfig
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Point:
     """One evaluated set of EMA weights of a trial, with what it had cost by then and its mean loss terms."""
 
@@ -129,6 +140,21 @@ def upstream(config: RunConfig, stage: Stage) -> list[tuple[RunConfig, Stage]]:
             return [(decoder_as_run(config), "fidelity")]
         case "adversarial":
             return [(config, name) for name in config.stages if name != "adversarial"]
+
+
+def needs_of(config: RunConfig, stage: Stage, key_of: KeyOf) -> Iterator[Need]:
+    """Everything upstream of a stage, each before what starts from it, each once."""
+    seen: set[str] = set()
+    for needed, name in upstream(config, stage):
+        for need in [*needs_of(needed, name, key_of), _need(needed, name, key_of)]:
+            if need.key not in seen:
+                seen.add(need.key)
+                yield need
+
+
+def _need(config: RunConfig, stage: Stage, key_of: KeyOf) -> Need:
+    after = tuple(key_of(needed, name) for needed, name in upstream(config, stage))
+    return Need(key_of(config, stage), stage, config, after)
 
 
 def artifact_key(config: RunConfig, stage: Stage, train_set: ImageSet) -> str:
@@ -238,12 +264,12 @@ def train_adversarial(
         Diverged, StorageError, ValueError: as `training.loop.train`.
     """
     points = directory / "points"
+    key = artifact_key(config, "adversarial", workshop.train)
+    _claim(directory, key, config)
     for path in sorted(points.glob("*.json")):
         report(_read_point(path))
     if (directory / "done.json").exists():
         return
-    write_json(directory / "config.json", to_dict(config))
-    key = artifact_key(config, "adversarial", workshop.train)
     plan = Plan(
         stage="adversarial",
         key=key,
@@ -271,6 +297,18 @@ def train_adversarial(
     (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
 
 
+def _claim(directory: Path, key: str, config: RunConfig) -> None:
+    """Name what a trial's directory belongs to; ValueError if that is something else."""
+    path = directory / "config.json"
+    owner = json.loads(path.read_text())["key"] if path.exists() else key
+    if owner != key:
+        raise ValueError(
+            f"{directory} holds a run of {owner}, but this configuration is {key}; name another directory, "
+            "or go back to the configuration that it was started with"
+        )
+    write_json(path, {"key": key, "config": to_dict(config)})
+
+
 def _train_artifact(config: RunConfig, stage: Stage, key: str, workshop: Workshop, tick: OnTick | None) -> None:
     part = config.fidelity if stage == "fidelity" else config.autoencoder
     partial = workshop.artifacts / ".partial" / key
@@ -288,7 +326,7 @@ def _train_artifact(config: RunConfig, stage: Stage, key: str, workshop: Worksho
         model = _seeded(lambda: build_generator(config.generator, scale), part.seed)
     else:
         scale = config.autoencoder.factor
-        step = autoencoder_step(config.autoencoder.bottleneck_weight, scale)
+        step = autoencoder_step(config.autoencoder.bottleneck_weight)
         model = _new_autoencoder(config, workshop)
     state = new_state(model.to(workshop.device), part.optimiser)
     train(state, step, _batches(workshop.train_pairs(scale), part.budget, part.seed), plan, tick=tick)

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from study.data.bicubic import bicubic_downsample
 from study.losses.adversarial import relativistic_discriminator_loss
 from study.losses.objective import Judged, Objective
 from study.losses.pixel import pixel_loss
@@ -24,21 +23,22 @@ def fidelity_step(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tenso
     return {"pixel": loss.detach()}
 
 
-def autoencoder_step(bottleneck_weight: float, factor: int) -> Step:
-    """Make the step of the auto-encoder: L1(A(x), x) + w * L1(E(x)'s colours, bicubic LR) (METHODS 1.3).
+def autoencoder_step(bottleneck_weight: float) -> Step:
+    """Make the step of the auto-encoder: L1(A(x), x) + w * L1(E(x)'s colours, y) (METHODS 1.3).
+
+    Its low-quality batch y is the crop of the bicubic LR image at the auto-encoder's factor.
 
     Args:
         bottleneck_weight: w; at 0 the second term is not computed.
-        factor: the auto-encoder's spatial factor, which the bicubic LR follows.
     """
 
-    def step(state: TrainState, _low: Tensor, hr: Tensor) -> dict[str, Tensor]:
+    def step(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
         assert isinstance(state.model, Autoencoder)
         bottleneck = state.model.encode(hr)
         terms = {"pixel": pixel_loss(state.model.decode(bottleneck), hr).mean()}
         loss = terms["pixel"]
         if bottleneck_weight > 0:
-            terms["bottleneck"] = pixel_loss(bottleneck[:, :3], bicubic_downsample(hr, factor)).mean()
+            terms["bottleneck"] = pixel_loss(bottleneck[:, :3], low).mean()
             loss = loss + bottleneck_weight * terms["bottleneck"]
         _descend(state.optimiser, loss)
         return {name: term.detach() for name, term in terms.items()}
