@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 OUTPUT ?= runs/quick
 STUDY_ARGS := $(if $(DATA),--data "$(DATA)") $(if $(TEST),--test "$(TEST)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
 
+# Some containers set it; then every process of a study, and every worker, would compile torch's sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup study test lint format lock clean help
 
 help:
