@@ -134,7 +134,7 @@ def test_a_finished_run_is_not_trained_again(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (trial_of(finished, "unbroken") / "points" / "0000024.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr(setting, "fetch_backbone", lambda *_: None)
+    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(stages, "train", None)  # calling it would fail
     assert ended(monkeypatch, arguments(finished, "unbroken")) == 0
     assert (trial_of(finished, "unbroken") / "points" / "0000024.safetensors").stat().st_mtime_ns == before
@@ -144,7 +144,7 @@ def test_a_finished_run_is_not_trained_again(
 def test_a_directory_of_another_run_is_refused(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(setting, "fetch_backbone", lambda *_: None)
+    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
     journal = (finished / "unbroken" / "journal.jsonl").read_bytes()
     other = arguments(finished, "unbroken", changes=("loss.adversarial=0.5",))
     assert ended(monkeypatch, other) == 2
@@ -195,7 +195,7 @@ def test_bad_input_ends_in_a_sentence_before_any_training(
     (tmp_path / "empty").mkdir()
     truncate(save_images(tmp_path / "truncated", count=3, side=64, seed=0) / "image1.png")
     folders = {name.upper(): str(tmp_path / name) for name in ("train", "empty", "absent", "truncated")}
-    monkeypatch.setattr(setting, "fetch_backbone", lambda *_: None)
+    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(stages, "train", None)
     given = arguments(tmp_path, "run") + [folders.get(part, part) for part in changes]
     assert ended(monkeypatch, given) == 2

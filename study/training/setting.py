@@ -17,6 +17,7 @@ from study.training.stages import Workshop
 log = logging.getLogger(__name__)
 
 JUDGE_NETWORK: PerceptualNetwork = "alexnet"
+DOWNLOAD_SECONDS = 30  # for a network: where connections hang, a study shall start nevertheless
 
 
 class MissingWeights(ValueError):
@@ -83,7 +84,7 @@ def find_networks(names: Iterable[PerceptualNetwork], weights: Path | None) -> d
     """
     if weights is not None and not weights.is_dir():
         raise MissingWeights(f"--weights must name a directory with weight files, but {weights} is none")
-    found = {name: fetch_backbone(name, weights) for name in dict.fromkeys(names)}
+    found = {name: fetch_backbone(name, weights, timeout_sec=DOWNLOAD_SECONDS) for name in dict.fromkeys(names)}
     return {name: path.resolve() for name, path in found.items() if path is not None}  # workers run elsewhere
 
 

@@ -96,9 +96,9 @@ def test_networks_are_found_in_torchs_cache_and_asked_for_once(tmp_path: Path, m
     asked: list[str] = []
     fetch = setting.fetch_backbone
 
-    def spy(name: backbones.BackboneName, weights: Path | None) -> Path | None:
+    def spy(name: backbones.BackboneName, weights: Path | None, *, timeout_sec: float) -> Path | None:
         asked.append(name)
-        return fetch(name, weights)
+        return fetch(name, weights, timeout_sec=timeout_sec)
 
     monkeypatch.setattr(setting, "fetch_backbone", spy)
     cached = tmp_path / "cache" / "checkpoints" / "alexnet-owt-7be5be79.pth"
