@@ -139,6 +139,8 @@ def _run(
     _finish_telling(source, records, objectives)
     queue = _queue(study, workshop, source, records)
     _finish_recording(source, records)
+    if queue.exhausted:
+        return "COMPLETE", None  # it was complete already: only the report is made anew
     with _ray(study):
         searcher = _searcher(study, queue, source, records, objectives)
         with ProgressView(console) as view:

@@ -195,6 +195,14 @@ def test_orchestration_takes_a_small_share(undisturbed: Path) -> None:
     assert all(seconds >= 0 for seconds in warm)
 
 
+def test_a_complete_study_only_gets_its_report_anew(material: Path, undisturbed: Path) -> None:
+    before = [event for event in _events(undisturbed) if event["event"] != "study"]
+    (undisturbed / "report.html").unlink()
+    assert sweep.main(_arguments(material, undisturbed, "--resume"), Console(quiet=True)) == 0
+    assert (undisturbed / "report.html").exists()
+    assert [event for event in _events(undisturbed) if event["event"] != "study"] == before
+
+
 def test_an_interrupted_study_loses_and_repeats_nothing(
     shared_ray: str, material: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
