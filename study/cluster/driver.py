@@ -33,6 +33,7 @@ from study.training.checkpoints import StorageError, is_disk_full
 from study.training.setting import Setting
 from study.training.stages import Workshop, artifact_key, judge_bicubic
 
+MOST_STARTING = 64  # workers at the same time
 WORKER_RETRIES = 2  # a killed worker's job goes on from its checkpoint
 
 
@@ -222,7 +223,7 @@ def _finish_recording(source: TrialSource, records: Records) -> None:
 def _fit(study: Study, searcher: StudySearcher, watch: "_Watch") -> bool:
     """Let Tune run until the searcher is through; True if a signal ended it before."""
     tuner = tune.Tuner(
-        tune.with_resources(work, {"cpu": study.cpus_per_trial, "gpu": study.gpus_per_trial}),
+        tune.with_resources(work, lambda config: _resources(study, config["lane"])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
@@ -238,6 +239,8 @@ def _fit(study: Study, searcher: StudySearcher, watch: "_Watch") -> bool:
             verbose=0,
         ),
     )
+    # Tune would wait for each starting worker before it asks for another job.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(MOST_STARTING)
     with _signals() as received:
         try:
             tuner.fit()
@@ -249,6 +252,16 @@ def _fit(study: Study, searcher: StudySearcher, watch: "_Watch") -> bool:
                 raise
             searcher.halted = searcher.halted or str(error)
     return bool(received)
+
+
+def _resources(study: Study, lane: int) -> tune.PlacementGroupFactory:
+    """What a job occupies, and a few bytes that make each lane's workers a kind of their own.
+
+    Tune gives a worker that gets free to whatever job of its kind waits for a starting one, and takes the starting one
+    away. Behind jobs not much longer than a start, no second worker would ever come up.
+    """
+    bundle = {"CPU": float(study.cpus_per_trial), "memory": float(1 + lane)}
+    return tune.PlacementGroupFactory([bundle | ({"GPU": study.gpus_per_trial} if study.gpus_per_trial else {})])
 
 
 class _StopWhenHalted(tune.Stopper):

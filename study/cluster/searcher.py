@@ -22,6 +22,8 @@ class StudySearcher(Searcher):
     It hands out a job only when a worker is free for it, so that each trial is drawn with all that is known by
     then, and the orchestration's share of the time can be measured. Upstream stages are jobs like any
     other: nothing waits inside a trial.
+
+    Each job is given a lane, a number below that of the slots, for `driver` to tell workers apart by.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class StudySearcher(Searcher):
         self._jobs: dict[str, Job] = {}
         self._entered: dict[str, dict[str, Any]] = {}
         self._ended: set[str] = set()
+        self._lanes: dict[str, int] = {}
+        self._left_lanes: list[int] = []
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray's hint lacks FINISHED
         """Tune asks for work: a job, None for "not now", FINISHED."""
         if self.halted is not None or self._queue.exhausted:
             return Searcher.FINISHED
-        if len(self._queue.running) >= self._slots():
+        if max(len(self._queue.running), len(self._lanes)) >= self._slots():
             return None
         try:
             job = self._queue.next()
@@ -67,7 +71,7 @@ class StudySearcher(Searcher):
         if job is None:
             return Searcher.FINISHED if self._queue.exhausted else None
         self._jobs[trial_id] = job
-        return {"job": describe(job), **self._common}
+        return {"job": describe(job), "lane": self._take_lane(trial_id), **self._common}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A worker said something."""
@@ -77,6 +81,7 @@ class StudySearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A worker is done; `error` if its process died, and died again whenever it was started anew."""
         del result
+        self._left_lanes.append(self._lanes.pop(trial_id))
         job = self._jobs[trial_id]
         if trial_id in self._ended or self.halted is not None:
             return
@@ -93,6 +98,12 @@ class StudySearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to pickle either: Tune puts its searcher aside for a restore that we do not use."""
         return {}
+
+    def _take_lane(self, trial_id: str) -> int:
+        """Choose the worker of a job: the one that ended its last job most recently, for Tune may still have it."""
+        lane = self._left_lanes.pop() if self._left_lanes else len(self._lanes)
+        self._lanes[trial_id] = lane
+        return lane
 
     def _heed(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
         try:

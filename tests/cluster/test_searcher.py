@@ -131,6 +131,30 @@ def test_nothing_goes_out_while_all_wait_for_a_running_artifact(bench_of: Any, v
     assert bench.searcher.suggest("t0") is None
 
 
+def test_no_two_jobs_share_a_lane_and_a_free_one_is_taken_again(bench_of: Any, variant: Any) -> None:
+    bench = bench_of(*(variant(pixel=True, seed=seed) for seed in range(5)))
+    bench.make_artifact("f")
+    bench.room = 3
+    lanes = {name: bench.searcher.suggest(name)["lane"] for name in ("t0", "t1", "t2")}
+    assert sorted(lanes.values()) == [0, 1, 2]
+    for name in ("t2", "t0"):
+        bench.enter(name)
+        bench.reach(name, 160)
+        bench.end(name)
+    assert bench.searcher.suggest("t3")["lane"] == lanes["t0"]  # its worker ended last: Tune has it still
+    assert bench.searcher.suggest("t4")["lane"] == lanes["t2"]
+
+
+def test_a_lane_is_free_only_when_tune_has_its_worker_back(bench: Bench) -> None:
+    bench.room = 1
+    bench.enter("t0")
+    bench.reach("t0", 160)
+    bench.say("t0", type="end", state="COMPLETE", cause=None)
+    assert bench.searcher.suggest("t1") is None
+    bench.searcher.on_trial_complete("t0", None)
+    assert bench.searcher.suggest("t1")["lane"] == 0
+
+
 def test_when_nothing_is_left_tune_is_told_that_it_is_finished(bench: Bench) -> None:
     bench.room = 9
     bench.start_trial("t1")
@@ -289,7 +313,7 @@ def test_a_worker_that_died_over_an_artifact_fails_the_trials_that_need_it(bench
 def test_a_worker_that_died_after_its_last_word_changes_nothing(bench: Bench) -> None:
     bench.enter("t0")
     bench.reach("t0", 160)
-    bench.end("t0")
+    bench.say("t0", type="end", state="COMPLETE", cause=None)
     bench.searcher.on_trial_complete("t0", None, error=True)
     assert bench.told == [(0, "COMPLETE", GOOD, None)]
 
