@@ -27,13 +27,13 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         default="photographs",
-        metavar="DIR",
-        help="folder of HR images to train on (default: photographs)",
+        metavar="SOURCE",
+        help="what to train on: a folder of HR images, or a store, also by URI (default: photographs)",
     )
     parser.add_argument(
         "--test",
-        metavar="DIR",
-        help="folder of HR images to judge by (default: a part of --data is held out)",
+        metavar="SOURCE",
+        help="what to judge by: a folder or a store (default: a part of --data is held out)",
     )
     parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with published backbone weights")
     parser.add_argument(
@@ -72,5 +72,7 @@ def run(main: Callable[[list[str], Console], int]) -> None:
 
 
 def _absolute(source: str | None) -> str | None:
-    """Workers run elsewhere: a folder is named in full."""
-    return source if source in (None, "photographs") else str(Path(source).resolve())
+    """Workers run elsewhere: a folder or file is named in full."""
+    from study.data.remote import is_uri  # late, so that --help answers at once
+
+    return source if source is None or source == "photographs" or is_uri(source) else str(Path(source).resolve())

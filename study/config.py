@@ -36,7 +36,7 @@ class Frozen(BaseModel):
 class DataConfig(Frozen):
     """Where images come from. `photographs` are the ones that ship with scikit-image and scikit-learn."""
 
-    train: str = Field("photographs", min_length=1, description="`photographs` or a folder of HR images")
+    train: str = Field("photographs", min_length=1, description="`photographs`, a folder of HR images, or a store")
     test: str | None = Field(None, min_length=1, description="the same; None holds out a part of `train`")
     scale: Literal[2, 3, 4] = 4
 

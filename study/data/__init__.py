@@ -2,9 +2,11 @@
 
 from study.data.batches import Batches
 from study.data.bicubic import bicubic_downsample, bicubic_upsample, to_float, to_uint8
+from study.data.feed import feed
+from study.data.image_set import ImageSet
 from study.data.images import ImageError, read_image
 from study.data.pairs import Pairs, make_pairs
-from study.data.sources import ImageSet, SourceError, load_source, photographs
+from study.data.sources import SourceError, load_source, photographs
 
 __all__ = [
     "Batches",
@@ -14,6 +16,7 @@ __all__ = [
     "SourceError",
     "bicubic_downsample",
     "bicubic_upsample",
+    "feed",
     "load_source",
     "make_pairs",
     "photographs",

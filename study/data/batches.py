@@ -1,6 +1,7 @@
 """The batch at step s as a pure function of (seed, s): it makes every run resumable and shardable."""
 
 from bisect import bisect_right
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
@@ -13,8 +14,24 @@ from study.data.pairs import Pairs
 _WORDS_PER_ITEM = 4  # one block of Philox4x64: which image, which row, which column, which symmetries
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a patch comes from.
+
+    Attributes:
+        image: its index.
+        y, x: the top-left corner on the low-quality grid, in pixels.
+        symmetry: bit 0 flips horizontally, bit 1 vertically, bit 2 transposes after that.
+    """
+
+    image: int
+    y: int
+    x: int
+    symmetry: int
+
+
 class Batches:
-    """Random aligned patches of image pairs; `at(step)` may be asked in any order, from any process.
+    """Random aligned patches of image pairs; any step may be asked for in any order, from any process.
 
     Item i of step s is made of the i-th block of the Philox counter stream (Salmon et al. 2011, "Parallel
     random numbers: as easy as 1, 2, 3") whose key is the seed and whose top counter word is s. The raw words
@@ -23,6 +40,10 @@ class Batches:
     An image is drawn with a probability proportional to its number of pixels, as happens when a set is cut
     into sub-images first; the crop is uniform over the low-quality grid; horizontal flip, vertical flip and
     transpose each have probability 1/2 and apply to both patches (METHODS 8).
+
+    With several ranks, rank r gets items r, r + ranks, r + 2 ranks, ... of the global batch, which does not
+    depend on the number of ranks. All methods that take a step raise ValueError if ranks does not divide the
+    batch, rank is not in 0..ranks-1, or step is not in 0..2**64-1.
     """
 
     def __init__(self, pairs: Pairs, *, patch: int, batch: int, seed: int) -> None:
@@ -35,43 +56,42 @@ class Batches:
         self.patch = patch
         self.batch = batch
         self.seed = seed
-        self._pairs = pairs
-        self._pixels_up_to = list(accumulate(image.shape[0] * image.shape[1] for image in pairs.lq))
+        self.pairs = pairs
+        self._shapes = pairs.lq.shapes
+        self._pixels_up_to = list(accumulate(height * width for height, width in self._shapes))
 
     def at(self, step: int, *, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
-        """Return (lq, hr) of one step: (B, 3, p/s, p/s) and (B, 3, p, p), float32 in [0, 1].
+        """Return (lq, hr) of one step: (B, 3, p/s, p/s) and (B, 3, p, p), float32 in [0, 1], B = batch/ranks.
 
         Both are contiguous and on the CPU.
-
-        With several ranks, B is batch/ranks, and rank r gets items r, r + ranks, r + 2 ranks, ... of the
-        global batch, which does not depend on the number of ranks. Raises ValueError if ranks does not divide
-        the batch, rank is not in 0..ranks-1, or step is not in 0..2**64-1.
         """
-        self._check_call(step, rank, ranks)
-        draws = self._draws(step)[rank::ranks]
-        side = self.patch // self._pairs.scale
-        lq = np.empty((len(draws), 3, side, side), np.uint8)
-        hr = np.empty((len(draws), 3, self.patch, self.patch), np.uint8)
-        for item, words in enumerate(draws):
-            self._cut(words, lq[item], hr[item])
-        return to_float(torch.from_numpy(lq)), to_float(torch.from_numpy(hr))
+        lq, hr = self.levels(step, rank=rank, ranks=ranks)
+        return to_float(lq), to_float(hr)
 
-    def _draws(self, step: int) -> list[list[int]]:
+    def levels(self, step: int, *, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
+        """Return the same as uint8, 0..255: a quarter of the bytes to move to a GPU."""
+        cuts = self.cuts(step, rank=rank, ranks=ranks)
+        side = self.patch // self.pairs.scale
+        lq = np.empty((len(cuts), 3, side, side), np.uint8)
+        hr = np.empty((len(cuts), 3, self.patch, self.patch), np.uint8)
+        for item, cut in enumerate(cuts):
+            lq[item] = _patch(self.pairs.lq[cut.image], cut, side, 1)
+            hr[item] = _patch(self.pairs.hr[cut.image], cut, self.patch, self.pairs.scale)
+        return torch.from_numpy(lq), torch.from_numpy(hr)
+
+    def cuts(self, step: int, *, rank: int = 0, ranks: int = 1) -> list[Cut]:
+        """Say where the patches of a step come from."""
+        self._check_call(step, rank, ranks)
         stream = np.random.Philox(key=self.seed, counter=[0, 0, 0, step])
         words: list[list[int]] = stream.random_raw(self.batch * _WORDS_PER_ITEM).reshape(self.batch, -1).tolist()
-        return words
+        return [self._cut(*of_item) for of_item in words[rank::ranks]]
 
-    def _cut(self, words: list[int], lq_out: np.ndarray, hr_out: np.ndarray) -> None:
-        """Write one pair of patches (3, side, side) from its four random words."""
-        which, where_y, where_x, symmetry = words
+    def _cut(self, which: int, where_y: int, where_x: int, symmetry: int) -> Cut:
+        """Turn an item's four random words into a place."""
         index = bisect_right(self._pixels_up_to, _below(self._pixels_up_to[-1], which))
-        lq, hr, scale = self._pairs.lq[index], self._pairs.hr[index], self._pairs.scale
-        side = lq_out.shape[1]
-        y = _below(lq.shape[0] - side + 1, where_y)
-        x = _below(lq.shape[1] - side + 1, where_x)
-        lq_out[...] = _turned(lq[y : y + side, x : x + side], symmetry)
-        y, x = y * scale, x * scale
-        hr_out[...] = _turned(hr[y : y + self.patch, x : x + self.patch], symmetry)
+        height, width = self._shapes[index]
+        side = self.patch // self.pairs.scale
+        return Cut(index, _below(height - side + 1, where_y), _below(width - side + 1, where_x), symmetry & 7)
 
     def _check_call(self, step: int, rank: int, ranks: int) -> None:
         if not 0 <= step < 2**64:
@@ -87,13 +107,15 @@ def _below(bound: int, word: int) -> int:
     return (word * bound) >> 64
 
 
-def _turned(patch: np.ndarray, symmetry: int) -> np.ndarray:
-    """View an (H, W, 3) patch as (3, H, W), turned by one of 8 symmetries (the low 3 bits)."""
-    if symmetry & 1:
+def _patch(image: np.ndarray, cut: Cut, side: int, scale: int) -> np.ndarray:
+    """View a patch of an (H, W, 3) image as (3, side, side), turned by the cut's symmetry."""
+    y, x = cut.y * scale, cut.x * scale
+    patch = image[y : y + side, x : x + side]
+    if cut.symmetry & 1:
         patch = patch[:, ::-1]
-    if symmetry & 2:
+    if cut.symmetry & 2:
         patch = patch[::-1]
-    return patch.transpose(2, 1, 0) if symmetry & 4 else patch.transpose(2, 0, 1)
+    return patch.transpose(2, 1, 0) if cut.symmetry & 4 else patch.transpose(2, 0, 1)
 
 
 def _check(pairs: Pairs, patch: int, batch: int, seed: int) -> None:
@@ -105,8 +127,7 @@ def _check(pairs: Pairs, patch: int, batch: int, seed: int) -> None:
         raise ValueError(f"seed must be in 0..2**64-1, but got {seed}")
     if not len(pairs):
         raise ValueError("there are no images to cut patches from")
-    for name, image in zip(pairs.names, pairs.hr, strict=True):
-        height, width = image.shape[:2]
+    for name, (height, width) in zip(pairs.names, pairs.hr.shapes, strict=True):
         if min(height, width) < patch:
             remedy = "choose a smaller patch or remove the image"
             raise ValueError(f"image {name!r} is {width} x {height} px, smaller than the patch of {patch}: {remedy}")

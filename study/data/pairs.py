@@ -1,16 +1,15 @@
-"""Pairs of a photograph and its low-quality version, made by the exact degradation of the benchmarks."""
+"""Pairs of a photograph and its low-quality version, made by the exact degradation of the benchmarks or given."""
 
-import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from study.data.bicubic import bicubic_downsample, check_scale, round_levels, to_float
-from study.data.images import fingerprint_images
-from study.data.sources import ImageSet, crop_to_multiple
+from study.data.bicubic import check_scale, to_float
+from study.data.degradations import shrink
+from study.data.image_set import CroppedImages, Images, ImageSet, LoadedImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,18 +17,12 @@ class Pairs:
     """Aligned images: hr[i] is (scale*h, scale*w, 3) and lq[i] is (h, w, 3), both uint8 RGB."""
 
     names: tuple[str, ...]
-    hr: tuple[np.ndarray, ...]
-    lq: tuple[np.ndarray, ...]
+    hr: Images
+    lq: Images
     scale: int
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The sha256 (hex) over the scale, the names, and the sizes and pixels of both sides."""
-        sides = [fingerprint_images(self.names, self.hr), fingerprint_images(self.names, self.lq)]
-        return hashlib.sha256("\n".join([str(self.scale), *sides]).encode()).hexdigest()
 
     def tensors(self, index: int) -> tuple[Tensor, Tensor]:
         """Return the whole pair as (lq, hr), each (1, 3, h, w) float32 in [0, 1], to evaluate on."""
@@ -37,16 +30,22 @@ class Pairs:
 
 
 def make_pairs(images: ImageSet, scale: int) -> Pairs:
-    """Crop each image to multiples of the scale (from the top-left) and shrink it by MATLAB's bicubic.
+    """Crop each image to multiples of the scale (from the top-left) and pair it with its low-quality version.
 
-    The whole image is shrunk before any patch is cut (METHODS 8), and rounded to 8 bit. The resize runs on
-    the levels 0..255, not on [0, 1]: for scales 1, 2, 4 and 8 every product and sum is then exact in float64,
-    so that a tie rounds the same way on every machine. The high-quality side shares the memory of the image
-    set. Raises ValueError for a scale outside 1..8 and for an image smaller than the scale.
+    Low-quality versions that came with the set are used as they are, if they are of this scale. Otherwise the whole
+    image is shrunk by MATLAB's bicubic before any patch is cut (METHODS 8), and rounded to 8 bit. The
+    high-quality side shares the memory of the image set.
+
+    Raises ValueError for a scale outside 1..8 and for an image smaller than the scale.
     """
     check_scale(scale)
-    hr = tuple(_cropped(name, image, scale) for name, image in zip(images.names, images.images, strict=True))
-    return Pairs(images.names, hr, tuple(_shrink(image, scale) for image in hr), scale)
+    for name, (height, width) in zip(images.names, images.images.shapes, strict=True):
+        if min(height, width) < scale:
+            raise ValueError(f"image {name!r} is {width} x {height} px, less than one pixel after shrinking by {scale}")
+    hr = CroppedImages(images.images, scale)
+    if images.low is not None and images.low.scale == scale:
+        return Pairs(images.names, hr, _FittedImages(images.low.images, hr.shapes, scale), scale)
+    return Pairs(images.names, hr, LoadedImages([shrink(image, scale) for image in hr]), scale)
 
 
 def image_to_tensor(image: np.ndarray) -> Tensor:
@@ -54,13 +53,27 @@ def image_to_tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
 
 
-def _cropped(name: str, image: np.ndarray, scale: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    if min(height, width) < scale:
-        raise ValueError(f"image {name!r} is {width} x {height} px, less than one pixel after shrinking by {scale}")
-    return crop_to_multiple(image, scale)
+class _FittedImages(Sequence[np.ndarray]):
+    """Given low-quality images without the row or column that stands for less than a whole HR pixel group."""
 
+    def __init__(self, images: Images, hr_shapes: Sequence[tuple[int, int]], scale: int) -> None:
+        self._images = images
+        self.shapes = tuple((height // scale, width // scale) for height, width in hr_shapes)
 
-def _shrink(image: np.ndarray, scale: int) -> np.ndarray:
-    lq = round_levels(bicubic_downsample(image_to_tensor(image).double(), scale))
-    return np.ascontiguousarray(lq[0].permute(1, 2, 0).numpy())
+    @property
+    def digests(self) -> tuple[str, ...]:
+        return self._images.digests
+
+    @property
+    def crop_digests(self) -> tuple[str, ...]:
+        return self._images.crop_digests
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]  # no slices
+        height, width = self.shapes[index]
+        return self._images[index][:height, :width]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[index] for index in range(len(self)))

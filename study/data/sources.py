@@ -2,22 +2,21 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from study.data.bicubic import check_scale
-from study.data.images import ImageError, fingerprint_images, list_images, read_image
+from study.data.image_set import TEST_MULTIPLE, ImageSet, crop_to_multiple
+from study.data.images import ImageError, list_images, read_image
+from study.data.layouts import strip_key
+from study.data.remote import local_copy
+from study.data.store import StoreError, open_store
 
 PHOTOGRAPHS = "photographs"
 """The name of the built-in source, where a folder could be named."""
-
-TEST_MULTIPLE = 12
-"""Test images are cropped to multiples of this (METHODS 8), so that scales 2, 3 and 4 see the same pixels."""
 
 MINIMUM_TEST_SIDE = 48
 """Pixels a side that a test image must keep: less leaves next to nothing after the metrics' border crop."""
@@ -63,23 +62,6 @@ class SourceError(ValueError):
     """A source of images that cannot be used; the message lists every problem found and the remedies."""
 
 
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Photographs with unique names: each image is (H, W, 3) uint8 RGB."""
-
-    name: str
-    names: tuple[str, ...]
-    images: tuple[np.ndarray, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The sha256 (hex) over the names, sizes and pixels of the images, in their order."""
-        return fingerprint_images(self.names, self.images)
-
-
 def photographs() -> tuple[ImageSet, ImageSet]:
     """Return the real colour photographs inside scikit-image and scikit-learn: (8 for training, 3 held out).
 
@@ -90,7 +72,7 @@ def photographs() -> tuple[ImageSet, ImageSet]:
 
 
 def folder(path: Path | str, *, minimum_side: int, multiple: int = 1, remedy: str = "remove the image") -> ImageSet:
-    """Read all images directly inside a folder, named by their file stems, in the order of file names.
+    """Read all images directly inside a folder, named by their keys (`layouts.strip_key`), in the order of these.
 
     Each is cropped, from the top-left, to multiples of `multiple` px, and must then have at least
     `minimum_side` px on both sides; `remedy` ends the message about one that has not. Raises SourceError with
@@ -100,28 +82,47 @@ def folder(path: Path | str, *, minimum_side: int, multiple: int = 1, remedy: st
         paths = list_images(path)
     except ImageError as error:
         raise SourceError(str(error)) from error
-    problems = _duplicate_stems(paths)
+    keyed, problems = _by_key(paths)
     minimum_side = math.ceil(minimum_side / multiple) * multiple  # said of, and checked on, the uncropped image
     images: dict[str, np.ndarray] = {}
-    for file in paths:
+    for key, file in sorted(keyed.items()):
         try:
             image = read_image(file)
         except ImageError as error:
             problems.append(f"{file.name}: {error.problem}")
             continue
-        problems += _too_small(file.name, image, minimum_side, remedy)
-        images[file.stem] = crop_to_multiple(image, multiple)
+        problems += _too_small(file.name, image.shape[:2], minimum_side, remedy)
+        images[key] = crop_to_multiple(image, multiple)
     _refuse(f"{path}: these images cannot be used", problems)
-    return ImageSet(Path(path).resolve().name, tuple(images), tuple(images.values()))
+    return ImageSet.loaded(Path(path).resolve().name, list(images), list(images.values()))
+
+
+def stored(path: Path, *, scale: int) -> ImageSet:
+    """Open a store that `study/prepare.py pack` made; no pixels are read yet.
+
+    Raises SourceError for a damaged store, and for one whose low-quality images are of another scale and more than
+    the bicubic that could be made anew.
+    """
+    try:
+        images = open_store(path).image_set()
+    except StoreError as error:
+        raise SourceError(str(error)) from error
+    low = images.low
+    if low is not None and low.scale != scale and not low.exact:
+        raise SourceError(
+            f"{path}: its low-quality images are of scale {low.scale}, but data.scale is {scale}; "
+            f"set data.scale={low.scale}, or pack the images again for scale {scale}"
+        )
+    return images
 
 
 def load_source(train: str, test: str | None, *, scale: int, minimum_patch: int) -> tuple[ImageSet, ImageSet]:
-    """Return (training images, test images); each source is "photographs" or a folder.
+    """Return (training images, test images); each source is "photographs", a folder, or a store: a file or a URI.
 
-    Without a test source, the photographs are judged on their held-out part, and a folder holds out one tenth
-    of its images (at least 1, at most 20), those of the lowest content hash, so that neither names nor order
+    Without a test source, the photographs are judged on their held-out part, and a folder or store holds out one
+    tenth of its images (at least 1, at most 20), those of the lowest content hash, so that neither names nor order
     matter. Test images are cropped to multiples of 12 (METHODS 8; of 12 and the scale, where 12 is no
-    multiple of it).
+    multiple of it). A store on another machine is copied to this one first, once (`remote.local_copy`).
 
     `minimum_patch` is the largest high-quality patch, in px, that any stage will cut from the training
     images. Raises SourceError for images that cannot be read or are too small, for a folder too poor to
@@ -131,25 +132,28 @@ def load_source(train: str, test: str | None, *, scale: int, minimum_patch: int)
     multiple = math.lcm(TEST_MULTIPLE, scale)
     minimum_test_side = math.ceil(MINIMUM_TEST_SIDE / multiple) * multiple
     patch_remedy = f"cut patches smaller than {minimum_patch} px (--set) or remove the image"
-    if train == PHOTOGRAPHS:
-        training = _training_photographs()
-        _require_side(training, minimum_patch, patch_remedy)
-    else:
-        training = folder(train, minimum_side=minimum_patch, remedy=patch_remedy)
+    training = _named(train, scale, minimum_patch, patch_remedy)
 
     if test is None and train != PHOTOGRAPHS:
         training, held_out = _split(training, minimum_test_side)
     elif test is None or test == PHOTOGRAPHS:
         held_out = _held_out_photographs()
     else:
-        held_out = folder(test, minimum_side=minimum_test_side, multiple=multiple)
-    return _disjoint(training, _cropped(held_out, multiple), multiple)
+        held_out = _named(test, scale, minimum_test_side, "remove the image")
+    held_out = held_out.cropped(multiple)
+    _require_disjoint(training, held_out)
+    return training, held_out
 
 
-def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
-    """View the top-left part of an (H, W, C) image whose sides are the largest multiples of `multiple`."""
-    height, width = image.shape[:2]
-    return image[: height // multiple * multiple, : width // multiple * multiple]
+def _named(source: str, scale: int, minimum_side: int, remedy: str) -> ImageSet:
+    """The images of a source, for training on; the photographs' training part."""
+    if source != PHOTOGRAPHS:
+        path = local_copy(source)
+        if not path.is_file():
+            return folder(path, minimum_side=minimum_side, remedy=remedy)
+    images = _training_photographs() if source == PHOTOGRAPHS else stored(path, scale=scale)
+    _require_side(images, minimum_side, remedy)
+    return images
 
 
 def _training_photographs() -> ImageSet:
@@ -162,7 +166,7 @@ def _held_out_photographs() -> ImageSet:
 
 def _built_in(name: str, files: dict[tuple[str, str], str]) -> ImageSet:
     paths = [_verified(package, place, sha256) for (package, place), sha256 in files.items()]
-    return ImageSet(name, tuple(path.stem for path in paths), tuple(read_image(path) for path in paths))
+    return ImageSet.loaded(name, [path.stem for path in paths], [read_image(path) for path in paths])
 
 
 def _verified(package: str, place: str, sha256: str) -> Path:
@@ -188,67 +192,48 @@ def _verified(package: str, place: str, sha256: str) -> Path:
 
 def _split(images: ImageSet, minimum_test_side: int) -> tuple[ImageSet, ImageSet]:
     """Hold out a tenth of a set, by content alone, of the images that are large enough to be tested on."""
-    large = [index for index in range(len(images)) if min(images.images[index].shape[:2]) >= minimum_test_side]
+    large = [index for index, shape in enumerate(images.images.shapes) if min(shape) >= minimum_test_side]
     if len(images) < 2 or not large:
         rule = f"needs at least two, one of them with {minimum_test_side} px a side"
         remedy = "add images, or name a test source of its own"
         raise SourceError(f"{images.name}: holding out test images {rule}, but it has {len(images)}; {remedy}")
     count = min(_MAX_HELD_OUT, max(1, len(images) // 10))
-    ranked = sorted(large, key=lambda index: _digest(images.images[index]))
-    chosen = set(ranked[:count])
-    training = _subset(images, "training", lambda index: index not in chosen)
-    return training, _subset(images, "held-out", chosen.__contains__)
-
-
-def _subset(images: ImageSet, part: str, keep: Callable[[int], bool]) -> ImageSet:
-    kept = [index for index in range(len(images)) if keep(index)]
-    names = tuple(images.names[index] for index in kept)
-    return ImageSet(f"{images.name}-{part}", names, tuple(images.images[index] for index in kept))
-
-
-def _cropped(images: ImageSet, multiple: int) -> ImageSet:
-    return ImageSet(images.name, images.names, tuple(crop_to_multiple(image, multiple) for image in images.images))
+    chosen = set(sorted(large, key=lambda index: images.images.digests[index])[:count])
+    kept = [index for index in range(len(images)) if index not in chosen]
+    return images.subset("training", kept), images.subset("held-out", sorted(chosen))
 
 
 def _require_side(images: ImageSet, minimum_side: int, remedy: str) -> None:
-    named = zip(images.names, images.images, strict=True)
-    problems = [problem for name, image in named for problem in _too_small(name, image, minimum_side, remedy)]
+    named = zip(images.names, images.images.shapes, strict=True)
+    problems = [problem for name, shape in named for problem in _too_small(name, shape, minimum_side, remedy)]
     _refuse(f"{images.name}: these images cannot be used", problems)
 
 
-def _disjoint(training: ImageSet, held_out: ImageSet, multiple: int) -> tuple[ImageSet, ImageSet]:
-    """Return both sets, or raise SourceError if a picture is in both, compared as test images are cropped."""
-    trained_on = {
-        _digest(crop_to_multiple(image, multiple)): name
-        for name, image in zip(training.names, training.images, strict=True)
-    }
-    digests = [_digest(image) for image in held_out.images]
+def _require_disjoint(training: ImageSet, held_out: ImageSet) -> None:
+    """Raise SourceError if a picture is in both, compared as test images are cropped."""
+    trained_on = dict(zip(training.images.crop_digests, training.names, strict=True))
     problems = [
         f"{name}: the same picture as {trained_on[digest]} of {training.name}; remove one of the two"
-        for name, digest in zip(held_out.names, digests, strict=True)
+        for name, digest in zip(held_out.names, held_out.images.crop_digests, strict=True)
         if digest in trained_on
     ]
     _refuse(f"{held_out.name}: test images must not be trained on", problems)
-    return training, held_out
 
 
-def _digest(image: np.ndarray) -> str:
-    return fingerprint_images([""], [image])
-
-
-def _duplicate_stems(paths: Iterable[Path]) -> list[str]:
-    first: dict[str, str] = {}
+def _by_key(paths: Iterable[Path]) -> tuple[dict[str, Path], list[str]]:
+    """Name files by their keys; also the problems of those that share one."""
+    keyed: dict[str, Path] = {}
     problems = []
     for path in paths:
-        other = first.setdefault(path.stem, path.name)
-        if other != path.name:
-            problems.append(f"{path.name}: the same name as {other} but for the suffix; rename or remove one")
-    return problems
+        other = keyed.setdefault(strip_key(path.stem), path)
+        if other != path:
+            problems.append(f"{path.name}: the same name as {other.name} but for the suffix; rename or remove one")
+    return keyed, problems
 
 
-def _too_small(name: str, image: np.ndarray, minimum_side: int, remedy: str) -> list[str]:
+def _too_small(name: str, shape: tuple[int, ...], minimum_side: int, remedy: str) -> list[str]:
     """Return the problem of an image with a side below the minimum; no problem, an empty list."""
-    height, width = image.shape[:2]
+    height, width = shape
     if min(height, width) >= minimum_side:
         return []
     return [f"{name}: {width} x {height} px, but both sides must have at least {minimum_side} px; {remedy}"]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from study.config import Budget, Optimiser
-from study.data import Batches
+from study.data import Batches, feed
 from study.training.checkpoints import load_checkpoint, save_checkpoint
 from study.training.state import TrainState, learning_rate_at, set_learning_rate, update_ema
 from study.training.steps import Step
@@ -84,9 +84,22 @@ def train(
     saved = load_checkpoint(plan.checkpoint, plan.key)
     if saved is not None:
         state.load_state_dict(saved)
+    device = next(state.model.parameters()).device
+    with feed(batches, range(state.iteration, plan.budget.iterations), device) as incoming:
+        _train(state, step, incoming, plan, evaluate, tick)
+
+
+def _train(
+    state: TrainState,
+    step: Step,
+    incoming: Iterator[tuple[Tensor, Tensor]],
+    plan: Plan,
+    evaluate: Callable[[TrainState, dict[str, float]], None] | None,
+    tick: Callable[[Tick], None] | None,
+) -> None:
     while state.iteration < plan.budget.iterations:
         stop = _next_stop(state.iteration, plan)
-        terms = _run_until(stop, state, step, batches, plan)
+        terms = _run_until(stop, state, step, incoming, plan)
         _check(terms, state.iteration, plan.stage)
         if tick is not None:
             tick(Tick(plan.stage, state.iteration, plan.budget.iterations, terms))
@@ -100,13 +113,14 @@ def train(
             save_checkpoint(plan.checkpoint, plan.key, state.state_dict())
 
 
-def _run_until(stop: int, state: TrainState, step: Step, batches: Batches, plan: Plan) -> dict[str, float]:
-    device = next(state.model.parameters()).device
+def _run_until(
+    stop: int, state: TrainState, step: Step, incoming: Iterator[tuple[Tensor, Tensor]], plan: Plan
+) -> dict[str, float]:
     sums: dict[str, Tensor] = {}
     first = state.iteration
     started = time.perf_counter()
     for iteration in range(first, stop):
-        low, hr = (_to_device(images, device) for images in batches.at(iteration))
+        low, hr = (images.contiguous(memory_format=torch.channels_last) for images in next(incoming))
         set_learning_rate(state, learning_rate_at(plan.optimiser, iteration, plan.budget.iterations))
         for name, term in step(state, low, hr).items():
             sums[name] = sums[name] + term if name in sums else term
@@ -117,10 +131,6 @@ def _run_until(stop: int, state: TrainState, step: Step, batches: Batches, plan:
     state.pixels_seen += (stop - first) * plan.budget.pixels_per_step
     state.device_seconds += time.perf_counter() - started
     return {name: total / (stop - first) for name, total in totals.items()}
-
-
-def _to_device(images: Tensor, device: torch.device) -> Tensor:
-    return images.to(device, non_blocking=True, memory_format=torch.channels_last)
 
 
 def _next_stop(iteration: int, plan: Plan) -> int:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from study.data import Batches, ImageSet, Pairs, make_pairs
+from study.data.image_set import LoadedImages
 
 SCALE = 4
 
@@ -16,15 +17,15 @@ def coordinate_pairs(*low_shapes: tuple[int, int]) -> Pairs:
     for number, (height, width) in enumerate(low_shapes):
         rows, columns = np.mgrid[:height, :width]
         lq.append(np.stack([rows, columns, np.full_like(rows, number)], axis=2).astype(np.uint8))
-    hr = tuple(image.repeat(SCALE, axis=0).repeat(SCALE, axis=1) for image in lq)
-    return Pairs(tuple(f"image{number}" for number in range(len(lq))), hr, tuple(lq), SCALE)
+    hr = [image.repeat(SCALE, axis=0).repeat(SCALE, axis=1) for image in lq]
+    return Pairs(tuple(f"image{number}" for number in range(len(lq))), LoadedImages(hr), LoadedImages(lq), SCALE)
 
 
 @pytest.fixture(scope="module")
 def pairs() -> Pairs:
     rng = np.random.default_rng(0)
     images = tuple(rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((40, 60), (33, 90), (100, 32)))
-    return make_pairs(ImageSet("random", ("a", "b", "c"), images), SCALE)
+    return make_pairs(ImageSet.loaded("random", ("a", "b", "c"), images), SCALE)
 
 
 def same(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> bool:
@@ -129,11 +130,26 @@ def test_the_rule_as_documented() -> None:
 
 
 def test_the_sources_are_left_alone(pairs: Pairs) -> None:
-    before = pairs.fingerprint
-    lq, hr = Batches(pairs, patch=32, batch=8, seed=0).at(0)
-    lq.zero_()
-    hr.zero_()
-    assert Pairs(pairs.names, pairs.hr, pairs.lq, pairs.scale).fingerprint == before
+    batches = Batches(pairs, patch=32, batch=8, seed=0)
+    before = batches.at(0)
+    for images in (*batches.at(0), *batches.levels(0)):
+        images.zero_()
+    assert same(batches.at(0), before)
+
+
+def test_levels_are_the_batch_in_8_bit(pairs: Pairs) -> None:
+    batches = Batches(pairs, patch=16, batch=6, seed=0)
+    lq, hr = batches.levels(5, rank=1, ranks=2)
+    assert (lq.dtype, hr.dtype) == (torch.uint8, torch.uint8)
+    assert same((lq.float() / 255, hr.float() / 255), batches.at(5, rank=1, ranks=2))
+
+
+def test_the_layout_in_memory_does_not_matter(pairs: Pairs) -> None:
+    interleaved = [[np.ascontiguousarray(image) for image in side] for side in (pairs.lq, pairs.hr)]
+    assert not interleaved[0][0].transpose(2, 0, 1).flags.c_contiguous
+    assert all(image.transpose(2, 0, 1).flags.c_contiguous for image in LoadedImages(interleaved[0]))
+    again = Pairs(pairs.names, LoadedImages(interleaved[1]), LoadedImages(interleaved[0]), SCALE)
+    assert same(Batches(again, patch=16, batch=8, seed=1).at(2), Batches(pairs, patch=16, batch=8, seed=1).at(2))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +171,7 @@ def test_refuses_what_cannot_be_cut(pairs: Pairs, options: dict[str, int], messa
 
 def test_refuses_an_empty_set() -> None:
     with pytest.raises(ValueError, match="no images"):
-        Batches(Pairs((), (), (), 4), patch=16, batch=4, seed=0)
+        Batches(Pairs((), LoadedImages([]), LoadedImages([]), 4), patch=16, batch=4, seed=0)
 
 
 def test_refuses_ranks_that_do_not_fit(pairs: Pairs) -> None:

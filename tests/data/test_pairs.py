@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from study.data import ImageSet, Pairs, bicubic_downsample, make_pairs, to_float, to_uint8
+from study.data import ImageSet, bicubic_downsample, make_pairs, to_float, to_uint8
+from study.data.image_set import LoadedImages, LowQuality
 
 
 def image_set(*shapes: tuple[int, int]) -> ImageSet:
     rng = np.random.default_rng(0)
     images = tuple(rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes)
-    return ImageSet("random", tuple(f"image{index}" for index in range(len(shapes))), images)
+    return ImageSet.loaded("random", tuple(f"image{index}" for index in range(len(shapes))), images)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
@@ -46,13 +47,22 @@ def test_tensors_are_what_a_model_takes() -> None:
     assert np.array_equal(to_uint8(lq)[0].permute(1, 2, 0).numpy(), pairs.lq[1])
 
 
-def test_fingerprint_sees_scale_and_both_sides() -> None:
-    images = image_set((48, 48))
-    pairs = make_pairs(images, 4)
-    assert pairs.fingerprint == make_pairs(images, 4).fingerprint
-    assert pairs.fingerprint != make_pairs(images, 2).fingerprint
-    other_lq = (np.bitwise_xor(pairs.lq[0], 1),)
-    assert Pairs(pairs.names, pairs.hr, other_lq, 4).fingerprint != pairs.fingerprint
+def given(images: ImageSet, low: list[np.ndarray], scale: int) -> ImageSet:
+    return ImageSet(images.name, images.names, images.images, LowQuality(scale, LoadedImages(low), exact=False))
+
+
+def test_low_quality_images_that_came_with_the_set_are_used_as_they_are() -> None:
+    images = image_set((50, 47), (24, 36))
+    rng = np.random.default_rng(1)
+    low = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((13, 12), (6, 9))]  # 50/4, 47/4 rounded up
+    pairs = make_pairs(given(images, low, 4), 4)
+    assert [image.shape for image in pairs.hr] == [(48, 44, 3), (24, 36, 3)]
+    assert pairs.lq.shapes == ((12, 11), (6, 9))
+    assert np.array_equal(pairs.lq[0], low[0][:12, :11])
+    assert np.array_equal(pairs.lq[1], low[1])
+    # Of another scale they cannot serve: that one is made.
+    halved = make_pairs(given(images, low, 4), 2)
+    assert all(np.array_equal(one, other) for one, other in zip(halved.lq, make_pairs(images, 2).lq, strict=True))
 
 
 def test_too_small_an_image_is_named() -> None:

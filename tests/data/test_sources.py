@@ -43,7 +43,7 @@ def test_photographs_are_the_agreed_ones() -> None:
         (400, 600, 3),
         (427, 640, 3),
     ]
-    assert all(image.std() > 5 for image in training.images + held_out.images)
+    assert all(image.std() > 5 for images in (training, held_out) for image in images.images)
 
 
 def test_photographs_are_found_without_importing_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,18 +71,18 @@ def test_a_missing_photograph_or_package_is_named(monkeypatch: pytest.MonkeyPatc
 
 def test_fingerprint_sees_names_sizes_pixels_and_order() -> None:
     first, second = random_image(1), random_image(2)
-    base = ImageSet("set", ("a", "b"), (first, second))
+    base = ImageSet.loaded("set", ("a", "b"), (first, second))
     changed_pixel = first.copy()
     changed_pixel[-1, -1, -1] ^= 1
     others = [
-        ImageSet("set", ("a", "c"), (first, second)),
-        ImageSet("set", ("a", "b"), (second, first)),
-        ImageSet("set", ("a", "b"), (changed_pixel, second)),
-        ImageSet("set", ("a", "b"), (first.reshape(72, 60, 3), second)),
-        ImageSet("set", ("a",), (first,)),
+        ImageSet.loaded("set", ("a", "c"), (first, second)),
+        ImageSet.loaded("set", ("a", "b"), (second, first)),
+        ImageSet.loaded("set", ("a", "b"), (changed_pixel, second)),
+        ImageSet.loaded("set", ("a", "b"), (first.reshape(72, 60, 3), second)),
+        ImageSet.loaded("set", ("a",), (first,)),
     ]
     assert len({images.fingerprint for images in [base, *others]}) == 6
-    same = ImageSet("renamed", ("a", "b"), (first.copy(), np.asfortranarray(second)))
+    same = ImageSet.loaded("renamed", ("a", "b"), (first.copy(), np.asfortranarray(second)))
     assert same.fingerprint == base.fingerprint
     assert len(base.fingerprint) == 64
 

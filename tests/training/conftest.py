@@ -29,7 +29,7 @@ def picture(seed: int, height: int, width: int) -> np.ndarray:
 
 def image_set(name: str, sizes: list[tuple[int, int]], first_seed: int) -> ImageSet:
     images = tuple(picture(first_seed + index, *size) for index, size in enumerate(sizes))
-    return ImageSet(name, tuple(f"{name}{index}" for index in range(len(sizes))), images)
+    return ImageSet.loaded(name, tuple(f"{name}{index}" for index in range(len(sizes))), images)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from study.data import ImageSet, Pairs, bicubic_upsample, make_pairs
+from study.data.sources import folder
 from study.metrics import psnr_y, ssim_y, swd
 from study.metrics.judge import Judge
 from study.models import Autoencoder
@@ -160,3 +161,18 @@ def test_references_show_the_same_place_at_both_resolutions(
         blocks = hr.reshape(side // scale, scale, side // scale, scale, 3).mean(axis=(1, 3))
         aligned = np.abs(blocks - low).mean()
         assert aligned < 0.5 * min(np.abs(np.roll(blocks, 1, axis) - low).mean() for axis in (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("Set5", (5, 28.397, 0.8115, 0.3440)), ("Set14", (14, 26.088, 0.7050, 0.4419))],
+)
+def test_bicubic_on_the_standard_sets_has_the_known_figures(
+    shared_data: Path, name: str, expected: tuple[float, ...]
+) -> None:
+    """From files to means, by the very functions that a study uses: x4, sides cropped to multiples of 12, 8 bit."""
+    test = make_pairs(folder(shared_data / name / "HR", minimum_side=48).cropped(12), 4)
+    judge = Judge(shared_data / "weights" / "alexnet_features.pth", CPU)
+    metrics = evaluate_bicubic(test, judge, CPU).metrics
+    figures = round(metrics["psnr_y"], 3), round(metrics["ssim_y"], 4), round(metrics["lpips"], 4)
+    assert (len(test), *figures) == expected

@@ -166,16 +166,17 @@ def test_finished_run_only_loads_its_last_state(batches: Batches, tmp_path: Path
 
 
 def test_each_step_gets_its_own_batch_and_learning_rate_also_after_a_kill(tmp_path: Path) -> None:
-    asked: list[int] = []
+    got: list[int] = []
     rates: list[float] = []
 
     class Spy:
-        def at(self, step: int) -> tuple[Tensor, Tensor]:
-            asked.append(step)
-            return torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 8, 8)
+        def at(self, step: int, *, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
+            assert (rank, ranks) == (0, 1)
+            return torch.full((1, 3, 2, 2), float(step)), torch.zeros(1, 3, 8, 8)
 
     def step(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        if len(asked) == 7:
+        got.append(int(low[0, 0, 0, 0]))
+        if len(got) == 7:
             raise Killed
         rates.append(state.optimiser.param_groups[0]["lr"])
         return {"pixel": torch.tensor(0.5)}
@@ -184,7 +185,7 @@ def test_each_step_gets_its_own_batch_and_learning_rate_also_after_a_kill(tmp_pa
     with pytest.raises(Killed):
         train(one_pixel_state(), step, Spy(), spied)  # type: ignore[arg-type]
     train(one_pixel_state(), step, Spy(), spied)  # type: ignore[arg-type]
-    assert asked == [0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 7, 8, 9, 10, 11]  # back to the checkpoint at 4
+    assert got == [0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 7, 8, 9, 10, 11]  # back to the checkpoint at 4
     expected = [learning_rate_at(spied.optimiser, at, 12) for at in [*range(6), *range(4, 12)]]
     assert rates == expected
 

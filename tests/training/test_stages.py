@@ -168,7 +168,7 @@ torch.set_num_threads(1)
 torch.optim.Adam([torch.zeros(1)])  # the first one of a process imports half of torch: do it before forking
 config = from_dict(json.loads(sys.argv[1]))
 noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
-images = ImageSet("noise", ("noise",), (noise,))
+images = ImageSet.loaded("noise", ("noise",), (noise,))
 device = torch.device("cpu")
 
 def job(folder, name, on_tick):

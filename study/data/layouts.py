@@ -1,0 +1,235 @@
+"""The standard sets of super-resolution: the names they are known by, how they lie on disk, how many images they have.
+
+The layouts are those of METHODS 8: as distributed, and the common re-packings (`HR`, `GTmod12`, `LRbicx4`).
+"""
+
+import re
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.data.image_set import TEST_MULTIPLE
+from study.data.images import IMAGE_SUFFIXES
+
+CUSTOM = "custom"
+"""The name of a set that is packed as it is."""
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """What is known of a set.
+
+    Attributes:
+        name: as papers write it, with the part where it has several.
+        count: its number of images.
+        test: it is judged by, so HR is cropped to multiples of 12; otherwise it is trained on and stays whole.
+    """
+
+    name: str
+    count: int
+    test: bool
+
+    @property
+    def multiple(self) -> int:
+        """What its HR images are cropped to multiples of."""
+        return TEST_MULTIPLE if self.test else 1
+
+
+KNOWN_SETS = (
+    KnownSet("DIV2K", 800, test=False),
+    KnownSet("DIV2K-valid", 100, test=True),
+    KnownSet("Flickr2K", 2650, test=False),
+    KnownSet("DF2K", 3450, test=False),
+    KnownSet("LSDIR", 84991, test=False),
+    KnownSet("LSDIR-valid", 250, test=True),
+    KnownSet("Set5", 5, test=True),
+    KnownSet("Set14", 14, test=True),
+    KnownSet("BSD100", 100, test=True),
+    KnownSet("Urban100", 100, test=True),
+    KnownSet("General100", 100, test=True),
+    KnownSet("Manga109", 109, test=True),
+)
+
+# Other names that the sets, or their parts, are distributed under; compared without case, `_`, `-` and spaces.
+_ALIASES = {
+    "div2ktrainhr": "DIV2K",
+    "div2ktrain": "DIV2K",
+    "div2kvalidhr": "DIV2K-valid",
+    "div2k100": "DIV2K-valid",
+    "div2kval": "DIV2K-valid",
+    "flickr2khr": "Flickr2K",
+    "lsdirtrain": "LSDIR",
+    "lsdir250": "LSDIR-valid",
+    "lsdirval": "LSDIR-valid",
+    "b100": "BSD100",
+    "bsds100": "BSD100",
+}
+
+# Where HR images lie below a set's folder; where low-quality ones do, {scale} replaced.
+_HR_FOLDERS = ("HR", "GTmod12", "GT", "DIV2K_train_HR", "DIV2K_valid_HR", "Flickr2K_HR", "original")
+_LQ_FOLDERS = (
+    "LRx{scale}",
+    "LRbicx{scale}",
+    "LR_bicubic/X{scale}",
+    "DIV2K_train_LR_bicubic/X{scale}",
+    "DIV2K_valid_LR_bicubic/X{scale}",
+    "Flickr2K_LR_bicubic/X{scale}",
+)
+# A folder of HR images beside which its low-quality ones lie, by their names as distributed.
+_LQ_BESIDE = {
+    "HR": ("LRx{scale}", "LRbicx{scale}"),
+    "GTmod12": ("LRbicx{scale}",),
+    "DIV2K_train_HR": ("DIV2K_train_LR_bicubic/X{scale}",),
+    "DIV2K_valid_HR": ("DIV2K_valid_LR_bicubic/X{scale}",),
+    "Flickr2K_HR": ("Flickr2K_LR_bicubic/X{scale}",),
+    "HR_sub": ("LRx{scale}_sub",),
+}
+
+_KEY_SUFFIX = re.compile(r"(_SRF_[2348]_(HR|LR)|_HR|_LR|[_-]x[2348]|(?<=\d)x[2348])$", re.IGNORECASE)
+_LQ_SUFFIX = re.compile(r"x[2348]$", re.IGNORECASE)
+
+
+class LayoutError(ValueError):
+    """A folder that holds no images where they were looked for; the message says what it holds instead."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a set's images lie.
+
+    Attributes:
+        known: what is known of it; None for a custom set.
+        name: of the set.
+        hr: folders of HR images.
+        lq: folders of low-quality images; empty if they are to be made.
+    """
+
+    known: KnownSet | None
+    name: str
+    hr: tuple[Path, ...]
+    lq: tuple[Path, ...]
+
+
+def strip_key(stem: str) -> str:
+    """Reduce a file's name (without suffix) to the image's own: `0001x4`, `img_001_SRF_4_HR`, `baby_HR` -> 0001, ...
+
+    `_HR`, `_LR`, `_SRF_4_HR`, `_SRF_4_LR`, `_x4`, and `x4` behind a digit go, for any of the scales 2, 3, 4 and 8, in
+    any case, and repeatedly. A name that would be empty without them stays as it is.
+    """
+    while (shorter := _KEY_SUFFIX.sub("", stem)) != stem and shorter:
+        stem = shorter
+    return stem
+
+
+def low_key(stem: str, hr_keys: Container[str]) -> str:
+    """The key of a low-quality file: of those, `babyx4` is baby, too, where there is such an HR image."""
+    key = strip_key(stem)
+    shorter = strip_key(_LQ_SUFFIX.sub("", stem))
+    return shorter if key not in hr_keys and shorter in hr_keys else key
+
+
+def find_layout(
+    folders: Sequence[Path], *, scale: int, lq: Sequence[Path] | None = (), name: str | None = None
+) -> Layout:
+    """Find out which set some folders are, and where its images lie.
+
+    Args:
+        folders: the set's folder, or folders of HR images; several become one set.
+        scale: of the low-quality folders to look for.
+        lq: folders of low-quality images, where they are named instead of found; None not to look for any.
+        name: of the set, where it is named instead of found; `custom` for one that is packed as it is.
+
+    Raises:
+        LayoutError: a folder is missing or holds no images, or `name` is not known.
+    """
+    resolved = [_resolve(folder.resolve()) for folder in folders]
+    hr = [folder for found in resolved for folder in found]
+    if lq is not None and not lq:
+        found = [_low_of(folder, scale) for folder in hr]
+        # All images have their own low-quality version, or for all of them it is made.
+        lq = [folder for folder in found if folder is not None] if None not in found else []
+    known = _known(hr) if name is None else _by_name(name)
+    return Layout(known, known.name if known else _own_name(folders, name), tuple(hr), tuple(lq or ()))
+
+
+def _resolve(folder: Path) -> list[Path]:
+    """The folders with HR images that a folder stands for: itself, or those below it in one of the known layouts."""
+    if not folder.exists():
+        raise LayoutError(f"{folder}: there is no such folder; check the path")
+    if not folder.is_dir():
+        raise LayoutError(f"{folder}: this is a file, but a folder of images is needed; name the folder that holds it")
+    if _has_images(folder):
+        return [folder]
+    inner = [folder / name for name in _HR_FOLDERS if (folder / name).is_dir()]
+    if inner:
+        # HR and GTmod12 would be the same images twice, DIV2K's training and validation parts two sets.
+        nested = [deeper for found in inner[:1] for deeper in ([found] if _has_images(found) else _shards(found))]
+        if nested:
+            return nested
+    parts = [folder / name for name in ("DIV2K", "Flickr2K") if (folder / name).is_dir()]
+    if len(parts) == 2:
+        return [found for part in parts for found in _resolve(part)]
+    if _key(folder.name) in {"lsdir", "lsdirtrain", "shards"} and (shards := _shards(folder)):
+        return shards
+    raise LayoutError(_what_it_holds(folder))
+
+
+def _shards(folder: Path) -> list[Path]:
+    return [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and _has_images(inner)]
+
+
+def _low_of(hr: Path, scale: int) -> Path | None:
+    """The folder of low-quality images that belongs to a folder of HR images, if there is one."""
+    beside = _LQ_BESIDE.get(hr.name, _LQ_FOLDERS)
+    for template in beside:
+        candidate = hr.parent / template.format(scale=scale)
+        if candidate.is_dir() and _has_images(candidate):
+            return candidate
+    return None
+
+
+def _known(hr: Sequence[Path]) -> KnownSet | None:
+    """Recognise a set by the names of its HR folders, or of those above them."""
+    recognised = {_first_known([folder.name, *(above.name for above in folder.parents[:2])]) for folder in hr}
+    if recognised == {_by_name("DIV2K"), _by_name("Flickr2K")}:
+        return _by_name("DF2K")
+    return recognised.pop() if len(recognised) == 1 else None
+
+
+def _first_known(names: Sequence[str]) -> KnownSet | None:
+    return next((known for name in names if (known := _by_name(name)) is not None), None)
+
+
+def _by_name(name: str) -> KnownSet | None:
+    name = _ALIASES.get(_key(name), name)
+    return next((known for known in KNOWN_SETS if _key(known.name) == _key(name)), None)
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[-_ ]", "", name).lower()
+
+
+def _own_name(folders: Sequence[Path], name: str | None) -> str:
+    """What to call a set that is not known: as it was called, else as its folders are."""
+    if name is not None and name != CUSTOM:
+        return name
+    resolved = [folder.resolve() for folder in folders]
+    parents = {folder.parent for folder in resolved}
+    if len(resolved) > 1 and len(parents) == 1:
+        return parents.pop().name
+    return "+".join(folder.parent.name if folder.name in _HR_FOLDERS else folder.name for folder in resolved)
+
+
+def _has_images(folder: Path) -> bool:
+    return any(
+        entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() and not entry.name.startswith(".")
+        for entry in folder.iterdir()
+    )
+
+
+def _what_it_holds(folder: Path) -> str:
+    inner = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not inner:
+        return f"{folder}: no image in this folder (looked for {', '.join(IMAGE_SUFFIXES)})"
+    named = " ".join(str(folder / name) for name in inner[:4])
+    return f"{folder}: no image in this folder, but sub-folders {', '.join(inner[:8])}; name those to pack: {named}"

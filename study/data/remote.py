@@ -1,0 +1,143 @@
+"""Brings a store on other storage to this machine, once, whatever number of processes ask for it."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pyarrow import fs
+
+CACHE_VARIABLE = "AESOP_STUDY_CACHE"
+"""The environment variable that names the folder for local copies; by default ~/.cache/aesop-study."""
+
+_CHUNK = 16 * 2**20
+_NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "glusterfs", "fuse.s3fs", "fuse.gcsfuse"}
+_URI = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+class RemoteError(ValueError):
+    """A store on other storage that could not be brought here: which, why, and what to do."""
+
+
+def is_uri(source: str) -> bool:
+    """Whether a source is named by a URI (`s3://bucket/set.arrow`), not by a path."""
+    return _URI.match(source) is not None
+
+
+def local_copy(source: str) -> Path:
+    """Return a path on this machine's own disk for a source.
+
+    A path on a local disk, and any folder, is returned as it is. A store (a file) named by a URI that pyarrow.fs
+    knows (s3, gs, hdfs, abfs, file) or lying on a network file system is copied to the cache first. The copy is
+    named by the source's place, size and time of change, so that a changed store is copied anew; it is whole or it is
+    not there.
+
+    Raises:
+        RemoteError: it is not there, may not be read, or there is no room for it here.
+    """
+    if not is_uri(source):
+        path = Path(source)
+        if not (path.is_file() and _on_network(path.resolve())):
+            return path
+        filesystem: fs.FileSystem = fs.LocalFileSystem()
+        place = str(path.resolve())
+    else:
+        filesystem, place = _connect(source)
+    info = _describe(source, filesystem, place)
+    if info.type == fs.FileType.Directory:
+        raise RemoteError(f"{source}: this is a folder; pack it into one store and name that: study/prepare.py pack")
+    identity = f"{source}\n{info.size}\n{info.mtime_ns}"
+    copy = _cache() / f"{Path(place).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.arrow"
+    if not copy.exists():
+        with _only_one(copy):
+            if not copy.exists():
+                _fetch(source, filesystem, place, info.size, copy)
+    return copy
+
+
+def _connect(uri: str) -> tuple[fs.FileSystem, str]:
+    try:
+        filesystem, place = fs.FileSystem.from_uri(uri)
+    except Exception as error:  # of many types: unknown schemes, missing credentials
+        raise RemoteError(
+            f"{uri}: this storage cannot be reached ({error}); check the URI and the credentials"
+        ) from error
+    return filesystem, place
+
+
+def _describe(source: str, filesystem: fs.FileSystem, place: str) -> fs.FileInfo:
+    try:
+        info = filesystem.get_file_info(place)
+    except Exception as error:
+        raise RemoteError(f"{source}: this storage cannot be read ({error}); check the credentials") from error
+    if info.type == fs.FileType.NotFound:
+        raise RemoteError(f"{source}: there is no such store; check the name")
+    return info
+
+
+def _fetch(source: str, filesystem: fs.FileSystem, place: str, size: int, copy: Path) -> None:
+    """Copy a file into the cache: under another name until it is whole."""
+    free = shutil.disk_usage(copy.parent).free
+    if size > free:
+        raise RemoteError(
+            f"{source}: {size / 1e9:.2f} GB do not fit into {copy.parent}, which has {free / 1e9:.2f} GB free; "
+            f"make room, or name another folder in {CACHE_VARIABLE}"
+        )
+    partial = copy.with_suffix(".partial")  # one that a killed process left is written over: we hold the lock
+    try:
+        with filesystem.open_input_stream(place) as stream, open(partial, "wb") as file:
+            copied = _copy(stream, file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RemoteError(
+            f"{source}: copying it to {copy.parent} failed ({error}); run the same command again"
+        ) from error
+    if copied != size:
+        partial.unlink()
+        raise RemoteError(f"{source}: {copied} of {size} bytes came; run the same command again")
+    os.replace(partial, copy)
+
+
+def _copy(stream: BinaryIO, file: BinaryIO) -> int:
+    copied = 0
+    while chunk := stream.read(_CHUNK):
+        file.write(chunk)
+        copied += len(chunk)
+    file.flush()
+    os.fsync(file.fileno())
+    return copied
+
+
+def _cache() -> Path:
+    folder = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "aesop-study").resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RemoteError(
+            f"no local copies can be kept in {folder} ({error}); name a folder in {CACHE_VARIABLE}"
+        ) from error
+    return folder
+
+
+def _on_network(path: Path) -> bool:
+    """Whether a file lies on a network file system, by the longest mount point above it (Linux; False elsewhere)."""
+    try:
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+    except OSError:
+        return False
+    mounts = {fields[1].replace("\\040", " "): fields[2] for fields in map(str.split, lines)}
+    above = [str(parent) for parent in path.parents if str(parent) in mounts]
+    return bool(above) and mounts[max(above, key=len)] in _NETWORK_FILESYSTEMS
+
+
+@contextmanager
+def _only_one(copy: Path) -> Iterator[None]:
+    """Hold a lock between the processes of this machine; the system takes it back when its holder dies."""
+    with open(copy.with_suffix(".lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

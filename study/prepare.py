@@ -1,0 +1,178 @@
+"""Prepare data: pack folders of images into a store, from which training reads without decoding; look at one; check it.
+
+python study/prepare.py pack DIV2K --out div2k.arrow
+python study/prepare.py verify div2k.arrow
+python study/prepare.py info div2k.arrow
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Started as a script from a checkout that is not installed: Python looks in study/, but the packages are one up.
+if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from study.command_line import run
+from study.data.degradations import parse_degradation
+from study.data.packing import Packed, Plan, pack, plan_pack
+from study.data.store import Store, open_store, verify
+
+
+def main(arguments: list[str], console: Console) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    commands: dict[str, Callable[[argparse.Namespace, Console], int]] = {
+        "pack": _pack,
+        "verify": _verify,
+        "info": _info,
+    }
+    return commands[options.command](options, console)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="study/prepare.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    packing = commands.add_parser("pack", help="folders of images into one store")
+    packing.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a known set, or folders of HR images")
+    packing.add_argument("--out", type=Path, required=True, metavar="STORE", help="the file to write, NAME.arrow")
+    packing.add_argument("--scale", type=int, default=4, choices=[1, 2, 3, 4, 8], help="HR pixels an LQ pixel (4)")
+    packing.add_argument(
+        "--degradation",
+        metavar="KIND",
+        help="make LQ by bicubic, noise:SIGMA, jpeg:QUALITY or second-order "
+        "(default: the LQ images that lie beside HR, or else bicubic)",
+    )
+    packing.add_argument("--lq", nargs="+", type=Path, default=[], metavar="DIR", help="folders of LQ images")
+    packing.add_argument("--set", metavar="NAME", help="the set's name; custom to pack a known one as it is")
+    packing.add_argument("--seed", type=int, default=0, metavar="N", help="of noise and of second-order (0)")
+    packing.add_argument("--jobs", type=int, default=_cores(), metavar="N", help="threads (default: one a core)")
+    for name, text in (("verify", "read all of a store, and name what is damaged"), ("info", "what a store holds")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("store", type=Path, metavar="STORE")
+    options = parser.parse_args(arguments)
+    if options.command == "pack" and options.jobs < 1:
+        parser.error(f"--jobs must be at least 1, but got {options.jobs}")
+    return options
+
+
+def _pack(options: argparse.Namespace, console: Console) -> int:
+    plan = plan_pack(
+        options.folders,
+        scale=options.scale,
+        degradation=None if options.degradation is None else parse_degradation(options.degradation),
+        lq=options.lq,
+        name=options.set,
+        seed=options.seed,
+    )
+    console.print(_announcement(plan), highlight=False, soft_wrap=True)
+    started = time.monotonic()
+    with _progress(console, "packing", len(plan.items)) as advance:
+        packed = pack(plan, options.out, jobs=options.jobs, progress=advance)
+    seconds = time.monotonic() - started
+    if packed.new == 0 and packed.kept == len(plan.items):
+        console.print(f"{options.out} is up to date: nothing was done", highlight=False, soft_wrap=True)
+    else:
+        console.print(_rate(packed, seconds), highlight=False)
+    _describe(packed.store, console)
+    console.print(f"train on it: --data {options.out}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _verify(options: argparse.Namespace, console: Console) -> int:
+    count = open_store(options.store).description.count
+    problems = []
+    with _progress(console, "verifying", count) as advance:
+        for done, problem in enumerate(verify(options.store), start=1):
+            problems += [problem] if problem else []
+            advance(done)
+    for problem in problems:
+        console.print(f"{options.store}: {problem}", markup=False, highlight=False, soft_wrap=True)
+    verdict = f"{len(problems)} of {count} images are damaged" if problems else f"all {count} images are whole"
+    console.print(f"{options.store}: {verdict}", highlight=False, soft_wrap=True)
+    return 1 if problems else 0
+
+
+def _info(options: argparse.Namespace, console: Console) -> int:
+    _describe(open_store(options.store), console)
+    return 0
+
+
+def _announcement(plan: Plan) -> str:
+    description = plan.description
+    how = "given" if description.degradation["kind"] == "given" else f"made by {description.degradation['kind']}"
+    cropped = f", cropped to multiples of {description.multiple}" if description.multiple > 1 else ""
+    return f"{description.name}: {description.count} HR images{cropped}; low-quality images {how}, x{description.scale}"
+
+
+def _rate(packed: Packed, seconds: float) -> str:
+    kept = f" ({packed.kept} taken over from before)" if packed.kept else ""
+    return f"packed {packed.new} images{kept} in {seconds:.1f} s, {packed.new / seconds:.1f} images/s"
+
+
+def _describe(store: Store, console: Console) -> None:
+    description, images = store.description, store.image_set()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    sides = [side for shape in store.images.shapes for side in shape]
+    rows = {
+        "set": description.name,
+        "images": f"{description.count}, sides {min(sides)} to {max(sides)} px",
+        "HR": f"{_megapixels(store.images.shapes)}, cropped to multiples of {description.multiple}",
+        "LQ": f"{_megapixels(store.low.shapes)}, x{description.scale}, {_short(description.degradation)}",
+        "size": f"{store.path.stat().st_size / 1e6:.1f} MB",
+        "content": images.fingerprint,
+        "checksum": store.checksum,
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table, highlight=False, soft_wrap=True)
+
+
+def _short(degradation: object) -> str:
+    """A degradation in a few words: its kind, and what it has beside it that is a plain number."""
+    assert isinstance(degradation, dict)
+    numbers = [f"{name} {value:g}" for name, value in degradation.items() if type(value) in (int, float)]
+    return " ".join([degradation["kind"], *numbers])
+
+
+def _megapixels(shapes: tuple[tuple[int, int], ...]) -> str:
+    return f"{sum(height * width for height, width in shapes) / 1e6:.2f} megapixels"
+
+
+@contextmanager
+def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far a long reading is; yields what takes the number of images done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=total, rate="")
+
+        def advance(done: int) -> None:
+            rate = done / max(time.monotonic() - started, 1e-3)
+            progress.update(task, completed=done, rate=f"{rate:.1f} images/s")
+
+        yield advance
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,147 @@
+"""A store elsewhere is copied here once, whole, however many ask; a local one is left where it is."""
+
+import multiprocessing
+import os
+import threading
+from pathlib import Path
+
+import pyarrow.fs
+import pytest
+
+from study.data import remote
+from study.data.remote import RemoteError, is_uri, local_copy
+
+CONTENT = bytes(range(256)) * 40_000  # 10 MB
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(remote.CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "storage" / "set.arrow"
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    return path
+
+
+def copies(cache: Path) -> list[Path]:
+    return sorted(path for path in cache.iterdir() if path.suffix != ".lock")
+
+
+def test_uris_are_told_from_paths() -> None:
+    assert is_uri("s3://bucket/set.arrow")
+    assert is_uri("file:///data/set.arrow")
+    assert not is_uri("/data/set.arrow")
+    assert not is_uri("C:set.arrow")
+
+
+def test_a_local_path_is_returned_as_it_is(store: Path, cache: Path) -> None:
+    assert local_copy(str(store)) == store
+    assert local_copy(str(store.parent)) == store.parent
+    assert not cache.exists()
+
+
+def test_a_uri_is_copied_once(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = local_copy(store.as_uri())
+    assert copy.parent == cache
+    assert copy.read_bytes() == CONTENT
+    monkeypatch.setattr(remote, "_fetch", lambda *_: pytest.fail("copied again"))
+    assert local_copy(store.as_uri()) == copy
+
+
+def test_a_changed_store_is_copied_anew(store: Path, cache: Path) -> None:
+    first = local_copy(store.as_uri())
+    store.write_bytes(CONTENT[::-1])
+    os.utime(store, ns=(1, 1))
+    second = local_copy(store.as_uri())
+    assert first != second
+    assert second.read_bytes() == CONTENT[::-1]
+
+
+def test_many_threads_and_processes_make_one_copy(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+    original = remote._fetch
+    monkeypatch.setattr(remote, "_fetch", lambda *args: (fetched.append(1), original(*args)))
+    threads = [threading.Thread(target=local_copy, args=(store.as_uri(),)) for _ in range(8)]
+    forked = [multiprocessing.get_context("fork").Process(target=local_copy, args=(store.as_uri(),)) for _ in range(3)]
+    for starter in (*forked, *threads):
+        starter.start()
+    for starter in (*forked, *threads):
+        starter.join()
+    assert [process.exitcode for process in forked] == [0, 0, 0]
+    assert len(fetched) <= 1  # 0 where a forked process was first
+    assert [copy.read_bytes() == CONTENT for copy in copies(cache)] == [True]
+
+
+def test_a_copy_that_was_cut_off_is_begun_again(store: Path, cache: Path) -> None:
+    copy = local_copy(store.as_uri())
+    copy.rename(copy.with_suffix(".partial"))
+    copy.with_suffix(".partial").write_bytes(b"cut")
+    assert local_copy(store.as_uri()).read_bytes() == CONTENT
+    assert copies(cache) == [copy]
+
+
+def test_an_object_store(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an object store gives (size and time, a stream), through pyarrow's own in-memory file system."""
+    objects = pyarrow.fs._MockFileSystem()
+    objects.create_dir("bucket")
+    with objects.open_output_stream("bucket/set.arrow") as stream:
+        stream.write(CONTENT)
+    monkeypatch.setattr(remote, "_connect", lambda uri: (objects, uri.removeprefix("s3://")))
+    assert local_copy("s3://bucket/set.arrow").read_bytes() == CONTENT
+    with pytest.raises(RemoteError, match=r"s3://bucket/other\.arrow: there is no such store"):
+        local_copy("s3://bucket/other.arrow")
+
+
+def test_a_network_file_system_counts_as_elsewhere(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_on_network", lambda path: path == store)
+    copy = local_copy(str(store))
+    assert copy.parent == cache
+    assert copy.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("/data/x.arrow", True), ("/data/fast disk/x.arrow", False), ("/database/x.arrow", False), ("/x.arrow", False)],
+)
+def test_mounts_are_read_by_the_longest_prefix(path: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = "disk / ext4 rw 0 0\nserver:/export /data nfs4 rw 0 0\ndisk /data/fast\\040disk xfs rw 0 0\n"
+    original = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda self: mounts if str(self) == "/proc/self/mounts" else original(self))
+    assert remote._on_network(Path(path)) is expected
+
+
+def test_no_room_is_said_before_copying(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(remote.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(RemoteError, match=r"0\.01 GB do not fit into .*cache.*AESOP_STUDY_CACHE"):
+        local_copy(store.as_uri())
+    assert copies(cache) == []
+
+
+def test_a_copy_that_comes_short_is_refused(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_copy", lambda stream, file: 17)
+    with pytest.raises(RemoteError, match=f"17 of {len(CONTENT)} bytes came; run the same command again"):
+        local_copy(store.as_uri())
+    assert copies(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("gopher://host/set.arrow", r"gopher://host/set\.arrow: this storage cannot be reached"),
+        ("file:///nowhere/at/all.arrow", "there is no such store; check the name"),
+    ],
+)
+def test_what_cannot_be_reached_is_named(uri: str, message: str) -> None:
+    with pytest.raises(RemoteError, match=message):
+        local_copy(uri)
+
+
+def test_a_folder_elsewhere_has_to_be_packed(store: Path) -> None:
+    with pytest.raises(RemoteError, match="pack it into one store"):
+        local_copy(store.parent.as_uri())
