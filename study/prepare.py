@@ -26,6 +26,8 @@ from study.data.degradations import parse_degradation
 from study.data.packing import Packed, Plan, pack, plan_pack
 from study.data.store import Store, open_store, verify
 
+LOG_SECONDS = 10  # between lines of progress in a log
+
 
 def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
@@ -151,7 +153,10 @@ def _megapixels(shapes: tuple[tuple[int, int], ...]) -> str:
 
 @contextmanager
 def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far a long reading is; yields what takes the number of images done."""
+    """Show how far a long reading is: as a bar, or where there is no terminal as a line now and then.
+
+    Yields what takes the number of images done.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -159,13 +164,19 @@ def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[int
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    started = time.monotonic()
-    with Progress(*columns, console=console, transient=True) as progress:
+    started = said = time.monotonic()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total, rate="")
 
         def advance(done: int) -> None:
-            rate = done / max(time.monotonic() - started, 1e-3)
+            nonlocal said
+            now = time.monotonic()
+            rate = done / max(now - started, 1e-3)
             progress.update(task, completed=done, rate=f"{rate:.1f} images/s")
+            if not console.is_terminal and now - said >= LOG_SECONDS:
+                said = now
+                left = (total - done) / rate
+                console.print(f"{what} {done} of {total}, {rate:.1f} images/s, {left:.0f} s left", highlight=False)
 
         yield advance
 

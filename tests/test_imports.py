@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "study.training": CORE,
     "study.search": CORE | {"study.recipes", "study.training"},
     "study.cluster": CORE | {"study", "study.recipes", "study.training", "study.search"},
-    "study.command_line": FOUNDATION | {"study.recipes"},
+    "study.command_line": FOUNDATION | {"study.recipes", "study.data.remote"},
 }
 ENTRY_POINTS = {"study.sweep", "study.train", "study.evaluate", "study.prepare"}
 MAY_IMPORT_ENGINES = {"study.cluster": {"ray", "mlflow"}, "study.search": {"optuna"}, "search_spaces": {"optuna"}}

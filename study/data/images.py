@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,9 @@ MAX_PIXELS = 2**26
 """A larger image (67 megapixels) is taken for a decompression bomb."""
 
 _EXIF_ORIENTATION = 0x0112
+
+_EMPTY = "the file is empty (0 bytes); fetch it again or remove it"
+_NO_IMAGE = "this is not an image, or its first bytes are damaged; remove or replace the file"
 
 
 class ImageError(ValueError):
@@ -64,8 +66,7 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        problem = "this is not an image, or its first bytes are damaged; remove or replace the file"
-        raise ImageError(path, problem) from error
+        raise ImageError(path, _NO_IMAGE) from error
     except Exception as error:  # decoders meet damage with errors of many types
         problem = f"the image is truncated or corrupt ({error}); fetch it again or remove it"
         raise ImageError(path, problem) from error
@@ -77,23 +78,27 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises ImageError as `read_image` does, for what can be seen without decoding.
     """
     try:
-        if path.stat().st_size == 0:
-            raise ImageError(path, "the file is empty (0 bytes); fetch it again or remove it")
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            _check_size(path, image)
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
-            return image.size if turned else image.size[::-1]
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise ImageError(path, _EMPTY)
+            file.seek(0)
+            return _promised_size(path, Image.open(file))
     except ImageError:
         raise
-    except OSError as error:
-        if isinstance(error, UnidentifiedImageError) or error.errno is None:
-            raise ImageError(
-                path, "this is not an image, or its first bytes are damaged; remove or replace the file"
-            ) from error
-        read_bytes(path)  # says what is wrong with it
-        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(path, _NO_IMAGE) from error
     except Exception as error:  # decoders meet damage with errors of many types
+        read_bytes(path)  # says what is wrong if it cannot be read at all
         raise ImageError(path, f"the image's header is corrupt ({error}); fetch it again or remove it") from error
+
+
+def _promised_size(path: Path, image: Image.Image) -> tuple[int, int]:
+    _check_size(path, image)
+    # Of a PNG that has its orientation behind its pixels, Pillow would decode these; a TIFF's size is turned already.
+    looked_up = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+    turned = looked_up and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+    width, height = image.size
+    return (width, height) if turned else (height, width)
 
 
 def list_images(folder: Path | str) -> list[Path]:
@@ -148,7 +153,7 @@ def _some(names: list[str], limit: int = 8) -> str:
 
 def _decode(path: Path, content: bytes) -> np.ndarray:
     if not content:
-        raise ImageError(path, "the file is empty (0 bytes); fetch it again or remove it")
+        raise ImageError(path, _EMPTY)
     image = Image.open(io.BytesIO(content))
     _check_size(path, image)
     if image.format == "PNG":

@@ -169,7 +169,7 @@ def _resolve(folder: Path) -> list[Path]:
     parts = [folder / name for name in ("DIV2K", "Flickr2K") if (folder / name).is_dir()]
     if len(parts) == 2:
         return [found for part in parts for found in _resolve(part)]
-    if _key(folder.name) in {"lsdir", "lsdirtrain", "shards"} and (shards := _shards(folder)):
+    if _first_known([folder.name, folder.parent.name]) == _by_name("LSDIR") and (shards := _shards(folder)):
         return shards
     raise LayoutError(_what_it_holds(folder))
 

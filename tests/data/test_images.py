@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from study.data import ImageError, read_image
-from study.data.images import IMAGE_SUFFIXES, MAX_PIXELS, list_images
+from study.data.images import IMAGE_SUFFIXES, MAX_PIXELS, list_images, read_size
 
 GREY, RGB, GREY_ALPHA, RGBA = 0, 2, 4, 6  # the colour types of the PNG specification
 ADAM7 = [(0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1)]
@@ -250,6 +250,45 @@ def test_a_decompression_bomb_is_refused_unread(tmp_path: Path) -> None:
     Image.fromarray(wide).save(tmp_path / "wide.png")
     with pytest.raises(ImageError, match="cut it into smaller images"):
         read_image(tmp_path / "wide.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".bmp"])
+@pytest.mark.parametrize("orientation", [None, 3, 6])
+def test_the_promised_size_is_that_of_the_image(tmp_path: Path, suffix: str, orientation: int | None) -> None:
+    path = tmp_path / f"a{suffix}"
+    image = Image.fromarray(random_samples(6, 9, 3))
+    exif = image.getexif()
+    if orientation is not None and suffix != ".bmp":
+        exif[0x0112] = orientation
+        image.save(path, exif=exif)
+    else:
+        image.save(path)
+    assert read_size(path) == read_image(path).shape[:2]
+
+
+def test_a_header_is_read_without_the_pixels_behind_it(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    path.write_bytes(png_bytes(random_samples(60, 80, 3), RGB)[:200])
+    assert read_size(path) == (60, 80)
+    with pytest.raises(ImageError, match="truncated"):
+        read_image(path)
+
+
+def test_headers_that_promise_nothing(tmp_path: Path) -> None:
+    for name, content, problem in (
+        ("empty.png", b"", r"the file is empty \(0 bytes\)"),
+        ("text.png", b"hello", "this is not an image"),
+        (
+            "bomb.png",
+            png_bytes(np.zeros((1, 1, 3), np.uint8), RGB).replace(b"\0\0\0\1\0\0\0\1", b"\0\0\x7f\xff" * 2),
+            "",
+        ),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ImageError, match=rf"{name}: {problem}"):
+            read_size(tmp_path / name)
+    with pytest.raises(ImageError, match="there is no such file"):
+        read_size(tmp_path / "nowhere.png")
 
 
 def test_the_error_survives_a_trip_between_processes() -> None:

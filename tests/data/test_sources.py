@@ -2,13 +2,17 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from study.data import ImageSet, SourceError, load_source, photographs, sources
+from study.data import ImageSet, SourceError, load_source, make_pairs, photographs, sources
+from study.data.degradations import Noise
+from study.data.packing import pack, plan_pack
 from study.data.sources import folder
+from study.data.store import StoredImages
 
 
 def random_image(seed: int, height: int = 60, width: int = 72) -> np.ndarray:
@@ -219,3 +223,78 @@ def test_a_crop_to_multiples_does_not_hide_a_shared_image(tmp_path: Path) -> Non
     Image.fromarray(padded).save(tmp_path / "test" / "padded.png")
     with pytest.raises(SourceError, match="padded: the same picture as image00"):
         load_source(str(tmp_path / "train"), str(tmp_path / "test"), scale=4, minimum_patch=48)
+
+
+# --- stores --------------------------------------------------------------------------------------------------------
+
+
+def packed(place: Path, out: Path, **options: Any) -> Path:
+    pack(plan_pack([place], **({"scale": 4} | options)), out, jobs=1)
+    return out
+
+
+def equal(one: ImageSet, other: ImageSet) -> bool:
+    pixels = zip(one.images, other.images, strict=True)
+    return one.names == other.names and all(np.array_equal(mine, theirs) for mine, theirs in pixels)
+
+
+def test_a_store_is_the_folder_that_it_was_packed_from(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", range(12))
+    write_images(tmp_path / "test", range(50, 53))
+    train, test = (
+        packed(tmp_path / "train", tmp_path / "train.arrow"),
+        packed(tmp_path / "test", tmp_path / "test.arrow"),
+    )
+    for judged_by in (None, str(tmp_path / "test")):
+        from_folder = load_source(str(tmp_path / "train"), judged_by, scale=4, minimum_patch=32)
+        stored_test = judged_by and str(test)
+        from_store = load_source(str(train), stored_test, scale=4, minimum_patch=32)
+        for mine, theirs in zip(from_store, from_folder, strict=True):
+            assert equal(mine, theirs)
+            assert mine.fingerprint == theirs.fingerprint
+            for scale in (2, 4):
+                stored_pairs, made_pairs = make_pairs(mine, scale), make_pairs(theirs, scale)
+                assert all(np.array_equal(*both) for both in zip(stored_pairs.lq, made_pairs.lq, strict=True))
+
+
+def test_a_store_by_uri_is_copied_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AESOP_STUDY_CACHE", str(tmp_path / "cache"))
+    write_images(tmp_path / "train", range(12))
+    store = packed(tmp_path / "train", tmp_path / "train.arrow")
+    training, _ = load_source(store.as_uri(), None, scale=4, minimum_patch=32)
+    assert training.fingerprint == load_source(str(store), None, scale=4, minimum_patch=32)[0].fingerprint
+    assert len(list((tmp_path / "cache").glob("*.arrow"))) == 1
+
+
+def test_stored_images_too_small_for_the_patch_are_named(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", range(4))
+    store = packed(tmp_path / "train", tmp_path / "train.arrow")
+    with pytest.raises(SourceError, match="image00: 72 x 60 px, but both sides must have at least 64 px; cut patches"):
+        load_source(str(store), None, scale=4, minimum_patch=64)
+
+
+def test_stored_pictures_in_both_parts_are_found_without_reading_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "train", range(4))
+    write_images(tmp_path / "test", range(3, 5), prefix="other")
+    stores = [packed(tmp_path / part, tmp_path / f"{part}.arrow") for part in ("train", "test")]
+    monkeypatch.setattr(StoredImages, "__getitem__", lambda *_: pytest.fail("pixels were read"))
+    with pytest.raises(SourceError, match="other03: the same picture as image03 of train"):
+        load_source(str(stores[0]), str(stores[1]), scale=4, minimum_patch=32)
+
+
+def test_low_quality_of_another_scale_and_degradation_is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", range(4))
+    noisy = packed(tmp_path / "train", tmp_path / "noisy.arrow", degradation=Noise(sigma=10))
+    with pytest.raises(SourceError, match=r"of scale 4, but data\.scale is 2; set data\.scale=4, or pack"):
+        load_source(str(noisy), None, scale=2, minimum_patch=32)
+    training, _ = load_source(str(noisy), None, scale=4, minimum_patch=32)
+    plain, _ = load_source(str(tmp_path / "train"), None, scale=4, minimum_patch=32)
+    assert training.fingerprint != plain.fingerprint
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "set.arrow").write_bytes(b"something else")
+    with pytest.raises(SourceError, match=r"set\.arrow: this is no image store"):
+        load_source(str(tmp_path / "set.arrow"), None, scale=4, minimum_patch=32)
