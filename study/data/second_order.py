@@ -192,8 +192,8 @@ class _Draws:
     """The random decisions of one image, in order."""
 
     def __init__(self, seed: int) -> None:
-        # torch takes seeds up to 2**63; the low bit of a 64-bit word is as random as any.
-        self.generator = Generator().manual_seed(seed >> 1)
+        # torch's generator heeds 32 bits of a seed: fold the others in.
+        self.generator = Generator().manual_seed((seed ^ seed >> 32) & 0xFFFFFFFF)
 
     def uniform(self, bounds: Range) -> float:
         share = float(torch.rand((), generator=self.generator, dtype=torch.float64))
