@@ -3,7 +3,7 @@
 The resize is METHODS 7.5: Keys' cubic kernel (Keys 1981, "Cubic convolution interpolation for digital image
 processing", a = -1/2), widened by the factor when shrinking (anti-aliasing), symmetric borders (the edge
 pixel is repeated), output side ceil(scale * side). The resize is linear and separable, so each direction is
-one matrix, built in float64, and the whole of it is two matrix products that autograd differentiates by
+one banded matrix, built in float64, and the whole of it is matrix products that autograd differentiates by
 itself.
 """
 
@@ -17,6 +17,8 @@ from torch import Tensor
 MAX_SCALE = 8
 
 Direction = Literal["down", "up"]
+
+_BAND = 48  # output rows: the matrices are nearly empty, and whole products would cost ten times as much on 2K images
 
 
 def bicubic_downsample(images: Tensor, scale: int) -> Tensor:
@@ -74,9 +76,11 @@ def check_scale(scale: int) -> None:
 def _resize(images: Tensor, scale: int, direction: Direction) -> Tensor:
     _check(images, scale)
     height, width = images.shape[-2:]
-    rows = _weights(height, scale, direction, images.device)
-    columns = _weights(width, scale, direction, images.device)
-    return (rows @ images.double() @ columns.T).to(images.dtype)  # rows first, as MATLAB with equal factors
+    rows = _bands(height, scale, direction, images.device)
+    columns = _bands(width, scale, direction, images.device)
+    # Rows first, as MATLAB with equal factors.
+    rows_done = torch.cat([band @ images[..., first:last, :].double() for first, last, band in rows], dim=-2)
+    return torch.cat([rows_done[..., first:last] @ band.T for first, last, band in columns], dim=-1).to(images.dtype)
 
 
 def _check(images: Tensor, scale: int) -> None:
@@ -90,11 +94,21 @@ def _check(images: Tensor, scale: int) -> None:
 
 
 @lru_cache(maxsize=64)
-def _weights(size: int, scale: int, direction: Direction, device: torch.device) -> Tensor:
-    """The (output size, size) float64 matrix of one direction, mirrored borders folded in; rows sum to 1."""
-    # The cached tensor outlives this call: made under inference mode, autograd could never use it again.
+def _bands(size: int, scale: int, direction: Direction, device: torch.device) -> list[tuple[int, int, Tensor]]:
+    """The float64 matrix of one direction, mirrored borders folded in, as bands of output rows without their zeros.
+
+    Each is (first input, last input + 1, (outputs, inputs) matrix). Rows sum to 1.
+    """
+    matrix = _weight_matrix(size, scale, direction)
+    bands = []
+    for start in range(0, len(matrix), _BAND):
+        rows = matrix[start : start + _BAND]
+        used = np.flatnonzero(rows.any(axis=0))
+        first, last = int(used[0]), int(used[-1]) + 1
+        bands.append((first, last, np.ascontiguousarray(rows[:, first:last])))
+    # The cached tensors outlive this call: made under inference mode, autograd could never use them again.
     with torch.inference_mode(False):
-        return torch.from_numpy(_weight_matrix(size, scale, direction)).to(device)
+        return [(first, last, torch.from_numpy(rows).to(device)) for first, last, rows in bands]
 
 
 def _weight_matrix(size: int, scale: int, direction: Direction) -> np.ndarray:
