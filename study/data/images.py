@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from study.data.problems import FileError
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 MAX_PIXELS = 2**26
@@ -18,16 +20,8 @@ _EMPTY = "the file is empty (0 bytes); fetch it again or remove it"
 _NO_IMAGE = "this is not an image, or its first bytes are damaged; remove or replace the file"
 
 
-class ImageError(ValueError):
-    """An image file that cannot be used: which one, what is wrong with it and what to do."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(path, problem)  # both in args, so that the error can be pickled between processes
-        self.path = path
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.problem}"
+class ImageError(FileError):
+    """An image file that cannot be used."""
 
 
 def read_image(path: Path | str) -> np.ndarray:

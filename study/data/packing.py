@@ -21,6 +21,7 @@ from study.data.degradations import Bicubic, Degradation, Given, degrade
 from study.data.image_set import crop_to_multiple
 from study.data.images import ImageError, decode_image, list_images, read_bytes, read_size
 from study.data.layouts import CUSTOM, Layout, find_layout, low_key, strip_key
+from study.data.problems import refuse
 from study.data.store import (
     Description,
     Store,
@@ -36,7 +37,6 @@ from study.data.store import (
     row_values,
 )
 
-_MAX_REPORTED = 50
 _SPARE = 2  # images in flight beyond one a thread: decoded, waiting for their turn to be written
 
 
@@ -104,7 +104,7 @@ def plan_pack(
     problems += _count_problems(layout, len(items), name)
     multiple = layout.known.multiple if layout.known else 1
     problems += [problem for item in items for problem in _header_problems(item, scale, multiple)]
-    _refuse(f"{layout.name}: these images cannot be packed", problems)
+    refuse(PackError, f"{layout.name}: these images cannot be packed", problems)
     degradation = Given() if layout.lq else degradation or Bicubic()
     description = Description(
         name=layout.name,
@@ -235,7 +235,11 @@ def _write(plan: Plan, partial: Path, attempts: list[Path], jobs: int, progress:
             kept += outcome.kept
     for attempt in attempts:
         attempt.unlink()
-    _refuse(f"{plan.description.name}: these images cannot be packed (the others are kept for the next try)", problems)
+    refuse(
+        PackError,
+        f"{plan.description.name}: these images cannot be packed (the others are kept for the next try)",
+        problems,
+    )
     _sync(partial)
     return kept
 
@@ -293,7 +297,7 @@ def _pixels(plan: Plan, item: Item, content: bytes, lq_content: bytes | None) ->
     if item.lq is not None and lq_content is not None:
         lq = decode_image(item.lq, lq_content)
         problems = _size_problems(item, whole.shape[:2], lq.shape[:2], scale, multiple)  # the headers may have lied
-        _refuse("sizes", problems)
+        refuse(PackError, "sizes", problems)
         return hr, lq if fits(hr.shape, lq.shape, scale) else lq[: hr.shape[0] // scale, : hr.shape[1] // scale]
     seed = int(hashlib.sha256(f"{plan.description.seed}\n{item.key}".encode()).hexdigest()[:16], 16)
     return hr, degrade(crop_to_multiple(hr, scale), scale, plan.degradation, seed=seed)
@@ -331,16 +335,6 @@ def _hashes(item: Item) -> tuple[str, str | None, str | None]:
     lq_content = None if item.lq is None else read_bytes(item.lq)
     sources = _sources(item, read_bytes(item.hr), lq_content)
     return item.key, sources["source_sha256"], sources["lq_source_sha256"]
-
-
-def _refuse(heading: str, problems: Sequence[str]) -> None:
-    """Raise PackError with one line a problem, if there is any."""
-    if not problems:
-        return
-    lines = [f"  {problem}" for problem in problems[:_MAX_REPORTED]]
-    if len(problems) > _MAX_REPORTED:
-        lines.append(f"  ... and {len(problems) - _MAX_REPORTED} more")
-    raise PackError("\n".join([f"{heading}:", *lines]))
 
 
 @contextmanager

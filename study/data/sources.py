@@ -12,6 +12,7 @@ from study.data.bicubic import check_scale
 from study.data.image_set import TEST_MULTIPLE, ImageSet, crop_to_multiple
 from study.data.images import ImageError, list_images, read_image
 from study.data.layouts import strip_key
+from study.data.problems import refuse
 from study.data.remote import local_copy
 from study.data.store import StoreError, open_store
 
@@ -22,7 +23,6 @@ MINIMUM_TEST_SIDE = 48
 """Pixels a side that a test image must keep: less leaves next to nothing after the metrics' border crop."""
 
 _MAX_HELD_OUT = 20
-_MAX_REPORTED = 20
 
 # Each photograph's place in its package and the sha256 of its file (scikit-image 0.26, scikit-learn 1.9).
 _TRAINING_PHOTOGRAPHS = {
@@ -93,7 +93,7 @@ def folder(path: Path | str, *, minimum_side: int, multiple: int = 1, remedy: st
             continue
         problems += _too_small(file.name, image.shape[:2], minimum_side, remedy)
         images[key] = crop_to_multiple(image, multiple)
-    _refuse(f"{path}: these images cannot be used", problems)
+    refuse(SourceError, f"{path}: these images cannot be used", problems)
     return ImageSet.loaded(Path(path).resolve().name, list(images), list(images.values()))
 
 
@@ -206,7 +206,7 @@ def _split(images: ImageSet, minimum_test_side: int) -> tuple[ImageSet, ImageSet
 def _require_side(images: ImageSet, minimum_side: int, remedy: str) -> None:
     named = zip(images.names, images.images.shapes, strict=True)
     problems = [problem for name, shape in named for problem in _too_small(name, shape, minimum_side, remedy)]
-    _refuse(f"{images.name}: these images cannot be used", problems)
+    refuse(SourceError, f"{images.name}: these images cannot be used", problems)
 
 
 def _require_disjoint(training: ImageSet, held_out: ImageSet) -> None:
@@ -217,7 +217,7 @@ def _require_disjoint(training: ImageSet, held_out: ImageSet) -> None:
         for name, digest in zip(held_out.names, held_out.images.crop_digests, strict=True)
         if digest in trained_on
     ]
-    _refuse(f"{held_out.name}: test images must not be trained on", problems)
+    refuse(SourceError, f"{held_out.name}: test images must not be trained on", problems)
 
 
 def _by_key(paths: Iterable[Path]) -> tuple[dict[str, Path], list[str]]:
@@ -237,13 +237,3 @@ def _too_small(name: str, shape: tuple[int, ...], minimum_side: int, remedy: str
     if min(height, width) >= minimum_side:
         return []
     return [f"{name}: {width} x {height} px, but both sides must have at least {minimum_side} px; {remedy}"]
-
-
-def _refuse(heading: str, problems: list[str]) -> None:
-    """Raise SourceError with one line a problem, if there is any."""
-    if not problems:
-        return
-    lines = [f"  {problem}" for problem in problems[:_MAX_REPORTED]]
-    if len(problems) > _MAX_REPORTED:
-        lines.append(f"  ... and {len(problems) - _MAX_REPORTED} more")
-    raise SourceError("\n".join([f"{heading}:", *lines]))

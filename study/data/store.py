@@ -21,12 +21,12 @@ import pyarrow as pa
 
 from study.data.image_set import TEST_MULTIPLE, ImageSet, LowQuality, crop_to_multiple
 from study.data.images import MAX_PIXELS, pixel_digest
+from study.data.problems import FileError
 
 FORMAT = "aesop-study-store"
 VERSION = 1
 
 _LARGEST_SCALE = 8
-_MAX_REPORTED = 20
 
 COLUMNS = (
     ("name", pa.string()),
@@ -45,16 +45,8 @@ COLUMNS = (
 _SCHEMA = pa.schema([*COLUMNS, ("chain", pa.string()), ("hr", pa.binary()), ("lq", pa.binary())])
 
 
-class StoreError(ValueError):
-    """A store that cannot be used: which, what is wrong with it, what to do."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(path, problem)  # both in args, so that the error can be pickled between processes
-        self.path = path
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.problem}"
+class StoreError(FileError):
+    """A store that cannot be used."""
 
 
 @dataclass(frozen=True)
