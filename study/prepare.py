@@ -78,6 +78,10 @@ def _pack(options: argparse.Namespace, console: Console) -> int:
         seed=options.seed,
     )
     console.print(_announcement(plan), highlight=False, soft_wrap=True)
+    if plan.problems:
+        console.print(
+            f"{len(plan.problems)} problems already; reading on, to name all of them at once", highlight=False
+        )
     started = time.monotonic()
     with _progress(console, "packing", len(plan.items)) as advance:
         packed = pack(plan, options.out, jobs=options.jobs, progress=advance)

@@ -61,11 +61,13 @@ class Plan:
         description: of the store to be.
         degradation: how low-quality images are made.
         items: the images, in the order of their keys.
+        problems: what is wrong with the others, by their names, headers and number; `pack` adds what it finds.
     """
 
     description: Description
     degradation: Degradation
     items: tuple[Item, ...]
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -95,33 +97,38 @@ def plan_pack(
 
     Raises:
         LayoutError: there are no images where they should be.
-        PackError: all that is wrong with names, numbers, sizes and headers, in one report.
+        PackError: low-quality images are given and a degradation is named.
     """
     if lq and degradation is not None:
         raise PackError("low-quality images are either given or made: name their folders, or a degradation")
     layout = find_layout(folders, scale=scale, lq=lq if degradation is None else None, name=name)
-    items, problems = _pair(layout, scale)
+    items, problems = _pair(layout)
     problems += _count_problems(layout, len(items), name)
     multiple = layout.known.multiple if layout.known else 1
-    problems += [problem for item in items for problem in _header_problems(item, scale, multiple)]
-    refuse(PackError, f"{layout.name}: these images cannot be packed", problems)
+    sound = []
+    for item in items:
+        of_item = _header_problems(item, scale, multiple)
+        problems += of_item
+        if not of_item and (item.lq is not None or not layout.lq):
+            sound.append(item)
     degradation = Given() if layout.lq else degradation or Bicubic()
     description = Description(
         name=layout.name,
-        count=len(items),
+        count=len(sound),
         scale=scale,
         degradation=degradation.model_dump(mode="json"),
         multiple=multiple,
         seed=seed,
     )
-    return Plan(description, degradation, tuple(items))
+    return Plan(description, degradation, tuple(sound), tuple(sorted(problems)))
 
 
 def pack(plan: Plan, path: Path, *, jobs: int, progress: Callable[[int], None] = lambda _: None) -> Packed:
     """Write a store, or find that it is there already.
 
     A pack that was stopped, in whatever way, goes on from the images that it had written; the result is the
-    same to the byte. The store appears under its name only when it is whole.
+    same to the byte. The store appears under its name only when it is whole. Where the plan has problems, the other
+    images are prepared all the same: one report names all that is wrong, and what was done is kept for the next try.
 
     Args:
         plan: what to pack.
@@ -130,12 +137,13 @@ def pack(plan: Plan, path: Path, *, jobs: int, progress: Callable[[int], None] =
         progress: called after each image with the number of those done.
 
     Raises:
-        PackError: images that turned out to be damaged, all of them; or `path` holds another store.
+        PackError: all problems of all files; or `path` holds another store.
         OSError: the disk is full, or may not be written; what was packed is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _only_packer(path):
         if path.exists():
+            refuse(PackError, _heading(plan), plan.problems)
             return Packed(_up_to_date(plan, path, jobs), new=0, kept=len(plan.items))
         partial = path.with_name(path.name + ".partial")
         attempts = _attempts(partial)
@@ -145,16 +153,15 @@ def pack(plan: Plan, path: Path, *, jobs: int, progress: Callable[[int], None] =
         return Packed(open_store(path), new=len(plan.items) - kept, kept=kept)
 
 
-def _pair(layout: Layout, scale: int) -> tuple[list[Item], list[str]]:
-    """Give each HR file its key and its low-quality file; also what is wrong with the names."""
+def _pair(layout: Layout) -> tuple[list[Item], list[str]]:
+    """Give each HR file its key and its low-quality file, if it has one; also what is wrong with the names."""
     hr, problems = _by_key(layout.hr, strip_key)
-    if not layout.lq:
-        return [Item(key, path, None) for key, path in sorted(hr.items())], problems
-    lq, more = _by_key(layout.lq, lambda stem: low_key(stem, hr))
-    problems += more
-    problems += [f"{hr[key]}: no low-quality image of that name; add it, or remove this" for key in hr.keys() - lq]
-    problems += [f"{lq[key]}: no HR image of that name; add it, or remove this" for key in lq.keys() - hr]
-    return [Item(key, hr[key], lq[key]) for key in sorted(hr.keys() & lq)], sorted(problems)
+    lq, of_lq = _by_key(layout.lq, lambda stem: low_key(stem, hr))
+    problems += of_lq
+    if layout.lq:
+        problems += [f"{hr[key]}: no low-quality image of that name; add it, or remove this" for key in hr.keys() - lq]
+        problems += [f"{lq[key]}: no HR image of that name; add it, or remove this" for key in lq.keys() - hr]
+    return [Item(key, path, lq.get(key)) for key, path in sorted(hr.items())], problems
 
 
 def _by_key(folders: Iterable[Path], key_of: Callable[[str], str]) -> tuple[dict[str, Path], list[str]]:
@@ -222,7 +229,7 @@ def _write(plan: Plan, partial: Path, attempts: list[Path], jobs: int, progress:
     earlier = {row.values["name"]: row for attempt in attempts for row in _rows_of(plan, attempt)}
     schema = plan.description.schema()
     chain = chain_start(plan.description.metadata())
-    problems: list[str] = []
+    problems = list(plan.problems)
     kept = 0
     with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for done, outcome in enumerate(_prepared(plan, earlier, jobs), start=1):
@@ -235,13 +242,13 @@ def _write(plan: Plan, partial: Path, attempts: list[Path], jobs: int, progress:
             kept += outcome.kept
     for attempt in attempts:
         attempt.unlink()
-    refuse(
-        PackError,
-        f"{plan.description.name}: these images cannot be packed (the others are kept for the next try)",
-        problems,
-    )
+    refuse(PackError, f"{_heading(plan)} (the others are kept for the next try)", problems)
     _sync(partial)
     return kept
+
+
+def _heading(plan: Plan) -> str:
+    return f"{plan.description.name}: these images cannot be packed"
 
 
 @dataclass(frozen=True)
@@ -297,7 +304,8 @@ def _pixels(plan: Plan, item: Item, content: bytes, lq_content: bytes | None) ->
     if item.lq is not None and lq_content is not None:
         lq = decode_image(item.lq, lq_content)
         problems = _size_problems(item, whole.shape[:2], lq.shape[:2], scale, multiple)  # the headers may have lied
-        refuse(PackError, "sizes", problems)
+        if problems:
+            raise PackError(problems[0])
         return hr, lq if fits(hr.shape, lq.shape, scale) else lq[: hr.shape[0] // scale, : hr.shape[1] // scale]
     seed = int(hashlib.sha256(f"{plan.description.seed}\n{item.key}".encode()).hexdigest()[:16], 16)
     return hr, degrade(crop_to_multiple(hr, scale), scale, plan.degradation, seed=seed)

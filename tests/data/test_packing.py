@@ -198,23 +198,45 @@ def test_a_full_disk_loses_nothing(write_images: Any, tmp_path: Path, monkeypatc
 
 
 def report(folders: list[Path], **options: Any) -> str:
+    out = folders[0].parent / "refused.arrow"
     with pytest.raises(PackError) as caught:
-        plan_pack(folders, **({"scale": 4} | options))
+        packed(folders, out, **options)
+    assert not out.exists()
     return str(caught.value)
 
 
-def test_all_problems_of_names_and_headers_are_in_one_report(write_images: Any, tmp_path: Path) -> None:
+def test_all_problems_are_in_one_report(write_images: Any, tmp_path: Path) -> None:
     hr = write_images("HR", {"good": (48, 48), "0001": (48, 48), "0001x4": (48, 48), "tiny": (3, 48), "a..b": (48, 48)})
     (hr / "empty.png").touch()
     (hr / "text.jpg").write_text("no image")
+    (hr / "truncated.png").write_bytes((hr / "good.png").read_bytes()[:900])
     said = report([hr])
     assert "0001x4.png: the same image name as" in said
     assert "tiny.png: 48 x 3 px, but both sides must have at least 4 px" in said
     assert "a..b.png': the name is empty or contains '..'" in said
     assert "empty.png: the file is empty (0 bytes)" in said
     assert "text.jpg: this is not an image" in said
+    assert "truncated.png: the image is truncated or corrupt" in said
     assert "good" not in said
-    assert len(said.splitlines()) == 6
+    assert len(said.splitlines()) == 7
+
+
+def test_what_has_no_partner_is_looked_at_as_well(write_images: Any) -> None:
+    hr = write_images("set/HR", {"a": (48, 48)})
+    write_images("set/LRx4", {"a": (12, 12)})
+    (hr / "empty.png").touch()
+    said = report([hr.parent])
+    assert "empty.png: no low-quality image of that name" in said
+    assert "empty.png: the file is empty" in said
+
+
+def test_what_was_prepared_beside_problems_is_kept(write_images: Any, tmp_path: Path) -> None:
+    hr, out = write_images("HR", SIZES), tmp_path / "s.arrow"
+    (hr / "empty.png").touch()
+    with pytest.raises(PackError):
+        packed([hr], out)
+    (hr / "empty.png").unlink()
+    assert packed([hr], out).kept == 8
 
 
 def test_low_quality_that_does_not_match_is_named(write_images: Any, tmp_path: Path) -> None:
