@@ -12,6 +12,10 @@ Contenders, each giving batches of 16 random pairs (HR patch 128 or 256, x4), on
   `float_limit`: the same, with the batch made float.
 
 Contenders take turns in short slices, for the machine's speed varies; a ratio is the median over the rounds.
+
+With `--gpu` (no OpenCV, LMDB or pyarrow needed) the contenders are the ways onto a CUDA device instead: `resident`, cut
+there out of images held there; `sent`, uint8 cut by the feeding thread and made float there; `float_sent`, made float
+on the CPU first.
 """
 
 import argparse
@@ -32,10 +36,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import numpy as np
 import torch
 
-from study.data import Batches, make_pairs
+from study.data import Batches, ImageSet, make_pairs
+from study.data.feed import ResidentBatches, _ahead
 from study.data.images import list_images, read_image
-from study.data.packing import pack, plan_pack
-from study.data.store import open_store
 
 BATCH, SCALE, HEIGHT, WIDTH = 16, 4, 320, 480
 Make = Callable[[int], Any]  # makes the batch of a step
@@ -44,6 +47,9 @@ Make = Callable[[int], Any]  # makes the batch of a step
 def main() -> None:
     """Measure all contenders at both patch sizes and print a table and one JSON line."""
     options = _parse()
+    if options.gpu:
+        _measure_gpu(options)
+        return
     cv2, lmdb = _peers_libraries()
     _use_one_core(cv2)
     with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +71,40 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=40.0, help="of measuring, for each patch size (40)")
     parser.add_argument("--images", type=Path, help="folder of photographs (default: ../shared/data/BSDS500/train)")
+    parser.add_argument("--gpu", action="store_true", help="measure the ways onto a GPU instead")
     return parser.parse_args()
+
+
+def _measure_gpu(options: argparse.Namespace) -> None:
+    """The same for batches that have to arrive on a GPU."""
+    if not torch.cuda.is_available():
+        sys.exit("--gpu needs a CUDA device, but torch finds none")
+    source, photographs = _photographs(options.images)
+    images = ImageSet.loaded("benchmark", [f"{number:04}" for number in range(len(photographs))], photographs)
+    pairs, device = make_pairs(images, SCALE), torch.device("cuda")
+    figures: dict[str, Any] = {"images": source, "torch": torch.__version__, "gpu": torch.cuda.get_device_name()}
+    for patch in (128, 256):
+        batches = Batches(pairs, patch=patch, batch=BATCH, seed=0)
+        sent = _ahead(batches, range(10**9), device, 0, 1)
+        contenders: dict[str, Make] = {
+            "resident": _synchronised(ResidentBatches(batches, device).at),
+            "sent": _synchronised(lambda _, sent=sent: next(sent)),
+            "float_sent": _synchronised(lambda step, batches=batches: [side.to(device) for side in batches.at(step)]),
+        }
+        rates = _measure(contenders, options.seconds)
+        figures[f"patch_{patch}"] = {name: round(statistics.median(values), 1) for name, values in rates.items()}
+    figures["ratio"] = min(
+        figures[f"patch_{patch}"]["resident"] / figures[f"patch_{patch}"]["float_sent"] for patch in (128, 256)
+    )
+    print(json.dumps(figures))
+
+
+def _synchronised(make: Make) -> Make:
+    def made(step: int) -> None:
+        make(step)
+        torch.cuda.synchronize()
+
+    return made
 
 
 def _peers_libraries() -> tuple[Any, Any]:
@@ -91,6 +130,9 @@ def _write_images(place: Path, folder: Path | None, cv2: Any) -> tuple[str, int]
     (place / "LRx4").mkdir()
     for number, image in enumerate(photographs[1]):
         cv2.imwrite(str(place / "HR" / f"{number:04}.png"), image[:, :, ::-1])
+    from study.data.packing import pack, plan_pack
+    from study.data.store import open_store
+
     # Made by us and then given as files, so that all contenders read the same pixels.
     pack(plan_pack([place / "HR"], scale=SCALE, name="benchmark"), place / "store.arrow", jobs=1)
     pairs = make_pairs(open_store(place / "store.arrow").image_set(), SCALE)
@@ -129,6 +171,8 @@ def _write_lmdb(place: Path, lmdb: Any) -> None:
 
 
 def _contenders(place: Path, patch: int, cv2: Any, lmdb: Any) -> dict[str, Make]:
+    from study.data.store import open_store
+
     batches = Batches(
         make_pairs(open_store(place / "store.arrow").image_set(), SCALE), patch=patch, batch=BATCH, seed=0
     )
@@ -216,7 +260,7 @@ def _measure(contenders: dict[str, Make], seconds: float) -> dict[str, list[floa
             make(step)  # page in, verify, warm up
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     step, end = 0, time.perf_counter() + seconds
-    while time.perf_counter() < end or len(rates["ours"]) < 3:
+    while time.perf_counter() < end or min(map(len, rates.values())) < 3:
         for name, make in contenders.items():
             made, started = 0, time.perf_counter()
             while (elapsed := time.perf_counter() - started) < 0.15:

@@ -149,3 +149,13 @@ def test_the_configuration_is_light() -> None:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_training_on_folders_needs_no_pyarrow() -> None:
+    for modules, expected in (
+        ("study.training.setting", "False"),
+        ("study.training.setting, study.data.store", "True"),
+    ):
+        script = f"import sys, {modules}; print('pyarrow' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected

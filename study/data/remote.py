@@ -8,9 +8,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from pyarrow import fs
+if TYPE_CHECKING:  # imported late: folders and photographs need no pyarrow
+    from pyarrow import fs
 
 CACHE_VARIABLE = "AESOP_STUDY_CACHE"
 """The environment variable that names the folder for local copies; by default ~/.cache/aesop-study."""
@@ -44,12 +45,12 @@ def local_copy(source: str) -> Path:
         path = Path(source)
         if not (path.is_file() and _on_network(path.resolve())):
             return path
-        filesystem: fs.FileSystem = fs.LocalFileSystem()
-        place = str(path.resolve())
+        uri = path.resolve().as_uri()
     else:
-        filesystem, place = _connect(source)
+        uri = source
+    filesystem, place = _connect(uri)
     info = _describe(source, filesystem, place)
-    if info.type == fs.FileType.Directory:
+    if info.type.name == "Directory":
         raise RemoteError(f"{source}: this is a folder; pack it into one store and name that: study/prepare.py pack")
     identity = f"{source}\n{info.size}\n{info.mtime_ns}"
     copy = _cache() / f"{Path(place).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.arrow"
@@ -60,7 +61,9 @@ def local_copy(source: str) -> Path:
     return copy
 
 
-def _connect(uri: str) -> tuple[fs.FileSystem, str]:
+def _connect(uri: str) -> "tuple[fs.FileSystem, str]":
+    from pyarrow import fs
+
     try:
         filesystem, place = fs.FileSystem.from_uri(uri)
     except Exception as error:  # of many types: unknown schemes, missing credentials
@@ -70,17 +73,17 @@ def _connect(uri: str) -> tuple[fs.FileSystem, str]:
     return filesystem, place
 
 
-def _describe(source: str, filesystem: fs.FileSystem, place: str) -> fs.FileInfo:
+def _describe(source: str, filesystem: "fs.FileSystem", place: str) -> "fs.FileInfo":
     try:
         info = filesystem.get_file_info(place)
     except Exception as error:
         raise RemoteError(f"{source}: this storage cannot be read ({error}); check the credentials") from error
-    if info.type == fs.FileType.NotFound:
+    if info.type.name == "NotFound":
         raise RemoteError(f"{source}: there is no such store; check the name")
     return info
 
 
-def _fetch(source: str, filesystem: fs.FileSystem, place: str, size: int, copy: Path) -> None:
+def _fetch(source: str, filesystem: "fs.FileSystem", place: str, size: int, copy: Path) -> None:
     """Copy a file into the cache: under another name until it is whole."""
     free = shutil.disk_usage(copy.parent).free
     if size > free:

@@ -14,7 +14,6 @@ from study.data.images import ImageError, list_images, read_image
 from study.data.layouts import strip_key
 from study.data.problems import refuse
 from study.data.remote import local_copy
-from study.data.store import StoreError, open_store
 
 PHOTOGRAPHS = "photographs"
 """The name of the built-in source, where a folder could be named."""
@@ -103,6 +102,8 @@ def stored(path: Path, *, scale: int) -> ImageSet:
     Raises SourceError for a damaged store, and for one whose low-quality images are of another scale and more than
     the bicubic that could be made anew.
     """
+    from study.data.store import StoreError, open_store  # late: folders and photographs need no pyarrow
+
     try:
         images = open_store(path).image_set()
     except StoreError as error:
