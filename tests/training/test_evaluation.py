@@ -171,6 +171,7 @@ def test_bicubic_on_the_standard_sets_has_the_known_figures(
     shared_data: Path, name: str, expected: tuple[float, ...]
 ) -> None:
     """From files to means, by the very functions that a study uses: x4, sides cropped to multiples of 12, 8 bit."""
+    pytest.importorskip("lpips")
     test = make_pairs(folder(shared_data / name / "HR", minimum_side=48).cropped(12), 4)
     judge = Judge(shared_data / "weights" / "alexnet_features.pth", CPU)
     metrics = evaluate_bicubic(test, judge, CPU).metrics
