@@ -1,6 +1,7 @@
 """What the entry points share: their common options, and how they end."""
 
 import argparse
+import logging
 import sys
 import warnings
 from collections.abc import Callable
@@ -59,6 +60,9 @@ def run(main: Callable[[list[str], Console], int]) -> None:
     """Run a command: what a person can mend is said in a sentence, without a traceback."""
     # One line a draw, about options of samplers that we chose knowingly.
     warnings.filterwarnings("ignore", message=".*experimental.*")
+    # What our own modules say of long work, such as copying a store; other packages' loggers stay as they are.
+    logging.getLogger("study").addHandler(logging.StreamHandler())
+    logging.getLogger("study").setLevel(logging.INFO)
     console = Console(stderr=False)
     try:
         sys.exit(main(sys.argv[1:], console))

@@ -2,9 +2,11 @@
 
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +18,14 @@ if TYPE_CHECKING:  # imported late: folders and photographs need no pyarrow
 CACHE_VARIABLE = "AESOP_STUDY_CACHE"
 """The environment variable that names the folder for local copies; by default ~/.cache/aesop-study."""
 
+LOG_SECONDS = 10  # between lines of progress
+
 _CHUNK = 16 * 2**20
 _NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "glusterfs", "fuse.s3fs", "fuse.gcsfuse"}
 _URI = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+log = logging.getLogger(__name__)
 
 
 class RemoteError(ValueError):
@@ -91,10 +98,11 @@ def _fetch(source: str, filesystem: "fs.FileSystem", place: str, size: int, copy
             f"{source}: {size / 1e9:.2f} GB do not fit into {copy.parent}, which has {free / 1e9:.2f} GB free; "
             f"make room, or name another folder in {CACHE_VARIABLE}"
         )
+    log.info("copying %s (%.2f GB) to %s", source, size / 1e9, copy.parent)
     partial = copy.with_suffix(".partial")  # one that a killed process left is written over: we hold the lock
     try:
         with filesystem.open_input_stream(place) as stream, open(partial, "wb") as file:
-            copied = _copy(stream, file)
+            copied = _copy(stream, file, size)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise RemoteError(
@@ -106,11 +114,17 @@ def _fetch(source: str, filesystem: "fs.FileSystem", place: str, size: int, copy
     os.replace(partial, copy)
 
 
-def _copy(stream: BinaryIO, file: BinaryIO) -> int:
+def _copy(stream: BinaryIO, file: BinaryIO, size: int) -> int:
     copied = 0
+    started = said = time.monotonic()
     while chunk := stream.read(_CHUNK):
         file.write(chunk)
         copied += len(chunk)
+        if time.monotonic() - said >= LOG_SECONDS:
+            said = time.monotonic()
+            rate = copied / (said - started)
+            left = (size - copied) / rate
+            log.info("%.2f of %.2f GB, %.0f MB/s, %.0f s left", copied / 1e9, size / 1e9, rate / 1e6, left)
     file.flush()
     os.fsync(file.fileno())
     return copied

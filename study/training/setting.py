@@ -1,7 +1,6 @@
 """Opens a workshop from what a person gave: images, weights, a place for artifacts. Everything that can be wrong with
 them is found here, before any training."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +12,6 @@ from study.metrics.judge import Judge
 from study.models.backbones import fetch_backbone
 from study.training.loop import pick_device
 from study.training.stages import Workshop
-
-log = logging.getLogger(__name__)
 
 JUDGE_NETWORK: PerceptualNetwork = "alexnet"
 DOWNLOAD_SECONDS = 30  # for a network: where connections hang, a study shall start nevertheless

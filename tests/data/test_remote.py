@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -115,6 +116,19 @@ def test_mounts_are_read_by_the_longest_prefix(path: str, expected: bool, monkey
     assert remote._on_network(Path(path)) is expected
 
 
+def test_a_long_copy_says_how_far_it_is(
+    store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(remote, "LOG_SECONDS", 0)
+    monkeypatch.setattr(remote, "_CHUNK", len(CONTENT) // 4)
+    with caplog.at_level("INFO"):
+        local_copy(store.as_uri())
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == f"copying {store.as_uri()} (0.01 GB) to {cache}"
+    assert len(said) == 5
+    assert re.fullmatch(r"0\.01 of 0\.01 GB, \d+ MB/s, 0 s left", said[-1])
+
+
 def test_no_room_is_said_before_copying(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(remote.shutil, "disk_usage", lambda folder: usage)
@@ -124,7 +138,7 @@ def test_no_room_is_said_before_copying(store: Path, cache: Path, monkeypatch: p
 
 
 def test_a_copy_that_comes_short_is_refused(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_copy", lambda stream, file: 17)
+    monkeypatch.setattr(remote, "_copy", lambda stream, file, size: 17)
     with pytest.raises(RemoteError, match=f"17 of {len(CONTENT)} bytes came; run the same command again"):
         local_copy(store.as_uri())
     assert copies(cache) == []
