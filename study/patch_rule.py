@@ -1,26 +1,32 @@
-"""Which patch sizes the VGG-style discriminator takes, for whoever must know before building one."""
+"""Which patch sizes a discriminator takes, for whoever must know before building one."""
 
 SIX_STAGES_FROM = 256
+UNET_MULTIPLE = 8
 
 
 def discriminator_stages(patch_size: int) -> int:
-    """Count the halving stages for a patch side in pixels: five below 256, six from there (METHODS 3.1)."""
+    """Count the VGG-style halving stages for a patch side in pixels: five below 256, six from there (METHODS 3.1)."""
     return 5 if patch_size < SIX_STAGES_FROM else 6
 
 
-def check_discriminator_patch(patch_size: int) -> None:
-    """Check that a square patch, side in pixels, can be halved down to the discriminator's head.
+def check_discriminator_patch(patch_size: int, name: str = "vgg") -> None:
+    """Check that a discriminator takes square patches of a side in pixels.
+
+    Args:
+        patch_size: the side.
+        name: `unet`, or a VGG-style one: `vgg` or `spsr`.
 
     Raises:
-        ValueError: naming the rule, the value and the nearest allowed sizes, if the side is not a positive
-            multiple of 32 below 256, or of 64 from 256 on.
+        ValueError: naming the rule, the value and the nearest allowed sizes. The VGG-style ones take positive
+            multiples of 32 below 256, and of 64 from 256 on; the U-Net multiples of 8.
     """
-    step = 2 ** discriminator_stages(patch_size)
+    step = UNET_MULTIPLE if name == "unet" else 2 ** discriminator_stages(patch_size)
     if patch_size >= step and patch_size % step == 0:
         return
     below = patch_size // step * step
     nearest = f"{below} or {below + step}" if below > 0 else f"{step}"
-    raise ValueError(
-        "VGGDiscriminator's patch_size must be a positive multiple of 32 below 256, and of 64 from 256 on, "
-        f"but got {patch_size=}; the nearest allowed: {nearest}"
-    )
+    if name == "unet":
+        rule = f"UNetDiscriminator's patch_size must be a positive multiple of {UNET_MULTIPLE}"
+    else:
+        rule = "VGGDiscriminator's patch_size must be a positive multiple of 32 below 256, and of 64 from 256 on"
+    raise ValueError(f"{rule}, but got {patch_size=}; the nearest allowed: {nearest}")

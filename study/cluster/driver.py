@@ -26,10 +26,10 @@ from study.cluster.searcher import StudySearcher, seconds_left
 from study.cluster.tracking import Tracker
 from study.cluster.worker import work
 from study.config import ConfigError, RunConfig, Stage, to_dict
+from study.files import StorageError, is_disk_full
 from study.search.front import Direction, hypervolume, non_dominated
 from study.search.spaces import SearchSpace
 from study.search.trials import Asked, TrialSource
-from study.training.checkpoints import StorageError, is_disk_full
 from study.training.setting import Setting
 from study.training.stages import Workshop, artifact_key, judge_bicubic
 

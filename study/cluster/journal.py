@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from study.training.checkpoints import StorageError
+from study.files import StorageError
 
 
 class Journal:

@@ -13,9 +13,9 @@ from typing import Any
 from study import __version__
 from study.config import RunConfig, digest, to_dict
 from study.data import ImageSet
+from study.files import write_json
 from study.metrics import METRICS
 from study.search.front import Direction
-from study.training.checkpoints import write_json
 from study.training.stages import Workshop
 
 

@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from study.cluster.jobs import Job, JobQueue, describe
 from study.cluster.records import Records
-from study.training.checkpoints import StorageError
+from study.files import StorageError
 from study.training.stages import Need
 
 Tell = Callable[[int, str, dict[str, float] | None, str | None], None]

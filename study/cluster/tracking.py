@@ -14,7 +14,7 @@ from typing import Any
 
 from study.cluster.journal import read_events
 from study.config import digest, flatten
-from study.training.checkpoints import write_json
+from study.files import write_json
 
 log = logging.getLogger(__name__)
 

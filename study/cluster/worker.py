@@ -15,7 +15,7 @@ import torch
 from ray import tune
 
 from study.config import from_dict
-from study.training.checkpoints import is_disk_full
+from study.files import is_disk_full
 from study.training.loop import Diverged, Tick
 from study.training.setting import Setting
 from study.training.stages import (

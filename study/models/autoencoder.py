@@ -15,8 +15,10 @@ from study.models.shape_check import check_images
 from study.models.strict_state import check_state
 
 DecoderName = Literal["rrdb", "msrresnet"]
+EncoderName = Literal["learned", "bicubic"]
 
 ENCODER_BLOCKS = 2
+NEGATIVE_SLOPE = 0.2
 SKIP_START_SCALE = 0.1
 
 # Two PU(2) in a row order channels differently from one PU(4); released weights expect two (METHODS 1.2).
@@ -38,12 +40,16 @@ class Autoencoder(nn.Module):
         bicubic_skip: add the bicubic-downsampled image to the first three bottleneck channels, and start
             the encoder's last convolution small (METHODS 1.8.7). Small auto-encoders need it to converge;
             released weights were trained without.
+        encoder: "bicubic" replaces the encoder by torch's antialiased bicubic resize, without parameters
+            (METHODS 1.6); the bottleneck is then an LR image.
+        scale_head: predict a scale, the expected error, beside each value (METHODS 1.6, probabilistic).
 
     Attributes:
         input_multiple: what the sides of the image must be a multiple of.
 
     Raises:
-        ValueError: if the decoder has no such up-scaling, or the skip has no three channels to go to.
+        ValueError: if the decoder has no such up-scaling, the skip has no three channels to go to, or the bicubic
+            encoder is given another bottleneck than three channels.
     """
 
     def __init__(
@@ -55,17 +61,22 @@ class Autoencoder(nn.Module):
         growth: int = 32,
         decoder: DecoderName = "rrdb",
         bicubic_skip: bool = False,
+        encoder: EncoderName = "learned",
+        scale_head: bool = False,
     ) -> None:
-        _check_settings(bottleneck_channels, factor, bicubic_skip)
+        _check_settings(bottleneck_channels, factor, bicubic_skip, encoder)
         super().__init__()
         widths = f"{bottleneck_channels=}, {factor=}, {features=}, {blocks=}, {growth=}"
-        self.settings = f"{widths}, {decoder=}, {bicubic_skip=}"
+        self.settings = f"{widths}, {decoder=}, {bicubic_skip=}, {encoder=}, {scale_head=}"
         self.bottleneck_channels = bottleneck_channels
         self.factor = factor
         self.bicubic_skip = bicubic_skip
-        self._add_encoder(features, growth)
+        self.encoder_name = encoder
+        if encoder == "learned":
+            self._add_encoder(features, growth)
         self.decoder = _build_decoder(decoder, features, blocks, growth, factor, bottleneck_channels)
         self.input_multiple = factor * self.decoder.input_multiple
+        self.scale_head = _ScaleHead(features, growth, self.decoder.upsamplings) if scale_head else None
 
     def _add_encoder(self, features: int, growth: int) -> None:
         stem = max(1, features // self.factor**2)
@@ -93,6 +104,8 @@ class Autoencoder(nn.Module):
             ValueError: if H or W is no multiple of the factor.
         """
         check_images(hr, network="Autoencoder's encoder", channels=3, multiple=self.factor)
+        if self.encoder_name == "bicubic":
+            return F.interpolate(hr, scale_factor=1 / self.factor, mode="bicubic", antialias=True)
         features = self.conv_first(hr)
         for step in UNSHUFFLES[self.factor]:
             features = F.pixel_unshuffle(features, step)
@@ -123,6 +136,29 @@ class Autoencoder(nn.Module):
         """
         check_images(hr, network="Autoencoder", channels=3, multiple=self.input_multiple)
         return self.decode(self.encode(hr))
+
+    def distribution(self, hr: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruct images and say how sure that is: the mean and the scale of each value's Laplace distribution.
+
+        Args:
+            hr: RGB in [0, 1], shape (N, 3, H, W).
+
+        Returns:
+            Mean and scale, both unbounded and of the shape of `hr`; the scale is meant to be positive, but nothing
+            forces it to be.
+
+        Raises:
+            ValueError: if H or W is no multiple of `input_multiple`, or the auto-encoder has no scale head.
+        """
+        check_images(hr, network="Autoencoder", channels=3, multiple=self.input_multiple)
+        return self.decode_distribution(self.encode(hr))
+
+    def decode_distribution(self, bottleneck: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode bottlenecks into means and scales, as `distribution`."""
+        if self.scale_head is None:
+            raise ValueError("this Autoencoder has no scale head; build it with scale_head=True")
+        mean, first, last = self.decoder.forward_with_features(bottleneck)
+        return mean, self.scale_head(first + last)
 
     def load_fidelity(self, generator_state: Mapping[str, Tensor]) -> list[str]:
         """Start the decoder from a fidelity generator of the decoder's architecture, widths and scale.
@@ -162,7 +198,28 @@ class Autoencoder(nn.Module):
         return fitted
 
 
-def _check_settings(bottleneck_channels: int, factor: int, bicubic_skip: bool) -> None:
+class _ScaleHead(nn.Module):
+    """From the decoder's features to a scale for each value of the image."""
+
+    def __init__(self, features: int, growth: int, upsamplings: tuple[int, ...]) -> None:
+        super().__init__()
+        self.upsamplings = upsamplings
+        self.block = RRDB(features, growth)
+        self.conv_first = nn.Conv2d(features, 3, 3, padding=1)
+        for step in range(1, len(upsamplings) + 1):
+            self.add_module(f"conv_up{step}", nn.Conv2d(3, 3, 3, padding=1))
+        self.conv_hr = nn.Conv2d(3, 3, 3, padding=1)
+        self.conv_last = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        scale = self.conv_first(self.block(features))
+        for step, factor in enumerate(self.upsamplings, start=1):
+            enlarged = F.interpolate(scale, scale_factor=factor, mode="nearest")
+            scale = F.leaky_relu(self.get_submodule(f"conv_up{step}")(enlarged), NEGATIVE_SLOPE)
+        return self.conv_last(F.leaky_relu(self.conv_hr(scale), NEGATIVE_SLOPE))
+
+
+def _check_settings(bottleneck_channels: int, factor: int, bicubic_skip: bool, encoder: EncoderName) -> None:
     if bottleneck_channels < 1:
         raise ValueError(f"Autoencoder's bottleneck_channels must be at least 1, but got {bottleneck_channels=}")
     if factor not in UNSHUFFLES:
@@ -174,6 +231,11 @@ def _check_settings(bottleneck_channels: int, factor: int, bicubic_skip: bool) -
         raise ValueError(
             "Autoencoder's bicubic_skip adds an RGB image, so bottleneck_channels must be at least 3, "
             f"but got {bottleneck_channels=}; widen the bottleneck or switch bicubic_skip off"
+        )
+    if encoder == "bicubic" and bottleneck_channels != 3:
+        raise ValueError(
+            "Autoencoder's bicubic encoder makes an RGB image, so bottleneck_channels must be 3, "
+            f"but got {bottleneck_channels=}; use 3 or the learned encoder"
         )
 
 

@@ -1,23 +1,48 @@
 """Networks from configuration."""
 
+import warnings
+
 from torch import nn
 
-from study.config import AutoencoderConfig, GeneratorConfig
+from study.config import AutoencoderConfig, DiscriminatorConfig, GeneratorConfig
 from study.models.autoencoder import Autoencoder
+from study.models.discriminators import UNetDiscriminator, VGGDiscriminator
 from study.models.msrresnet import MSRResNet
 from study.models.rrdb import RRDBNet
+from study.models.spsr import SPSRGenerator
+
+SWINIR_IMAGE_SIDE = 64
+"""LR pixels for which SwinIR holds its attention masks ready, as released files do; at other sides it makes them."""
 
 
 def build_generator(config: GeneratorConfig, scale: int) -> nn.Module:
     """Build a generator with random weights: images (N, 3, h, w) to (N, 3, h * scale, w * scale)."""
     match config.name:
         case "rrdb":
-            return RRDBNet(features=config.features, blocks=config.blocks, growth=config.growth, scale=scale)
+            return RRDBNet(config.features, config.blocks, config.growth, scale, unshuffle=config.unshuffle)
         case "msrresnet":
             return MSRResNet(config.features, config.blocks, scale, init_scale=config.init_scale)
+        case "swinir":
+            return _build_swinir(config, scale)
+        case "spsr":
+            return SPSRGenerator(config.features, config.blocks, config.growth, scale)
 
 
-def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
+def build_discriminator(config: DiscriminatorConfig, patch: int, *, margin: int = 0) -> nn.Module:
+    """Build a discriminator with random weights for square patches of a side in pixels.
+
+    Args:
+        config: the kind and its width.
+        patch: the side of the HR patches.
+        margin: by how much the images it sees are larger; VGG-style only.
+    """
+    if config.name == "unet":
+        assert margin == 0
+        return UNetDiscriminator(config.features)
+    return VGGDiscriminator(patch, config.features, biased=config.name == "spsr", margin=margin)
+
+
+def build_autoencoder(config: AutoencoderConfig, *, scale_head: bool = False) -> Autoencoder:
     """Build an auto-encoder with random weights: images to images of the same shape."""
     return Autoencoder(
         bottleneck_channels=config.bottleneck_channels,
@@ -27,4 +52,26 @@ def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
         growth=config.growth,
         decoder=config.decoder,
         bicubic_skip=config.bicubic_skip,
+        encoder=config.encoder,
+        scale_head=scale_head,
     )
+
+
+def _build_swinir(config: GeneratorConfig, scale: int) -> nn.Module:
+    # Imported late: it brings all of its package's architectures, and only this network needs it.
+    from spandrel.architectures.SwinIR import SwinIR
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.meshgrid")  # its call is not ours to change
+        network: nn.Module = SwinIR(
+            img_size=SWINIR_IMAGE_SIDE,
+            embed_dim=config.features,
+            depths=[config.depth] * config.blocks,
+            num_heads=[config.heads] * config.blocks,
+            window_size=config.window,
+            mlp_ratio=config.mlp_ratio,
+            drop_path_rate=config.drop_path,
+            upscale=scale,
+            upsampler=config.upsampler,
+        )
+    return network

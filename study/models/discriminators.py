@@ -1,9 +1,10 @@
-"""The VGG-style discriminator of ESRGAN as BasicSR writes it (METHODS 3.1)."""
+"""The discriminators: ESRGAN's VGG-style one, SPSR's variant of it, and the U-Net of Real-ESRGAN (METHODS 3.1, 3.2)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.patch_rule import check_discriminator_patch, discriminator_stages
+from study.models.shape_check import check_images
+from study.patch_rule import UNET_MULTIPLE, check_discriminator_patch, discriminator_stages
 
 NEGATIVE_SLOPE = 0.2
 HIDDEN_UNITS = 100
@@ -26,38 +27,46 @@ class VGGDiscriminator(nn.Module):
     Args:
         patch_size: side of the square patches in pixels; see `check_discriminator_patch` for the rule.
         features: width of the first stage.
+        biased: SPSR's variant: every convolution has a bias, and all start Kaiming-normal instead of as PyTorch has it.
+        margin: by how many pixels the patches it sees are larger than `patch_size`, as SPSR's gradient maps are by 2;
+            the first halvings round it away.
 
     Raises:
-        ValueError: if no head fits the patch size.
+        ValueError: if no head fits the patch size, or the margin is not below 2 ** stages.
     """
 
-    def __init__(self, patch_size: int = 128, features: int = 64) -> None:
+    def __init__(self, patch_size: int = 128, features: int = 64, *, biased: bool = False, margin: int = 0) -> None:
         check_discriminator_patch(patch_size)
+        if not 0 <= margin < 2 ** discriminator_stages(patch_size):
+            raise ValueError(f"VGGDiscriminator's margin must be small and not negative, but got {margin=}")
         super().__init__()
-        self.settings = f"{patch_size=}, {features=}"
+        self.settings = f"{patch_size=}, {features=}, {biased=}, {margin=}"
         self.patch_size = patch_size
+        self.side = patch_size + margin
         self.stages = discriminator_stages(patch_size)
         channels = 3
         for stage in range(self.stages):
-            self._add_stage(stage, channels, WIDTHS[stage] * features)
+            self._add_stage(stage, channels, WIDTHS[stage] * features, biased)
             channels = WIDTHS[stage] * features
         head_side = patch_size // 2**self.stages
         self.linear1 = nn.Linear(channels * head_side**2, HIDDEN_UNITS)
         self.linear2 = nn.Linear(HIDDEN_UNITS, 1)
+        if biased:
+            _kaiming_start(self)
 
-    def _add_stage(self, stage: int, in_channels: int, out_channels: int) -> None:
+    def _add_stage(self, stage: int, in_channels: int, out_channels: int, biased: bool) -> None:
         is_first = stage == 0
-        self.add_module(f"conv{stage}_0", nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=is_first))
+        self.add_module(f"conv{stage}_0", nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=is_first or biased))
         if not is_first:
             self.add_module(f"bn{stage}_0", nn.BatchNorm2d(out_channels))
-        self.add_module(f"conv{stage}_1", nn.Conv2d(out_channels, out_channels, 4, 2, padding=1, bias=False))
+        self.add_module(f"conv{stage}_1", nn.Conv2d(out_channels, out_channels, 4, 2, padding=1, bias=biased))
         self.add_module(f"bn{stage}_1", nn.BatchNorm2d(out_channels))
 
     def extra_repr(self) -> str:
         return self.settings
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Judge patches, RGB in [0, 1], shape (N, 3, patch_size, patch_size), by logits of shape (N, 1).
+        """Judge patches, RGB in [0, 1], shape (N, 3, side, side), by logits of shape (N, 1).
 
         Raises:
             ValueError: if the patches have another shape.
@@ -73,9 +82,67 @@ class VGGDiscriminator(nn.Module):
         return self.linear2(_leaky_relu(self.linear1(features.flatten(1))))
 
     def _check_patches(self, patches: Tensor) -> None:
-        side = self.patch_size
+        side = self.side
         if patches.ndim != 4 or patches.shape[1:] != (3, side, side):
             raise ValueError(
-                f"VGGDiscriminator(patch_size={side}) takes patches of shape (N, 3, {side}, {side}), "
+                f"VGGDiscriminator({self.settings}) takes patches of shape (N, 3, {side}, {side}), "
                 f"but got {tuple(patches.shape)}; build it with the patch size that it will see"
             )
+
+
+class UNetDiscriminator(nn.Module):
+    """Tell real pixels from generated ones by a map of logits: Real-ESRGAN's U-Net with spectral norm (METHODS 3.2).
+
+    It has BasicSR's attribute names, and the older form of PyTorch's spectral norm, whose entries
+    (`weight_orig`, `weight_u`, `weight_v`) released files have. In training mode every call refines the estimate of
+    each layer's largest singular value by one step.
+
+    Args:
+        features: width of the first layer.
+    """
+
+    def __init__(self, features: int = 64) -> None:
+        super().__init__()
+        self.settings = f"{features=}"
+        normalise = nn.utils.spectral_norm
+        widths = [features, 2 * features, 4 * features, 8 * features]
+        self.conv0 = nn.Conv2d(3, features, 3, padding=1)
+        for level in (1, 2, 3):
+            conv = nn.Conv2d(widths[level - 1], widths[level], 4, 2, padding=1, bias=False)
+            self.add_module(f"conv{level}", normalise(conv))
+        for number, level in ((4, 3), (5, 2), (6, 1)):
+            conv = nn.Conv2d(widths[level], widths[level - 1], 3, padding=1, bias=False)
+            self.add_module(f"conv{number}", normalise(conv))
+        self.conv7 = normalise(nn.Conv2d(features, features, 3, padding=1, bias=False))
+        self.conv8 = normalise(nn.Conv2d(features, features, 3, padding=1, bias=False))
+        self.conv9 = nn.Conv2d(features, 1, 3, padding=1)
+
+    def extra_repr(self) -> str:
+        return self.settings
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Judge patches, RGB in [0, 1], shape (N, 3, H, W), by logits of shape (N, 1, H, W).
+
+        Raises:
+            ValueError: if H or W is no multiple of 8.
+        """
+        check_images(patches, network="UNetDiscriminator", channels=3, multiple=UNET_MULTIPLE)
+        levels = [_leaky_relu(self.conv0(patches))]
+        for number in (1, 2, 3):
+            levels.append(_leaky_relu(self.get_submodule(f"conv{number}")(levels[-1])))
+        features = levels.pop()
+        for number in (4, 5, 6):
+            enlarged = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+            features = F.leaky_relu(self.get_submodule(f"conv{number}")(enlarged), NEGATIVE_SLOPE) + levels.pop()
+        for conv in (self.conv7, self.conv8):
+            features = _leaky_relu(conv(features))
+        return self.conv9(features)
+
+
+def _kaiming_start(network: nn.Module) -> None:
+    """Start convolutions and linear layers Kaiming-normal (fan in) with zero biases."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, a=0, mode="fan_in")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

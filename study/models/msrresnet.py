@@ -87,12 +87,20 @@ class MSRResNet(nn.Module):
         Raises:
             ValueError: if the shape does not fit.
         """
+        return self.forward_with_features(lq)[0]
+
+    def forward_with_features(self, lq: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Up-scale, and return with the result the features after the first and after the last block."""
         check_images(lq, network="MSRResNet", channels=self.in_channels)
-        features = self.body(_leaky_relu(self.conv_first(lq)))
+        first = deep = self.body[0](_leaky_relu(self.conv_first(lq)))
+        for block in self.body[1:]:
+            deep = block(deep)
+        features = deep
         for step, factor in enumerate(self.upsamplings, start=1):
             upconv = self.get_submodule(f"upconv{step}")
             features = _leaky_relu(F.pixel_shuffle(upconv(features), factor))
         residual = self.conv_last(_leaky_relu(self.conv_hr(features)))
-        if self.in_channels < 3:
-            return residual
-        return residual + F.interpolate(lq[:, :3], scale_factor=self.scale, mode="bilinear", align_corners=False)
+        if self.in_channels >= 3:
+            bilinear = F.interpolate(lq[:, :3], scale_factor=self.scale, mode="bilinear", align_corners=False)
+            return residual + bilinear, first, deep
+        return residual, first, deep

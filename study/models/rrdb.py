@@ -1,5 +1,7 @@
 """RRDBNet, the generator of ESRGAN (Wang et al. 2018, arXiv 1809.00219), and its blocks."""
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ RESIDUAL_SCALE = 0.2
 # Scales 1 and 2 shrink the input first and keep the body and the x4 tail, as BasicSR does (METHODS 2.1).
 UNSHUFFLE = {1: 4, 2: 2, 3: 1, 4: 1}
 UPSAMPLINGS = {1: (2, 2), 2: (2, 2), 3: (3,), 4: (2, 2)}
+# Without shrinking, as ESRGAN's own repository and SPSR have it.
+PLAIN_UPSAMPLINGS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2)}
 
 
 def _leaky_relu(features: Tensor) -> Tensor:
@@ -62,6 +66,8 @@ class RRDBNet(nn.Module):
         scale: up-scaling: 1, 2, 3 or 4. Scale 1 needs input sides divisible by 4, scale 2 by 2. BasicSR has
             no scale 3, which here is one nearest x3 step (SPSR's choice).
         in_channels: 3 for images; the bottleneck's channels where this is an auto-encoder's decoder.
+        out_channels: 3 for images; another number where this is a part of a larger network.
+        unshuffle: at scales 1 and 2, shrink the input first; otherwise the body runs at the input's own size.
 
     Attributes:
         input_multiple: what the input's sides must be a multiple of.
@@ -71,22 +77,32 @@ class RRDBNet(nn.Module):
     """
 
     def __init__(
-        self, features: int = 64, blocks: int = 23, growth: int = 32, scale: int = 4, in_channels: int = 3
+        self,
+        features: int = 64,
+        blocks: int = 23,
+        growth: int = 32,
+        scale: int = 4,
+        in_channels: int = 3,
+        *,
+        out_channels: int = 3,
+        unshuffle: bool = True,
     ) -> None:
         if scale not in UPSAMPLINGS:
             raise ValueError(f"RRDBNet's scale must be 1, 2, 3 or 4, but got {scale=}; choose one of these")
         super().__init__()
         self.settings = f"{features=}, {blocks=}, {growth=}, {scale=}, {in_channels=}"
+        if not unshuffle and UNSHUFFLE[scale] > 1:
+            self.settings += f", {unshuffle=}"
         self.in_channels = in_channels
-        self.input_multiple = UNSHUFFLE[scale]
-        self.upsamplings = UPSAMPLINGS[scale]
+        self.input_multiple = UNSHUFFLE[scale] if unshuffle else 1
+        self.upsamplings = (UPSAMPLINGS if unshuffle else PLAIN_UPSAMPLINGS)[scale]
         self.conv_first = nn.Conv2d(in_channels * self.input_multiple**2, features, 3, padding=1)
         self.body = nn.Sequential(*(RRDB(features, growth) for _ in range(blocks)))
         self.conv_body = nn.Conv2d(features, features, 3, padding=1)
         for step in range(1, len(self.upsamplings) + 1):
             self.add_module(f"conv_up{step}", nn.Conv2d(features, features, 3, padding=1))
         self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
+        self.conv_last = nn.Conv2d(features, out_channels, 3, padding=1)
 
     def extra_repr(self) -> str:
         return self.settings
@@ -103,9 +119,36 @@ class RRDBNet(nn.Module):
         Raises:
             ValueError: if channels or sides do not fit.
         """
+        shallow, deep, _ = self.extract(lq)
+        return self.reconstruct(shallow, deep)
+
+    def forward_with_features(self, lq: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Up-scale, and return with the result the features after the first and after the last block."""
+        shallow, deep, kept = self.extract(lq, taps=(1,))
+        return self.reconstruct(shallow, deep), kept[1], deep
+
+    def extract(self, lq: Tensor, taps: Collection[int] = ()) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        """Run the trunk up to its last block.
+
+        Args:
+            lq: as for `forward`.
+            taps: after which blocks, counted from 1, to keep the features.
+
+        Returns:
+            The shallow features, those after the last block, and the kept ones by block, all of one shape.
+        """
         check_images(lq, network="RRDBNet", channels=self.in_channels, multiple=self.input_multiple)
         shallow = self.conv_first(F.pixel_unshuffle(lq, self.input_multiple))
-        features = shallow + self.conv_body(self.body(shallow))
+        deep, kept = shallow, {}
+        for number, block in enumerate(self.body, start=1):
+            deep = block(deep)
+            if number in taps:
+                kept[number] = deep
+        return shallow, deep, kept
+
+    def reconstruct(self, shallow: Tensor, deep: Tensor) -> Tensor:
+        """Make the output of what `extract` gave."""
+        features = shallow + self.conv_body(deep)
         for step, factor in enumerate(self.upsamplings, start=1):
             enlarged = F.interpolate(features, scale_factor=factor, mode="nearest")
             features = _leaky_relu(self.get_submodule(f"conv_up{step}")(enlarged))

@@ -1,11 +1,27 @@
 """The comparison of a state dict with the network that it is meant for."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 SHOWN_PER_KIND = 3
+
+# How the names of a network's first characteristic entry begin; the first that is found tells.
+SIGNATURES = {
+    "layers.0.residual_group": "SwinIR",
+    "b_fea_conv.": "SPSR's generator",
+    "branch.conv_first.": "SPSR's generator, by our names",
+    "decoder.": "an auto-encoder of AESOP",
+    "RRDB_trunk.": "an RRDBNet of ESRGAN's own repository",
+    "model.1.sub.": "an RRDBNet by ESRGAN's first names",
+    "body.0.rdb1.": "an RRDBNet",
+    "conv_after_body.": "an EDSR",
+    "body.0.conv1.": "an MSRResNet",
+    "conv0_0.": "a VGG-style discriminator",
+    "conv1.weight_orig": "a U-Net discriminator",
+}
 
 
 def check_state(
@@ -20,7 +36,8 @@ def check_state(
         network: what it is meant for, for the message.
 
     Raises:
-        ValueError: naming the source, the network and the first few names of each kind of mismatch.
+        ValueError: naming the source, the network, the first few names of each kind of mismatch, how much does
+            match, and what the names look like.
     """
     missing = [name for name in shapes if name not in state]
     unexpected = [name for name in state if name not in shapes]
@@ -32,11 +49,44 @@ def check_state(
     kinds = {"missing": missing, "unexpected": unexpected, "wrongly shaped": misshapen}
     problems = [_summarise(kind, entries) for kind, entries in kinds.items() if entries]
     if problems:
+        matching = len(shapes) - len(missing) - len(misshapen)
+        looks = recognise(state)
         raise ValueError(
-            f"{source} does not fit {type(network).__name__}({network.extra_repr()}): {'; '.join(problems)}. "
+            f"{source} does not fit {type(network).__name__}({network.extra_repr()}): {'; '.join(problems)}; "
+            f"{matching} of {len(shapes)} match. {f'It looks like {looks}. ' if looks else ''}"
             "Build the network with the architecture, scale and widths that the weights were trained with, "
             "or choose other weights."
         )
+
+
+def recognise(state: Mapping[str, Tensor]) -> str | None:
+    """Say which known network a state dict seems to belong to, by its names; None for an unknown one (METHODS 12)."""
+    found = next((network for name, network in SIGNATURES.items() if any(key.startswith(name) for key in state)), None)
+    if found is None:
+        return None
+    details = [detail for detail in (_scale_of(state), _blocks_of(state)) if detail]
+    return f"{found} ({', '.join(details)})" if details else found
+
+
+def _scale_of(state: Mapping[str, Tensor]) -> str | None:
+    """The up-scaling factor, where the names or shapes tell it."""
+    if "conv_first.weight" in state and state["conv_first.weight"].shape[1:2] in ((12,), (48,)):
+        return f"scale {2 if state['conv_first.weight'].shape[1] == 12 else 1}"
+    sub_pixel = [state[name] for name in ("upsample.0.weight", "upconv1.weight") if name in state]
+    if sub_pixel and sub_pixel[0].ndim == 4 and sub_pixel[0].shape[0] == 9 * sub_pixel[0].shape[1]:
+        return "scale 3"
+    if "upsample.0.weight" in state:
+        return "scale 4" if "upsample.2.weight" in state else "scale 2"
+    if "conv_up1.weight" in state:
+        return "scale 4" if "conv_up2.weight" in state else "scale 2 or 3"
+    return None
+
+
+def _blocks_of(state: Mapping[str, Tensor]) -> str | None:
+    """The number of blocks in the trunk."""
+    counted = re.compile(r"(?:body|RRDB_trunk|layers|model\.1\.sub)\.(\d+)\.[A-Za-z]")
+    numbers = {int(match[1]) for name in state if (match := counted.match(name))}
+    return f"{len(numbers)} blocks" if numbers else None
 
 
 def _summarise(kind: str, entries: Sequence[str]) -> str:

@@ -1,30 +1,35 @@
-"""Reading of weight files, ours and BasicSR's, as data: nothing in a file is ever executed."""
+"""Reading and writing of weight files, ours and those of other tools, as data: nothing in a file is ever executed."""
 
+import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from study.models.autoencoder import Autoencoder
+from study.files import write_atomically
+from study.models.released_names import CONSTANTS, released_state, table_for, without_copies
+from study.models.spsr import SPSRGenerator
 from study.models.strict_state import check_state
 
 # BasicSR writes the averaged weights beside the raw ones; the averaged ones are the released network.
 WRAPPERS = ("params_ema", "params")
 
-# AESOP's auto-encoder registers its encoder twice (METHODS 12): the copy's prefixes, and the primary's.
-DUPLICATE_PREFIXES = {"encoder.0.": "conv_first.", "encoder.2.": "body.", "encoder.3.": "conv_last."}
+# What training over several GPUs puts before every name.
+PARALLEL_PREFIX = "module."
+
+Layout = Literal["basicsr", "plain"]
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
     """Load a weight file into a network, strictly.
 
-    The file holds a state dict, or a dict with it under `params_ema` or, failing that, `params`. The networks
-    carry BasicSR's names, so released files of RRDBNet, MSRResNet, the VGG-style discriminator and AESOP's
-    auto-encoder load as they are (METHODS 12).
+    The file holds a state dict, or a dict with it under `params_ema` or, failing that, `params`. Its names may be ours,
+    or those under which the network was released (METHODS 12): BasicSR's and both older sets of ESRGAN's for RRDBNet,
+    SPSR's for its generator, AESOP's with its encoder held twice, SwinIR's, BasicSR's for the others.
 
     Args:
         module: the network, changed in place; it keeps its device and dtype.
@@ -36,11 +41,43 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     """
     path = Path(path)
     state = _select_state(_read(path), path)
-    if isinstance(module, Autoencoder):
-        state = _without_duplicate_encoder(state, path)
-    shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    check_state(state, shapes, source=str(path), network=module)
-    module.load_state_dict(state)
+    try:
+        state = without_copies(module, state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    table = table_for(module, state)
+    own = module.state_dict()
+    check_state(state, {table[name]: own[name].shape for name in table}, source=str(path), network=module)
+    constants = {name: tensor for name, tensor in own.items() if name.endswith(CONSTANTS)}
+    module.load_state_dict(constants | {name: state[released] for name, released in table.items()})
+
+
+def save_weights(module: nn.Module, path: str | Path, layout: Layout = "basicsr") -> None:
+    """Write a network's weights into a file that is whole or absent.
+
+    Args:
+        module: the network.
+        path: a .pth or .pt file, or a .safetensors file.
+        layout: "basicsr" writes the names under which the network is known to BasicSR, chaiNNer and its authors' code
+            (a .pth holds them under `params`; SPSR's, as its authors have it, bare); "plain" writes our names, bare.
+
+    Raises:
+        ValueError: another ending, or another layout.
+        StorageError: the file system refused; what was there before is untouched.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    if layout not in ("basicsr", "plain"):
+        raise ValueError(f"layout must be 'basicsr' or 'plain', but got {layout!r}")
+    state = released_state(module) if layout == "basicsr" else module.state_dict()
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    if path.suffix == ".safetensors":
+        write_atomically(path, safetensors.torch.save(tensors))
+        return
+    wrapped = layout == "basicsr" and not isinstance(module, SPSRGenerator)
+    buffer = io.BytesIO()
+    torch.save({"params": tensors} if wrapped else tensors, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def _read_pickle(path: Path) -> Any:
@@ -58,12 +95,16 @@ READERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def _read(path: Path) -> Any:
+def _check_suffix(path: Path) -> None:
     if path.suffix not in READERS:
         raise ValueError(
             f"{path}: a weight file's name must end in one of {', '.join(READERS)}, but got {path.suffix!r}; "
             "convert or rename it"
         )
+
+
+def _read(path: Path) -> Any:
+    _check_suffix(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such weight file; check the path")
     if path.stat().st_size == 0:
@@ -95,33 +136,5 @@ def _select_state(content: Any, path: Path) -> dict[str, Tensor]:
                 f"{path}: must hold a state dict (names to tensors), or one under {' or '.join(WRAPPERS)}, "
                 f"but its entry {name!r} is {type(value).__name__}; save `state_dict()` of a network"
             )
-    return dict(content)
-
-
-def _without_duplicate_encoder(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Drop the second copy of AESOP's encoder where it equals the first one.
-
-    A copy without its primary entry stays, to be reported as unexpected.
-    """
-    kept = {}
-    for name, tensor in state.items():
-        primary = _primary_name(name)
-        if primary not in state:
-            kept[name] = tensor
-        elif not _identical(tensor, state[primary]):
-            raise ValueError(
-                f"{path}: holds the encoder twice, but {name} differs from {primary}; "
-                "remove the `encoder.` entries if the others are the ones to use"
-            )
-    return kept
-
-
-def _primary_name(name: str) -> str | None:
-    for duplicate, primary in DUPLICATE_PREFIXES.items():
-        if name.startswith(duplicate):
-            return primary + name.removeprefix(duplicate)
-    return None
-
-
-def _identical(first: Tensor, second: Tensor) -> bool:
-    return first.dtype == second.dtype and torch.equal(first, second)
+    parallel = all(name.startswith(PARALLEL_PREFIX) for name in content)
+    return {name.removeprefix(PARALLEL_PREFIX) if parallel else name: tensor for name, tensor in content.items()}

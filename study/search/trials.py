@@ -13,9 +13,9 @@ import optuna
 from optuna.trial import TrialState
 
 from study.config import RunConfig, from_dict, to_dict
+from study.files import StorageError
 from study.search.front import Direction
 from study.search.spaces import SearchSpace, SpaceError
-from study.training.checkpoints import StorageError
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from study.data import Pairs, bicubic_upsample, to_uint8
+from study.files import write_atomically
 from study.metrics.judge import Judge
-from study.training.checkpoints import write_atomically
 
 SAMPLE_SIDE = 96  # HR pixels; a multiple of 12, so that the LR window is exact at every scale
 

@@ -27,12 +27,12 @@ from study.config import (
     to_dict,
 )
 from study.data import Batches, ImageSet, Pairs, make_pairs
+from study.files import write_json
 from study.losses import build_perceptual
 from study.losses.objective import Objective
 from study.metrics.judge import Judge
 from study.models import Autoencoder, VGGDiscriminator, load_weights
 from study.models.build import build_autoencoder, build_generator
-from study.training.checkpoints import save_weights, write_json
 from study.training.evaluation import (
     Evaluation,
     evaluate_autoencoder,

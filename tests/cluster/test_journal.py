@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from study.cluster.journal import Journal, read_events
-from study.training.checkpoints import StorageError
+from study.files import StorageError
 
 
 @pytest.fixture

@@ -1,0 +1,134 @@
+"""What determines the result of a stage, and the name that follows from it."""
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from study.config.door import ConfigError, replace, to_dict
+from study.config.parts import Stage
+from study.config.run import RunConfig
+
+# Part of every artifact's key. Raised whenever the same configuration would train to other weights than before.
+NUMERICS_VERSION = 2
+
+
+def decoder_as_run(config: RunConfig) -> RunConfig:
+    """The run whose fidelity generator the auto-encoder's decoder starts from.
+
+    It has the decoder's architecture and up-scales by the auto-encoder's factor; for the paper's RRDB setting that is
+    the run's own fidelity generator, so the two share one artifact.
+    """
+    ae = config.autoencoder
+    generator = {
+        "name": ae.decoder,
+        "features": ae.features,
+        "blocks": ae.blocks,
+        "growth": ae.growth,
+        "unshuffle": True,
+        "init": ae.decoder_init or (config.generator.init if config.decoder_is_generator else None),
+    }
+    fidelity = {} if ae.decoder_fidelity is None else {"fidelity": to_dict(ae.decoder_fidelity)}
+    # What only SPSR's generator can have goes: of this run nothing but the fidelity stage is ever trained.
+    spsr = {"loss.branch": 0, "fusion_share": 0}
+    return replace(config, {"generator": generator, "data.scale": ae.factor, **fidelity, **spsr})
+
+
+def stage_part(config: RunConfig, stage: Stage) -> dict[str, Any]:
+    """Everything that determines the weights of a stage, as plain types; files stand in it by their hash.
+
+    Raises:
+        ConfigError: a file named by `init` cannot be read.
+    """
+    match stage:
+        case "fidelity":
+            return _fidelity_part(config)
+        case "autoencoder":
+            return _autoencoder_part(config)
+        case "adversarial":
+            return _adversarial_part(config)
+
+
+def _fidelity_part(config: RunConfig) -> dict[str, Any]:
+    scale = config.data.scale
+    network = {"data": {"scale": scale}, "generator": config.generator.fidelity_form.determining(scale)}
+    if config.generator.init is not None:
+        return {**network, "init": _file_digest("generator.init", config.generator.init)}
+    return {**network, "data": _data_part(config), **to_dict(config.fidelity)}
+
+
+def _autoencoder_part(config: RunConfig) -> dict[str, Any]:
+    ae = config.autoencoder
+    fields = ("bottleneck_channels", "factor", "features", "blocks", "growth", "encoder", "decoder", "bicubic_skip")
+    network = {name: getattr(ae, name) for name in fields} | {"scale_head": config.has_scale_head}
+    if ae.init is not None:
+        return {**network, "init": _file_digest("autoencoder.init", ae.init)}
+    return {
+        **network,
+        "bottleneck_weight": ae.bottleneck_weight if ae.trains_bottleneck else 0,
+        "scale_weight": ae.scale_weight if config.has_scale_head else 0,
+        "frozen_decoder": ae.frozen_decoder,
+        "budget": to_dict(ae.budget),
+        "optimiser": to_dict(ae.optimiser),
+        "seed": ae.seed,
+        "decoder_from": _fidelity_part(decoder_as_run(config)),
+    }
+
+
+def _adversarial_part(config: RunConfig) -> dict[str, Any]:
+    part = {
+        "data": _data_part(config),
+        "generator": config.generator.determining(config.data.scale),
+        "discriminator": to_dict(config.discriminator) if config.loss.uses_discriminator else None,
+        "loss": to_dict(config.loss),
+        "optimiser": to_dict(config.optimiser),
+        "budget": to_dict(config.budget),
+        "fusion_share": config.fusion_share,
+        "seed": config.seed,
+        "fidelity": _fidelity_part(config),
+    }
+    if config.loss.uses_autoencoder:
+        part["autoencoder"] = _autoencoder_part(config)
+    return part
+
+
+def _data_part(config: RunConfig) -> dict[str, Any]:
+    return {"scale": config.data.scale, "degradation": config.data.degradation}
+
+
+def stage_key(config: RunConfig, stage: Stage, data_fingerprint: str) -> str:
+    """Name the artifact of a stage: `<stage>-<16 hex digits>`, stable over processes, machines and field order.
+
+    Args:
+        config: the run.
+        stage: one of its stages.
+        data_fingerprint: the fingerprint of the training images.
+    """
+    whole = {"numerics": NUMERICS_VERSION, "data": data_fingerprint, "part": stage_part(config, stage)}
+    return f"{stage}-{digest(whole)}"
+
+
+def digest(values: Any) -> str:
+    """Hash plain JSON types to 16 hex digits, whatever the order of their keys."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _file_digest(field: str, name: str) -> str:
+    """The sha256 of a weight file; ConfigError, naming the field, if there is none."""
+    try:
+        status = Path(name).stat()
+        return _digest_of(name, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise ConfigError(
+            f"{field} must name a weight file, but {name} cannot be read ({error.strerror}); correct the path"
+        ) from None
+
+
+@lru_cache(maxsize=64)
+def _digest_of(name: str, size: int, changed: int) -> str:
+    """Size and time of change tell one content of a file from another, so that each is read once."""
+    del size, changed
+    with open(name, "rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -1,0 +1,302 @@
+"""The parts of a configuration: frozen, each with its own rules. `run.py` puts them together."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Stage = Literal["fidelity", "autoencoder", "adversarial"]
+Criterion = Literal["l1", "l2"]
+PerceptualNetwork = Literal["vgg19", "alexnet", "squeezenet"]
+GeneratorName = Literal["rrdb", "msrresnet", "swinir", "spsr"]
+DegradationName = Literal["bicubic", "aesop-real", "real-esrgan"]
+
+# Where the fidelity term is measured (METHODS 1.4, 1.6).
+Guidance = Literal["pixel", "aesop", "bottleneck", "loss-map", "probabilistic", "lr"]
+AUTOENCODED: tuple[Guidance, ...] = ("aesop", "bottleneck", "loss-map", "probabilistic")
+GanKind = Literal["relativistic", "relativistic-joint", "vanilla"]
+
+SPSR_TAPS = 4
+"""How many times the gradient branch of SPSR looks into the trunk: it needs as many blocks."""
+
+MSRRESNET_SCALES = (2, 3, 4)
+
+
+class Frozen(BaseModel):
+    """A part of a configuration: immutable, unknown keys refused, NaN and infinity refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False)
+
+
+class DataConfig(Frozen):
+    """Where images come from, and how low-quality ones are made of them.
+
+    `photographs` are the ones that ship with scikit-image and scikit-learn. A degradation other than `bicubic` draws
+    anew for each patch of each step (METHODS 1.7: AESOP's real-world values, or Real-ESRGAN's own harsher ones); the
+    auto-encoder always learns from clean pairs (1.3).
+    """
+
+    train: str = Field("photographs", min_length=1, description="`photographs`, a folder of HR images, or a store")
+    test: str | None = Field(None, min_length=1, description="the same; None holds out a part of `train`")
+    scale: Literal[2, 3, 4] = 4
+    degradation: DegradationName = "bicubic"
+
+
+# Which fields of `GeneratorConfig` a network reads; the others determine nothing.
+_READ_BY: dict[GeneratorName, set[str]] = {
+    "rrdb": {"features", "blocks", "growth", "unshuffle"},
+    "msrresnet": {"features", "blocks", "init_scale"},
+    "swinir": {"features", "blocks", "depth", "heads", "window", "mlp_ratio", "drop_path", "upsampler"},
+    "spsr": {"features", "blocks", "growth"},
+}
+
+
+class GeneratorConfig(Frozen):
+    """The super-resolution network (METHODS 2.1 RRDB, 2.2 SwinIR, 2.3 MSRResNet, 4.2 SPSR)."""
+
+    name: GeneratorName = "rrdb"
+    features: int = Field(64, ge=1, le=512, description="width of the trunk; SwinIR's embedding dimension")
+    blocks: int = Field(23, ge=1, le=64, description="RRDBs, residual blocks, or SwinIR's groups (RSTB)")
+    growth: int = Field(32, ge=1, le=256, description="growth of the dense blocks; RRDB and SPSR")
+    init_scale: float = Field(0.1, gt=0, description="of the initial weights; MSRResNet")
+    unshuffle: bool = Field(True, description="RRDB at scale 2: shrink the input first, as BasicSR does")
+    depth: int = Field(6, ge=1, le=64, description="Swin blocks a group; SwinIR")
+    heads: int = Field(6, ge=1, le=64, description="attention heads; SwinIR")
+    window: Literal[4, 8, 16] = Field(8, description="side of the attention windows in LR pixels; SwinIR")
+    mlp_ratio: float = Field(2.0, gt=0, description="hidden width of the MLPs over `features`; SwinIR")
+    drop_path: float = Field(0.1, ge=0, lt=1, description="drop-path rate of the last block, in training; SwinIR")
+    upsampler: Literal["pixelshuffle", "nearest+conv"] = Field("pixelshuffle", description="SwinIR's head")
+    init: str | None = Field(None, min_length=1, description="weight file to start from, in place of a fidelity stage")
+
+    @model_validator(mode="after")
+    def _network_exists(self) -> Self:
+        if self.name == "swinir" and self.features % self.heads:
+            raise ValueError(
+                f"features must be a multiple of heads for swinir, but got {self.features} and {self.heads}; "
+                "choose a divisor of features for heads"
+            )
+        if self.name == "spsr" and self.blocks < SPSR_TAPS:
+            raise ValueError(f"blocks must be at least {SPSR_TAPS} for spsr, but got {self.blocks}; use more blocks")
+        return self
+
+    @property
+    def fidelity_form(self) -> "GeneratorConfig":
+        """The PSNR-oriented network that it starts from: itself, but for SPSR the RRDB network of its trunk."""
+        if self.name != "spsr":
+            return self
+        return self.model_copy(update={"name": "rrdb", "unshuffle": False})
+
+    def determining(self, scale: int) -> dict[str, object]:
+        """The fields that determine the network at a scale, as plain types; where it starts from is not among them."""
+        read = {"name", *_READ_BY[self.name]} - (set() if scale == 2 else {"unshuffle"})
+        return {name: value for name, value in self.model_dump(mode="json").items() if name in read}
+
+
+class DiscriminatorConfig(Frozen):
+    """The discriminator: VGG-style (METHODS 3.1), SPSR's variant of it, or the U-Net with spectral norm (3.2).
+
+    The VGG-style ones are built for the adversarial stage's patch; `spsr` adds biases and a Kaiming-normal start.
+    """
+
+    name: Literal["vgg", "spsr", "unet"] = "vgg"
+    features: int = Field(64, ge=1, le=256)
+
+
+class Budget(Frozen):
+    """How much a stage trains."""
+
+    iterations: int = Field(ge=1)
+    batch: int = Field(ge=1, le=4096, description="patches a step, over all workers")
+    patch: int = Field(ge=8, le=1024, description="HR patch side in pixels")
+
+    @property
+    def pixels_per_step(self) -> int:
+        """HR pixels seen in a step."""
+        return self.batch * self.patch**2
+
+
+class Optimiser(Frozen):
+    """Adam and its schedule, the same for every network of a stage.
+
+    Schedules are relative to the budget, so that a shortened run keeps the shape of the long one.
+    """
+
+    learning_rate: float = Field(1e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "cosine", "steps"] = "constant"
+    restarts: int = Field(1, ge=1, description="cosine periods over the budget")
+    minimum: float = Field(1e-7, ge=0, description="learning rate at the end of each cosine period")
+    milestones: tuple[float, ...] = Field((), description="steps: shares of the budget after which the rate falls")
+    gamma: float = Field(0.5, gt=0, le=1, description="steps: what it falls by, each time")
+    warmup: int = Field(
+        0, ge=0, description="iterations over which the learning rate rises from 0; the papers have none"
+    )
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="of the averaged weights; 0 for no average")
+
+    @model_validator(mode="after")
+    def _betas_in_range(self) -> Self:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must lie in [0, 1), but got {self.betas}")
+        return self
+
+    @model_validator(mode="after")
+    def _cosine_falls(self) -> Self:
+        if self.schedule == "cosine" and self.minimum > self.learning_rate:
+            raise ValueError(
+                f"minimum must not exceed learning_rate ({self.learning_rate:g}), but got {self.minimum:g}; lower it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _milestones_rise(self) -> Self:
+        inside = all(0 < share < 1 for share in self.milestones)
+        if not inside or list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(
+                f"milestones must be rising shares of the budget between 0 and 1, but got {list(self.milestones)}; "
+                "for iteration 50,000 of 400,000 write 0.125"
+            )
+        if self.schedule == "steps" and not self.milestones:
+            raise ValueError("schedule 'steps' needs milestones, but there are none; add some or use 'constant'")
+        return self
+
+
+class FidelityConfig(Frozen):
+    """The PSNR-oriented generator every perceptual one starts from: pixel L1 alone (METHODS 2.1, 2.2)."""
+
+    budget: Budget
+    optimiser: Optimiser
+    seed: int = Field(0, ge=0)
+
+
+class AutoencoderConfig(Frozen):
+    """AESOP's auto-encoder (METHODS 1.2, 1.6, 1.8) and its pre-training (1.3).
+
+    Its decoder up-scales by `factor` by construction, and starts from a PSNR-oriented generator of the decoder's own
+    architecture and scale: the run's own where that is the same network, else one trained by `decoder_fidelity` (or,
+    without that, by the run's `fidelity`).
+    """
+
+    bottleneck_channels: int = Field(3, ge=1, le=768)
+    factor: Literal[2, 3, 4] = 4
+    features: int = Field(64, ge=1, le=512)
+    blocks: int = Field(23, ge=1, le=64)
+    growth: int = Field(32, ge=1, le=256)
+    encoder: Literal["learned", "bicubic"] = Field("learned", description="bicubic is an ablation without parameters")
+    decoder: Literal["rrdb", "msrresnet"] = "rrdb"
+    bicubic_skip: bool = False
+    bottleneck_weight: float = Field(1.0, ge=0, description="weight of L1(bottleneck's RGB, bicubic LR)")
+    scale_weight: float = Field(1.0, gt=0, description="weight of L1(scale map, |A(x) - x|); probabilistic alone")
+    frozen_decoder: float = Field(0.0, ge=0, le=1, description="share of the budget with the decoder frozen")
+    init: str | None = Field(
+        None, min_length=1, description="weight file of a whole auto-encoder, in place of training"
+    )
+    decoder_init: str | None = Field(None, min_length=1, description="weight file that the decoder starts from")
+    decoder_fidelity: FidelityConfig | None = None
+    budget: Budget
+    optimiser: Optimiser
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _rgb_in_bottleneck(self) -> Self:
+        needs = [("bicubic_skip", self.bicubic_skip, "false"), ("bottleneck_weight", self.bottleneck_weight > 0, "0")]
+        for field, on, off in needs:
+            if on and self.bottleneck_channels < 3:
+                raise ValueError(
+                    f"{field} needs the three colours in the bottleneck, but bottleneck_channels is "
+                    f"{self.bottleneck_channels}; use 3 or more, or set {field} to {off}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _bicubic_encoder_fits(self) -> Self:
+        if self.encoder == "bicubic" and self.bottleneck_channels != 3:
+            raise ValueError(
+                f"the bicubic encoder makes an image, so bottleneck_channels must be 3, but got "
+                f"{self.bottleneck_channels}; use 3, or encoder 'learned'"
+            )
+        if self.encoder == "bicubic" and self.frozen_decoder == 1 and self.init is None:
+            raise ValueError(
+                "a bicubic encoder with a decoder that stays frozen has nothing to train; lower frozen_decoder below 1"
+            )
+        return self
+
+    @property
+    def trains_bottleneck(self) -> bool:
+        """Whether the bottleneck's colours are pulled towards the LR image; nothing can pull a bicubic encoder."""
+        return self.bottleneck_weight > 0 and self.encoder == "learned"
+
+
+class PerceptualLayers(Frozen):
+    """Weights of VGG-19's layers, each taken before its ReLU (METHODS 1.5); read with `perceptual_network` vgg19."""
+
+    conv1_2: float = Field(0.1, ge=0)
+    conv2_2: float = Field(0.1, ge=0)
+    conv3_4: float = Field(1.0, ge=0)
+    conv4_4: float = Field(1.0, ge=0)
+    conv5_4: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError("all layer weights are 0: there is nothing to compare; set loss.perceptual to 0 instead")
+        return self
+
+
+class LossConfig(Frozen):
+    """The weighted sum of the adversarial stage. A term of weight zero is neither built nor computed.
+
+    `relativistic` is ESRGAN's GAN with the means detached in the discriminator's step (METHODS 3.3),
+    `relativistic-joint` the same with means attached (SPSR, 4.2), `vanilla` the plain one (1.7).
+    """
+
+    guidance: Guidance = Field("aesop", description="where the fidelity term is measured")
+    fidelity: float = Field(1.0, ge=0)
+    criterion: Criterion = "l1"
+    kl: Literal["reverse", "forward"] = Field("reverse", description="direction; guidance probabilistic")
+    kl_form: Literal["released", "exact"] = Field("released", description="of the Laplace divergence; probabilistic")
+    artifact: float = Field(1.0, ge=0)
+    perceptual: float = Field(1.0, ge=0)
+    perceptual_network: PerceptualNetwork = "vgg19"
+    perceptual_layers: PerceptualLayers = PerceptualLayers()
+    perceptual_target: Literal["hr", "sharpened"] = Field("hr", description="sharpened by USM (METHODS 1.7)")
+    adversarial: float = Field(5e-3, ge=0)
+    gan: GanKind = "relativistic"
+    gradient: float = Field(0.0, ge=0, description="MSE between gradient maps (SPSR)")
+    gradient_adversarial: float = Field(0.0, ge=0, description="a second GAN, on gradient maps (SPSR)")
+    branch: float = Field(0.0, ge=0, description="L1 of the gradient branch's output (SPSR's generator)")
+
+    @property
+    def uses_autoencoder(self) -> bool:
+        """Whether the sum has a term that needs the auto-encoder."""
+        return self.guidance in AUTOENCODED and self.fidelity > 0
+
+    @property
+    def uses_discriminator(self) -> bool:
+        """Whether the sum has a term that needs a discriminator."""
+        return self.adversarial > 0 or self.gradient_adversarial > 0
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each term of the sum, by the name it is logged under."""
+        return {
+            "fidelity": self.fidelity,
+            "artifact": self.artifact,
+            "perceptual": self.perceptual,
+            "adversarial": self.adversarial,
+            "gradient": self.gradient,
+            "gradient_adversarial": self.gradient_adversarial,
+            "branch": self.branch,
+        }
+
+    @model_validator(mode="after")
+    def _something_to_descend(self) -> Self:
+        if not any(self.weights.values()):
+            raise ValueError("all weights of the loss are 0: nothing would train; set at least one above 0")
+        return self
+
+
+class Cadence(Frozen):
+    """When the adversarial stage is looked at. It does not change what is trained."""
+
+    evaluate_every: int = Field(5000, ge=1, description="iterations between points")
+    checkpoint_every: int = Field(1000, ge=1, description="iterations between checkpoints, in every stage")
