@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from study.config import RunConfig
-from study.recipes import Size, aesop
+from study.recipes import Size, aesop, equal_batch
 
 SIZE: Size = "full"
 TRIALS = 64
@@ -20,6 +20,7 @@ REFERENCE = {"psnr_y": 20.0, "lpips": 0.8, "swd": 60.0}
 GROUPS = ("loss.guidance", "autoencoder.bottleneck_channels", "budget.patch")
 
 PATCHES = {"full": [128, 256], "small": [96, 128, 192], "tiny": [32, 64, 96]}
+PATCHES_OF_SCALE_3 = {"full": [96, 192], "small": [96, 192], "tiny": [96, 192]}
 # The compression ratio is C_b / (3 * factor**2): 1/16 for the paper's three channels (METHODS 1.8.5).
 BOTTLENECK_CHANNELS = [3, 6, 12, 24]
 
@@ -32,7 +33,8 @@ def base(size: Size, networks: Collection[str]) -> RunConfig:
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
     """Guidance, its bottleneck, all four weights, the patch."""
-    patch = trial.suggest_categorical("budget.patch", PATCHES[base.size])
+    patches = PATCHES_OF_SCALE_3 if base.data.scale == 3 else PATCHES
+    patch = trial.suggest_categorical("budget.patch", patches[base.size])
     changes = {
         "loss.guidance": trial.suggest_categorical("loss.guidance", ["pixel", "aesop"]),
         "loss.fidelity": trial.suggest_float("loss.fidelity", 1e-2, 3.0, log=True),
@@ -40,7 +42,7 @@ def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
         "loss.perceptual": trial.suggest_float("loss.perceptual", 0.1, 3.0, log=True),
         "loss.adversarial": trial.suggest_float("loss.adversarial", 3e-4, 3e-2, log=True),
         "budget.patch": patch,
-        "budget.batch": max(1, round(base.budget.pixels_per_step / patch**2)),
+        "budget.batch": equal_batch(base, patch),
     }
     if changes["loss.guidance"] == "aesop":
         name = "autoencoder.bottleneck_channels"

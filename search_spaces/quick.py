@@ -11,35 +11,32 @@ from typing import Any
 
 import optuna
 
-from study.config import RunConfig, replace
-from study.recipes import Size, aesop
+from study.config import RunConfig
+from study.recipes import Size, aesop, equal_batch, without_missing_networks
 
 SIZE: Size = "tiny"
 TRIALS = 12
 REFERENCE = {"psnr_y": 20.0, "lpips": 0.8, "swd": 60.0}
 GROUPS = ("loss.guidance", "autoencoder.bottleneck_channels", "budget.patch")
 
-BATCH_OF_PATCH = {32: 16, 64: 4}
+PATCHES = {2: [32, 64], 3: [96], 4: [32, 64]}
 
 
 def base(size: Size, networks: Collection[str]) -> RunConfig:
     """AESOP; where no published network can be had, the adversarial term stands in for the perceptual one."""
-    config = aesop(size)
-    if config.loss.perceptual_network in networks:
-        return config
-    return replace(config, {"loss.perceptual": 0, "loss.adversarial": 5e-3})
+    return without_missing_networks(aesop(size), networks)
 
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
     """Guidance, its bottleneck, the weights, the patch."""
-    patch = trial.suggest_categorical("budget.patch", [32, 64])
+    patch = trial.suggest_categorical("budget.patch", PATCHES[base.data.scale])
     changes = {
         "loss.guidance": trial.suggest_categorical("loss.guidance", ["pixel", "aesop"]),
         "loss.fidelity": trial.suggest_float("loss.fidelity", 0.03, 3.0, log=True),
         "loss.artifact": trial.suggest_float("loss.artifact", 0.1, 3.0, log=True),
         "loss.adversarial": trial.suggest_float("loss.adversarial", 3e-4, 2e-2, log=True),
         "budget.patch": patch,
-        "budget.batch": BATCH_OF_PATCH[patch],
+        "budget.batch": equal_batch(base, patch),
     }
     if base.loss.perceptual:
         changes["loss.perceptual"] = trial.suggest_float("loss.perceptual", 0.05, 1.0, log=True)

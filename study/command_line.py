@@ -4,12 +4,14 @@ import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from study.config import RunConfig, parse_assignments, replace
+from study.config import INITIAL_WEIGHTS, RunConfig, parse_assignments, replace
+from study.recipes import rescale
 
 # The exit code of a program that Ctrl-C ended, by the shells' convention.
 INTERRUPTED = 130
@@ -18,6 +20,12 @@ INTERRUPTED = 130
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every training command takes."""
     parser.add_argument("--size", choices=["full", "small", "tiny"], help="the paper's size, one GPU's, a CPU's")
+    parser.add_argument(
+        "--scale",
+        type=int,
+        choices=[2, 3, 4],
+        help="up-scaling factor, with the auto-encoder and the patches to match (default: 4)",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -45,9 +53,16 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 
 def with_options(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
-    """Put the sources and overrides of a command line into a configuration; ConfigError if they do not fit."""
+    """Put the scale, sources and overrides of a command line into a configuration; ConfigError if they do not fit."""
+    config = rescale(config, arguments.scale or config.data.scale)
     data = {"data.train": _absolute(arguments.data), "data.test": _absolute(arguments.test)}
-    return replace(config, data | parse_assignments(arguments.set))
+    return replace(config, data | with_full_paths(parse_assignments(arguments.set)))
+
+
+def with_full_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Name weight files to start from in full, for workers run elsewhere."""
+    is_path = {path: path in INITIAL_WEIGHTS and isinstance(value, str) for path, value in changes.items()}
+    return {path: str(Path(value).resolve()) if is_path[path] else value for path, value in changes.items()}
 
 
 def artifacts_of(arguments: argparse.Namespace) -> Path:

@@ -82,7 +82,14 @@ def _plan(options: argparse.Namespace, console: Console) -> "Study":
     from study.recipes import get_recipe
     from study.search.spaces import load_space
     from study.training.loop import pick_device
-    from study.training.setting import JUDGE_NETWORK, Setting, find_networks, judge_note, require_networks
+    from study.training.setting import (
+        JUDGE_NETWORK,
+        Setting,
+        check_initial_weights,
+        find_networks,
+        judge_note,
+        require_networks,
+    )
 
     space = load_space(options.space)
     size = options.size or space.size
@@ -91,6 +98,7 @@ def _plan(options: argparse.Namespace, console: Console) -> "Study":
     base = with_options(space.base(size, networks), options)
     require_networks(base, networks)
     draws = space.try_out(base)
+    check_initial_weights(draws)
     notes = [judge_note(networks.get(JUDGE_NETWORK))]
     if base.loss.perceptual == 0 < get_recipe(base.recipe, size).loss.perceptual:
         notes.append(f"The perceptual loss term is off: the published {wanted} weights could not be had.")

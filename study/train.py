@@ -24,7 +24,14 @@ from study.config import RunConfig, Stage, to_dict
 from study.metrics import METRICS
 from study.recipes import RECIPES, get_recipe
 from study.training.loop import Diverged
-from study.training.setting import JUDGE_NETWORK, Setting, find_networks, judge_note, require_networks
+from study.training.setting import (
+    JUDGE_NETWORK,
+    Setting,
+    check_initial_weights,
+    find_networks,
+    judge_note,
+    require_networks,
+)
 from study.training.stages import (
     Need,
     OnTick,
@@ -80,6 +87,7 @@ def _setting(config: RunConfig, options: argparse.Namespace) -> Setting:
     needed = [config.loss.perceptual_network] if config.loss.perceptual > 0 else []
     networks = find_networks([*needed, JUDGE_NETWORK], options.weights)
     require_networks(config, networks)
+    check_initial_weights([config])
     return Setting(
         data=config.data,
         largest_patch=config.largest_patch,
@@ -98,14 +106,14 @@ def _facts(config: RunConfig, options: argparse.Namespace, note: str) -> Facts:
         trials=1,
         seed=config.seed,
         reference=REFERENCE,
-        groups=("loss.guidance",),
+        groups=("recipe",),
         notes=(note,),
     )
 
 
 def _run(config: RunConfig, workshop: Workshop, output: Path, records: Records, console: Console) -> str:
     """Train what is not trained yet; returns the run's state."""
-    bicubic = judge_bicubic(config.data.scale, workshop, output / "references")
+    bicubic = judge_bicubic(config.data, workshop, output / "references")
     facts = {"metrics": bicubic.metrics, "images": bicubic.images, "samples": "references/bicubic"}
     records.reference("bicubic", kind="bicubic", **facts)
 

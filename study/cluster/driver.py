@@ -121,7 +121,7 @@ def _facts(study: Study, workshop: Workshop) -> Facts:
 def _run(
     study: Study, workshop: Workshop, records: Records, objectives: Mapping[str, Direction], console: Console
 ) -> tuple[Literal["COMPLETE", "INTERRUPTED", "HALTED"], str | None]:
-    bicubic = judge_bicubic(study.base.data.scale, workshop, study.output / "references")
+    bicubic = judge_bicubic(study.base.data, workshop, study.output / "references")
     records.reference(
         "bicubic",
         kind="bicubic",

@@ -13,6 +13,9 @@ from study.config.run import RunConfig
 # Part of every artifact's key. Raised whenever the same configuration would train to other weights than before.
 NUMERICS_VERSION = 2
 
+INITIAL_WEIGHTS = ("generator.init", "autoencoder.init", "autoencoder.decoder_init")
+"""The fields that name a weight file."""
+
 
 def decoder_as_run(config: RunConfig) -> RunConfig:
     """The run whose fidelity generator the auto-encoder's decoder starts from.

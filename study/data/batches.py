@@ -10,8 +10,10 @@ from torch import Tensor
 
 from study.data.bicubic import to_float
 from study.data.pairs import Pairs
+from study.data.second_order import SecondOrder, second_order
 
 _WORDS_PER_ITEM = 4  # one block of Philox4x64: which image, which row, which column, which symmetries
+_SYMMETRY_BITS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,13 @@ class Batches:
     batch, rank is not in 0..ranks-1, or step is not in 0..2**64-1.
     """
 
-    def __init__(self, pairs: Pairs, *, patch: int, batch: int, seed: int) -> None:
+    def __init__(
+        self, pairs: Pairs, *, patch: int, batch: int, seed: int, degradation: SecondOrder | None = None
+    ) -> None:
         """Prepare batches of `batch` patches: patch x patch px on the high-quality side.
+
+        With a degradation, the low-quality patches are made anew of the high-quality ones in every step, each from a
+        seed of its own that comes from the same stream.
 
         Raises ValueError if the patch is no multiple of the scale or exceeds an image, if batch is below 1,
         or if the seed is not in 0..2**64-1.
@@ -57,6 +64,7 @@ class Batches:
         self.batch = batch
         self.seed = seed
         self.pairs = pairs
+        self.degradation = degradation
         self._shapes = pairs.lq.shapes
         self._pixels_up_to = list(accumulate(height * width for height, width in self._shapes))
 
@@ -66,7 +74,14 @@ class Batches:
         Both are contiguous and on the CPU.
         """
         lq, hr = self.levels(step, rank=rank, ranks=ranks)
-        return to_float(lq), to_float(hr)
+        return self.finished(step, to_float(lq), to_float(hr), rank=rank, ranks=ranks)
+
+    def finished(self, step: int, lq: Tensor, hr: Tensor, *, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
+        """Degrade the patches of a step, where a degradation was asked for, on the device that they are on."""
+        if self.degradation is None:
+            return lq, hr
+        seeds = self.seeds(step, rank=rank, ranks=ranks)
+        return second_order(hr, self.degradation, self.pairs.scale, seeds=seeds), hr
 
     def levels(self, step: int, *, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
         """Return the same as uint8, 0..255: a quarter of the bytes to move to a GPU."""
@@ -81,10 +96,18 @@ class Batches:
 
     def cuts(self, step: int, *, rank: int = 0, ranks: int = 1) -> list[Cut]:
         """Say where the patches of a step come from."""
+        return [self._cut(*words) for words in self._words(step, rank, ranks)]
+
+    def seeds(self, step: int, *, rank: int = 0, ranks: int = 1) -> list[int]:
+        """The seeds of the patches' degradations in a step: the bits that the symmetries leave, 61 each."""
+        return [words[-1] >> _SYMMETRY_BITS for words in self._words(step, rank, ranks)]
+
+    def _words(self, step: int, rank: int, ranks: int) -> list[list[int]]:
+        """The random words of each item of a step."""
         self._check_call(step, rank, ranks)
         stream = np.random.Philox(key=self.seed, counter=[0, 0, 0, step])
         words: list[list[int]] = stream.random_raw(self.batch * _WORDS_PER_ITEM).reshape(self.batch, -1).tolist()
-        return [self._cut(*of_item) for of_item in words[rank::ranks]]
+        return words[rank::ranks]
 
     def _cut(self, which: int, where_y: int, where_x: int, symmetry: int) -> Cut:
         """Turn an item's four random words into a place."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from pydantic import Field, TypeAdapter
 
-from study.config import Frozen
+from study.config import DegradationName, Frozen
 from study.data.bicubic import bicubic_downsample, round_levels
 from study.data.jpeg import compress
 from study.data.second_order import SecondOrder, second_order
@@ -59,6 +59,17 @@ def parse_degradation(text: str) -> Degradation:
         return _ADAPTER.validate_python({"kind": kind} | ({} if plain else {fields[kind]: float(value)}))
     except ValueError as error:
         raise ValueError(f"{text}: {fields[kind]} is out of range; sigma is in (0, 255], quality in 1..100") from error
+
+
+def drawn_anew(name: DegradationName) -> SecondOrder | None:
+    """The degradation that training draws anew for each patch; None where clean pairs are made once."""
+    match name:
+        case "bicubic":
+            return None
+        case "aesop-real":
+            return SecondOrder()
+        case "real-esrgan":
+            return SecondOrder.stock()
 
 
 def degrade(hr: np.ndarray, scale: int, degradation: Degradation, *, seed: int) -> np.ndarray:

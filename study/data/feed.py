@@ -31,7 +31,8 @@ def feed(
     """Give the batches of successive steps on a device, each ready (or nearly) when it is asked for.
 
     A set that fits into a quarter of a GPU's free memory is held there as uint8 and cut there; otherwise a thread
-    cuts ahead on the CPU. The numbers are those of `Batches.at`, whichever way they come.
+    cuts ahead on the CPU. The numbers are those of `Batches.at`, whichever way they come; patches that are degraded
+    anew in each step are degraded on the device, which rounds in its own way.
 
     Args:
         batches: what to cut.
@@ -72,7 +73,8 @@ class ResidentBatches:
         cuts = self._batches.cuts(step, rank=rank, ranks=ranks)
         scale = self._batches.pairs.scale
         side = self._batches.patch // scale
-        return to_float(self._lq.cut(cuts, side, 1)), to_float(self._hr.cut(cuts, side * scale, scale))
+        lq, hr = to_float(self._lq.cut(cuts, side, 1)), to_float(self._hr.cut(cuts, side * scale, scale))
+        return self._batches.finished(step, lq, hr, rank=rank, ranks=ranks)
 
 
 _held: WeakKeyDictionary[Pairs, tuple[torch.device, "_Planes", "_Planes"]] = WeakKeyDictionary()
@@ -129,22 +131,28 @@ def _ahead(batches: Batches, steps: range, device: torch.device, rank: int, rank
         return lq.pin_memory(), hr.pin_memory()
 
     with ThreadPoolExecutor(1, thread_name_prefix="feed") as thread:
-        under_way: deque[Future[Batch]] = deque()
+        under_way: deque[tuple[int, Future[Batch]]] = deque()
+
+        def next_delivered() -> Batch:
+            step, future = under_way.popleft()
+            lq, hr = future.result()
+            if device.type == "cpu":
+                return lq, hr
+            lq, hr = _delivered(lq, device), _delivered(hr, device)
+            return batches.finished(step, lq, hr, rank=rank, ranks=ranks)
+
         try:
             for step in steps:
-                under_way.append(thread.submit(make, step))
+                under_way.append((step, thread.submit(make, step)))
                 if len(under_way) == _AHEAD:
-                    yield _delivered(under_way.popleft().result(), device)
+                    yield next_delivered()
             while under_way:
-                yield _delivered(under_way.popleft().result(), device)
+                yield next_delivered()
         finally:
-            for future in under_way:
+            for _, future in under_way:
                 future.cancel()
 
 
-def _delivered(batch: Batch, device: torch.device) -> Batch:
+def _delivered(levels: Tensor, device: torch.device) -> Tensor:
     """Move uint8 patches to a GPU while it computes, and make floats of them there."""
-    lq, hr = batch
-    if device.type == "cpu":
-        return lq, hr
-    return to_float(lq.to(device, non_blocking=True)), to_float(hr.to(device, non_blocking=True))
+    return to_float(levels.to(device, non_blocking=True))

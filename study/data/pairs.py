@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from study.data.bicubic import check_scale, to_float
-from study.data.degradations import shrink
+from study.data.degradations import degrade, shrink
 from study.data.image_set import CroppedImages, Images, ImageSet, LoadedImages
+from study.data.images import pixel_digest
+from study.data.second_order import SecondOrder
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +31,13 @@ class Pairs:
         return to_float(image_to_tensor(self.lq[index])), to_float(image_to_tensor(self.hr[index]))
 
 
-def make_pairs(images: ImageSet, scale: int) -> Pairs:
+def make_pairs(images: ImageSet, scale: int, degradation: SecondOrder | None = None) -> Pairs:
     """Crop each image to multiples of the scale (from the top-left) and pair it with its low-quality version.
 
     Low-quality versions that came with the set are used as they are, if they are of this scale. Otherwise the whole
     image is shrunk by MATLAB's bicubic before any patch is cut (METHODS 8), and rounded to 8 bit. The
-    high-quality side shares the memory of the image set.
+    high-quality side shares the memory of the image set. With a degradation, each image is degraded by a seed that
+    follows from its pixels, so that it is always the same one.
 
     Raises ValueError for a scale outside 1..8 and for an image smaller than the scale.
     """
@@ -43,9 +46,19 @@ def make_pairs(images: ImageSet, scale: int) -> Pairs:
         if min(height, width) < scale:
             raise ValueError(f"image {name!r} is {width} x {height} px, less than one pixel after shrinking by {scale}")
     hr = CroppedImages(images.images, scale)
+    if degradation is not None:
+        degraded = [_degraded(name, image, scale, degradation) for name, image in zip(images.names, hr, strict=True)]
+        return Pairs(images.names, hr, LoadedImages(degraded), scale)
     if images.low is not None and images.low.scale == scale:
         return Pairs(images.names, hr, _FittedImages(images.low.images, hr.shapes, scale), scale)
     return Pairs(images.names, hr, LoadedImages([shrink(image, scale) for image in hr]), scale)
+
+
+def _degraded(name: str, image: np.ndarray, scale: int, degradation: SecondOrder) -> np.ndarray:
+    try:
+        return degrade(image, scale, degradation, seed=int(pixel_digest(image)[:15], 16))
+    except ValueError as error:
+        raise ValueError(f"image {name!r}: {error}; remove it") from error
 
 
 def image_to_tensor(image: np.ndarray) -> Tensor:

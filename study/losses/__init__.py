@@ -1,8 +1,18 @@
 """Losses: each a function or module of (sr, hr) that returns one unweighted value per image, shape (N,)."""
 
-from study.losses.adversarial import relativistic_discriminator_loss, relativistic_generator_loss
+from study.losses.adversarial import (
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
+    vanilla_discriminator_loss,
+    vanilla_generator_loss,
+)
 from study.losses.aesop import aesop_loss
 from study.losses.artifact import artifact_loss, artifact_map
+from study.losses.bottleneck import bottleneck_loss
+from study.losses.gradient import branch_loss, gradient_loss
+from study.losses.laplace import laplace_divergence, probabilistic_loss
+from study.losses.loss_map import loss_map_loss
+from study.losses.low_resolution import low_resolution_loss
 from study.losses.perceptual import PerceptualLoss, build_perceptual
 from study.losses.pixel import pixel_loss
 
@@ -11,8 +21,17 @@ __all__ = [
     "aesop_loss",
     "artifact_loss",
     "artifact_map",
+    "bottleneck_loss",
+    "branch_loss",
     "build_perceptual",
+    "gradient_loss",
+    "laplace_divergence",
+    "loss_map_loss",
+    "low_resolution_loss",
     "pixel_loss",
+    "probabilistic_loss",
     "relativistic_discriminator_loss",
     "relativistic_generator_loss",
+    "vanilla_discriminator_loss",
+    "vanilla_generator_loss",
 ]

@@ -1,4 +1,5 @@
-"""The relativistic average GAN, as ESRGAN's trainer computes it (METHODS 3.3), without its weight.
+"""The adversarial losses, without their weights: ESRGAN's relativistic average GAN (METHODS 3.3), SPSR's variant of its
+discriminator step (4.2), and the plain GAN (1.7).
 
 Discriminators judge an image by one logit, shape (N, 1), or by a map of logits, shape (N, 1, H, W). E[.] is
 the mean over the whole batch of this process, maps included.
@@ -32,7 +33,7 @@ def relativistic_generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Ten
     return (reals_below_fakes + fakes_above_reals) / 2
 
 
-def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor, *, joint: bool = False) -> Tensor:
     """Ask that reals look more real than the average fake, and fakes less real than the average real.
 
     The official trainer runs two backwards, each with the other side's mean detached. Those means are
@@ -42,6 +43,7 @@ def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) ->
     Args:
         real_logits: the discriminator's of HR images, shape (N, ...), with their graph.
         fake_logits: those of detached SR images, same shape, with their graph.
+        joint: leave the means attached, as SPSR's trainer does.
 
     Returns:
         Shape (N,), at least float32, whose mean is the loss; ln 2 for a discriminator that cannot tell.
@@ -50,9 +52,41 @@ def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) ->
         ValueError: if the shapes differ.
     """
     real, fake = _checked_logits(real_logits, fake_logits)
-    reals_above_fakes = _cross_entropy(real - fake.mean().detach(), target=1.0)
-    fakes_below_reals = _cross_entropy(fake - real.mean().detach(), target=0.0)
+    real_mean, fake_mean = real.mean(), fake.mean()
+    if not joint:
+        real_mean, fake_mean = real_mean.detach(), fake_mean.detach()
+    reals_above_fakes = _cross_entropy(real - fake_mean, target=1.0)
+    fakes_below_reals = _cross_entropy(fake - real_mean, target=0.0)
     return (reals_above_fakes + fakes_below_reals) / 2
+
+
+def vanilla_generator_loss(fake_logits: Tensor) -> Tensor:
+    """Ask that fakes look real, whatever the reals look like.
+
+    Args:
+        fake_logits: the discriminator's of SR images, shape (N, ...), with their graph.
+
+    Returns:
+        Shape (N,), at least float32; ln 2 for a discriminator that cannot tell.
+    """
+    return _cross_entropy(at_least_float32(fake_logits), target=1.0)
+
+
+def vanilla_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Ask that reals look real and fakes do not: the sum of both, not their mean (METHODS 3.3, SRGAN variant).
+
+    Args:
+        real_logits: the discriminator's of HR images, shape (N, ...), with their graph.
+        fake_logits: those of detached SR images, same shape, with their graph.
+
+    Returns:
+        Shape (N,), at least float32; 2 ln 2 for a discriminator that cannot tell.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    real, fake = _checked_logits(real_logits, fake_logits)
+    return _cross_entropy(real, target=1.0) + _cross_entropy(fake, target=0.0)
 
 
 def _checked_logits(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,45 +1,70 @@
-"""The adversarial stage's objective: the one place where the weighted sum stands (METHODS 1.5, 4.3).
+"""The adversarial stage's objective: the one place where the weighted sum stands (METHODS 1.5, 1.7, 4).
 
 L_G = w_f * fidelity + w_a * artifact + w_p * perceptual + w_d * adversarial
+      + w_g * gradient + w_gd * gradient_adversarial + w_b * branch                    (the second line is SPSR's)
 """
+
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from study.config import LossConfig
-from study.losses.adversarial import relativistic_generator_loss
-from study.losses.aesop import aesop_loss
+from study.config import GanKind, LossConfig
+from study.data.second_order import usm_sharpen
+from study.losses.adversarial import (
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
+    vanilla_discriminator_loss,
+    vanilla_generator_loss,
+)
 from study.losses.artifact import artifact_loss
-from study.losses.pixel import pixel_loss
+from study.losses.gradient import branch_loss, gradient_loss
+from study.losses.guidance import fidelity_loss
+
+ADVERSARIAL_TERMS = ("adversarial", "gradient_adversarial")
+"""The terms that have a discriminator each, by whose name it goes."""
 
 
+@dataclass
+class Logits:
+    """What a discriminator says of a batch, shape (N, 1) or (N, 1, H, W).
+
+    Attributes:
+        fake: of the SR images, with graph.
+        real: of the HR images, detached; None for a GAN that does not compare the two.
+    """
+
+    fake: Tensor
+    real: Tensor | None = None
+
+
+@dataclass
 class Judged:
     """What a generator step has at hand for its terms.
 
     Attributes:
         sr, hr: images, shape (N, 3, H, W), RGB; `hr` in [0, 1], `sr` unclamped and with graph.
         ema_sr: the EMA generator's output without graph, same shape; None unless the artifact term is on.
-        real_logits, fake_logits: the discriminator's, shape (N, 1), the real ones detached; None unless the
-            adversarial term is on.
+        branch: the output of the generator's gradient branch, same shape; None unless the branch term is on.
+        logits: by the name of the adversarial term.
     """
 
-    def __init__(
-        self,
-        sr: Tensor,
-        hr: Tensor,
-        *,
-        ema_sr: Tensor | None = None,
-        real_logits: Tensor | None = None,
-        fake_logits: Tensor | None = None,
-    ) -> None:
-        self.sr, self.hr, self.ema_sr = sr, hr, ema_sr
-        self.real_logits, self.fake_logits = real_logits, fake_logits
+    sr: Tensor
+    hr: Tensor
+    ema_sr: Tensor | None = None
+    branch: Tensor | None = None
+    logits: dict[str, Logits] = field(default_factory=dict)
 
 
 class Objective:
     """The weighted sum over the terms whose weight is not zero; the others are neither built nor computed."""
 
     def __init__(
-        self, config: LossConfig, *, autoencoder: nn.Module | None = None, perceptual: nn.Module | None = None
+        self,
+        config: LossConfig,
+        *,
+        autoencoder: nn.Module | None = None,
+        perceptual: nn.Module | None = None,
+        scale: int = 4,
     ) -> None:
         """Choose the terms.
 
@@ -47,21 +72,22 @@ class Objective:
             config: weights and kinds.
             autoencoder: frozen, in eval mode; needed if `config.uses_autoencoder`.
             perceptual: frozen distance module, (sr, hr) -> (N,); needed if `config.perceptual` > 0.
+            scale: the SR factor.
         """
         assert (autoencoder is not None) == config.uses_autoencoder
         assert (perceptual is not None) == (config.perceptual > 0)
-        self.weights: dict[str, float] = {
-            "fidelity": config.fidelity,
-            "artifact": config.artifact,
-            "perceptual": config.perceptual,
-            "adversarial": config.adversarial,
-        }
-        self.weights = {name: weight for name, weight in self.weights.items() if weight > 0}
-        self._config, self._autoencoder, self._perceptual = config, autoencoder, perceptual
+        self.weights = {name: weight for name, weight in config.weights.items() if weight > 0}
+        self.gan: GanKind = config.gan
+        self._config, self._autoencoder, self._perceptual, self._scale = config, autoencoder, perceptual, scale
 
     def uses(self, term: str) -> bool:
         """Whether a term is part of the sum."""
         return term in self.weights
+
+    @property
+    def compares_reals(self) -> bool:
+        """Whether the generator's adversarial terms need the discriminators' view of HR images."""
+        return self.gan != "vanilla"
 
     def __call__(self, judged: Judged) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the sum.
@@ -73,19 +99,37 @@ class Objective:
         total = sum((self.weights[name] * term for name, term in terms.items()), start=judged.sr.new_zeros(()))
         return total, {name: term.detach() for name, term in terms.items()}
 
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """What a discriminator descends, shape (N,); its weight is always 1."""
+        if self.gan == "vanilla":
+            return vanilla_discriminator_loss(real_logits, fake_logits)
+        return relativistic_discriminator_loss(real_logits, fake_logits, joint=self.gan == "relativistic-joint")
+
     def _term(self, name: str, judged: Judged) -> Tensor:
         match name:
-            case "fidelity" if self._autoencoder is not None:
-                return aesop_loss(self._autoencoder, judged.sr, judged.hr, criterion=self._config.criterion)
             case "fidelity":
-                return pixel_loss(judged.sr, judged.hr, criterion=self._config.criterion)
+                return fidelity_loss(self._config, self._autoencoder, self._scale, judged.sr, judged.hr)
             case "artifact":
                 assert judged.ema_sr is not None
                 return artifact_loss(judged.sr, judged.hr, judged.ema_sr)
             case "perceptual":
-                assert self._perceptual is not None
-                return self._perceptual(judged.sr, judged.hr)
+                return self._perceptual_term(judged)
+            case "gradient":
+                return gradient_loss(judged.sr, judged.hr)
+            case "branch":
+                assert judged.branch is not None
+                return branch_loss(judged.branch, judged.hr)
             case _:
-                assert judged.real_logits is not None
-                assert judged.fake_logits is not None
-                return relativistic_generator_loss(judged.real_logits, judged.fake_logits)
+                return self._adversarial_term(judged.logits[name])
+
+    def _perceptual_term(self, judged: Judged) -> Tensor:
+        assert self._perceptual is not None
+        sharpened = self._config.perceptual_target == "sharpened"
+        distance: Tensor = self._perceptual(judged.sr, usm_sharpen(judged.hr) if sharpened else judged.hr)
+        return distance
+
+    def _adversarial_term(self, logits: Logits) -> Tensor:
+        if not self.compares_reals:
+            return vanilla_generator_loss(logits.fake)
+        assert logits.real is not None
+        return relativistic_generator_loss(logits.real, logits.fake)

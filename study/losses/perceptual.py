@@ -7,12 +7,25 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from study.config import PerceptualLayers
 from study.losses.images import at_least_float32, check_same_shape
 from study.models.backbones import AlwaysEval, BackboneName, load_features
 from study.models.lpips_distance import LPIPS_BACKBONES, LpipsDistance
 
-# METHODS 1.5, by index in torchvision's VGG-19 `features`: conv1_2, conv2_2, conv3_4, conv4_4, conv5_4.
-VGG19_LAYERS: Mapping[int, float] = MappingProxyType({2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0})
+# The place of each layer in torchvision's VGG-19 `features` (METHODS 4.1).
+VGG19_INDEX: Mapping[str, int] = MappingProxyType(
+    {"conv1_2": 2, "conv2_2": 7, "conv3_4": 16, "conv4_4": 25, "conv5_4": 34}
+)
+
+
+def layers_by_index(layers: PerceptualLayers) -> dict[int, float]:
+    """The weights of VGG-19's layers that are above 0, by the layer's place in `features`."""
+    weights: dict[str, float] = layers.model_dump()
+    return {VGG19_INDEX[name]: weight for name, weight in weights.items() if weight > 0}
+
+
+# METHODS 1.5.
+VGG19_LAYERS: Mapping[int, float] = MappingProxyType(layers_by_index(PerceptualLayers()))
 
 
 class PerceptualLoss(AlwaysEval):
@@ -77,7 +90,11 @@ class PerceptualLoss(AlwaysEval):
         return wanted
 
 
-def build_perceptual(name: BackboneName, path: Path) -> nn.Module:
+def build_perceptual(
+    name: BackboneName,
+    path: Path,
+    layers: PerceptualLayers = PerceptualLayers(),  # noqa: B008  # frozen
+) -> nn.Module:
     """Build the perceptual term that fits a backbone, a module called as `loss(sr, hr)` -> (N,).
 
     VGG-19 gives the feature loss of the methods compared here. The small networks have no such published
@@ -86,12 +103,13 @@ def build_perceptual(name: BackboneName, path: Path) -> nn.Module:
 
     Args:
         path: the backbone's weights, as `find_backbone` gives it.
+        layers: the weights of VGG-19's layers; the other networks have their own.
 
     Raises:
         ValueError: if the file does not fit the backbone.
         ImportError: if the term is LPIPS and the `lpips` package is missing.
     """
     if name == "vgg19":
-        return PerceptualLoss(load_features(name, path))
+        return PerceptualLoss(load_features(name, path), layers=layers_by_index(layers))
     network = next(network for network, backbone in LPIPS_BACKBONES.items() if backbone == name)
     return LpipsDistance(path, network=network)

@@ -2,7 +2,11 @@
 
 A space file defines `SIZE`, `TRIALS` (defaults), `REFERENCE` (the hypervolume's reference point, by metric), `GROUPS`
 (config paths by which fronts are told apart), `base(size, networks) -> RunConfig` and
-`sample(trial, base) -> {config path: value}`.
+`sample(trial, base) -> {config path: value}`. It may define `IN_TURN`, by config path the values that trials take in
+turn instead of by the sampler's choice, so that a comparison of them rests on equally many trials each.
+
+A parameter is named by the config path that it sets. Where one path has ranges of its own for several methods, what
+follows an `@` tells them apart: `loss.fidelity@ldl`.
 """
 
 import hashlib
@@ -35,6 +39,7 @@ class SearchSpace:
         size, trials: its defaults.
         reference: the worst value of interest, by metric name.
         groups: config paths; the first is the main one.
+        in_turn: by config path, the values that trials take in turn.
         fingerprint: hash of the file's text.
     """
 
@@ -44,6 +49,7 @@ class SearchSpace:
     trials: int
     reference: Mapping[str, float]
     groups: tuple[str, ...]
+    in_turn: Mapping[str, tuple[Any, ...]]
     fingerprint: str
     _base: Callable[[str, Collection[str]], RunConfig]
     _sample: Callable[[optuna.Trial, RunConfig], Mapping[str, Any]]
@@ -77,6 +83,10 @@ class SearchSpace:
         except Exception as error:
             raise SpaceError(f"{self.path.name}, trial with {trial.params}: {type(error).__name__}: {error}") from error
 
+    def turn_of(self, number: int) -> dict[str, Any]:
+        """What trial `number` takes because it is its turn."""
+        return {path: values[number % len(values)] for path, values in self.in_turn.items()}
+
     def own_values(self, base: RunConfig) -> dict[str, Any]:
         """The recipe's own values of all that the space varies, by parameter name.
 
@@ -96,12 +106,27 @@ class SearchSpace:
         Raises:
             SpaceError: a draw failed.
         """
-        for path in self.groups:
+        for path in (*self.groups, *self.in_turn):
             _require_field(base, path, self.path.name)
         self.own_values(base)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        return [base, *(self.sample(study.ask(), base) for _ in range(DRY_DRAWS))]
+        study = optuna.create_study()
+        draws = [base]
+        for number in range(DRY_DRAWS):
+            study.sampler = in_turn(optuna.samplers.RandomSampler(seed=number), self, number)
+            draws.append(self.sample(study.ask(), base))
+        return draws
+
+
+def in_turn(sampler: optuna.samplers.BaseSampler, space: SearchSpace, number: int) -> optuna.samplers.BaseSampler:
+    """A sampler that leaves to a trial's number what the space wants taken in turn."""
+    fixed = space.turn_of(number)
+    return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
+
+
+def config_path(parameter: str) -> str:
+    """The config path that a parameter sets: `loss.fidelity` of `loss.fidelity@ldl`."""
+    return parameter.partition("@")[0]
 
 
 def load_space(name: str) -> SearchSpace:
@@ -131,6 +156,7 @@ def load_space(name: str) -> SearchSpace:
         trials=module.TRIALS,
         reference=module.REFERENCE,
         groups=tuple(module.GROUPS),
+        in_turn={path: tuple(values) for path, values in getattr(module, "IN_TURN", {}).items()},
         fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
         _base=module.base,
         _sample=module.sample,
@@ -141,7 +167,7 @@ def _require_field(base: RunConfig, path: str, file: str) -> None:
     try:
         get(base, path)
     except ValueError as error:
-        raise SpaceError(f"{file}, GROUPS: {error}") from error
+        raise SpaceError(f"{file}, GROUPS or IN_TURN: {error}") from error
 
 
 def _run(path: Path) -> ModuleType:
@@ -176,13 +202,13 @@ class _OwnValues:
         return self._within(name, low, high)
 
     def suggest_categorical(self, name: str, choices: Collection[Any]) -> Any:
-        value = get(self._base, name)
+        value = get(self._base, config_path(name))
         if value not in choices:
             raise ValueError(f"{name} offers {list(choices)}, but the recipe's own value is {value}; add it")
         return self._keep(name, value)
 
     def _within(self, name: str, low: float, high: float) -> Any:
-        value = get(self._base, name)
+        value = get(self._base, config_path(name))
         if not low <= value <= high:
             raise ValueError(f"{name} ranges over [{low}, {high}], but the recipe's own value is {value}; widen it")
         return self._keep(name, value)

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from study.config import RunConfig, from_dict, to_dict
 from study.files import StorageError
 from study.search.front import Direction
-from study.search.spaces import SearchSpace, SpaceError
+from study.search.spaces import SearchSpace, SpaceError, config_path, in_turn
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -27,7 +27,7 @@ _RANDOM_TRIALS = 8  # before TPE has something to learn from
 
 @dataclass(frozen=True)
 class Asked:
-    """A sampled trial."""
+    """A sampled trial, its parameters by config path."""
 
     number: int
     params: dict[str, Any]
@@ -100,7 +100,7 @@ class TrialSource:
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if "config" in frozen.user_attrs:
                 config = from_dict(json.loads(frozen.user_attrs["config"]))
-                asked.append(Asked(frozen.number, frozen.params, config))
+                asked.append(Asked(frozen.number, _by_path(frozen.params), config))
             else:
                 self._study.sampler = self._sampler(frozen.number)
                 with contextlib.suppress(UnusableTrial):
@@ -110,7 +110,7 @@ class TrialSource:
     def failed(self) -> list[tuple[int, dict[str, Any], str]]:
         """The trials that were told FAILED: number, parameters, cause."""
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-        return [(trial.number, trial.params, trial.user_attrs.get("cause", "unknown")) for trial in trials]
+        return [(trial.number, _by_path(trial.params), trial.user_attrs.get("cause", "unknown")) for trial in trials]
 
     @_storage
     def ask(self) -> Asked:
@@ -137,15 +137,20 @@ class TrialSource:
             config = self._space.sample(trial, self._base)
         except SpaceError as error:
             self.tell(trial.number, "FAILED", cause=str(error))
-            raise UnusableTrial(trial.number, trial.params, str(error)) from error
+            raise UnusableTrial(trial.number, _by_path(trial.params), str(error)) from error
         trial.set_user_attr("config", json.dumps(to_dict(config)))
-        return Asked(trial.number, trial.params, config)
+        return Asked(trial.number, _by_path(trial.params), config)
 
     def _live(self, frozen: optuna.trial.FrozenTrial) -> optuna.Trial:
         return optuna.Trial(self._study, frozen._trial_id)
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         seed = (self._seed * 1_000_003 + number) % 2**32
-        return optuna.samplers.TPESampler(
+        sampler = optuna.samplers.TPESampler(
             seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=_RANDOM_TRIALS
         )
+        return in_turn(sampler, self._space, number)
+
+
+def _by_path(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {config_path(name): value for name, value in params.items()}

@@ -1,5 +1,6 @@
 """The one loop that runs any step: schedule, EMA, checks, checkpoints, points."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ class Plan:
         stage: for messages and ticks.
         key: names everything that determines the result; a checkpoint of another key is refused.
         evaluate_every: iterations between calls of `evaluate`; 0 for never. The last iteration is always evaluated.
+        seed: of what the networks draw while they train.
     """
 
     stage: str
@@ -53,6 +55,7 @@ class Plan:
     checkpoint: Path
     checkpoint_every: int
     evaluate_every: int = 0
+    seed: int = 0
 
 
 def train(
@@ -85,7 +88,9 @@ def train(
     if saved is not None:
         state.load_state_dict(saved)
     device = next(state.model.parameters()).device
-    with feed(batches, range(state.iteration, plan.budget.iterations), device) as incoming:
+    devices = [device] if device.type == "cuda" else []
+    steps = range(state.iteration, plan.budget.iterations)
+    with torch.random.fork_rng(devices=devices), feed(batches, steps, device) as incoming:
         _train(state, step, incoming, plan, evaluate, tick)
 
 
@@ -121,6 +126,8 @@ def _run_until(
     started = time.perf_counter()
     for iteration in range(first, stop):
         low, hr = (images.contiguous(memory_format=torch.channels_last) for images in next(incoming))
+        state.iteration = iteration
+        _seed_networks(plan.seed, iteration)
         set_learning_rate(state, learning_rate_at(plan.optimiser, iteration, plan.budget.iterations))
         for name, term in step(state, low, hr).items():
             sums[name] = sums[name] + term if name in sums else term
@@ -131,6 +138,12 @@ def _run_until(
     state.pixels_seen += (stop - first) * plan.budget.pixels_per_step
     state.device_seconds += time.perf_counter() - started
     return {name: total / (stop - first) for name, total in totals.items()}
+
+
+def _seed_networks(seed: int, iteration: int) -> None:
+    """What networks draw in a step, such as SwinIR's drop-path, is a function of (seed, step), as the batch is."""
+    digest = hashlib.sha256(f"{seed}:{iteration}".encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:4], "big"))  # PyTorch's CPU generator heeds 32 bits
 
 
 def _next_stop(iteration: int, plan: Plan) -> int:
@@ -156,14 +169,14 @@ def _check(terms: dict[str, float], iteration: int, stage: str) -> None:
 
 def _check_weights(state: TrainState, stage: str) -> None:
     # A step's terms are from before its update: what an infinite gradient did would show one step too late.
-    for name, network in (("model", state.model), ("discriminator", state.discriminator)):
-        if network is not None:
-            norms = torch.stack(torch._foreach_norm([weight.detach() for weight in network.parameters()]))
-            if not torch.isfinite(norms).all():
-                raise Diverged(
-                    f"{stage}: the weights of the {name} are not finite after iteration {state.iteration}; "
-                    "a lower learning rate or adversarial weight helps"
-                )
+    for name, network in {"model": state.model, **state.discriminators}.items():
+        norms = torch.stack(torch._foreach_norm([weight.detach() for weight in network.parameters()]))
+        if not torch.isfinite(norms).all():
+            what = "model" if name == "model" else f"{name} term's discriminator"
+            raise Diverged(
+                f"{stage}: the weights of the {what} are not finite after iteration {state.iteration}; "
+                "a lower learning rate or adversarial weight helps"
+            )
 
 
 def pick_device() -> torch.device:

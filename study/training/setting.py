@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import DataConfig, PerceptualNetwork, RunConfig
+from study.config import INITIAL_WEIGHTS, DataConfig, PerceptualNetwork, RunConfig, get, stage_key
 from study.data import load_source
 from study.metrics.judge import Judge
+from study.models import load_weights
 from study.models.backbones import fetch_backbone
 from study.training.loop import pick_device
-from study.training.stages import Workshop
+from study.training.stages import Workshop, empty_network, initial_weights, needs_of
 
 JUDGE_NETWORK: PerceptualNetwork = "alexnet"
 DOWNLOAD_SECONDS = 30  # for a network: where connections hang, a study shall start nevertheless
@@ -95,6 +96,26 @@ def require_networks(config: RunConfig, found: Mapping[PerceptualNetwork, Path])
             "--weights DIR, choose another network with --set loss.perceptual_network=..., or train without with "
             "--set loss.perceptual=0"
         )
+
+
+def check_initial_weights(configs: Iterable[RunConfig]) -> None:
+    """Load every weight file that runs start from into the network that it is meant for.
+
+    Raises:
+        ValueError: naming the field, the file and what does not fit.
+    """
+    checked: set[str] = set()
+    for config in configs:
+        for need in needs_of(config, "adversarial", lambda run, stage: stage_key(run, stage, "")):
+            given = initial_weights(need.config, need.stage)
+            if given is None or need.key in checked:
+                continue
+            checked.add(need.key)
+            try:
+                load_weights(empty_network(need.config, need.stage), given)
+            except ValueError as error:
+                field = next(path for path in INITIAL_WEIGHTS if get(config, path) == given)
+                raise ValueError(f"{field}: {error}") from None
 
 
 def judge_note(judge: Path | None) -> str:

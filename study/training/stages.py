@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from study.config import (
+    AutoencoderConfig,
     Budget,
+    DataConfig,
+    DegradationName,
+    FidelityConfig,
     PerceptualNetwork,
     RunConfig,
     Stage,
@@ -27,12 +31,14 @@ from study.config import (
     to_dict,
 )
 from study.data import Batches, ImageSet, Pairs, make_pairs
+from study.data.degradations import drawn_anew
 from study.files import write_json
 from study.losses import build_perceptual
-from study.losses.objective import Objective
+from study.losses.gradient import LOSS_PADDING
+from study.losses.objective import ADVERSARIAL_TERMS, Objective
 from study.metrics.judge import Judge
-from study.models import Autoencoder, VGGDiscriminator, load_weights
-from study.models.build import build_autoencoder, build_generator
+from study.models import Autoencoder, SPSRGenerator, load_weights, save_weights
+from study.models.build import build_autoencoder, build_discriminator, build_generator
 from study.training.evaluation import (
     Evaluation,
     evaluate_autoencoder,
@@ -47,6 +53,9 @@ from study.training.steps import Step, adversarial_step, autoencoder_step, fidel
 OnTick = Callable[[Tick], None]
 KeyOf = Callable[[RunConfig, Stage], str]  # names the artifact of a run's stage
 Module = TypeVar("Module", bound=nn.Module)
+
+WEIGHTS = "weights.safetensors"
+GRADIENT_MARGIN = 2 * (LOSS_PADDING - 1)  # by how much gradient maps are larger than the patch
 
 
 @dataclass
@@ -67,20 +76,20 @@ class Workshop:
     judge: Judge
     backbones: Mapping[PerceptualNetwork, Path]
     device: torch.device
-    _pairs: dict[tuple[str, int], Pairs] = field(default_factory=dict, repr=False)
+    _pairs: dict[tuple[str, int, str], Pairs] = field(default_factory=dict, repr=False)
 
     def train_pairs(self, scale: int) -> Pairs:
         """The training images with their bicubic LR at a scale, made once."""
-        return self._cached(self.train, scale)
+        return self._cached(self.train, scale, "bicubic")
 
-    def test_pairs(self, scale: int) -> Pairs:
-        """The held-out images with their bicubic LR at a scale, made once."""
-        return self._cached(self.test, scale)
+    def test_pairs(self, data: DataConfig) -> Pairs:
+        """The held-out images with their LR, made once, as a run has it: at its scale, by its degradation."""
+        return self._cached(self.test, data.scale, data.degradation)
 
-    def _cached(self, images: ImageSet, scale: int) -> Pairs:
-        name = (images.fingerprint, scale)
+    def _cached(self, images: ImageSet, scale: int, degradation: DegradationName) -> Pairs:
+        name = (images.fingerprint, scale, degradation)
         if name not in self._pairs:
-            self._pairs[name] = make_pairs(images, scale)
+            self._pairs[name] = make_pairs(images, scale, drawn_anew(degradation))
         return self._pairs[name]
 
 
@@ -137,7 +146,7 @@ def upstream(config: RunConfig, stage: Stage) -> list[tuple[RunConfig, Stage]]:
         case "fidelity":
             return []
         case "autoencoder":
-            return [(decoder_as_run(config), "fidelity")]
+            return [] if config.autoencoder.init is not None else [(decoder_as_run(config), "fidelity")]
         case "adversarial":
             return [(config, name) for name in config.stages if name != "adversarial"]
 
@@ -163,7 +172,7 @@ def artifact_key(config: RunConfig, stage: Stage, train_set: ImageSet) -> str:
 
 
 def ensure_artifact(config: RunConfig, stage: Stage, workshop: Workshop, tick: OnTick | None = None) -> Artifact:
-    """Find the artifact of a stage, or train it, with all that it starts from.
+    """Find the artifact of a stage, or train it, with all that it starts from; or take over the file named by `init`.
 
     Two processes that ask for the same one at the same time do not both train it: the second waits for the first.
 
@@ -186,16 +195,16 @@ def ensure_artifact(config: RunConfig, stage: Stage, workshop: Workshop, tick: O
 def load_generator(config: RunConfig, workshop: Workshop) -> nn.Module:
     """The run's finished fidelity generator, in eval mode on the workshop's device."""
     key = artifact_key(config, "fidelity", workshop.train)
-    generator = build_generator(config.generator, config.data.scale)
-    load_weights(generator, workshop.artifacts / key / "weights.safetensors")
+    generator = build_generator(config.generator.fidelity_form, config.data.scale)
+    load_weights(generator, workshop.artifacts / key / WEIGHTS)
     return generator.eval().to(workshop.device)
 
 
 def load_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
     """The run's finished auto-encoder, frozen, in eval mode on the workshop's device."""
     key = artifact_key(config, "autoencoder", workshop.train)
-    autoencoder = build_autoencoder(config.autoencoder)
-    load_weights(autoencoder, workshop.artifacts / key / "weights.safetensors")
+    autoencoder = build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)
+    load_weights(autoencoder, workshop.artifacts / key / WEIGHTS)
     return autoencoder.eval().requires_grad_(False).to(workshop.device).to(memory_format=torch.channels_last)
 
 
@@ -227,15 +236,15 @@ def judge_artifact(config: RunConfig, stage: Stage, workshop: Workshop, samples:
 
     `samples` gets crops of a generator's output.
     """
-    test = workshop.test_pairs(config.data.scale)
+    test = workshop.test_pairs(config.data)
     if stage == "autoencoder":
         return evaluate_autoencoder(load_autoencoder(config, workshop), test, workshop.judge)
     return evaluate_generator(load_generator(config, workshop), test, workshop.judge, samples)
 
 
-def judge_bicubic(scale: int, workshop: Workshop, references: Path) -> Evaluation:
+def judge_bicubic(data: DataConfig, workshop: Workshop, references: Path) -> Evaluation:
     """Judge bicubic up-sampling; `references` gets its crops and the windows of HR and LR that all samples show."""
-    test = workshop.test_pairs(scale)
+    test = workshop.test_pairs(data)
     save_references(references, test)
     return evaluate_bicubic(test, workshop.judge, workshop.device, references / "bicubic")
 
@@ -278,13 +287,14 @@ def train_adversarial(
         checkpoint=directory / "checkpoint.pt",
         checkpoint_every=config.cadence.checkpoint_every,
         evaluate_every=config.cadence.evaluate_every,
+        seed=config.seed,
     )
 
     def make_point(state: TrainState, terms: dict[str, float]) -> None:
-        point = _save_point(points, state, terms, workshop, config.data.scale)
+        point = _save_point(points, state, terms, workshop, config.data)
         report(point)
 
-    batches = _batches(workshop.train_pairs(config.data.scale), config.budget, config.seed)
+    batches = _batches(workshop, config.data.scale, config.budget, config.seed, config.data.degradation)
     train(
         _adversarial_state(config, workshop),
         _adversarial(config, workshop),
@@ -310,69 +320,155 @@ def _claim(directory: Path, key: str, config: RunConfig) -> None:
 
 
 def _train_artifact(config: RunConfig, stage: Stage, key: str, workshop: Workshop, tick: OnTick | None) -> None:
-    part = config.fidelity if stage == "fidelity" else config.autoencoder
     partial = workshop.artifacts / ".partial" / key
-    plan = Plan(
-        stage=stage,
-        key=key,
-        budget=part.budget,
-        optimiser=part.optimiser,
-        checkpoint=partial / "checkpoint.pt",
-        checkpoint_every=config.cadence.checkpoint_every,
-    )
-    if stage == "fidelity":
-        scale = config.data.scale
-        step: Step = fidelity_step
-        model = _seeded(lambda: build_generator(config.generator, scale), part.seed)
+    given = initial_weights(config, stage)
+    if given is not None:
+        budget = _take_over(config, stage, Path(given), partial)
+    elif stage == "fidelity":
+        budget = _train_fidelity(config, key, workshop, partial, tick)
     else:
-        scale = config.autoencoder.factor
-        step = autoencoder_step(config.autoencoder.bottleneck_weight)
-        model = _new_autoencoder(config, workshop)
-    state = new_state(model.to(workshop.device), part.optimiser)
-    train(state, step, _batches(workshop.train_pairs(scale), part.budget, part.seed), plan, tick=tick)
-    save_weights(partial / "weights.safetensors", state.ema)
+        budget = _train_autoencoder(config, key, workshop, partial, tick)
     write_json(
         partial / "config.json",
         {"key": key, "data": workshop.train.fingerprint, "part": stage_part(config, stage)},
     )
-    write_json(partial / "budget.json", _budget(state))
+    write_json(partial / "budget.json", budget)
     if (workshop.artifacts / key).exists():
         return  # another machine, beyond the reach of our lock, was first
     os.rename(partial, workshop.artifacts / key)
     (workshop.artifacts / key / "checkpoint.pt").unlink(missing_ok=True)
 
 
+def _take_over(config: RunConfig, stage: Stage, given: Path, partial: Path) -> dict[str, float]:
+    """Make an artifact of a file that a person gave."""
+    module = empty_network(config, stage)
+    load_weights(module, given)
+    save_weights(module, partial / WEIGHTS, layout="plain")
+    return {"iterations": 0, "pixels_seen": 0, "device_seconds": 0.0}
+
+
+def initial_weights(config: RunConfig, stage: Stage) -> str | None:
+    """The weight file that stands in for training an upstream stage."""
+    return config.generator.init if stage == "fidelity" else config.autoencoder.init
+
+
+def empty_network(config: RunConfig, stage: Stage) -> nn.Module:
+    """The network of an upstream stage, with weights that mean nothing."""
+    if stage == "fidelity":
+        return build_generator(config.generator.fidelity_form, config.data.scale)
+    return build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)
+
+
+def _train_fidelity(
+    config: RunConfig, key: str, workshop: Workshop, partial: Path, tick: OnTick | None
+) -> dict[str, float]:
+    part, scale = config.fidelity, config.data.scale
+    generator = _seeded(lambda: empty_network(config, "fidelity"), part.seed)
+    batches = _batches(workshop, scale, part.budget, part.seed, config.data.degradation)
+    plan = _upstream_plan("fidelity", key, part, partial, config)
+    return _train_to_the_end(generator, fidelity_step, batches, plan, workshop, partial, tick)
+
+
+def _train_autoencoder(
+    config: RunConfig, key: str, workshop: Workshop, partial: Path, tick: OnTick | None
+) -> dict[str, float]:
+    part = config.autoencoder
+    step = autoencoder_step(
+        bottleneck_weight=part.bottleneck_weight if part.trains_bottleneck else 0.0,
+        scale_weight=part.scale_weight if config.has_scale_head else 0.0,
+        frozen_until=round(part.frozen_decoder * part.budget.iterations),
+    )
+    autoencoder = _new_autoencoder(config, workshop)
+    batches = _batches(workshop, part.factor, part.budget, part.seed)
+    plan = _upstream_plan("autoencoder", key, part, partial, config)
+    return _train_to_the_end(autoencoder, step, batches, plan, workshop, partial, tick)
+
+
+def _upstream_plan(
+    stage: Stage, key: str, part: FidelityConfig | AutoencoderConfig, partial: Path, config: RunConfig
+) -> Plan:
+    return Plan(
+        stage=stage,
+        key=key,
+        budget=part.budget,
+        optimiser=part.optimiser,
+        checkpoint=partial / "checkpoint.pt",
+        checkpoint_every=config.cadence.checkpoint_every,
+        seed=part.seed,
+    )
+
+
+def _train_to_the_end(
+    model: nn.Module,
+    step: Step,
+    batches: Batches,
+    plan: Plan,
+    workshop: Workshop,
+    partial: Path,
+    tick: OnTick | None,
+) -> dict[str, float]:
+    """Train an upstream stage and leave its averaged weights; returns what it cost."""
+    state = new_state(model.to(workshop.device), plan.optimiser)
+    train(state, step, batches, plan, tick=tick)
+    save_weights(state.ema, partial / WEIGHTS, layout="plain")
+    return _budget(state)
+
+
 def _new_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
-    autoencoder = _seeded(lambda: build_autoencoder(config.autoencoder), config.autoencoder.seed)
-    generator = load_generator(decoder_as_run(config), workshop)
-    autoencoder.load_fidelity({name: tensor.cpu() for name, tensor in generator.state_dict().items()})
+    build = lambda: build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)  # noqa: E731
+    autoencoder = _seeded(build, config.autoencoder.seed)
+    autoencoder.load_fidelity(_state_on_cpu(load_generator(decoder_as_run(config), workshop)))
     return autoencoder
 
 
 def _adversarial_state(config: RunConfig, workshop: Workshop) -> TrainState:
-    generator = load_generator(config, workshop)
-    discriminator = None
-    if config.loss.adversarial > 0:
-        build = lambda: VGGDiscriminator(config.budget.patch, config.discriminator.features)  # noqa: E731
-        discriminator = _seeded(build, config.seed).to(workshop.device)
-    return new_state(generator, config.optimiser, discriminator=discriminator)
+    loss, patch = config.loss, config.budget.patch
+    build = {
+        "adversarial": lambda: build_discriminator(config.discriminator, patch),
+        "gradient_adversarial": lambda: build_discriminator(config.discriminator, patch, margin=GRADIENT_MARGIN),
+    }
+    discriminators = {
+        name: _seeded(build[name], config.seed + offset).to(workshop.device)
+        for offset, name in enumerate(ADVERSARIAL_TERMS)
+        if loss.weights[name] > 0
+    }
+    return new_state(_new_generator(config, workshop), config.optimiser, discriminators=discriminators)
+
+
+def _new_generator(config: RunConfig, workshop: Workshop) -> nn.Module:
+    """The perceptual generator at its start: the fidelity generator, or a network with that one inside it."""
+    fidelity = load_generator(config, workshop)
+    if config.generator.name != "spsr":
+        return fidelity
+    generator = _seeded(lambda: build_generator(config.generator, config.data.scale), config.seed)
+    assert isinstance(generator, SPSRGenerator)
+    generator.load_fidelity(_state_on_cpu(fidelity))
+    return generator.to(workshop.device)
+
+
+def _state_on_cpu(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in module.state_dict().items()}
 
 
 def _adversarial(config: RunConfig, workshop: Workshop) -> Step:
     loss = config.loss
     perceptual = None
     if loss.perceptual > 0:
-        perceptual = build_perceptual(loss.perceptual_network, workshop.backbones[loss.perceptual_network])
+        path = workshop.backbones[loss.perceptual_network]
+        perceptual = build_perceptual(loss.perceptual_network, path, loss.perceptual_layers)
         perceptual = perceptual.to(workshop.device).to(memory_format=torch.channels_last)
     autoencoder = load_autoencoder(config, workshop) if loss.uses_autoencoder else None
-    return adversarial_step(Objective(loss, autoencoder=autoencoder, perceptual=perceptual))
+    objective = Objective(loss, autoencoder=autoencoder, perceptual=perceptual, scale=config.data.scale)
+    return adversarial_step(objective, fusion_until=config.fusion_share * config.budget.iterations)
 
 
-def _save_point(points: Path, state: TrainState, terms: dict[str, float], workshop: Workshop, scale: int) -> Point:
+def _save_point(
+    points: Path, state: TrainState, terms: dict[str, float], workshop: Workshop, data: DataConfig
+) -> Point:
     name = f"{state.iteration:07d}"
-    evaluation = evaluate_generator(state.ema, workshop.test_pairs(scale), workshop.judge, points / name)
+    evaluation = evaluate_generator(state.ema, workshop.test_pairs(data), workshop.judge, points / name)
     point = Point(state.iteration, evaluation, terms, _budget(state))
-    save_weights(points / f"{name}.safetensors", state.ema)
+    save_weights(state.ema, points / f"{name}.safetensors", layout="plain")
     write_json(points / f"{name}.json", point.to_dict())  # last: a point is whole once this file is there
     return point
 
@@ -383,8 +479,16 @@ def _read_point(path: Path) -> Point:
     return Point(saved["iteration"], evaluation, saved["terms"], saved["budget"])
 
 
-def _batches(pairs: Pairs, budget: Budget, seed: int) -> Batches:
-    return Batches(pairs, patch=budget.patch, batch=budget.batch, seed=seed)
+def _batches(
+    workshop: Workshop, scale: int, budget: Budget, seed: int, degradation: DegradationName = "bicubic"
+) -> Batches:
+    return Batches(
+        workshop.train_pairs(scale),
+        patch=budget.patch,
+        batch=budget.batch,
+        seed=seed,
+        degradation=drawn_anew(degradation),
+    )
 
 
 def _budget(state: TrainState) -> dict[str, float]:
@@ -397,7 +501,7 @@ def _budget(state: TrainState) -> dict[str, float]:
 
 def _finished(directory: Path, *, reused: bool) -> Artifact:
     budget = json.loads((directory / "budget.json").read_text())
-    return Artifact(directory.name, directory / "weights.safetensors", budget, reused)
+    return Artifact(directory.name, directory / WEIGHTS, budget, reused)
 
 
 def _seeded(build: Callable[[], Module], seed: int) -> Module:

@@ -2,7 +2,9 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,7 +24,7 @@ class TrainState:
         model: the network that is trained, a generator or an auto-encoder.
         ema: its exponential moving average, never in an optimiser; the result of the stage.
         optimiser: Adam over `model`.
-        discriminator, discriminator_optimiser: None unless the stage is adversarial with that term on.
+        discriminators, discriminator_optimisers: by the adversarial term that each belongs to.
         iteration: steps done.
         pixels_seen: HR pixels over all steps done.
         device_seconds: wall-clock seconds spent in those steps, evaluation and start-up excluded.
@@ -32,8 +34,8 @@ class TrainState:
     model: nn.Module
     ema: nn.Module
     optimiser: Adam
-    discriminator: nn.Module | None = None
-    discriminator_optimiser: Adam | None = None
+    discriminators: dict[str, nn.Module] = field(default_factory=dict)
+    discriminator_optimisers: dict[str, Adam] = field(default_factory=dict)
     iteration: int = 0
     pixels_seen: int = 0
     device_seconds: float = 0.0
@@ -66,41 +68,47 @@ class TrainState:
             setattr(self, name, saved["counters"][name])
 
     def _parts(self) -> dict[str, Any]:
-        parts = {
-            "model": self.model,
-            "ema": self.ema,
-            "optimiser": self.optimiser,
-            "discriminator": self.discriminator,
-            "discriminator_optimiser": self.discriminator_optimiser,
-        }
-        return {name: part for name, part in parts.items() if part is not None}
+        parts: dict[str, Any] = {"model": self.model, "ema": self.ema, "optimiser": self.optimiser}
+        for name, discriminator in self.discriminators.items():
+            parts[f"discriminator.{name}"] = discriminator
+            parts[f"discriminator_optimiser.{name}"] = self.discriminator_optimisers[name]
+        return parts
 
 
-def new_state(model: nn.Module, config: Optimiser, *, discriminator: nn.Module | None = None) -> TrainState:
+def new_state(
+    model: nn.Module, config: Optimiser, *, discriminators: Mapping[str, nn.Module] = MappingProxyType({})
+) -> TrainState:
     """Start a stage: the EMA is a copy of the model, every network has an Adam of the same settings.
 
     The networks are laid out channels-last, in which PyTorch's convolutions are about twice as fast on a CPU.
+
+    Args:
+        model: what is trained, a generator or an auto-encoder.
+        config: the optimiser's settings.
+        discriminators: by the adversarial term that each belongs to.
     """
-    for module in (model, discriminator):
-        if module is not None:
-            module.to(memory_format=torch.channels_last)
+    for module in (model, *discriminators.values()):
+        module.to(memory_format=torch.channels_last)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     return TrainState(
         model=model.train(),
         ema=ema,
         optimiser=_adam(model, config),
-        discriminator=discriminator.train() if discriminator is not None else None,
-        discriminator_optimiser=_adam(discriminator, config) if discriminator is not None else None,
+        discriminators={name: discriminator.train() for name, discriminator in discriminators.items()},
+        discriminator_optimisers={name: _adam(discriminator, config) for name, discriminator in discriminators.items()},
     )
 
 
 def learning_rate_at(config: Optimiser, iteration: int, iterations: int) -> float:
     """The learning rate of step `iteration` (from 0): a pure function, so that resuming needs no scheduler state.
 
-    `cosine` goes from `learning_rate` to `minimum` in each of `restarts` equal periods (METHODS 2.1). During `warmup`
-    the schedule's value is scaled by (iteration + 1) / warmup.
+    `cosine` goes from `learning_rate` to `minimum` in each of `restarts` equal periods (METHODS 2.1); `steps`
+    multiplies it by `gamma` at each of the `milestones`, shares of the budget. During `warmup` the schedule's value is
+    scaled by (iteration + 1) / warmup.
     """
     scheduled = config.learning_rate
+    if config.schedule == "steps":
+        scheduled *= config.gamma ** sum(iteration >= round(share * iterations) for share in config.milestones)
     if config.schedule == "cosine":
         period = iterations / config.restarts
         phase = (iteration % period) / period
@@ -110,10 +118,9 @@ def learning_rate_at(config: Optimiser, iteration: int, iterations: int) -> floa
 
 def set_learning_rate(state: TrainState, learning_rate: float) -> None:
     """Give every optimiser of a stage its learning rate for the next step."""
-    for optimiser in (state.optimiser, state.discriminator_optimiser):
-        if optimiser is not None:
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate
+    for optimiser in (state.optimiser, *state.discriminator_optimisers.values()):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate
 
 
 @torch.no_grad()

@@ -1,0 +1,61 @@
+"""Which of the methods trades fidelity for perception best, each with weights of its own, at equal budgets?
+
+Command:  python study/sweep.py --space baselines --size small --trials 54 --data DF2K/HR --test DIV2K100/HR --output runs/baselines
+Time:     25,000 iterations a trial at --size small; half an hour for 18 trials of --size tiny on 2 cores.
+
+Methods take turns, so that each front rests on equally many trials. All see the same pixels for as many iterations,
+whatever their papers did (AESOP* for two thirds of them). The weights of the fidelity and of the adversarial term vary
+by a factor of ten around each recipe's own; all other terms are the recipe's.
+"""  # noqa: E501  # a command is one line
+
+from collections.abc import Collection
+from typing import Any
+
+import optuna
+
+from study.config import RunConfig
+from study.recipes import Size, aesop, as_method, get_recipe, without_missing_networks
+
+SIZE: Size = "small"
+TRIALS = 54
+REFERENCE = {"psnr_y": 20.0, "lpips": 0.8, "swd": 60.0}
+GROUPS = ("recipe", "generator.name")
+
+METHODS = (
+    "aesop",
+    "esrgan",
+    "spsr",
+    "ldl",
+    "aesop-256",
+    "swinir-gan",
+    "swinir-ldl",
+    "swinir-aesop",
+    "swinir-aesop-short",
+)
+IN_TURN = {"recipe": METHODS}
+AROUND = 10
+
+
+def base(size: Size, networks: Collection[str]) -> RunConfig:
+    """AESOP; where no published network can be had, the adversarial term stands in for the perceptual one."""
+    return without_missing_networks(aesop(size), networks)
+
+
+def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
+    """The method, and its two weights."""
+    name = trial.suggest_categorical("recipe", METHODS)
+    changes = as_method(base, name)
+    for path in ("loss.fidelity", "loss.adversarial"):
+        own = _own_weight(base, name, path)
+        changes[path] = trial.suggest_float(f"{path}@{name}", own / AROUND, own * AROUND, log=True)
+    if "loss.gradient_adversarial" in changes:
+        changes["loss.gradient_adversarial"] = changes["loss.adversarial"]
+    return changes
+
+
+def _own_weight(base: RunConfig, name: str, path: str) -> float:
+    """The recipe's weight; the base's where it stands in for a term that could not be built."""
+    own = get_recipe(name, base.size).loss
+    if path == "loss.adversarial":
+        return max(own.adversarial, base.loss.adversarial)
+    return own.fidelity

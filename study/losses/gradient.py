@@ -1,0 +1,47 @@
+"""SPSR's losses on gradient maps (Ma et al., CVPR 2020; METHODS 4.2)."""
+
+from torch import Tensor
+
+from study.losses.images import at_least_float32, check_same_shape
+from study.losses.pixel import pixel_loss
+from study.models.gradient_map import gradient_map
+
+LOSS_PADDING = 2
+"""SPSR's losses and its second discriminator see maps one pixel larger on each side than the image."""
+
+
+def gradient_loss(sr: Tensor, hr: Tensor) -> Tensor:
+    """Average the squared difference of the gradient maps over each image.
+
+    Args:
+        sr, hr: RGB images, shape (N, 3, H, W); `sr` is not clamped.
+
+    Returns:
+        Shape (N,), at least float32; 0 for equal images, its gradient finite there and on flat ones.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    check_same_shape(sr, hr)
+    return pixel_loss(discriminated_map(sr), discriminated_map(hr), criterion="l2")
+
+
+def branch_loss(branch: Tensor, hr: Tensor) -> Tensor:
+    """Average the absolute difference of the generator's own gradient map to that of the HR image.
+
+    Args:
+        branch: what the gradient branch put out, shape (N, 3, H, W).
+        hr: RGB images of the same shape.
+
+    Returns:
+        Shape (N,), at least float32.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    return pixel_loss(branch, gradient_map(at_least_float32(hr)))
+
+
+def discriminated_map(images: Tensor) -> Tensor:
+    """The gradient map as losses and discriminator see it: (N, 3, H, W) to (N, 3, H + 2, W + 2)."""
+    return gradient_map(at_least_float32(images), padding=LOSS_PADDING)

@@ -1,0 +1,32 @@
+"""AESOP's ablation that compares images after a plain bicubic shrink (METHODS 1.6, LR L1)."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from study.losses.images import check_same_shape
+from study.losses.pixel import PixelCriterion, pixel_loss
+
+
+def low_resolution_loss(sr: Tensor, hr: Tensor, scale: int, *, criterion: PixelCriterion = "l1") -> Tensor:
+    """Compare both images shrunk by torch's bicubic resize without antialiasing.
+
+    That is what the released ablation does. At scale 4 it looks at 4 pixels an axis of each LR pixel, at scale 3 at
+    one: it is not the exact operator that made the LR image (that one is the downsampled-space loss, METHODS 5).
+
+    Args:
+        sr, hr: RGB images, shape (N, 3, H, W), sides multiples of the scale; `sr` is not clamped.
+        scale: the SR factor.
+        criterion: l1 or l2.
+
+    Returns:
+        Shape (N,), at least float32; 0 for equal images.
+
+    Raises:
+        ValueError: if the shapes differ, or for another criterion.
+    """
+    check_same_shape(sr, hr)
+    return pixel_loss(_shrink(sr, scale), _shrink(hr, scale), criterion=criterion)
+
+
+def _shrink(images: Tensor, scale: int) -> Tensor:
+    return F.interpolate(images, scale_factor=1 / scale, mode="bicubic", antialias=False, align_corners=False)
