@@ -75,7 +75,7 @@ def spsr(size: Size = "full") -> RunConfig:
     changes = {
         "recipe": "spsr",
         **PIXEL_L1,
-        "generator": {"name": "spsr", "blocks": max(4, aesop(size).generator.blocks)},
+        "generator": {"name": "spsr", "blocks": max(4, aesop(size).generator.blocks), "bilinear_skip": size == "tiny"},
         "discriminator.name": "spsr",
         "loss": {
             "artifact": 0,
@@ -333,5 +333,15 @@ _SWINIR: dict[Size, Changes] = {
         "generator": {"name": "swinir", "features": 60, "blocks": 4},
         "fidelity.optimiser": {"schedule": "steps", "milestones": [0.5, 0.8, 0.9, 0.95]},
     },
-    "tiny": {"generator": {"name": "swinir", "features": 24, "blocks": 2, "depth": 2, "heads": 3}},
+    "tiny": {
+        "generator": {
+            "name": "swinir",
+            "features": 24,
+            "blocks": 2,
+            "depth": 2,
+            "heads": 3,
+            "bilinear_skip": True,
+        },
+        "fidelity.budget": {"batch": 4, "patch": 64},  # two windows a side: what is padded to them costs as much
+    },
 }

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from study.config import ConfigError, flatten, from_dict, get, known_paths, stage_key, to_dict
-from study.recipes import RECIPES, get_recipe
+from study.config import ConfigError, RunConfig, flatten, from_dict, get, replace, stage_key, to_dict
+from study.recipes import RECIPES, as_method, get_recipe, without_missing_networks
+from study.training.state import learning_rate_at
 
 SIZES = ("full", "small", "tiny")
 
@@ -66,30 +67,201 @@ AESOP = {
 }
 # METHODS 4.3: in its objective and its training LDL differs from the above in the fidelity term alone.
 LDL = AESOP | {"loss.guidance": "pixel", "loss.fidelity": 1e-2}
+FIVE_LAYERS = (0.1, 0.1, 1, 1, 1)
+LAYERS = [f"loss.perceptual_layers.conv{layer}" for layer in ("1_2", "2_2", "3_4", "4_4", "5_4")]
+ALL_LAYERS = dict(zip(LAYERS, FIVE_LAYERS, strict=True))
+LAST_LAYER = dict(zip(LAYERS, (0, 0, 0, 0, 1), strict=True))
+# METHODS 4.1.
+ESRGAN = LDL | {
+    "loss.artifact": 0,
+    **LAST_LAYER,
+    "loss.gan": "relativistic",
+    "budget.iterations": 400_000,
+    "budget.batch": 16,
+    "optimiser.schedule": "steps",
+    "optimiser.milestones": (0.125, 0.25, 0.5, 0.75),  # 50K, 100K, 200K, 300K
+    "optimiser.gamma": 0.5,
+}
+# METHODS 4.2.
+SPSR = ESRGAN | {
+    "generator.name": "spsr",
+    "discriminator.name": "spsr",
+    "loss.gan": "relativistic-joint",
+    "loss.gradient": 1e-2,
+    "loss.gradient_adversarial": 5e-3,
+    "loss.branch": 0.5,
+    "optimiser.betas": (0.9, 0.999),
+    "optimiser.milestones": (0.1, 0.2, 0.4, 0.6),  # the same iterations of 500K
+    "optimiser.ema_decay": 0,
+    "fusion_share": 0.01,  # 5,000
+    "budget.iterations": 500_000,
+    "budget.batch": 30,
+    "seed": 9,
+}
+# METHODS 2.2 (SwinIR and its PSNR training), 1.5 (its row).
+SWINIR_AESOP = AESOP | {
+    "generator.name": "swinir",
+    "generator.features": 180,
+    "generator.blocks": 6,
+    "generator.depth": 6,
+    "generator.heads": 6,
+    "generator.window": 8,
+    "generator.mlp_ratio": 2,
+    "generator.drop_path": 0.1,
+    "generator.upsampler": "pixelshuffle",
+    "generator.bilinear_skip": False,
+    "fidelity.budget.iterations": 500_000,
+    "fidelity.budget.batch": 32,
+    "fidelity.budget.patch": 256,
+    "fidelity.optimiser.schedule": "steps",
+    "fidelity.optimiser.milestones": (0.5, 0.8, 0.9, 0.95),  # 250K, 400K, 450K, 475K
+    "budget.patch": 256,
+    "seed": 1,
+    **ALL_LAYERS,
+}
+SWINIR_LDL = SWINIR_AESOP | {"loss.guidance": "pixel", "loss.fidelity": 1e-2}
+# METHODS 1.7, 1.3 (its auto-encoder).
+AESOP_REAL = AESOP | {
+    "data.degradation": "aesop-real",
+    "discriminator.name": "unet",
+    "loss.artifact": 0,
+    **dict(zip(LAYERS, (0, 0.1, 1, 1, 1), strict=True)),
+    "loss.perceptual_target": "sharpened",
+    "loss.gan": "vanilla",
+    "loss.adversarial": 0.1,
+    "autoencoder.bottleneck_weight": 0,
+    "autoencoder.frozen_decoder": 1,
+    "fidelity.budget.batch": 48,
+    "fidelity.budget.patch": 256,
+    "fidelity.optimiser.schedule": "constant",
+    "budget.iterations": 400_000,
+    "budget.batch": 48,
+    "budget.patch": 256,
+}
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "aesop": AESOP | ALL_LAYERS | {"loss.gan": "relativistic", "discriminator.name": "vgg"},
+    "aesop-256": AESOP | {"budget.patch": 256},
+    "aesop-real": AESOP_REAL,
+    "esrgan": ESRGAN,
+    "ldl": LDL | ALL_LAYERS,
+    "spsr": SPSR,
+    "swinir-aesop": SWINIR_AESOP,
+    "swinir-aesop-short": SWINIR_AESOP | {"budget.iterations": 200_000},
+    "swinir-gan": SWINIR_LDL | {"loss.artifact": 0},
+    "swinir-ldl": SWINIR_LDL,
+}
+# The terms of each method, which no size may drop.
+TERMS = {
+    **{key: {"fidelity", "artifact", "perceptual", "adversarial"} for key in RECIPES},
+    **{key: {"fidelity", "perceptual", "adversarial"} for key in ("aesop-real", "esrgan", "swinir-gan")},
+    "spsr": {"fidelity", "perceptual", "adversarial", "gradient", "gradient_adversarial", "branch"},
+}
 
 
-@pytest.mark.parametrize(("name", "published"), [("aesop", AESOP), ("ldl", LDL)])
-def test_the_full_recipe_is_the_papers(name: str, published: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_the_full_recipe_is_the_papers(name: str) -> None:
     recipe = get_recipe(name, "full")
-    assert {path: get(recipe, path) for path in published} == published
+    assert {path: get(recipe, path) for path in PUBLISHED[name]} == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_each_recipe_is_whole_at_each_size_and_scale(name: str, size: str, scale: int) -> None:
+    recipe = get_recipe(name, size, scale)
+    assert (recipe.recipe, recipe.size, recipe.data.scale) == (name, size, scale)
+    assert from_dict(to_dict(recipe)) == recipe
+    assert {term for term, weight in recipe.loss.weights.items() if weight > 0} == TERMS[name]
+    assert recipe.loss.uses_autoencoder == ("aesop" in name)
+    assert recipe.autoencoder.factor == scale  # the bottleneck has the LR image's size
+    assert recipe.cadence.evaluate_every <= recipe.budget.iterations
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_any_recipe_can_be_shortened(name: str) -> None:
+    full = get_recipe(name, "full")
+    short = replace(full, {"budget.iterations": 10})
+    rates = [[learning_rate(config, share) for share in (0.05, 0.15, 0.3, 0.55, 0.95)] for config in (full, short)]
+    assert rates[0] == rates[1]  # the schedule keeps its shape
+
+
+def learning_rate(config: RunConfig, share: float) -> float:
+    passed = sum(share >= milestone for milestone in config.optimiser.milestones)
+    expected = config.optimiser.learning_rate * config.optimiser.gamma**passed
+    iterations = config.budget.iterations
+    # The rate is set before each step, so a share is looked at where its iteration begins.
+    return expected if iterations == 10 else learning_rate_at(config.optimiser, round(share * iterations), iterations)
+
+
+@pytest.mark.parametrize(("size", "patch", "fidelity", "autoencoder"), [("full", 96, 96, 192), ("small", 96, 96, 96)])
+def test_scale_3_keeps_the_lr_patch(size: str, patch: int, fidelity: int, autoencoder: int) -> None:
+    wide, threes = get_recipe("aesop", size), get_recipe("aesop", size, 3)
+    assert (threes.budget.patch, threes.fidelity.budget.patch) == (patch, fidelity)
+    assert threes.autoencoder.budget.patch == autoencoder
+    assert threes.budget.patch / 3 == wide.budget.patch / 4
+    assert threes.budget.batch == wide.budget.batch
+
+
+def test_scale_2_keeps_all_but_scale_and_factor() -> None:
+    four, two = (flatten(to_dict(get_recipe("spsr", "full", scale))) for scale in (4, 2))
+    assert {path for path in four if four[path] != two[path]} == {"data.scale", "autoencoder.factor"}
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", sorted(RECIPES))
-def test_each_recipe_is_whole_at_each_size(name: str, size: str) -> None:
+def test_swinir_shares_the_rrdb_auto_encoder(size: str) -> None:
+    keys = {stage_key(get_recipe(name, size), "autoencoder", "images") for name in ("aesop", "swinir-aesop")}
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize("size", ["full", "small"])
+def test_spsr_starts_from_the_rrdb_generator_of_the_others(size: str) -> None:
+    keys = {stage_key(get_recipe(name, size), "fidelity", "images") for name in ("aesop", "spsr", "esrgan", "ldl")}
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize("size", ["small", "tiny"])
+def test_below_full_all_methods_see_as_many_pixels(size: str) -> None:
+    seen = {
+        name: (config.budget.iterations, config.budget.pixels_per_step)
+        for name in RECIPES
+        for config in [get_recipe(name, size)]
+    }
+    del seen["swinir-aesop-short"]
+    if size == "tiny":
+        assert seen.pop("aesop-256")[1] == 2 * seen["aesop"][1]
+    assert len(set(seen.values())) == 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "aesop-real"])
+def test_another_method_at_equal_budget(name: str, size: str) -> None:
+    base = replace(get_recipe("aesop", size), {"budget.iterations": 90, "loss.perceptual": 0.125})
+    other = replace(base, as_method(base, name))
     recipe = get_recipe(name, size)
-    assert (recipe.recipe, recipe.size) == (name, size)
-    assert from_dict(to_dict(recipe)) == recipe
-    weights = [recipe.loss.fidelity, recipe.loss.artifact, recipe.loss.perceptual, recipe.loss.adversarial]
-    assert min(weights) > 0  # a smaller size drops no term of the method
-    assert recipe.loss.uses_autoencoder == (name == "aesop")
-    assert recipe.cadence.evaluate_every <= recipe.budget.iterations
+    assert other.recipe == name
+    for part in ("generator", "discriminator", "optimiser"):
+        assert get(other, part) == get(recipe, part)
+    assert other.loss.weights == recipe.loss.weights | {"perceptual": 0.125}  # what was set stays
+    assert other.budget.iterations == (60 if name == "swinir-aesop-short" else 90)
+    most = 2 if (name, size) == ("aesop-256", "tiny") else 1
+    assert other.budget.pixels_per_step == most * base.budget.pixels_per_step
+    assert other.seed == base.seed
+    if other.loss.uses_autoencoder:
+        keys = {stage_key(config, "autoencoder", "images") for config in (base, other)}
+        assert len(keys) == 1
+
+
+def test_a_missing_network_is_replaced_by_the_adversarial_term() -> None:
+    tiny = get_recipe("aesop", "tiny")
+    assert without_missing_networks(tiny, {"squeezenet"}) == tiny
+    without = without_missing_networks(tiny, {"vgg19"})
+    assert (without.loss.perceptual, without.loss.adversarial) == (0, 5e-3)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_ldl_differs_from_aesop_in_the_fidelity_term_alone(size: str) -> None:
     aesop, ldl = (flatten(to_dict(get_recipe(name, size))) for name in ("aesop", "ldl"))
-    different = {path for path in known_paths() if aesop[path] != ldl[path]}
+    different = {path for path in aesop if aesop[path] != ldl[path]}
     assert different == {"recipe", "loss.guidance", "loss.fidelity"}
 
 
@@ -111,7 +283,9 @@ def test_the_default_size_is_the_papers() -> None:
 
 
 def test_an_unknown_name_or_size_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"one of aesop, ldl, but got 'esrgan\+'"):
+    with pytest.raises(ConfigError, match=r"one of aesop, aesop-256, .*swinir-ldl, but got 'esrgan\+'"):
         get_recipe("esrgan+")
+    with pytest.raises(ConfigError, match="scale must be 2, 3 or 4, but got 8"):
+        get_recipe("esrgan", "full", 8)
     with pytest.raises(ConfigError, match="full, small, tiny, but got 'huge'"):
         get_recipe("aesop", "huge")

@@ -30,6 +30,7 @@ def decoder_as_run(config: RunConfig) -> RunConfig:
         "blocks": ae.blocks,
         "growth": ae.growth,
         "unshuffle": True,
+        "bilinear_skip": False,
         "init": ae.decoder_init or (config.generator.init if config.decoder_is_generator else None),
     }
     fidelity = {} if ae.decoder_fidelity is None else {"fidelity": to_dict(ae.decoder_fidelity)}

@@ -43,10 +43,20 @@ class DataConfig(Frozen):
 
 # Which fields of `GeneratorConfig` a network reads; the others determine nothing.
 _READ_BY: dict[GeneratorName, set[str]] = {
-    "rrdb": {"features", "blocks", "growth", "unshuffle"},
+    "rrdb": {"features", "blocks", "growth", "unshuffle", "bilinear_skip"},
     "msrresnet": {"features", "blocks", "init_scale"},
-    "swinir": {"features", "blocks", "depth", "heads", "window", "mlp_ratio", "drop_path", "upsampler"},
-    "spsr": {"features", "blocks", "growth"},
+    "swinir": {
+        "features",
+        "blocks",
+        "depth",
+        "heads",
+        "window",
+        "mlp_ratio",
+        "drop_path",
+        "upsampler",
+        "bilinear_skip",
+    },
+    "spsr": {"features", "blocks", "growth", "bilinear_skip"},
 }
 
 
@@ -59,6 +69,9 @@ class GeneratorConfig(Frozen):
     growth: int = Field(32, ge=1, le=256, description="growth of the dense blocks; RRDB and SPSR")
     init_scale: float = Field(0.1, gt=0, description="of the initial weights; MSRResNet")
     unshuffle: bool = Field(True, description="RRDB at scale 2: shrink the input first, as BasicSR does")
+    bilinear_skip: bool = Field(
+        False, description="add the enlarged input to the output: for networks trained in minutes; not MSRResNet's own"
+    )
     depth: int = Field(6, ge=1, le=64, description="Swin blocks a group; SwinIR")
     heads: int = Field(6, ge=1, le=64, description="attention heads; SwinIR")
     window: Literal[4, 8, 16] = Field(8, description="side of the attention windows in LR pixels; SwinIR")

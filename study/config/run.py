@@ -147,7 +147,8 @@ class RunConfig(Frozen):
         ae, own = self.autoencoder, self.generator.fidelity_form
         if (ae.decoder, ae.factor) != (own.name, self.data.scale):
             return False
-        decoder = {"features": ae.features, "blocks": ae.blocks, "growth": ae.growth, "unshuffle": True}
+        widths = {"features": ae.features, "blocks": ae.blocks, "growth": ae.growth}
+        decoder = {**widths, "unshuffle": True, "bilinear_skip": False}
         return own.model_copy(update=decoder).determining(ae.factor) == own.determining(ae.factor)
 
     @property

@@ -1,8 +1,10 @@
 """Networks from configuration."""
 
 import warnings
+from typing import Any
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from study.config import AutoencoderConfig, DiscriminatorConfig, GeneratorConfig
 from study.models.autoencoder import Autoencoder
@@ -17,6 +19,23 @@ SWINIR_IMAGE_SIDE = 64
 
 def build_generator(config: GeneratorConfig, scale: int) -> nn.Module:
     """Build a generator with random weights: images (N, 3, h, w) to (N, 3, h * scale, w * scale)."""
+    network = _build_network(config, scale)
+    if "bilinear_skip" in config.determining(scale) and config.bilinear_skip:
+        network.register_forward_hook(_add_enlarged_input)
+    return network
+
+
+def _add_enlarged_input(network: nn.Module, inputs: tuple[Tensor], output: Any) -> Any:
+    """Add the bilinearly enlarged input to the image that a network put out.
+
+    A hook, so that a library's network stays as it is and no entry of the state changes its name.
+    """
+    image = output[0] if isinstance(output, tuple) else output
+    enlarged = F.interpolate(inputs[0], size=image.shape[-2:], mode="bilinear", align_corners=False)
+    return (image + enlarged, *output[1:]) if isinstance(output, tuple) else image + enlarged
+
+
+def _build_network(config: GeneratorConfig, scale: int) -> nn.Module:
     match config.name:
         case "rrdb":
             return RRDBNet(config.features, config.blocks, config.growth, scale, unshuffle=config.unshuffle)

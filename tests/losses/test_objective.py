@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from study.config import LossConfig
 from study.losses import objective as module
-from study.losses.objective import Judged, Objective
+from study.losses.objective import Judged, Logits, Objective
 
 WEIGHTS = {"fidelity": 2.0, "artifact": 0.5, "perceptual": 0.25, "adversarial": 0.125}
 
@@ -24,8 +24,7 @@ def judged() -> Judged:
         sr,
         draw(2, 3, 12, 12),
         ema_sr=draw(2, 3, 12, 12),
-        real_logits=draw(2, 1),
-        fake_logits=sr.mean(dim=(1, 2, 3)).unsqueeze(1),
+        logits={"adversarial": Logits(real=draw(2, 1), fake=sr.mean(dim=(1, 2, 3)).unsqueeze(1))},
     )
 
 
@@ -76,7 +75,7 @@ def test_guidance_decides_where_the_fidelity_is_measured(criterion: str, power: 
 @pytest.mark.parametrize("off", list(WEIGHTS))
 def test_a_term_of_weight_zero_is_neither_used_nor_computed(off: str, monkeypatch: pytest.MonkeyPatch) -> None:
     functions = {
-        "fidelity": "pixel_loss",
+        "fidelity": "fidelity_loss",
         "artifact": "artifact_loss",
         "adversarial": "relativistic_generator_loss",
     }

@@ -43,7 +43,9 @@ def fidelity_state() -> TrainState:
 
 def adversarial_state() -> TrainState:
     torch.manual_seed(5)
-    return new_state(MSRResNet(4, 1, 4, init_scale=0.5), Optimiser(), discriminator=VGGDiscriminator(32, 2))
+    return new_state(
+        MSRResNet(4, 1, 4, init_scale=0.5), Optimiser(), discriminators={"adversarial": VGGDiscriminator(32, 2)}
+    )
 
 
 def gan_step() -> Step:
@@ -289,21 +291,21 @@ def test_images_that_are_merely_bad_do_not_count_as_divergence(batches: Batches,
     assert run.state.iteration == 12
 
 
-@pytest.mark.parametrize("network", ["model", "discriminator"])
+@pytest.mark.parametrize("network", ["model", "adversarial"])
 @pytest.mark.parametrize("last_step", [4, 12], ids=["before a checkpoint", "before the end"])
 def test_weights_that_the_last_step_spoiled_are_divergence_although_the_terms_are_finite(
     network: str, last_step: int, batches: Batches, tmp_path: Path
 ) -> None:
     state = one_pixel_state()
-    state.discriminator = nn.Conv2d(1, 1, 1, bias=False)
-    state.discriminator_optimiser = torch.optim.Adam(state.discriminator.parameters())
+    state.discriminators["adversarial"] = nn.Conv2d(1, 1, 1, bias=False)
+    state.discriminator_optimisers["adversarial"] = torch.optim.Adam(state.discriminators["adversarial"].parameters())
 
     def spoil(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
         # A step's terms are those from before its update: an infinite gradient shows only one step later.
         done = next(steps_done)
         if done == last_step:
             with torch.no_grad():
-                getattr(state, network).weight.fill_(math.nan)
+                {"model": state.model, **state.discriminators}[network].weight.fill_(math.nan)
         return {"pixel": torch.tensor(0.5)}
 
     steps_done = iter(range(1, 100))

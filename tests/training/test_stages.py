@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from study.config import RunConfig, replace, to_dict
+from study.config import DataConfig, PerceptualLayers, RunConfig, replace, to_dict
 from study.models import load_weights
 from study.models.build import build_generator
 from study.training import stages
@@ -239,10 +239,7 @@ def test_adversarial_networks_start_from_fidelity_weights_and_seed(workshop: Wor
     states = [stages._adversarial_state(replace(small_run, {"seed": seed}), workshop) for seed in (1, 1, 2)]
     fidelity = load_generator(small_run, workshop)
     assert all(equal_states(network, fidelity) for state in states for network in (state.model, state.ema))
-    one, same, other = (state.discriminator for state in states)
-    assert one is not None
-    assert same is not None
-    assert other is not None
+    one, same, other = (state.discriminators["adversarial"] for state in states)
     assert equal_states(one, same)
     assert not equal_states(one, other)
 
@@ -279,7 +276,7 @@ def test_point_holds_what_its_weights_are_worth(workshop: Workshop, small_run: R
     for point in reported:
         generator = build_generator(small_run.generator, 4)
         load_weights(generator, tmp_path / "points" / f"{point.iteration:07d}.safetensors")
-        expected = evaluate_generator(generator, workshop.test_pairs(4), workshop.judge)
+        expected = evaluate_generator(generator, workshop.test_pairs(DataConfig()), workshop.judge)
         assert point.evaluation == expected
         assert point.evaluation.metrics.keys() == {"psnr_y", "ssim_y", "swd"}
         assert point.terms.keys() == {"fidelity", "artifact", "adversarial", "discriminator", "pixel"}
@@ -399,7 +396,7 @@ def test_pixel_guidance_needs_no_autoencoder(
 @pytest.mark.parametrize(
     ("changes", "unused", "terms"),
     [
-        ({"loss.adversarial": 0}, "VGGDiscriminator", {"fidelity", "artifact", "pixel"}),
+        ({"loss.adversarial": 0}, "build_discriminator", {"fidelity", "artifact", "pixel"}),
         ({"loss.fidelity": 0}, "load_autoencoder", {"artifact", "adversarial", "discriminator", "pixel"}),
         ({"loss.perceptual": 0}, "build_perceptual", {"fidelity", "artifact", "adversarial", "discriminator", "pixel"}),
     ],
@@ -428,7 +425,8 @@ def test_perceptual_term_is_built_from_the_weights_at_hand(
         def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
             return (sr - hr).square().mean(dim=(1, 2, 3))
 
-    def build(name: str, path: Path) -> nn.Module:
+    def build(name: str, path: Path, layers: PerceptualLayers) -> nn.Module:
+        assert layers == PerceptualLayers()
         built.append((name, path))
         return Distance()
 
@@ -442,7 +440,7 @@ def test_perceptual_term_is_built_from_the_weights_at_hand(
 
 
 def test_finished_artifacts_are_judged(workshop: Workshop, small_run: RunConfig, tmp_path: Path) -> None:
-    test = workshop.test_pairs(4)
+    test = workshop.test_pairs(DataConfig())
     generator = judge_artifact(small_run, "fidelity", workshop, tmp_path / "samples")
     assert generator == evaluate_generator(load_generator(small_run, workshop), test, workshop.judge)
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["test0.png", "test1.png"]
@@ -453,7 +451,7 @@ def test_finished_artifacts_are_judged(workshop: Workshop, small_run: RunConfig,
 
 
 def test_bicubic_and_references_are_saved_beside_each_other(workshop: Workshop, tmp_path: Path) -> None:
-    evaluation = judge_bicubic(4, workshop, tmp_path)
+    evaluation = judge_bicubic(DataConfig(), workshop, tmp_path)
     assert evaluation.metrics["psnr_y"] == np.mean([values["psnr_y"] for values in evaluation.images.values()])
     sizes = {"hr": (48, 48), "low": (12, 12), "bicubic": (48, 48)}
     for folder, size in sizes.items():

@@ -29,16 +29,14 @@ def same(one: Any, other: Any) -> bool:
 
 def gan_state(seed: int) -> TrainState:
     torch.manual_seed(seed)
-    return new_state(MSRResNet(4, 1, 4), Optimiser(), discriminator=VGGDiscriminator(32, 2))
+    return new_state(MSRResNet(4, 1, 4), Optimiser(), discriminators={"adversarial": VGGDiscriminator(32, 2)})
 
 
 def descend_once(state: TrainState, seed: int) -> None:
     """A step in all networks, with batch statistics moving as well."""
     low = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
-    assert state.discriminator is not None
-    assert state.discriminator_optimiser is not None
-    state.discriminator(state.model(low)).square().sum().backward()
-    for optimiser in (state.optimiser, state.discriminator_optimiser):
+    state.discriminators["adversarial"](state.model(low)).square().sum().backward()
+    for optimiser in (state.optimiser, state.discriminator_optimisers["adversarial"]):
         optimiser.step()
         optimiser.zero_grad()
     update_ema(state, 0.9)
@@ -82,16 +80,14 @@ def test_cosine_equals_torchs_scheduler() -> None:
 def test_every_optimiser_gets_the_learning_rate() -> None:
     state = gan_state(0)
     set_learning_rate(state, 0.125)
-    assert state.discriminator_optimiser is not None
-    groups = state.optimiser.param_groups + state.discriminator_optimiser.param_groups
+    groups = state.optimiser.param_groups + state.discriminator_optimisers["adversarial"].param_groups
     assert [group["lr"] for group in groups] == [0.125, 0.125]
 
 
 def test_optimisers_have_the_configured_settings() -> None:
     config = Optimiser(learning_rate=3e-4, betas=(0.8, 0.95), weight_decay=0.01)
-    state = new_state(MSRResNet(4, 1, 4), config, discriminator=VGGDiscriminator(32, 2))
-    assert state.discriminator_optimiser is not None
-    for optimiser in (state.optimiser, state.discriminator_optimiser):
+    state = new_state(MSRResNet(4, 1, 4), config, discriminators={"adversarial": VGGDiscriminator(32, 2)})
+    for optimiser in (state.optimiser, state.discriminator_optimisers["adversarial"]):
         (group,) = optimiser.param_groups
         assert (group["lr"], group["betas"], group["weight_decay"]) == (3e-4, (0.8, 0.95), 0.01)
 

@@ -56,7 +56,9 @@ def small_autoencoder() -> Autoencoder:
 def scene() -> Scene:
     torch.manual_seed(7)
     optimiser = Optimiser(learning_rate=LEARNING_RATE)
-    state = new_state(MSRResNet(4, 1, 4).double(), optimiser, discriminator=VGGDiscriminator(32, 2).double())
+    state = new_state(
+        MSRResNet(4, 1, 4).double(), optimiser, discriminators={"adversarial": VGGDiscriminator(32, 2).double()}
+    )
     with torch.no_grad():
         for weight in state.ema.parameters():
             weight += 0.02 * torch.randn_like(weight)  # so that the artifact map's mask has work to do
@@ -95,8 +97,10 @@ def plain_artifact(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
 
 def plain_generator_step(scene: Scene, loss: LossConfig) -> tuple[Terms, tuple[Tensor, ...], Tensor]:
     """METHODS 1.5: the terms, the gradients of G, and SR before G moved."""
-    generator, discriminator = copy.deepcopy(scene.state.model), copy.deepcopy(scene.state.discriminator)
-    assert discriminator is not None
+    generator, discriminator = (
+        copy.deepcopy(scene.state.model),
+        copy.deepcopy(scene.state.discriminators["adversarial"]),
+    )
     sr, hr = generator(scene.low), scene.hr
     guide = scene.autoencoder if loss.guidance == "aesop" else nn.Identity()
     real, fake = discriminator(hr).detach(), discriminator(sr)
@@ -120,8 +124,7 @@ def plain_generator_step(scene: Scene, loss: LossConfig) -> tuple[Terms, tuple[T
 
 def plain_discriminator_step(scene: Scene, sr: Tensor) -> tuple[Tensor, list[Tensor]]:
     """METHODS 3.3: two backwards, each with the other side's mean detached; the gradients of D add up."""
-    discriminator = copy.deepcopy(scene.state.discriminator)
-    assert discriminator is not None
+    discriminator = copy.deepcopy(scene.state.discriminators["adversarial"])
     discriminator.zero_grad()
     fake, real = discriminator(sr).detach(), discriminator(scene.hr)
     on_reals = plain_binary_cross_entropy(real - fake.mean(), 1.0) / 2
@@ -145,10 +148,9 @@ def weights_of(network: nn.Module) -> list[Tensor]:
 def test_adversarial_step_equals_the_formulas(scene: Scene, guidance: str) -> None:
     loss = LossConfig.model_validate(LOSS.model_dump() | {"guidance": guidance})
     state = scene.state
-    assert state.discriminator is not None
     terms, generator_gradients, sr = plain_generator_step(scene, loss)
     terms["discriminator"], discriminator_gradients = plain_discriminator_step(scene, sr)
-    generator_weights, discriminator_weights = weights_of(state.model), weights_of(state.discriminator)
+    generator_weights, discriminator_weights = weights_of(state.model), weights_of(state.discriminators["adversarial"])
 
     autoencoder = scene.autoencoder if guidance == "aesop" else None
     objective = Objective(loss, autoencoder=autoencoder, perceptual=scene.perceptual)
@@ -159,9 +161,11 @@ def test_adversarial_step_equals_the_formulas(scene: Scene, guidance: str) -> No
         {name: float(term) for name, term in terms.items()}, rel=1e-8
     )
     assert close(gradients(state.model), generator_gradients)
-    assert close(gradients(state.discriminator), discriminator_gradients)
+    assert close(gradients(state.discriminators["adversarial"]), discriminator_gradients)
     assert close(weights_of(state.model), first_adam_step(generator_weights, generator_gradients))
-    assert close(weights_of(state.discriminator), first_adam_step(discriminator_weights, discriminator_gradients))
+    assert close(
+        weights_of(state.discriminators["adversarial"]), first_adam_step(discriminator_weights, discriminator_gradients)
+    )
     assert not any(term.requires_grad for term in found.values())
 
 
@@ -169,11 +173,10 @@ def test_discriminator_sees_the_images_from_before_the_generator_moved(scene: Sc
     before = copy.deepcopy(scene)
     objective = Objective(LOSS, autoencoder=scene.autoencoder, perceptual=scene.perceptual)
     adversarial_step(objective)(scene.state, scene.low, scene.hr)
-    assert scene.state.discriminator is not None
     moved_sr = scene.state.model(scene.low).detach()
     for sr, is_right in ((before.state.model(before.low).detach(), True), (moved_sr, False)):
         _, expected = plain_discriminator_step(before, sr)
-        assert close(gradients(scene.state.discriminator), expected) is is_right
+        assert close(gradients(scene.state.discriminators["adversarial"]), expected) is is_right
 
 
 def test_a_second_step_starts_from_fresh_gradients(scene: Scene) -> None:
@@ -182,15 +185,13 @@ def test_a_second_step_starts_from_fresh_gradients(scene: Scene) -> None:
     _, generator_gradients, sr = plain_generator_step(scene, LOSS)
     _, discriminator_gradients = plain_discriminator_step(scene, sr)
     step(scene.state, scene.low, scene.hr)
-    assert scene.state.discriminator is not None
     assert close(gradients(scene.state.model), generator_gradients)
-    assert close(gradients(scene.state.discriminator), discriminator_gradients)
+    assert close(gradients(scene.state.discriminators["adversarial"]), discriminator_gradients)
 
 
 def test_real_and_fake_batches_pass_the_discriminator_separately(scene: Scene) -> None:
     seen: list[tuple[torch.Size, bool]] = []
-    discriminator = scene.state.discriminator
-    assert discriminator is not None
+    discriminator = scene.state.discriminators["adversarial"]
     discriminator.register_forward_hook(lambda module, args, _: seen.append((args[0].shape, module.training)))
     objective = Objective(LOSS, autoencoder=scene.autoencoder, perceptual=scene.perceptual)
     adversarial_step(objective)(scene.state, scene.low, scene.hr)
@@ -201,16 +202,14 @@ def test_frozen_networks_get_no_gradient_and_the_discriminator_is_released(scene
     objective = Objective(LOSS, autoencoder=scene.autoencoder, perceptual=scene.perceptual)
     ema_weights = weights_of(scene.state.ema)
     adversarial_step(objective)(scene.state, scene.low, scene.hr)
-    assert scene.state.discriminator is not None
-    assert all(parameter.requires_grad for parameter in scene.state.discriminator.parameters())
+    assert all(parameter.requires_grad for parameter in scene.state.discriminators["adversarial"].parameters())
     for network in (scene.autoencoder, scene.perceptual, scene.state.ema):
         assert all(parameter.grad is None for parameter in network.parameters())
     assert close(weights_of(scene.state.ema), ema_weights)  # the loop moves it, not the step
 
 
 def test_discriminator_is_released_when_it_fails(scene: Scene) -> None:
-    discriminator = scene.state.discriminator
-    assert discriminator is not None
+    discriminator = scene.state.discriminators["adversarial"]
     frozen_when_failing: list[bool] = []
 
     def fail(_module: nn.Module, args: tuple[Tensor], _output: Tensor) -> None:
@@ -233,7 +232,7 @@ def test_a_term_of_weight_zero_is_not_computed(scene: Scene, off: str) -> None:
     scene.autoencoder.register_forward_hook(lambda *_: calls.update(fidelity=calls["fidelity"] + 1))
     scene.state.ema.register_forward_hook(lambda *_: calls.update(artifact=calls["artifact"] + 1))
     if off == "adversarial":
-        scene.state.discriminator = scene.state.discriminator_optimiser = None
+        scene.state.discriminators, scene.state.discriminator_optimisers = {}, {}
     objective = Objective(
         loss,
         autoencoder=scene.autoencoder if loss.uses_autoencoder else None,
@@ -268,7 +267,7 @@ def test_autoencoder_step_equals_the_formula(scene: Scene, channels: int) -> Non
     reconstruction = (plain.decode(code) - scene.hr).abs().mean()
     colours = (code[:, :3] - scene.low).abs().mean()
     expected = torch.autograd.grad(reconstruction + 0.25 * colours, list(plain.parameters()))
-    found = autoencoder_step(0.25)(state, scene.low, scene.hr)
+    found = autoencoder_step(bottleneck_weight=0.25)(state, scene.low, scene.hr)
     assert {name: float(term) for name, term in found.items()} == pytest.approx(
         {"pixel": reconstruction.item(), "bottleneck": colours.item()}, rel=1e-10
     )
@@ -279,7 +278,7 @@ def test_autoencoder_step_equals_the_formula(scene: Scene, channels: int) -> Non
 def test_bottleneck_term_of_weight_zero_is_not_computed(scene: Scene) -> None:
     network = Autoencoder(2, 4, features=16, blocks=1, growth=4, decoder="msrresnet").double()
     state = new_state(network, Optimiser())
-    found = autoencoder_step(0.0)(state, torch.full_like(scene.low, torch.nan), scene.hr)
+    found = autoencoder_step()(state, torch.full_like(scene.low, torch.nan), scene.hr)
     assert found.keys() == {"pixel"}
     assert torch.isfinite(found["pixel"])
     assert len(gradients(network)) == len(list(network.parameters()))

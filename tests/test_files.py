@@ -1,0 +1,76 @@
+"""Files that are whole or absent, whatever the file system does."""
+
+import errno
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from study import files
+from study.files import StorageError, write_atomically, write_json
+
+
+def test_content_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "file"
+    for content in (b"one", b"another, longer", b""):
+        write_atomically(path, content)
+        assert path.read_bytes() == content
+        assert os.listdir(path.parent) == ["file"]
+
+
+def test_the_old_file_is_there_until_the_new_one_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    seen: list[tuple[bytes, bytes]] = []
+
+    def fsync(descriptor: int) -> None:
+        aside = Path(f"/proc/self/fd/{descriptor}")
+        seen.append((path.read_bytes(), aside.read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(path, b"new")
+    assert seen == [(b"old", b"new")]
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_space_that_runs_out_when_the_cache_is_flushed(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def fsync(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError, match=r"no space left.*free some space and start again") as caught:
+        write_atomically(path, b"new")
+    assert (caught.value.errno, caught.value.filename) == (number, str(path))
+    assert isinstance(caught.value.__cause__, OSError)
+    assert os.listdir(tmp_path) == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_file_where_a_folder_is_needed_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(StorageError, match=r"could not write.*file/inner"):
+        write_atomically(tmp_path / "file" / "inner", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_storage_error_survives_the_way_between_processes() -> None:
+    error = StorageError(errno.ENOSPC, "no space left", "/somewhere/checkpoint.pt")
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), back.errno, str(back)) == (StorageError, errno.ENOSPC, str(error))
+
+
+def test_json_is_sorted_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr(files, "write_atomically", lambda _path, content: written.append(content))
+    write_json(tmp_path / "one.json", {"b": [1, 2.5, None], "a": {"x": "ä"}})
+    write_json(tmp_path / "two.json", {"a": {"x": "ä"}, "b": [1, 2.5, None]})
+    assert written[0] == written[1]
+    assert json.loads(written[0]) == {"a": {"x": "ä"}, "b": [1, 2.5, None]}
