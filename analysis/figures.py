@@ -27,7 +27,19 @@ from analysis.wording import path_label, short_text
 
 # Okabe and Ito's palette, which stays distinguishable with the common kinds of colour blindness; without its
 # yellow, which is faint on white, and without black, which marks the references.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# What follows are the clearest of Tol's muted ones, for studies of more than six methods.
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#E69F00",
+    "#332288",
+    "#882255",
+    "#999933",
+    "#777777",
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _FRONT_COLOUR = "#333333"
 # Names come from configs and files: "$" in them must not start a formula. The salt makes SVG ids repeatable.

@@ -29,6 +29,7 @@ from analysis.fronts import front_hypervolume, front_of
 from analysis.journal import RunDirectoryError
 from analysis.pages import TextTable, front_table, metric_columns, render_page, sampled_paths
 from analysis.tables import Results, load_results
+from analysis.text_figure import draw_text
 from analysis.wording import metric_text
 
 _FILES = ("points.parquet", "trials.parquet", "front.csv", "front.png", "front.svg", "report.html")
@@ -39,6 +40,8 @@ class Report:
     """What a report says first, and where its files are."""
 
     front: TextTable
+    plot: str
+    """The trade-off as text."""
     hypervolume: float
     findings: tuple[str, ...]
     num_trials: int
@@ -73,6 +76,7 @@ def write_report(run_dir: Path) -> Report:
     _replace(paths["report.html"], lambda path: path.write_text(page, encoding="utf-8"))
     return Report(
         front=front_table(results, facts.groups),
+        plot=draw_text(results.points, facts),
         hypervolume=front_hypervolume(front_of(results.points, facts), facts),
         findings=findings(results),
         num_trials=len(results.trials),
@@ -94,6 +98,7 @@ def print_report(report: Report, console: Console) -> None:
     for row in report.front.rows:
         table.add_row(*map(Text, row))
     console.print(table)
+    console.print(Text(report.plot), soft_wrap=True)
     for sentence in report.findings:
         console.print(Text(sentence))
     console.print(Text(f"hypervolume: {metric_text(report.hypervolume)}"))

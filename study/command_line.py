@@ -35,7 +35,6 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--data",
-        default="photographs",
         metavar="SOURCE",
         help="what to train on: a folder of HR images, or a store, also by URI (default: photographs)",
     )
@@ -55,7 +54,10 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 def with_options(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
     """Put the scale, sources and overrides of a command line into a configuration; ConfigError if they do not fit."""
     config = rescale(config, arguments.scale or config.data.scale)
-    data = {"data.train": _absolute(arguments.data), "data.test": _absolute(arguments.test)}
+    data = {
+        "data.train": _absolute(arguments.data or config.data.train),
+        "data.test": _absolute(arguments.test or config.data.test),
+    }
     return replace(config, data | with_full_paths(parse_assignments(arguments.set)))
 
 

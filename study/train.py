@@ -1,11 +1,13 @@
 """One run: a recipe, with the stages it starts from. Called again, it goes on where it stopped.
 
 python study/train.py aesop --size tiny --output runs/one
+python study/train.py --basicsr train_ESRGAN_x4.yml --data DIV2K/HR --output runs/mine
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
 # Started as a script from a checkout that is not installed: Python looks in study/, but the packages are one up.
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
@@ -14,13 +16,14 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 from rich.console import Console
 from rich.table import Table
 
+from study.basicsr import read_basicsr
 from study.cluster.journal import Journal
 from study.cluster.progress import StageProgress
 from study.cluster.records import Records
 from study.cluster.run_directory import Facts, check_output, sole_driver, write_facts
 from study.cluster.tracking import Tracker, default_uri, public_uri
 from study.command_line import add_common_options, artifacts_of, run, with_options
-from study.config import RunConfig, Stage, to_dict
+from study.config import ConfigError, RunConfig, Stage, replace, to_dict
 from study.metrics import METRICS
 from study.recipes import RECIPES, get_recipe
 from study.training.loop import Diverged
@@ -33,11 +36,13 @@ from study.training.setting import (
     require_networks,
 )
 from study.training.stages import (
+    WEIGHTS,
     Need,
     OnTick,
     Point,
     Workshop,
     artifact_key,
+    export_generator,
     judge_bicubic,
     make_artifact,
     needs_of,
@@ -53,7 +58,7 @@ TRIAL = 0
 def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    config = with_options(get_recipe(options.recipe, options.size or "full"), options)
+    config, until = _configuration(options, console)
     check_output(options.output, resume=True)
     setting = _setting(config, options)
     note = judge_note(setting.judge)
@@ -67,20 +72,56 @@ def main(arguments: list[str], console: Console) -> int:
         tracker = Tracker(options.output, uri)
         tracker.start()
         try:
-            state = _run(config, workshop, options.output, records, console)
+            state = _run(config, until, workshop, options.output, records, console)
             records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
         finally:
             unsent = tracker.close()
-    return _conclude(options.output, records, state, unsent, uri, console)
+    return _conclude(config, until, options.output, records, state, unsent, uri, console)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="study/train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(RECIPES)}")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help=f"one of: {', '.join(RECIPES)}")
+    parser.add_argument(
+        "--basicsr", type=Path, metavar="FILE", help="an option file of BasicSR, ESRGAN, LDL, AESOP, ... as the recipe"
+    )
+    parser.add_argument(
+        "--accept-differences",
+        action="store_true",
+        help="train although the option file says things that a configuration cannot express",
+    )
+    parser.add_argument(
+        "--until", choices=get_args(Stage), help="the last stage to train (default: adversarial, or the option file's)"
+    )
     add_common_options(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if (options.recipe is None) == (options.basicsr is None):
+        parser.error("name either a RECIPE or an option file with --basicsr")
+    if options.basicsr is not None and options.size is not None:
+        parser.error("--size chooses a recipe's size; an option file has its own")
+    return options
+
+
+def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunConfig, Stage]:
+    """What to train, and until which stage; ConfigError if an option file says what cannot be expressed."""
+    if options.basicsr is None:
+        config = get_recipe(options.recipe, options.size or "full")
+        return with_options(config, options), options.until or "adversarial"
+    reading = read_basicsr(options.basicsr)
+    if reading.differences and not options.accept_differences:
+        listed = "\n".join(f"  {difference}" for difference in reading.differences)
+        raise ConfigError(
+            f"{options.basicsr} says what a configuration cannot express:\n{listed}\nTake these keys out of the file, "
+            "or give --accept-differences to train as if they were not there"
+        )
+    for sentence in (*reading.differences, *reading.notes):
+        console.print(f"not as in {options.basicsr.name}: {sentence}", markup=False, highlight=False, soft_wrap=True)
+    config = reading.config
+    if options.data is not None:  # the file's own test images belong to its own training images
+        config = replace(config, {"data.train": "photographs", "data.test": None})
+    return with_options(config, options), options.until or reading.until
 
 
 def _setting(config: RunConfig, options: argparse.Namespace) -> Setting:
@@ -111,8 +152,8 @@ def _facts(config: RunConfig, options: argparse.Namespace, note: str) -> Facts:
     )
 
 
-def _run(config: RunConfig, workshop: Workshop, output: Path, records: Records, console: Console) -> str:
-    """Train what is not trained yet; returns the run's state."""
+def _run(config: RunConfig, until: Stage, workshop: Workshop, output: Path, records: Records, console: Console) -> str:
+    """Train what is not trained yet, up to a stage; returns the run's state."""
     bicubic = judge_bicubic(config.data, workshop, output / "references")
     facts = {"metrics": bicubic.metrics, "images": bicubic.images, "samples": "references/bicubic"}
     records.reference("bicubic", kind="bicubic", **facts)
@@ -120,14 +161,19 @@ def _run(config: RunConfig, workshop: Workshop, output: Path, records: Records, 
     def key_of(config: RunConfig, stage: Stage) -> str:
         return artifact_key(config, stage, workshop.train)
 
-    starts_from = {str(stage): key_of(needed, stage) for needed, stage in upstream(config, "adversarial")}
+    starts_from = {str(stage): key_of(needed, stage) for needed, stage in upstream(config, until)}
     records.trial(TRIAL, to_dict(config), {}, starts_from)
     try:
         with StageProgress(console) as progress:
-            for need in needs_of(config, "adversarial", key_of):
+            for need in needs_of(config, until, key_of):
                 _upstream_stage(need, config, workshop, output, records, progress.tick)
-            directory = output / "trials" / f"{TRIAL:04d}"
-            train_adversarial(config, workshop, directory, lambda point: _record(records, point), progress.tick)
+            if until == "adversarial":
+                directory = output / "trials" / f"{TRIAL:04d}"
+                train_adversarial(config, workshop, directory, lambda point: _record(records, point), progress.tick)
+            else:
+                _upstream_stage(
+                    Need(key_of(config, until), until, config), config, workshop, output, records, progress.tick
+                )
     except Diverged as error:
         records.end(TRIAL, "FAILED", cause=f"diverged: {error}")
         return "FAILED"
@@ -147,7 +193,9 @@ def _record(records: Records, point: Point) -> None:
     records.point(TRIAL, {"samples": samples, **point.to_dict()})
 
 
-def _conclude(output: Path, records: Records, state: str, unsent: int, uri: str, console: Console) -> int:
+def _conclude(
+    config: RunConfig, until: Stage, output: Path, records: Records, state: str, unsent: int, uri: str, console: Console
+) -> int:
     if unsent:
         console.print(f"{unsent} records wait for MLflow; the same command sends them", highlight=False)
     if state == "FAILED":
@@ -159,11 +207,23 @@ def _conclude(output: Path, records: Records, state: str, unsent: int, uri: str,
     for (_, iteration), metrics in sorted(records.points.items()):
         table.add_row(f"{state.lower()} run at {iteration}", *_format(metrics))
     console.print(table)
-    last = max(iteration for _, iteration in records.points)
-    console.print(f"weights: {output / 'trials' / '0000' / 'points' / f'{last:07d}.safetensors'}", soft_wrap=True)
+    _name_weights(config, until, output, records, console)
     console.print(f"report: python analysis/report.py {output}", highlight=False, soft_wrap=True)
     console.print(f"MLflow: mlflow ui --backend-store-uri {public_uri(uri)}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _name_weights(config: RunConfig, until: Stage, output: Path, records: Records, console: Console) -> None:
+    """Say where the weights are, and write the perceptual generator's for other tools."""
+    if until != "adversarial":
+        console.print(f"weights: artifact {list(records.artifacts)[-1]}, {WEIGHTS}", highlight=False, soft_wrap=True)
+        return
+    last = max(iteration for _, iteration in records.points)
+    point = output / "trials" / f"{TRIAL:04d}" / "points" / f"{last:07d}.safetensors"
+    console.print(f"weights: {point}", highlight=False, soft_wrap=True)
+    if not config.generator.bilinear_skip:  # which no other tool knows
+        exported = export_generator(config, point, output / "generator.pth")
+        console.print(f"weights for other tools (BasicSR's names): {exported}", highlight=False, soft_wrap=True)
 
 
 def _metric_names(records: Records) -> list[str]:

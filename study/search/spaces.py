@@ -12,7 +12,7 @@ follows an `@` tells them apart: `loss.fidelity@ldl`.
 import hashlib
 import importlib.util
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -39,8 +39,8 @@ class SearchSpace:
         size, trials: its defaults.
         reference: the worst value of interest, by metric name.
         groups: config paths; the first is the main one.
-        in_turn: by config path, the values that trials take in turn.
         fingerprint: hash of the file's text.
+        in_turn: by config path, the values that trials take in turn.
     """
 
     name: str
@@ -49,10 +49,10 @@ class SearchSpace:
     trials: int
     reference: Mapping[str, float]
     groups: tuple[str, ...]
-    in_turn: Mapping[str, tuple[Any, ...]]
     fingerprint: str
     _base: Callable[[str, Collection[str]], RunConfig]
     _sample: Callable[[optuna.Trial, RunConfig], Mapping[str, Any]]
+    in_turn: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def base(self, size: str, networks: Collection[str]) -> RunConfig:
         """The run that the space varies, at a size, where these frozen networks are at hand.

@@ -307,6 +307,24 @@ def train_adversarial(
     (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
 
 
+def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
+    """Write a run's generator from a point's weights for other tools, under the names that they know.
+
+    Raises:
+        ValueError: the weights are not those of the run's generator, or the generator is one that no other tool has.
+        StorageError: the file system refused.
+    """
+    if config.generator.bilinear_skip and config.generator.name != "msrresnet":
+        raise ValueError(
+            f"{weights} belongs to a generator with generator.bilinear_skip, which no other tool has: its weights "
+            "would give wrong images there; use it from here, or train without the skip"
+        )
+    generator = build_generator(config.generator, config.data.scale)
+    load_weights(generator, weights)
+    save_weights(generator, target, layout="basicsr")
+    return target
+
+
 def _claim(directory: Path, key: str, config: RunConfig) -> None:
     """Name what a trial's directory belongs to; ValueError if that is something else."""
     path = directory / "config.json"
