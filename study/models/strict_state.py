@@ -86,7 +86,7 @@ def _blocks_of(state: Mapping[str, Tensor]) -> str | None:
     """The number of blocks in the trunk."""
     counted = re.compile(r"(?:body|RRDB_trunk|layers|model\.1\.sub)\.(\d+)\.[A-Za-z]")
     numbers = {int(match[1]) for name in state if (match := counted.match(name))}
-    return f"{len(numbers)} blocks" if numbers else None
+    return f"{len(numbers)} block{'s' * (len(numbers) > 1)}" if numbers else None
 
 
 def _summarise(kind: str, entries: Sequence[str]) -> str:

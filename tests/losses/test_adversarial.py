@@ -8,7 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.losses import relativistic_discriminator_loss, relativistic_generator_loss
+from study.losses import (
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
+    vanilla_discriminator_loss,
+    vanilla_generator_loss,
+)
 
 
 def tiny_discriminator(*, logit_maps: bool) -> nn.Module:
@@ -114,3 +119,31 @@ def test_large_logits_stay_finite_in_half_precision() -> None:
 def test_logits_of_different_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"real_logits and fake_logits.*\(4, 1\).*\(2, 1\)"):
         relativistic_generator_loss(torch.zeros(4, 1), torch.zeros(2, 1))
+
+
+def test_joint_discriminator_gradient_is_that_of_the_formula_with_attached_means() -> None:
+    discriminator = tiny_discriminator(logit_maps=False)
+    real, fake = reals_and_fakes()
+    on_real, on_fake = discriminator(real), discriminator(fake)
+    formula = (cross_entropy(on_real - on_fake.mean(), 1) + cross_entropy(on_fake - on_real.mean(), 0)) / 2
+    expected = torch.autograd.grad(formula, list(discriminator.parameters()))
+    loss = relativistic_discriminator_loss(discriminator(real), discriminator(fake), joint=True).mean()
+    found = torch.autograd.grad(loss, list(discriminator.parameters()))
+    assert loss.item() == pytest.approx(formula.item(), rel=1e-12)
+    assert all(torch.allclose(one, other, rtol=1e-10, atol=1e-14) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (3, 1, 2, 5)])
+def test_plain_gan_is_two_cross_entropies_and_their_sum(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(6)
+    real, fake = (3 * torch.randn(*shape, generator=generator) for _ in range(2))
+    assert vanilla_generator_loss(fake).mean().item() == pytest.approx(cross_entropy(fake, 1).item(), rel=1e-6)
+    found = vanilla_discriminator_loss(real, fake)
+    assert found.shape == (3,)
+    assert found.mean().item() == pytest.approx((cross_entropy(real, 1) + cross_entropy(fake, 0)).item(), rel=1e-6)
+
+
+def test_a_plain_discriminator_that_cannot_tell() -> None:
+    constant = torch.zeros(4, 1)
+    assert vanilla_generator_loss(constant) == pytest.approx([math.log(2)] * 4)
+    assert vanilla_discriminator_loss(constant, constant) == pytest.approx([2 * math.log(2)] * 4)

@@ -10,7 +10,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from study.config import PerceptualLayers
 from study.losses import PerceptualLoss, build_perceptual
+from study.losses.perceptual import VGG19_INDEX, layers_by_index
 from study.models.backbones import load_features
 
 LAYERS = {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}
@@ -124,3 +126,18 @@ def test_neither_lpips_nor_an_engine_is_imported_with_the_losses_and_metrics() -
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_layers_are_chosen_by_name_and_those_of_weight_zero_left_out() -> None:
+    # METHODS 4.1: the places in torchvision's VGG-19.
+    assert layers_by_index(PerceptualLayers()) == {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}
+    esrgan = PerceptualLayers(conv1_2=0, conv2_2=0, conv3_4=0, conv4_4=0, conv5_4=1)
+    assert layers_by_index(esrgan) == {34: 1.0}
+
+
+def test_the_places_are_convolutions_before_a_relu() -> None:
+    with torch.device("meta"):
+        features = torchvision.models.vgg19(weights=None).features
+    for index in VGG19_INDEX.values():
+        assert isinstance(features[index], nn.Conv2d)
+        assert isinstance(features[index + 1], nn.ReLU)

@@ -240,3 +240,49 @@ def test_skip_into_fewer_than_three_channels_is_refused(channels: int) -> None:
 def test_empty_bottleneck_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1, but got bottleneck_channels=0"):
         Autoencoder(0)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_the_bicubic_encoder_is_torchs_antialiased_resize(factor: int) -> None:
+    network = Autoencoder(3, factor, features=16, blocks=1, growth=2, encoder="bicubic")
+    assert all(name.startswith("decoder.") for name, _ in network.named_parameters())
+    images = torch.rand(1, 3, 24, 36)
+    size = (24 // factor, 36 // factor)
+    expected = F.interpolate(images, size=size, mode="bicubic", antialias=True, align_corners=False)
+    torch.testing.assert_close(network.encode(images), expected)
+    # Away from the borders it is MATLAB's (METHODS 7.5).
+    inside = (slice(None), slice(None), slice(2, -2), slice(2, -2))
+    torch.testing.assert_close(network.encode(images)[inside], bicubic_downsample(images, factor)[inside])
+
+
+@pytest.mark.parametrize(("decoder", "factor"), [("rrdb", 4), ("rrdb", 3), ("rrdb", 2), ("msrresnet", 4)])
+def test_the_scale_head_equals_a_plain_transcription(decoder: str, factor: int) -> None:
+    """METHODS 1.6: from the sum of the features after the first and after the last block of the decoder's trunk."""
+    torch.manual_seed(factor)
+    network = Autoencoder(3, factor, 16, 3, 4, decoder, scale_head=True).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    images = torch.rand(1, 3, 24, 24, dtype=torch.float64)
+    seen = []
+    for block in (network.decoder.body[0], network.decoder.body[-1]):
+        block.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    mean, scale = network.distribution(images)
+    torch.testing.assert_close(mean, network.decode(network.encode(images)))
+    head = network.scale_head
+    assert head is not None
+    x = head.conv_first(head.block(seen[0] + seen[1]))
+    for step, by in enumerate(network.decoder.upsamplings, start=1):
+        x = F.leaky_relu(head.get_submodule(f"conv_up{step}")(x.repeat_interleave(by, 2).repeat_interleave(by, 3)), 0.2)
+    torch.testing.assert_close(scale, head.conv_last(F.leaky_relu(head.conv_hr(x), 0.2)))
+    assert scale.shape == images.shape
+
+
+def test_a_plain_auto_encoder_has_no_distribution() -> None:
+    with pytest.raises(ValueError, match="no scale head; build it with scale_head=True"):
+        Autoencoder(3, 4, 16, 1, 2).distribution(torch.rand(1, 3, 16, 16))
+
+
+def test_a_bicubic_encoder_of_another_bottleneck_is_refused() -> None:
+    with pytest.raises(ValueError, match="bottleneck_channels must be 3, but got bottleneck_channels=6"):
+        Autoencoder(6, 4, encoder="bicubic")

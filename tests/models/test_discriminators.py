@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from study.models import VGGDiscriminator
+from study.models import UNetDiscriminator, VGGDiscriminator
 from study.patch_rule import check_discriminator_patch
 
 State = dict[str, Tensor]
@@ -111,3 +111,76 @@ def test_patches_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     network = VGGDiscriminator(32, features=2)
     with pytest.raises(ValueError, match=re.escape(f"(N, 3, 32, 32), but got {shape}")):
         network(torch.rand(shape))
+
+
+def test_spsr_variant_has_biases_and_starts_kaiming_normal() -> None:
+    torch.manual_seed(0)
+    network = VGGDiscriminator(128, 16, biased=True)
+    state = network.state_dict()
+    assert all(f"conv{stage}_{half}.bias" in state for stage in range(5) for half in (0, 1))
+    assert not any(state[name].any() for name in state if name.startswith(("conv", "linear")) and "bias" in name)
+    for name in ("conv2_0.weight", "conv4_1.weight", "linear1.weight"):
+        fan_in = state[name][0].numel()
+        assert state[name].std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.03)
+
+
+@pytest.mark.parametrize(("patch_size", "head_side"), [(32, 1), (64, 2), (128, 4), (256, 4)])
+def test_gradient_maps_that_are_two_pixels_larger_fit_the_same_head(patch_size: int, head_side: int) -> None:
+    network = VGGDiscriminator(patch_size, 1, biased=True, margin=2)
+    assert network.linear1.in_features == 8 * head_side**2
+    assert network(torch.rand(2, 3, patch_size + 2, patch_size + 2)).shape == (2, 1)
+    with pytest.raises(ValueError, match=re.escape(f"(N, 3, {patch_size + 2}, {patch_size + 2})")):
+        network(torch.rand(2, 3, patch_size, patch_size))
+
+
+@pytest.mark.parametrize("margin", [-1, 32])
+def test_a_margin_that_would_change_the_head_is_refused(margin: int) -> None:
+    with pytest.raises(ValueError, match=f"but got margin={margin}"):
+        VGGDiscriminator(32, 1, margin=margin)
+
+
+def unet_transcription(weights: State, x: Tensor) -> Tensor:
+    """METHODS 3.2, with weights that are normalised already."""
+    levels = [slope(F.conv2d(x, weights["conv0"], weights["bias0"], padding=1))]
+    for number in (1, 2, 3):
+        levels.append(slope(F.conv2d(levels[-1], weights[f"conv{number}"], stride=2, padding=1)))
+    x = levels[3]
+    for number, skip in ((4, 2), (5, 1), (6, 0)):
+        x = F.interpolate(x, size=levels[skip].shape[-2:], mode="bilinear", align_corners=False)
+        x = slope(F.conv2d(x, weights[f"conv{number}"], padding=1)) + levels[skip]
+    for number in (7, 8):
+        x = slope(F.conv2d(x, weights[f"conv{number}"], padding=1))
+    return F.conv2d(x, weights["conv9"], weights["bias9"], padding=1)
+
+
+def test_unet_equals_a_plain_transcription() -> None:
+    torch.manual_seed(1)
+    network = UNetDiscriminator(4).double().eval()  # in evaluation the singular values stay as they were estimated
+    state = network.state_dict()
+    weights = {f"conv{number}": state[f"conv{number}.weight"] for number in (0, 9)}
+    weights |= {"bias0": state["conv0.bias"], "bias9": state["conv9.bias"]}
+    for number in range(1, 9):
+        raw, u, v = (state[f"conv{number}.weight_{kind}"] for kind in ("orig", "u", "v"))
+        weights[f"conv{number}"] = raw / (u @ raw.flatten(1) @ v)
+    images = torch.rand(2, 3, 16, 24, dtype=torch.float64)
+    logits = network(images)
+    assert logits.shape == (2, 1, 16, 24)
+    torch.testing.assert_close(logits, unet_transcription(weights, images), rtol=1e-10, atol=1e-12)
+
+
+def test_spectral_norm_tends_to_one_in_training() -> None:
+    torch.manual_seed(2)
+    network = UNetDiscriminator(4).train()
+    for _ in range(200):
+        network(torch.zeros(1, 3, 8, 8))
+    for number in range(1, 9):
+        largest = torch.linalg.matrix_norm(network.get_submodule(f"conv{number}").weight.flatten(1), ord=2)
+        assert largest.item() == pytest.approx(1, abs=0.02)
+
+
+def test_unet_refuses_sides_that_it_cannot_halve_thrice() -> None:
+    with pytest.raises(ValueError, match=r"UNetDiscriminator .* multiples of 8, but got 16 x 20"):
+        UNetDiscriminator(2)(torch.rand(1, 3, 16, 20))
+    check_discriminator_patch(72, "unet")
+    with pytest.raises(ValueError, match=r"UNetDiscriminator's patch_size .* got patch_size=70; .* 64 or 72"):
+        check_discriminator_patch(70, "unet")

@@ -129,3 +129,21 @@ def test_wrong_number_of_channels_is_refused() -> None:
 def test_unknown_scale_is_refused(scale: int) -> None:
     with pytest.raises(ValueError, match=rf"1, 2, 3 or 4, but got scale={scale}"):
         RRDBNet(scale=scale)
+
+
+@pytest.mark.parametrize(("scale", "convs"), [(1, 0), (2, 1), (3, 1), (4, 2)])
+def test_without_shrinking_the_body_runs_at_the_inputs_size(scale: int, convs: int) -> None:
+    network = RRDBNet(4, 1, 2, scale, unshuffle=False)
+    assert network.conv_first.in_channels == 3
+    assert [f"conv_up{step}.weight" in network.state_dict() for step in (1, 2)] == [convs >= 1, convs == 2]
+    assert network(torch.rand(1, 3, 5, 7)).shape == (1, 3, 5 * scale, 7 * scale)
+
+
+def test_features_of_chosen_blocks_are_kept() -> None:
+    network = RRDBNet(4, 3, 2)
+    low = torch.rand(1, 3, 5, 6)
+    shallow, deep, kept = network.extract(low, taps=(1, 3))
+    assert list(kept) == [1, 3]
+    torch.testing.assert_close(kept[1], network.body[0](shallow))
+    torch.testing.assert_close(kept[3], deep)
+    torch.testing.assert_close(network.reconstruct(shallow, deep), network(low))

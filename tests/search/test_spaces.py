@@ -86,7 +86,7 @@ def test_the_fingerprint_is_the_files_text(space_of: Any) -> None:
 
 @pytest.mark.parametrize("name", ["quik", "nowhere/mine.py"])
 def test_an_unknown_space_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(SpaceError, match=r"one of: aesop, quick") as caught:
+    with pytest.raises(SpaceError, match=r"one of: aesop, baselines, guidance, quick") as caught:
         load_space(name)
     assert name in str(caught.value)
     assert "__init__" not in str(caught.value)
