@@ -13,6 +13,7 @@ import pytest
 
 from study.config import (
     ConfigError,
+    GeneratorConfig,
     RunConfig,
     decoder_as_run,
     digest,
@@ -26,10 +27,11 @@ from study.config import (
     stage_part,
     to_dict,
 )
-from study.recipes import aesop
+from study.recipes import aesop, get_recipe
 
 STAGES = ("fidelity", "autoencoder", "adversarial")
 DATA = "fingerprint-of-the-images"
+FILE = __file__  # of weights; any file will do: its content counts
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +232,45 @@ RRDB_DECODER_X2 = {"autoencoder.decoder": "rrdb", "autoencoder.factor": 2, "data
             {"autoencoder.bottleneck_channels": 1, "autoencoder.bicubic_skip": False},
             ["autoencoder", "bottleneck_weight", "bottleneck_channels is 1", "bottleneck_weight to 0"],
         ),
+        (
+            {"loss.branch": 0.5},
+            ["loss.branch", "generator spsr", "generator.name is msrresnet", "set loss.branch to 0"],
+        ),
+        ({"fusion_share": 0.1}, ["fusion_share", "generator spsr", "is msrresnet"]),
+        (
+            {"loss.gradient_adversarial": 0.1, "discriminator.name": "unet"},
+            ["loss.gradient_adversarial", "VGG-style", "is unet", "choose vgg or spsr"],
+        ),
+        ({"discriminator.name": "unet", "budget.patch": 68}, ["UNetDiscriminator", "patch_size=68", "64 or 72"]),
+        ({"data.degradation": "aesop-real"}, ["fidelity.budget.patch", "at least 55", "aesop-real", "got 48"]),
+        (
+            {"data.degradation": "real-esrgan", "fidelity.budget.patch": 96},
+            ["budget.patch", "at least 74", "real-esrgan", "got 64"],
+        ),
+        (
+            {"generator": {"name": "swinir", "features": 16, "heads": 3}},
+            ["generator", "multiple of heads", "got 16 and 3"],
+        ),
+        ({"generator": {"name": "spsr", "blocks": 3}}, ["generator", "blocks must be at least 4 for spsr", "got 3"]),
+        (
+            {"generator": {"name": "swinir", "heads": 2, "upsampler": "nearest+conv"}, "data.scale": 2},
+            ["generator.upsampler", "enlarges by 4 alone", "data.scale is 2", "use pixelshuffle"],
+        ),
+        (
+            {"autoencoder": {"encoder": "bicubic", "bicubic_skip": False, "bottleneck_channels": 6}},
+            ["autoencoder", "bottleneck_channels must be 3", "got 6"],
+        ),
+        (
+            {"autoencoder": {"encoder": "bicubic", "bicubic_skip": False, "frozen_decoder": 1}},
+            ["autoencoder", "nothing to train", "lower frozen_decoder"],
+        ),
+        ({"optimiser.schedule": "steps"}, ["optimiser", "needs milestones"]),
+        ({"optimiser.milestones": [0.5, 0.25]}, ["optimiser", "rising shares", "[0.5, 0.25]", "write 0.125"]),
+        ({"optimiser.milestones": [50000]}, ["optimiser", "between 0 and 1", "[50000.0]"]),
+        (
+            {"loss.perceptual_layers": dict.fromkeys(("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"), 0)},
+            ["loss.perceptual_layers", "all layer weights are 0", "loss.perceptual to 0"],
+        ),
     ],
 )
 def test_fields_that_do_not_fit_each_other_are_refused_with_a_remedy(
@@ -253,6 +294,13 @@ def test_fields_that_do_not_fit_each_other_are_refused_with_a_remedy(
         {"autoencoder": {"bottleneck_channels": 3, "bicubic_skip": True, "bottleneck_weight": 1}},
         {"loss": {"fidelity": 0, "artifact": 0, "perceptual": 0, "adversarial": 1e-3}},
         {"budget.patch": 256},
+        {"data.degradation": "aesop-real", "generator.init": FILE},  # nothing cuts the fidelity stage's patches
+        {"generator.init": FILE, "fidelity.budget.patch": 50, **PIXEL},
+        {"generator.init": FILE, "fidelity.budget.patch": 50},  # the decoder is the same network, with the same start
+        {"autoencoder.init": FILE, "autoencoder.budget.patch": 50},
+        {"discriminator.name": "unet", "budget.patch": 72},
+        {"loss.adversarial": 0, "loss.gradient_adversarial": 0.1},
+        {"loss": {"fidelity": 0, "artifact": 0, "perceptual": 0, "adversarial": 0, "gradient": 1}},
     ],
 )
 def test_rules_hold_only_where_they_matter(tiny: RunConfig, changes: dict[str, Any]) -> None:
@@ -366,7 +414,6 @@ def test_not_a_number_does_not_come_in_through_an_assignment(tiny: RunConfig) ->
 
 # Every field, a value other than tiny's, and the stages whose weights hang on it: f fidelity, u auto-encoder, d
 # adversarial. Tiny's generator and decoder are MSRResNets with 16 features, 2 blocks.
-FILE = __file__  # any file will do: its content counts
 FIDELITY = {
     "budget.iterations": 5,
     "budget.batch": 5,
@@ -566,3 +613,89 @@ def test_the_largest_patch_is_of_the_stages_that_run(tiny: RunConfig) -> None:
 
 def test_pixels_per_step_counts_all_patches(tiny: RunConfig) -> None:
     assert replace(tiny, {"budget": {"batch": 3, "patch": 64}}).budget.pixels_per_step == 12_288
+
+
+# --- weights to start from -------------------------------------------------------------------------------------------
+
+
+def test_a_file_to_start_from_counts_by_its_content(tiny: RunConfig, tmp_path: Path) -> None:
+    keys = []
+    for name, content in (("one.pth", b"weights"), ("two.pth", b"weights"), ("three.pth", b"others")):
+        (tmp_path / name).write_bytes(content)
+        keys.append(keys_of(replace(tiny, {"generator.init": str(tmp_path / name)})))
+    assert keys[0] == keys[1]
+    assert all(keys[0][stage] != keys[2][stage] for stage in STAGES)
+    (tmp_path / "one.pth").write_bytes(b"changed since")
+    assert keys_of(replace(tiny, {"generator.init": str(tmp_path / "one.pth")})) != keys[0]
+
+
+def test_what_would_have_trained_the_given_weights_no_longer_counts(tiny: RunConfig) -> None:
+    given = replace(tiny, {"generator.init": FILE})
+    assert changed_stages(given, replace(given, {"fidelity.budget.iterations": 5})) == ""
+    assert changed_stages(given, replace(given, {"fidelity.seed": 5})) == ""
+    assert changed_stages(given, replace(given, {"generator.features": 8})) != ""
+    whole = replace(tiny, {"autoencoder.init": FILE})
+    assert changed_stages(whole, replace(whole, {"autoencoder.budget.iterations": 5})) == ""
+    assert changed_stages(whole, replace(whole, {"autoencoder.growth": 5})) == "ud"
+
+
+def test_a_decoder_that_is_the_generator_starts_from_the_same_file(tiny: RunConfig) -> None:
+    given = replace(tiny, {"generator.init": FILE})
+    assert given.decoder_is_generator
+    assert decoder_as_run(given).generator.init == FILE
+    other = replace(given, {"autoencoder.features": 8})
+    assert not other.decoder_is_generator
+    assert decoder_as_run(other).generator.init is None
+    own = replace(other, {"autoencoder.decoder_init": "decoder.pth"})
+    assert decoder_as_run(own).generator.init == "decoder.pth"
+
+
+def test_a_missing_file_is_named_with_its_field(tiny: RunConfig) -> None:
+    config = replace(tiny, {"autoencoder.init": "/nowhere/ae.pth"})
+    with pytest.raises(ConfigError, match=r"autoencoder\.init must name a weight file, but /nowhere/ae\.pth"):
+        stage_key(config, "autoencoder", DATA)
+
+
+def test_an_unset_decoder_fidelity_is_the_runs_own(tiny: RunConfig) -> None:
+    assert tiny.autoencoder.decoder_fidelity is None
+    longer = replace(tiny, {"autoencoder.decoder_fidelity.budget.iterations": 7})
+    expected = tiny.fidelity.model_copy(update={"budget": tiny.fidelity.budget.model_copy(update={"iterations": 7})})
+    assert longer.autoencoder.decoder_fidelity == expected
+    same = replace(tiny, {"autoencoder.decoder_fidelity": to_dict(tiny.fidelity)})
+    assert keys_of(same) == keys_of(tiny)
+
+
+# --- kinds of networks and losses ------------------------------------------------------------------------------------
+
+
+def test_spsr_starts_from_an_rrdb_network_that_does_not_shrink_its_input() -> None:
+    config = GeneratorConfig(name="spsr", features=8, blocks=5, growth=4)
+    form = config.fidelity_form
+    assert (form.name, form.features, form.blocks, form.growth, form.unshuffle) == ("rrdb", 8, 5, 4, False)
+    rrdb = GeneratorConfig(name="rrdb", features=8, blocks=5, growth=4)
+    assert form.determining(4) == rrdb.determining(4)  # at scale 4 there is nothing to shrink
+    assert form.determining(2) != rrdb.determining(2)
+    assert rrdb.fidelity_form == rrdb
+
+
+def test_a_decoder_for_spsr_loses_what_only_spsr_has() -> None:
+    config = replace(get_recipe("spsr", "small"), {"loss.guidance": "aesop", "loss.fidelity": 1})
+    start = decoder_as_run(config)
+    assert (start.generator.name, start.loss.branch, start.fusion_share) == ("rrdb", 0, 0)
+    assert stage_key(start, "fidelity", DATA) == stage_key(config, "fidelity", DATA)
+
+
+@pytest.mark.parametrize("guidance", ["pixel", "lr", "aesop", "bottleneck", "loss-map", "probabilistic"])
+def test_guidance_says_whether_there_is_an_auto_encoder(tiny: RunConfig, guidance: str) -> None:
+    config = replace(tiny, {"loss.guidance": guidance})
+    assert config.loss.uses_autoencoder == (guidance not in ("pixel", "lr"))
+    assert config.has_scale_head == (guidance == "probabilistic")
+    keys = {stage_key(run, "autoencoder", DATA) for run in (tiny, config)}
+    assert len(keys) == (2 if guidance == "probabilistic" else 1)  # all others share one
+
+
+def test_a_bicubic_encoder_has_no_bottleneck_to_train(tiny: RunConfig) -> None:
+    bicubic = replace(tiny, {"autoencoder.encoder": "bicubic", "autoencoder.bicubic_skip": False})
+    assert tiny.autoencoder.trains_bottleneck
+    assert not bicubic.autoencoder.trains_bottleneck
+    assert changed_stages(bicubic, replace(bicubic, {"autoencoder.bottleneck_weight": 0})) == ""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from study.data import Batches, ImageSet, Pairs, make_pairs
 from study.data.image_set import LoadedImages
+from study.data.second_order import SecondOrder, second_order
 
 SCALE = 4
 
@@ -182,3 +183,34 @@ def test_refuses_ranks_that_do_not_fit(pairs: Pairs) -> None:
         batches.at(0, rank=2, ranks=2)
     with pytest.raises(ValueError, match="step must be in"):
         batches.at(-1)
+
+
+def test_degraded_patches_are_made_of_the_sharp_ones_by_seeds_of_their_own(pairs: Pairs) -> None:
+    degradation = SecondOrder.stock()
+    large = Pairs(pairs.names, *_enlarged(pairs), pairs.scale)
+    options = {"patch": 96, "batch": 4, "seed": 5}
+    clean, degraded = Batches(large, **options), Batches(large, **options, degradation=degradation)
+    seeds = degraded.seeds(3)
+    assert len(set(seeds)) == 4
+    assert all(0 <= seed < 2**61 for seed in seeds)
+    low, hr = degraded.at(3)
+    assert torch.equal(hr, clean.at(3)[1])  # the same patches
+    assert torch.equal(low, second_order(hr, degradation, large.scale, seeds=seeds))
+    assert torch.equal(low, degraded.at(3)[0])
+    assert not torch.equal(low, clean.at(3)[0])
+    assert set(degraded.seeds(4)).isdisjoint(seeds)
+
+
+def test_ranks_share_the_seeds_as_they_share_the_patches(pairs: Pairs) -> None:
+    batches = Batches(pairs, patch=16, batch=6, seed=1)
+    shares = [batches.seeds(9, rank=rank, ranks=3) for rank in range(3)]
+    assert [seed for item in zip(*shares, strict=True) for seed in item] == batches.seeds(9)
+
+
+def _enlarged(pairs: Pairs) -> tuple[LoadedImages, LoadedImages]:
+    """The same pictures four times as large, so that the degradation's kernels fit."""
+    hr, lq = (
+        [np.ascontiguousarray(np.kron(image, np.ones((4, 4, 1), np.uint8))) for image in images]
+        for images in (pairs.hr, pairs.lq)
+    )
+    return LoadedImages(hr), LoadedImages(lq)

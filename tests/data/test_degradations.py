@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
+from study.config import DegradationName
+from study.config.run import SMALLEST_DEGRADED_HR, SMALLEST_DEGRADED_LR
 from study.data.bicubic import bicubic_downsample
 from study.data.degradations import (
     Bicubic,
@@ -16,6 +18,7 @@ from study.data.degradations import (
     Jpeg,
     Noise,
     degrade,
+    drawn_anew,
     normals,
     parse_degradation,
     shrink,
@@ -146,3 +149,18 @@ def test_fields_are_checked() -> None:
     for build in (lambda: Noise(sigma=0), lambda: Jpeg(quality=0), lambda: Noise.model_validate({"sigma": 1, "mu": 2})):
         with pytest.raises(ValidationError):
             build()
+
+
+def test_what_training_draws_anew_has_a_name() -> None:
+    assert drawn_anew("bicubic") is None
+    assert drawn_anew("aesop-real") == SecondOrder()
+    assert drawn_anew("real-esrgan") == SecondOrder.stock()
+
+
+@pytest.mark.parametrize("name", SMALLEST_DEGRADED_HR)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_configuration_knows_the_smallest_patch(name: DegradationName, scale: int) -> None:
+    degradation = drawn_anew(name)
+    assert degradation is not None
+    smallest = max(SMALLEST_DEGRADED_HR[name], SMALLEST_DEGRADED_LR * scale)
+    assert degradation.smallest_side(scale) == smallest

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from study.data import Batches, ImageSet, feed, make_pairs
 from study.data.feed import ResidentBatches, fits
+from study.data.second_order import SecondOrder
 
 CPU = torch.device("cpu")
 
@@ -90,3 +91,13 @@ def test_on_a_gpu(batches: Batches, resident: bool, monkeypatch: pytest.MonkeyPa
         for step, batch in enumerate(incoming):
             assert batch[0].device == gpu
             assert same(batch, fresh.at(step))
+
+
+def test_degraded_batches_are_those_of_the_rule() -> None:
+    images = [np.random.default_rng(seed).integers(0, 256, (96, 80, 3), np.uint8) for seed in range(2)]
+    pairs = make_pairs(ImageSet.loaded("random", ("a", "b"), images), 4)
+    degraded = Batches(pairs, patch=64, batch=2, seed=3, degradation=SecondOrder())
+    with feed(degraded, range(2), CPU) as incoming:
+        assert all(same(batch, degraded.at(step)) for step, batch in enumerate(incoming))
+    resident = ResidentBatches(degraded, CPU)
+    assert same(resident.at(1), degraded.at(1))

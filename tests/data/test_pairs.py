@@ -6,6 +6,7 @@ import torch
 
 from study.data import ImageSet, bicubic_downsample, make_pairs, to_float, to_uint8
 from study.data.image_set import LoadedImages, LowQuality
+from study.data.second_order import SecondOrder
 
 
 def image_set(*shapes: tuple[int, int]) -> ImageSet:
@@ -70,3 +71,19 @@ def test_too_small_an_image_is_named() -> None:
         make_pairs(image_set((8, 8), (3, 40)), 4)
     with pytest.raises(ValueError, match="scale must be an integer from 1 to 8"):
         make_pairs(image_set((8, 8)), 0)
+
+
+def test_degraded_pairs_are_the_same_each_time_and_follow_from_the_pixels() -> None:
+    images = [np.random.default_rng(seed).integers(0, 256, (64, 80, 3), np.uint8) for seed in (1, 2, 1)]
+    first = make_pairs(ImageSet.loaded("set", ("a", "b", "c"), images), 4, SecondOrder())
+    again = make_pairs(ImageSet.loaded("other", ("b",), images[1:2]), 4, SecondOrder())
+    assert first.lq.shapes == ((16, 20),) * 3
+    assert np.array_equal(first.lq[1], again.lq[0])
+    assert np.array_equal(first.lq[0], first.lq[2])
+    assert not np.array_equal(first.lq[0], make_pairs(ImageSet.loaded("set", ("a",), images[:1]), 4).lq[0])
+
+
+def test_an_image_too_small_to_degrade_is_named() -> None:
+    image = np.zeros((48, 80, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"image 'a': .* at least 55 px a side, but got 80 x 48 px; remove it"):
+        make_pairs(ImageSet.loaded("set", ("a",), [image]), 4, SecondOrder())

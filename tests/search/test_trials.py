@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, event
 
 from study.config import RunConfig, replace, to_dict
-from study.recipes import aesop
+from study.recipes import aesop, get_recipe
 from study.search.spaces import SearchSpace, load_space
 from study.search.trials import Asked, TrialSource, UnusableTrial
 
@@ -252,3 +252,35 @@ def test_the_recipes_own_trial_is_asked_for_only_once(database: Path) -> None:
     configs = [trial.config for trial in draw(open_source(database), 3)]
     assert BASE not in configs
     assert [trial.state for trial in stored(database)] == [TrialState.COMPLETE] * 4
+
+
+def test_values_are_taken_in_turn_from_the_recipes_own_on(database: Path) -> None:
+    guidance = load_space("guidance")
+    base = guidance.base("tiny", {"squeezenet"})
+    source = TrialSource(database, "turns", ["maximize", "minimize"], guidance, base, seed=1)
+    kinds = [source.ask().config.loss.guidance for _ in range(12)]
+    assert kinds == list(guidance.in_turn["loss.guidance"]) * 2
+    assert kinds[0] == base.loss.guidance
+
+
+def test_turns_go_on_when_a_study_is_opened_again(database: Path) -> None:
+    guidance = load_space("guidance")
+    base = guidance.base("tiny", {"squeezenet"})
+    kinds = []
+    for _ in range(7):
+        source = TrialSource(database, "turns", ["maximize", "minimize"], guidance, base, seed=1)
+        kinds.append(source.ask().config.loss.guidance)
+    assert kinds == [*guidance.in_turn["loss.guidance"], "aesop"]
+
+
+def test_ranges_of_one_field_by_method_are_told_by_its_path(database: Path) -> None:
+    baselines = load_space("baselines")
+    base = baselines.base("tiny", {"squeezenet"})
+    source = TrialSource(database, "methods", ["maximize", "minimize"], baselines, base, seed=1)
+    for name in baselines.in_turn["recipe"]:
+        asked = source.ask()
+        assert asked.config.recipe == name
+        assert asked.params.keys() == {"recipe", "loss.fidelity", "loss.adversarial"}
+        assert asked.config.loss.fidelity == asked.params["loss.fidelity"]
+        own = get_recipe(name, "tiny").loss
+        assert own.fidelity / 10 <= asked.config.loss.fidelity <= own.fidelity * 10

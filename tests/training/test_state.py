@@ -151,3 +151,33 @@ def test_terms_are_means_since_they_were_last_read() -> None:
     state.add_terms({"pixel": 5.0}, 1)
     assert state.read_terms() == {"pixel": 5.0}
     assert state.read_terms() == {}
+
+
+def test_steps_fall_at_shares_of_the_budget() -> None:
+    """METHODS 4.1: ESRGAN halves at 50, 100, 200 and 300 of 400 thousand iterations."""
+    config = Optimiser(learning_rate=1e-4, schedule="steps", milestones=(0.125, 0.25, 0.5, 0.75), gamma=0.5)
+    expected = {0: 1e-4, 49_999: 1e-4, 50_000: 5e-5, 99_999: 5e-5, 100_000: 2.5e-5, 200_000: 1.25e-5, 399_999: 6.25e-6}
+    assert {at: learning_rate_at(config, at, 400_000) for at in expected} == pytest.approx(expected)
+    assert [learning_rate_at(config, at, 8) for at in range(8)] == pytest.approx(
+        [1e-4, 5e-5, 2.5e-5, 2.5e-5, 1.25e-5, 1.25e-5, 6.25e-6, 6.25e-6]
+    )
+
+
+def test_steps_agree_with_torchs_scheduler() -> None:
+    config = Optimiser(learning_rate=0.1, schedule="steps", milestones=(0.3, 0.55), gamma=0.25)
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimiser, [6, 11], gamma=0.25)
+    for iteration in range(20):
+        assert learning_rate_at(config, iteration, 20) == pytest.approx(theirs.get_last_lr()[0])
+        optimiser.step()
+        theirs.step()
+
+
+def test_without_a_decay_the_average_is_the_model() -> None:
+    state = new_state(MSRResNet(4, 1, 4), Optimiser(ema_decay=0))
+    with torch.no_grad():
+        for parameter in state.model.parameters():
+            parameter += torch.randn_like(parameter)
+    update_ema(state, 0.0)
+    pairs = zip(state.ema.parameters(), state.model.parameters(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)

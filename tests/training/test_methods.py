@@ -1,0 +1,304 @@
+"""The stages of the other methods: killed and continued to the same bits, frozen parts, weights that were given."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from study.config import DataConfig, Optimiser, RunConfig, replace
+from study.models import Autoencoder, RRDBNet, SPSRGenerator, save_weights
+from study.models.build import build_autoencoder, build_generator
+from study.training import stages
+from study.training.loop import Tick, _seed_networks
+from study.training.setting import check_initial_weights
+from study.training.stages import (
+    Point,
+    Workshop,
+    ensure_artifact,
+    export_generator,
+    judge_bicubic,
+    load_autoencoder,
+    load_generator,
+    needs_of,
+    train_adversarial,
+)
+from study.training.state import new_state
+from study.training.steps import autoencoder_step
+
+OpenWorkshop = Callable[[Path], Workshop]
+
+SPSR = {
+    "generator": {"name": "spsr", "blocks": 4},
+    "discriminator.name": "spsr",
+    "loss": {"guidance": "pixel", "artifact": 0, "gan": "relativistic-joint"},
+    "loss.gradient": 0.1,
+    "loss.branch": 0.5,
+    "loss.gradient_adversarial": 1e-3,
+    "fusion_share": 0.5,
+}
+SWINIR = {"generator": {"name": "swinir", "blocks": 1, "depth": 2, "heads": 2, "window": 4, "drop_path": 0.5}}
+REAL = {
+    "data.degradation": "aesop-real",
+    "discriminator.name": "unet",
+    "loss": {"gan": "vanilla", "artifact": 0},
+    "budget.patch": 64,
+    "fidelity.budget.patch": 64,
+    "autoencoder": {"bottleneck_weight": 0, "frozen_decoder": 1},
+}
+METHODS: dict[str, dict[str, Any]] = {
+    "spsr": SPSR,
+    "swinir": SWINIR,
+    "real": REAL,
+    "probabilistic": {"loss.guidance": "probabilistic"},
+    "bicubic encoder": {"autoencoder": {"encoder": "bicubic", "bicubic_skip": False}},
+    "half frozen decoder": {"autoencoder.frozen_decoder": 0.5},
+}
+
+
+class Killed(Exception):
+    """Stands for a kill -9."""
+
+
+def killed_in(stage: str, iteration: int) -> Callable[[Tick], None]:
+    def tick(news: Tick) -> None:
+        if (news.stage, news.iteration) == (stage, iteration):
+            raise Killed
+
+    return tick
+
+
+def whole_run(config: RunConfig, workshop: Workshop, folder: Path, tick: Any = None) -> list[Point]:
+    points: list[Point] = []
+    if config.data.degradation != "bicubic":
+        workshop.test = workshop.train  # the held-out images are too small for it
+    for need in needs_of(config, "adversarial", lambda run, stage: stages.artifact_key(run, stage, workshop.train)):
+        ensure_artifact(need.config, need.stage, workshop, tick)
+    train_adversarial(config, workshop, folder, points.append, tick)
+    return points
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_run_of_each_method_ends_bit_for_bit_where_an_unbroken_one_does(
+    method: str, open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+) -> None:
+    """What SwinIR drops and how real-world patches are degraded is drawn anew in each step, and yet the same again."""
+    config = replace(small_run, METHODS[method])
+    unbroken = whole_run(config, open_workshop(tmp_path / "a"), tmp_path / "unbroken")
+    stopping = open_workshop(tmp_path / "b")
+    for stage, iteration in (("fidelity", 4), ("autoencoder", 4), ("adversarial", 4)):
+        if stage in config.stages:
+            with pytest.raises(Killed):
+                whole_run(config, stopping, tmp_path / "broken", killed_in(stage, iteration))
+    broken = whole_run(config, stopping, tmp_path / "broken")
+    assert [(point.evaluation, point.terms) for point in broken] == [(p.evaluation, p.terms) for p in unbroken]
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("weights.safetensors"))
+    assert len(files) == len(list(needs_of(config, "adversarial", lambda run, stage: stages.stage_key(run, stage, ""))))
+    assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
+    last = "points/0000006.safetensors"
+    assert (tmp_path / "unbroken" / last).read_bytes() == (tmp_path / "broken" / last).read_bytes()
+
+
+def test_what_swinir_drops_is_drawn_anew_in_each_step(small_run: RunConfig) -> None:
+    network = build_generator(replace(small_run, SWINIR).generator, 4).train()
+    low = torch.rand(4, 3, 8, 8)
+    outputs = []
+    for iteration in (0, 1, 0):
+        _seed_networks(7, iteration)
+        outputs.append(network(low))
+    assert torch.equal(outputs[0], outputs[2])
+    assert not torch.equal(outputs[0], outputs[1])
+
+
+def test_training_leaves_the_global_random_numbers_alone(
+    open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    ensure_artifact(small_run, "fidelity", open_workshop(tmp_path))
+    assert torch.equal(torch.rand(3), expected)
+
+
+# --- parts that do not train at first --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("iteration", "fusion_only"), [(0, True), (3, True), (4, False), (9, False)])
+def test_fusion_layers_of_spsr_train_alone_at_first(
+    iteration: int, fusion_only: bool, open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+) -> None:
+    """METHODS 4.2: in steps below 5, counted from 1, which are the first four."""
+    config = replace(small_run, {**SPSR, "fusion_share": 0.5, "budget.iterations": 10})
+    workshop = open_workshop(tmp_path)
+    ensure_artifact(config, "fidelity", workshop)
+    state = stages._adversarial_state(config, workshop)
+    state.iteration = iteration
+    before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+    step = stages._adversarial(config, workshop)
+    step(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
+    moved = {name.split(".")[0] for name, tensor in state.model.state_dict().items() if not tensor.equal(before[name])}
+    assert moved == ({"fusion"} if fusion_only else {"fusion", "trunk", "branch"})
+
+
+@pytest.mark.parametrize(("iteration", "frozen"), [(0, True), (4, True), (5, False)])
+def test_a_decoder_is_frozen_for_its_share(iteration: int, frozen: bool) -> None:
+    """METHODS 1.3: unfrozen where the option is below the iteration, counted from 1."""
+    state = new_state(Autoencoder(3, 4, 16, 1, 4, "msrresnet"), Optimiser(learning_rate=0.01))
+    state.iteration = iteration
+    before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+    autoencoder_step(frozen_until=5)(state, torch.rand(1, 3, 8, 8), torch.rand(1, 3, 32, 32))
+    moved = {name.split(".")[0] for name, tensor in state.model.state_dict().items() if not tensor.equal(before[name])}
+    assert ("decoder" not in moved) == frozen
+    assert {"conv_first", "body", "conv_last"} <= moved
+
+
+def test_a_decoder_that_stays_frozen_is_the_fidelity_generator(
+    open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+) -> None:
+    config = replace(small_run, {"autoencoder.frozen_decoder": 1})
+    workshop = open_workshop(tmp_path)
+    ensure_artifact(config, "autoencoder", workshop)
+    decoder, generator = load_autoencoder(config, workshop).decoder, load_generator(config, workshop)
+    assert all(torch.equal(tensor, decoder.state_dict()[name]) for name, tensor in generator.state_dict().items())
+
+
+def test_the_scale_head_learns_the_error(small_run: RunConfig) -> None:
+    """METHODS 1.6: L1(b, |A(x) - x|), where the error is a constant."""
+    torch.manual_seed(3)
+    network = Autoencoder(3, 4, 16, 1, 4, "msrresnet", scale_head=True).double()
+    hr = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    mean, scale = network.distribution(hr)
+    error = (mean - hr).abs()
+    expected = torch.autograd.grad(error.mean() + 0.25 * (scale - error.detach()).abs().mean(), network.parameters())
+    found = autoencoder_step(scale_weight=0.25)(new_state(network, Optimiser(learning_rate=0.01)), torch.empty(0), hr)
+    assert found["scale"].item() == pytest.approx((scale - error).abs().mean().item())
+    for parameter, gradient in zip(network.parameters(), expected, strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-8, atol=1e-14)
+
+
+def test_spsr_starts_with_the_fidelity_generator_in_its_trunk(
+    open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+) -> None:
+    config, workshop = replace(small_run, SPSR), open_workshop(tmp_path)
+    ensure_artifact(config, "fidelity", workshop)
+    fidelity = load_generator(config, workshop)
+    assert isinstance(fidelity, RRDBNet)
+    state = stages._adversarial_state(config, workshop)
+    assert isinstance(state.model, SPSRGenerator)
+    assert torch.equal(state.model.trunk.conv_body.weight, fidelity.conv_body.weight)
+    image, gradient = (state.discriminators[name] for name in ("adversarial", "gradient_adversarial"))
+    assert not torch.equal(image.linear1.weight, gradient.linear1.weight)  # two independent ones
+
+
+# --- weights that were given -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def given(small_run: RunConfig, tmp_path: Path) -> RunConfig:
+    """A run that starts from files with random weights."""
+    torch.manual_seed(9)
+    save_weights(build_generator(small_run.generator, 4), tmp_path / "psnr.pth")
+    save_weights(build_autoencoder(small_run.autoencoder), tmp_path / "ae.pth")
+    files = {"generator.init": str(tmp_path / "psnr.pth"), "autoencoder.init": str(tmp_path / "ae.pth")}
+    return replace(small_run, files)
+
+
+def test_given_weights_stand_in_for_training(
+    given: RunConfig, open_workshop: OpenWorkshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop = open_workshop(tmp_path / "artifacts")
+    check_initial_weights([given])
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "train", None)
+        made = [ensure_artifact(given, stage, workshop) for stage in ("fidelity", "autoencoder")]
+    assert [artifact.budget["iterations"] for artifact in made] == [0, 0]
+    expected = torch.load(str(given.generator.init), weights_only=True)["params"]
+    state = load_generator(given, workshop).state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
+    points: list[Point] = []
+    train_adversarial(given, workshop, tmp_path / "trial", points.append)
+    assert [point.iteration for point in points] == [3, 6]
+
+
+def test_a_given_decoder_is_where_the_auto_encoder_starts(
+    given: RunConfig, open_workshop: OpenWorkshop, tmp_path: Path
+) -> None:
+    config = replace(given, {"autoencoder.init": None, "autoencoder.decoder_init": given.generator.init})
+    config = replace(config, {"generator.init": None})
+    workshop = open_workshop(tmp_path / "artifacts")
+    made = list(needs_of(config, "autoencoder", lambda run, stage: stages.artifact_key(run, stage, workshop.train)))
+    assert [(need.stage, need.config.generator.init) for need in made] == [("fidelity", given.generator.init)]
+    ensure_artifact(made[0].config, "fidelity", workshop)
+    started = stages._new_autoencoder(config, workshop)
+    expected = torch.load(str(given.generator.init), weights_only=True)["params"]
+    assert all(torch.equal(started.decoder.state_dict()[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generator.features": 5}, r"generator\.init: .*psnr\.pth does not fit MSRResNet\(features=5"),
+        ({"data.scale": 2, "autoencoder.factor": 4}, r"generator\.init: .*does not fit .*scale=2.*upconv2"),
+        ({"autoencoder.growth": 3}, r"autoencoder\.init: .*ae\.pth does not fit Autoencoder"),
+        ({"loss.guidance": "probabilistic"}, r"autoencoder\.init: .*missing \(scale_head"),
+        ({"generator.name": "rrdb"}, r"generator\.init: .*It looks like an MSRResNet"),
+    ],
+)
+def test_given_weights_that_do_not_fit_are_found_out_before_anything_starts(
+    changes: dict[str, Any], message: str, given: RunConfig
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_initial_weights([given, replace(given, changes)])
+
+
+# --- degraded images, exports ----------------------------------------------------------------------------------------
+
+
+def test_held_out_images_are_degraded_as_the_run_has_it(open_workshop: OpenWorkshop, tmp_path: Path) -> None:
+    workshop = open_workshop(tmp_path)
+    workshop.test = workshop.train  # larger ones
+    clean, real = (workshop.test_pairs(DataConfig(degradation=kind)) for kind in ("bicubic", "aesop-real"))
+    assert clean.lq.shapes == real.lq.shapes
+    assert not any((one == other).all() for one, other in zip(clean.lq, real.lq, strict=True))
+    again = open_workshop(tmp_path)
+    again.test = again.train
+    repeated = again.test_pairs(DataConfig(degradation="aesop-real"))
+    assert all((one == other).all() for one, other in zip(real.lq, repeated.lq, strict=True))
+    bicubic = [
+        judge_bicubic(pairs, workshop, tmp_path / name).metrics["psnr_y"]
+        for name, pairs in (("a", DataConfig()), ("b", DataConfig(degradation="aesop-real")))
+    ]
+    assert bicubic[0] > bicubic[1] + 1
+
+
+def test_exported_weights_are_the_generators(small_run: RunConfig, tmp_path: Path) -> None:
+    generator = build_generator(small_run.generator, 4)
+    save_weights(generator, tmp_path / "point.safetensors", layout="plain")
+    target = export_generator(small_run, tmp_path / "point.safetensors", tmp_path / "out.pth")
+    exported = torch.load(target, weights_only=True)["params"]
+    assert all(torch.equal(exported[name], tensor) for name, tensor in generator.state_dict().items())
+
+
+def test_a_generator_that_no_other_tool_has_is_not_exported(small_run: RunConfig, tmp_path: Path) -> None:
+    config = replace(small_run, {**SWINIR, "generator.bilinear_skip": True})
+    with pytest.raises(ValueError, match="bilinear_skip, which no other tool has"):
+        export_generator(config, tmp_path / "point.safetensors", tmp_path / "out.pth")
+
+
+def test_a_step_asks_the_discriminator_for_reals_only_where_it_compares(
+    open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+) -> None:
+    workshop = open_workshop(tmp_path)
+    calls = {}
+    for gan in ("relativistic", "vanilla"):
+        config = replace(small_run, {"loss": {"gan": gan, "guidance": "pixel"}})
+        ensure_artifact(config, "fidelity", workshop)
+        state = stages._adversarial_state(config, workshop)
+        seen: list[Tensor] = []
+        state.discriminators["adversarial"].register_forward_hook(lambda _m, inputs, _o, seen=seen: seen.append(inputs))
+        stages._adversarial(config, workshop)(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
+        calls[gan] = len(seen)
+    assert calls == {"relativistic": 4, "vanilla": 3}
