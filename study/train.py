@@ -37,12 +37,14 @@ from study.training.setting import (
 )
 from study.training.stages import (
     WEIGHTS,
+    KeyOf,
     Need,
     OnTick,
     Point,
     Workshop,
     artifact_key,
     export_generator,
+    is_exportable,
     judge_bicubic,
     make_artifact,
     needs_of,
@@ -60,7 +62,7 @@ def main(arguments: list[str], console: Console) -> int:
     options = _parse(arguments)
     config, until = _configuration(options, console)
     check_output(options.output, resume=True)
-    setting = _setting(config, options)
+    setting = _setting(config, until, options)
     note = judge_note(setting.judge)
     console.print(f"[bold]note:[/] {note}", highlight=False)
     workshop = setting.open()
@@ -76,7 +78,7 @@ def main(arguments: list[str], console: Console) -> int:
             records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
         finally:
             unsent = tracker.close()
-    return _conclude(config, until, options.output, records, state, unsent, uri, console)
+    return _conclude(config, until, options.output, setting.artifacts, records, state, unsent, uri, console)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -124,10 +126,12 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
     return with_options(config, options), options.until or reading.until
 
 
-def _setting(config: RunConfig, options: argparse.Namespace) -> Setting:
-    needed = [config.loss.perceptual_network] if config.loss.perceptual > 0 else []
+def _setting(config: RunConfig, until: Stage, options: argparse.Namespace) -> Setting:
+    compares = until == "adversarial" and config.loss.perceptual > 0
+    needed = [config.loss.perceptual_network] if compares else []
     networks = find_networks([*needed, JUDGE_NETWORK], options.weights)
-    require_networks(config, networks)
+    if compares:
+        require_networks(config, networks)
     check_initial_weights([config])
     return Setting(
         data=config.data,
@@ -161,19 +165,25 @@ def _run(config: RunConfig, until: Stage, workshop: Workshop, output: Path, reco
     def key_of(config: RunConfig, stage: Stage) -> str:
         return artifact_key(config, stage, workshop.train)
 
-    starts_from = {str(stage): key_of(needed, stage) for needed, stage in upstream(config, until)}
+    with StageProgress(console) as progress:
+        if until == "adversarial":
+            return _run_trial(config, workshop, output, records, key_of, progress.tick)
+        for need in (*needs_of(config, until, key_of), Need(key_of(config, until), until, config)):
+            _upstream_stage(need, config, workshop, output, records, progress.tick)
+    return "COMPLETE"
+
+
+def _run_trial(
+    config: RunConfig, workshop: Workshop, output: Path, records: Records, key_of: KeyOf, tick: OnTick
+) -> str:
+    """Train all stages; the last one is recorded as a trial. Returns its state."""
+    starts_from = {str(stage): key_of(needed, stage) for needed, stage in upstream(config, "adversarial")}
     records.trial(TRIAL, to_dict(config), {}, starts_from)
     try:
-        with StageProgress(console) as progress:
-            for need in needs_of(config, until, key_of):
-                _upstream_stage(need, config, workshop, output, records, progress.tick)
-            if until == "adversarial":
-                directory = output / "trials" / f"{TRIAL:04d}"
-                train_adversarial(config, workshop, directory, lambda point: _record(records, point), progress.tick)
-            else:
-                _upstream_stage(
-                    Need(key_of(config, until), until, config), config, workshop, output, records, progress.tick
-                )
+        for need in needs_of(config, "adversarial", key_of):
+            _upstream_stage(need, config, workshop, output, records, tick)
+        directory = output / "trials" / f"{TRIAL:04d}"
+        train_adversarial(config, workshop, directory, lambda point: _record(records, point), tick)
     except Diverged as error:
         records.end(TRIAL, "FAILED", cause=f"diverged: {error}")
         return "FAILED"
@@ -194,7 +204,15 @@ def _record(records: Records, point: Point) -> None:
 
 
 def _conclude(
-    config: RunConfig, until: Stage, output: Path, records: Records, state: str, unsent: int, uri: str, console: Console
+    config: RunConfig,
+    until: Stage,
+    output: Path,
+    artifacts: Path,
+    records: Records,
+    state: str,
+    unsent: int,
+    uri: str,
+    console: Console,
 ) -> int:
     if unsent:
         console.print(f"{unsent} records wait for MLflow; the same command sends them", highlight=False)
@@ -204,24 +222,30 @@ def _conclude(
     table = Table("weights", *_metric_names(records), title="on the held-out images", title_justify="left")
     for name, metrics in records.references.items():
         table.add_row(name, *_format(metrics))
+    for key, artifact in records.artifacts.items():
+        if artifact["stage"] == "autoencoder":
+            table.add_row(f"{key} (HR images through it)", *_format(artifact["metrics"]))
     for (_, iteration), metrics in sorted(records.points.items()):
         table.add_row(f"{state.lower()} run at {iteration}", *_format(metrics))
     console.print(table)
-    _name_weights(config, until, output, records, console)
+    _name_weights(config, until, output, artifacts, records, console)
     console.print(f"report: python analysis/report.py {output}", highlight=False, soft_wrap=True)
     console.print(f"MLflow: mlflow ui --backend-store-uri {public_uri(uri)}", highlight=False, soft_wrap=True)
     return 0
 
 
-def _name_weights(config: RunConfig, until: Stage, output: Path, records: Records, console: Console) -> None:
+def _name_weights(
+    config: RunConfig, until: Stage, output: Path, artifacts: Path, records: Records, console: Console
+) -> None:
     """Say where the weights are, and write the perceptual generator's for other tools."""
     if until != "adversarial":
-        console.print(f"weights: artifact {list(records.artifacts)[-1]}, {WEIGHTS}", highlight=False, soft_wrap=True)
+        made = artifacts / list(records.artifacts)[-1] / WEIGHTS
+        console.print(f"weights: {made}", highlight=False, soft_wrap=True)
         return
     last = max(iteration for _, iteration in records.points)
     point = output / "trials" / f"{TRIAL:04d}" / "points" / f"{last:07d}.safetensors"
     console.print(f"weights: {point}", highlight=False, soft_wrap=True)
-    if not config.generator.bilinear_skip:  # which no other tool knows
+    if is_exportable(config):
         exported = export_generator(config, point, output / "generator.pth")
         console.print(f"weights for other tools (BasicSR's names): {exported}", highlight=False, soft_wrap=True)
 

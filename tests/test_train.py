@@ -11,9 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
+import yaml
 from PIL import Image
 
 from study.command_line import run
+from study.models import MSRResNet, save_weights
 from study.train import main
 from study.training import setting, stages
 
@@ -180,6 +184,8 @@ def truncate(path: Path) -> None:
         (["--test", "TRAIN"], "test images must not be trained on"),
         (["--weights", "ABSENT"], "--weights must name a directory"),
         (["--output", "TRAIN"], "is not empty and holds no study"),
+        (["--set", "generator.init=ABSENT"], "generator.init must name a weight file"),
+        (["--set", "autoencoder.init=setup.cfg"], "autoencoder.init"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -212,6 +218,12 @@ def test_bad_input_ends_in_a_sentence_before_any_training(
         (["esrgam", "--output", "x"], "recipe must be one of "),
         (["aesop", "--size", "huge", "--output", "x"], "invalid choice: 'huge'"),
         (["aesop"], "required: --output"),
+        (["--output", "x"], "name either a RECIPE or an option file with --basicsr"),
+        (["aesop", "--basicsr", "options.yml", "--output", "x"], "name either a RECIPE or an option file"),
+        (["--basicsr", "options.yml", "--size", "tiny", "--output", "x"], "an option file has its own"),
+        (["--basicsr", "absent.yml", "--output", "x"], "absent.yml cannot be read"),
+        (["aesop", "--scale", "8", "--output", "x"], "invalid choice: 8"),
+        (["aesop", "--until", "end", "--output", "x"], "invalid choice: 'end'"),
     ],
 )
 def test_a_wrong_command_ends_in_a_sentence(
@@ -219,3 +231,117 @@ def test_a_wrong_command_ends_in_a_sentence(
 ) -> None:
     assert ended(monkeypatch, given) == 2
     assert problem in capsys.readouterr().err
+
+
+# --- stages by themselves, option files ------------------------------------------------------------------------------
+
+L1 = {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
+
+
+def psnr_file(place: Path) -> Path:
+    """An option file that trains a small MSRResNet for its PSNR."""
+    options = {
+        "name": "psnr",
+        "model_type": "SRModel",
+        "scale": 4,
+        "num_gpu": 1,
+        "datasets": {
+            "train": {
+                "dataroot_gt": str(place / "train"),
+                "gt_size": 32,
+                "batch_size_per_gpu": 2,
+                "use_hflip": True,
+                "use_rot": True,
+            },
+            "val": {"dataroot_gt": str(place / "test")},
+        },
+        "network_g": {"type": "MSRResNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1},
+        "train": {
+            "optim_g": {"type": "Adam", "lr": 2e-4, "betas": [0.9, 0.99]},
+            "total_iter": 3,
+            "pixel_opt": L1,
+            "color_shift": 0.5,
+        },
+    }
+    path = place / "psnr.yml"
+    path.write_text(yaml.safe_dump(options))
+    return path
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    save_images(tmp_path / "train", count=3, side=64, seed=0)
+    save_images(tmp_path / "test", count=2, side=48, seed=1)
+    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
+    return tmp_path
+
+
+def test_an_option_file_trains_its_stage_and_names_what_it_cannot_say(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smaller = ["--set", "budget.patch=64", "--set", "autoencoder.budget.patch=32"]
+    given = ["--basicsr", str(psnr_file(place)), *smaller, "--output", str(place / "run")]
+    assert ended(monkeypatch, given) == 2
+    assert "train.color_shift: 0.5: no field of a configuration says this" in capsys.readouterr().err
+    assert not (place / "run").exists()
+    assert ended(monkeypatch, [*given, "--accept-differences"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "not as in psnr.yml: train.color_shift: 0.5" in said
+    (artifact,) = (place / "artifacts").glob("fidelity-*")
+    assert str(artifact / "weights.safetensors") in said
+    assert json.loads((artifact / "budget.json").read_text())["iterations"] == 3
+    assert not (place / "run" / "trials").exists()
+
+
+def test_a_run_that_ended_early_goes_on_to_its_last_stage(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(place, "run")
+    assert ended(monkeypatch, [*given, "--until", "autoencoder"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "autoencoder-" in said
+    assert sorted(path.name.partition("-")[0] for path in (place / "artifacts").iterdir() if path.name[0] != ".") == [
+        "autoencoder",
+        "fidelity",
+    ]
+    assert ended(monkeypatch, given) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "complete run at 24" in said
+    exported = torch.load(place / "run" / "generator.pth", weights_only=True)
+    points = place / "run" / "trials" / "0000" / "points"
+    plain = safetensors.torch.load_file(points / "0000024.safetensors")
+    assert all(torch.equal(exported["params"][name], tensor) for name, tensor in plain.items())
+
+
+def test_a_run_may_start_from_released_weights(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    save_weights(MSRResNet(4, 1, 4), place / "released.pth")
+    monkeypatch.chdir(place)  # a relative path is one from where the command was given
+    given = [*arguments(place, "run"), "--set", "generator.init=released.pth"]
+    assert ended(monkeypatch, given) == 0
+    (artifact,) = (place / "artifacts").glob("fidelity-*")
+    assert json.loads((artifact / "budget.json").read_text())["iterations"] == 0
+    assert ended(monkeypatch, [*arguments(place, "other"), "--set", "generator.init=released.pth"]) == 0
+    save_weights(MSRResNet(5, 1, 4), place / "released.pth")
+    capsys.readouterr()
+    assert ended(monkeypatch, [*arguments(place, "third"), "--set", "generator.init=released.pth"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "generator.init: " in error
+    assert "released.pth does not fit MSRResNet" in error
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_other_scales_come_with_an_auto_encoder_to_match(
+    scale: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch = {2: 32, 3: 96}[scale]
+    images = save_images(place / "large", count=3, side=96, seed=5)
+    settings = [part for each in SETTINGS if "patch" not in each for part in ("--set", each)]
+    patches = [f"{part}budget.patch={patch}" for part in ("", "fidelity.", "autoencoder.")]
+    sources = ["--data", str(images), "--test", str(place / "test"), "--output", str(place / f"x{scale}")]
+    settings += [part for each in patches for part in ("--set", each)]
+    assert ended(monkeypatch, ["aesop", "--size", "tiny", "--scale", str(scale), *sources, *settings]) == 0
+    config = json.loads((place / f"x{scale}" / "trials" / "0000" / "config.json").read_text())["config"]
+    assert (config["data"]["scale"], config["autoencoder"]["factor"]) == (scale, scale)

@@ -307,6 +307,11 @@ def train_adversarial(
     (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
 
 
+def is_exportable(config: RunConfig) -> bool:
+    """Whether other tools have the run's generator: none knows the bilinear skip, but MSRResNet has its own."""
+    return config.generator.name == "msrresnet" or not config.generator.bilinear_skip
+
+
 def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
     """Write a run's generator from a point's weights for other tools, under the names that they know.
 
@@ -314,7 +319,7 @@ def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
         ValueError: the weights are not those of the run's generator, or the generator is one that no other tool has.
         StorageError: the file system refused.
     """
-    if config.generator.bilinear_skip and config.generator.name != "msrresnet":
+    if not is_exportable(config):
         raise ValueError(
             f"{weights} belongs to a generator with generator.bilinear_skip, which no other tool has: its weights "
             "would give wrong images there; use it from here, or train without the skip"
