@@ -26,6 +26,8 @@ from study.command_line import add_common_options, artifacts_of, run, with_optio
 from study.config import ConfigError, RunConfig, Stage, replace, to_dict
 from study.metrics import METRICS
 from study.recipes import RECIPES, get_recipe
+from study.training.adversarial import Point, export_generator, is_exportable, train_adversarial
+from study.training.artifacts import WEIGHTS, judge_bicubic, make_artifact
 from study.training.loop import Diverged
 from study.training.setting import (
     JUDGE_NETWORK,
@@ -35,22 +37,8 @@ from study.training.setting import (
     judge_note,
     require_networks,
 )
-from study.training.stages import (
-    WEIGHTS,
-    KeyOf,
-    Need,
-    OnTick,
-    Point,
-    Workshop,
-    artifact_key,
-    export_generator,
-    is_exportable,
-    judge_bicubic,
-    make_artifact,
-    needs_of,
-    train_adversarial,
-    upstream,
-)
+from study.training.stages import KeyOf, Need, artifact_key, needs_of, upstream
+from study.training.workshop import OnTick, Workshop
 
 # A single run has no front to measure; its report still needs a corner to draw from.
 REFERENCE = {"psnr_y": 20.0, "lpips": 0.8, "swd": 60.0}

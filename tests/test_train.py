@@ -19,7 +19,7 @@ from PIL import Image
 from study.command_line import run
 from study.models import MSRResNet, save_weights
 from study.train import main
-from study.training import setting, stages
+from study.training import artifacts, setting
 
 ROOT = Path(__file__).resolve().parents[1]
 POINTS = ["0000012", "0000024"]
@@ -139,7 +139,7 @@ def test_a_finished_run_is_not_trained_again(
 ) -> None:
     before = (trial_of(finished, "unbroken") / "points" / "0000024.safetensors").stat().st_mtime_ns
     monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
-    monkeypatch.setattr(stages, "train", None)  # calling it would fail
+    monkeypatch.setattr(artifacts, "train", None)  # calling it would fail
     assert ended(monkeypatch, arguments(finished, "unbroken")) == 0
     assert (trial_of(finished, "unbroken") / "points" / "0000024.safetensors").stat().st_mtime_ns == before
     assert "NOT LPIPS" in capsys.readouterr().out
@@ -202,7 +202,7 @@ def test_bad_input_ends_in_a_sentence_before_any_training(
     truncate(save_images(tmp_path / "truncated", count=3, side=64, seed=0) / "image1.png")
     folders = {name.upper(): str(tmp_path / name) for name in ("train", "empty", "absent", "truncated")}
     monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
-    monkeypatch.setattr(stages, "train", None)
+    monkeypatch.setattr(artifacts, "train", None)
     given = arguments(tmp_path, "run") + [folders.get(part, part) for part in changes]
     assert ended(monkeypatch, given) == 2
     error = " ".join(capsys.readouterr().err.split())

@@ -30,8 +30,10 @@ from study.files import StorageError, is_disk_full
 from study.search.front import Direction, hypervolume, non_dominated
 from study.search.spaces import SearchSpace
 from study.search.trials import Asked, TrialSource
+from study.training.artifacts import judge_bicubic
 from study.training.setting import Setting
-from study.training.stages import Workshop, artifact_key, judge_bicubic
+from study.training.stages import artifact_key
+from study.training.workshop import Workshop
 
 MOST_STARTING = 64  # workers at the same time
 WORKER_RETRIES = 2  # a killed worker's job goes on from its checkpoint

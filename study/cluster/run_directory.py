@@ -16,7 +16,7 @@ from study.data import ImageSet
 from study.files import write_json
 from study.metrics import METRICS
 from study.search.front import Direction
-from study.training.stages import Workshop
+from study.training.workshop import Workshop
 
 
 class OccupiedError(ValueError):

@@ -16,14 +16,11 @@ from ray import tune
 
 from study.config import from_dict
 from study.files import is_disk_full
+from study.training.adversarial import Point, train_adversarial
+from study.training.artifacts import make_artifact
 from study.training.loop import Diverged, Tick
 from study.training.setting import Setting
-from study.training.stages import (
-    Point,
-    Workshop,
-    make_artifact,
-    train_adversarial,
-)
+from study.training.workshop import Workshop
 
 TICK_SECONDS = 1.0
 

@@ -11,8 +11,10 @@ from study.data import load_source
 from study.metrics.judge import Judge
 from study.models import load_weights
 from study.models.backbones import fetch_backbone
+from study.training.artifacts import empty_network
 from study.training.loop import pick_device
-from study.training.stages import Workshop, empty_network, initial_weights, needs_of
+from study.training.stages import initial_weights, needs_of
+from study.training.workshop import Workshop
 
 JUDGE_NETWORK: PerceptualNetwork = "alexnet"
 DOWNLOAD_SECONDS = 30  # for a network: where connections hang, a study shall start nevertheless

@@ -2,16 +2,18 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from study.config import Optimiser
+
+Module = TypeVar("Module", bound=nn.Module)
 
 _COUNTERS = ("iteration", "pixels_seen", "device_seconds", "term_sums", "term_steps")
 
@@ -53,6 +55,15 @@ class TrainState:
         means = {name: total / self.term_steps for name, total in self.term_sums.items()}
         self.term_sums, self.term_steps = {}, 0
         return means
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """What the stage has cost so far."""
+        return {
+            "iterations": self.iteration,
+            "pixels_seen": self.pixels_seen,
+            "device_seconds": round(self.device_seconds, 3),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs, in types that load with `weights_only`."""
@@ -97,6 +108,18 @@ def new_state(
         discriminators={name: discriminator.train() for name, discriminator in discriminators.items()},
         discriminator_optimisers={name: _adam(discriminator, config) for name, discriminator in discriminators.items()},
     )
+
+
+def seeded(build: Callable[[], Module], seed: int) -> Module:
+    """Build a network whose random weights depend on the seed alone, and leave the global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def state_on_cpu(module: nn.Module) -> dict[str, Tensor]:
+    """A module's state, wherever the module is."""
+    return {name: tensor.cpu() for name, tensor in module.state_dict().items()}
 
 
 def learning_rate_at(config: Optimiser, iteration: int, iterations: int) -> float:

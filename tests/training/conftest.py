@@ -11,7 +11,7 @@ from study.config import RunConfig, replace
 from study.data import ImageSet
 from study.metrics.judge import Judge
 from study.recipes import aesop
-from study.training.stages import Workshop
+from study.training.workshop import Workshop
 
 
 def picture(seed: int, height: int, width: int) -> np.ndarray:

@@ -8,25 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.config import DataConfig, Optimiser, RunConfig, replace
+from study.config import DataConfig, Optimiser, RunConfig, replace, stage_key
 from study.models import Autoencoder, RRDBNet, SPSRGenerator, save_weights
 from study.models.build import build_autoencoder, build_generator
-from study.training import stages
+from study.training import adversarial, artifacts
+from study.training.adversarial import Point, export_generator, train_adversarial
+from study.training.artifacts import ensure_artifact, judge_bicubic, load_autoencoder, load_generator
 from study.training.loop import Tick, _seed_networks
 from study.training.setting import check_initial_weights
-from study.training.stages import (
-    Point,
-    Workshop,
-    ensure_artifact,
-    export_generator,
-    judge_bicubic,
-    load_autoencoder,
-    load_generator,
-    needs_of,
-    train_adversarial,
-)
+from study.training.stages import artifact_key, needs_of
 from study.training.state import new_state
 from study.training.steps import autoencoder_step
+from study.training.workshop import Workshop
 
 OpenWorkshop = Callable[[Path], Workshop]
 
@@ -74,7 +67,7 @@ def whole_run(config: RunConfig, workshop: Workshop, folder: Path, tick: Any = N
     points: list[Point] = []
     if config.data.degradation != "bicubic":
         workshop.test = workshop.train  # the held-out images are too small for it
-    for need in needs_of(config, "adversarial", lambda run, stage: stages.artifact_key(run, stage, workshop.train)):
+    for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, workshop.train)):
         ensure_artifact(need.config, need.stage, workshop, tick)
     train_adversarial(config, workshop, folder, points.append, tick)
     return points
@@ -95,7 +88,7 @@ def test_a_killed_run_of_each_method_ends_bit_for_bit_where_an_unbroken_one_does
     broken = whole_run(config, stopping, tmp_path / "broken")
     assert [(point.evaluation, point.terms) for point in broken] == [(p.evaluation, p.terms) for p in unbroken]
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("weights.safetensors"))
-    assert len(files) == len(list(needs_of(config, "adversarial", lambda run, stage: stages.stage_key(run, stage, ""))))
+    assert len(files) == len(list(needs_of(config, "adversarial", lambda run, stage: stage_key(run, stage, ""))))
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
     last = "points/0000006.safetensors"
     assert (tmp_path / "unbroken" / last).read_bytes() == (tmp_path / "broken" / last).read_bytes()
@@ -133,10 +126,10 @@ def test_fusion_layers_of_spsr_train_alone_at_first(
     config = replace(small_run, {**SPSR, "fusion_share": 0.5, "budget.iterations": 10})
     workshop = open_workshop(tmp_path)
     ensure_artifact(config, "fidelity", workshop)
-    state = stages._adversarial_state(config, workshop)
+    state = adversarial._adversarial_state(config, workshop)
     state.iteration = iteration
     before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
-    step = stages._adversarial(config, workshop)
+    step = adversarial._adversarial(config, workshop)
     step(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
     moved = {name.split(".")[0] for name, tensor in state.model.state_dict().items() if not tensor.equal(before[name])}
     assert moved == ({"fusion"} if fusion_only else {"fusion", "trunk", "branch"})
@@ -186,7 +179,7 @@ def test_spsr_starts_with_the_fidelity_generator_in_its_trunk(
     ensure_artifact(config, "fidelity", workshop)
     fidelity = load_generator(config, workshop)
     assert isinstance(fidelity, RRDBNet)
-    state = stages._adversarial_state(config, workshop)
+    state = adversarial._adversarial_state(config, workshop)
     assert isinstance(state.model, SPSRGenerator)
     assert torch.equal(state.model.trunk.conv_body.weight, fidelity.conv_body.weight)
     image, gradient = (state.discriminators[name] for name in ("adversarial", "gradient_adversarial"))
@@ -212,7 +205,7 @@ def test_given_weights_stand_in_for_training(
     workshop = open_workshop(tmp_path / "artifacts")
     check_initial_weights([given])
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "train", None)
+        patch.setattr(artifacts, "train", None)
         made = [ensure_artifact(given, stage, workshop) for stage in ("fidelity", "autoencoder")]
     assert [artifact.budget["iterations"] for artifact in made] == [0, 0]
     expected = torch.load(str(given.generator.init), weights_only=True)["params"]
@@ -229,10 +222,10 @@ def test_a_given_decoder_is_where_the_auto_encoder_starts(
     config = replace(given, {"autoencoder.init": None, "autoencoder.decoder_init": given.generator.init})
     config = replace(config, {"generator.init": None})
     workshop = open_workshop(tmp_path / "artifacts")
-    made = list(needs_of(config, "autoencoder", lambda run, stage: stages.artifact_key(run, stage, workshop.train)))
+    made = list(needs_of(config, "autoencoder", lambda run, stage: artifact_key(run, stage, workshop.train)))
     assert [(need.stage, need.config.generator.init) for need in made] == [("fidelity", given.generator.init)]
     ensure_artifact(made[0].config, "fidelity", workshop)
-    started = stages._new_autoencoder(config, workshop)
+    started = artifacts._new_autoencoder(config, workshop)
     expected = torch.load(str(given.generator.init), weights_only=True)["params"]
     assert all(torch.equal(started.decoder.state_dict()[name], tensor) for name, tensor in expected.items())
 
@@ -296,9 +289,9 @@ def test_a_step_asks_the_discriminator_for_reals_only_where_it_compares(
     for gan in ("relativistic", "vanilla"):
         config = replace(small_run, {"loss": {"gan": gan, "guidance": "pixel"}})
         ensure_artifact(config, "fidelity", workshop)
-        state = stages._adversarial_state(config, workshop)
+        state = adversarial._adversarial_state(config, workshop)
         seen: list[Tensor] = []
         state.discriminators["adversarial"].register_forward_hook(lambda _m, inputs, _o, seen=seen: seen.append(inputs))
-        stages._adversarial(config, workshop)(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
+        adversarial._adversarial(config, workshop)(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
         calls[gan] = len(seen)
     assert calls == {"relativistic": 4, "vanilla": 3}

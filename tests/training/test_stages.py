@@ -16,22 +16,20 @@ from torch import Tensor, nn
 from study.config import DataConfig, PerceptualLayers, RunConfig, replace, to_dict
 from study.models import load_weights
 from study.models.build import build_generator
-from study.training import stages
-from study.training.evaluation import evaluate_autoencoder, evaluate_generator
-from study.training.loop import Diverged, Tick
-from study.training.stages import (
-    Point,
-    Workshop,
-    artifact_key,
+from study.training import adversarial, artifacts
+from study.training.adversarial import Point, train_adversarial
+from study.training.artifacts import (
     ensure_artifact,
     judge_artifact,
     judge_bicubic,
     load_autoencoder,
     load_generator,
     make_artifact,
-    train_adversarial,
-    upstream,
 )
+from study.training.evaluation import evaluate_autoencoder, evaluate_generator
+from study.training.loop import Diverged, Tick
+from study.training.stages import artifact_key, upstream
+from study.training.workshop import Workshop
 
 OpenWorkshop = Callable[[Path], Workshop]
 
@@ -44,13 +42,14 @@ class Killed(Exception):
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The stages whose training was entered, in order."""
     entered: list[str] = []
-    train = stages.train
+    train = artifacts.train
 
     def spy(state: Any, step: Any, batches: Any, plan: Any, *, evaluate: Any = None, tick: Any = None) -> None:
         entered.append(plan.stage)
         train(state, step, batches, plan, evaluate=evaluate, tick=tick)
 
-    monkeypatch.setattr(stages, "train", spy)
+    for module in (artifacts, adversarial):
+        monkeypatch.setattr(module, "train", spy)
     return entered
 
 
@@ -162,7 +161,8 @@ import torch
 from study.config import from_dict
 from study.data import ImageSet
 from study.metrics.judge import Judge
-from study.training.stages import Workshop, ensure_artifact
+from study.training.artifacts import ensure_artifact
+from study.training.workshop import Workshop
 
 torch.set_num_threads(1)
 torch.optim.Adam([torch.zeros(1)])  # the first one of a process imports half of torch: do it before forking
@@ -224,7 +224,7 @@ def test_two_processes_that_ask_at_once_train_once(small_run: RunConfig, tmp_pat
 
 
 def test_autoencoder_starts_from_the_fidelity_weights(workshop: Workshop, small_run: RunConfig) -> None:
-    started = stages._new_autoencoder(small_run, workshop)
+    started = artifacts._new_autoencoder(small_run, workshop)
     assert equal_states(started.decoder, load_generator(small_run, workshop))
     assert not equal_states(started.decoder, load_autoencoder(small_run, workshop).decoder)  # and is trained then
 
@@ -236,7 +236,7 @@ def test_loaded_autoencoder_is_frozen(workshop: Workshop, small_run: RunConfig) 
 
 
 def test_adversarial_networks_start_from_fidelity_weights_and_seed(workshop: Workshop, small_run: RunConfig) -> None:
-    states = [stages._adversarial_state(replace(small_run, {"seed": seed}), workshop) for seed in (1, 1, 2)]
+    states = [adversarial._adversarial_state(replace(small_run, {"seed": seed}), workshop) for seed in (1, 1, 2)]
     fidelity = load_generator(small_run, workshop)
     assert all(equal_states(network, fidelity) for state in states for network in (state.model, state.ema))
     one, same, other = (state.discriminators["adversarial"] for state in states)
@@ -321,11 +321,11 @@ def test_killed_adversarial_run_ends_where_an_unbroken_one_does(
             raise Killed
         write_json(path, values)
 
-    write_json = stages.write_json
+    write_json = adversarial.write_json
     tick = killed_at(int(at), "adversarial") if kind == "tick" else None
     broken = tmp_path / "broken"
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "write_json", write)
+        patch.setattr(adversarial, "write_json", write)
         with pytest.raises(Killed):
             train_adversarial(small_run, workshop, broken, report, tick)
     assert not (broken / "done.json").exists()
@@ -359,10 +359,10 @@ def test_directory_of_another_configuration_is_refused(
 def test_divergence_keeps_the_points_that_were_reached(
     workshop: Workshop, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    adversarial = stages._adversarial
+    make_step = adversarial._adversarial
 
     def spoiled(config: RunConfig, workshop: Workshop) -> Any:
-        step = adversarial(config, workshop)
+        step = make_step(config, workshop)
 
         def spoil(state: Any, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
             terms = step(state, low, hr)
@@ -370,7 +370,7 @@ def test_divergence_keeps_the_points_that_were_reached(
 
         return spoil
 
-    monkeypatch.setattr(stages, "_adversarial", spoiled)
+    monkeypatch.setattr(adversarial, "_adversarial", spoiled)
     reported: list[Point] = []
     with pytest.raises(Diverged, match="adversarial: the artifact term is nan"):
         train_adversarial(small_run, workshop, tmp_path, reported.append)
@@ -410,7 +410,7 @@ def test_what_has_weight_zero_is_not_built(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stages, unused, None)
+    monkeypatch.setattr(adversarial, unused, None)
     reported: list[Point] = []
     train_adversarial(replace(small_run, {**changes, "budget.iterations": 2}), workshop, tmp_path, reported.append)
     assert [point.terms.keys() for point in reported] == [terms]
@@ -430,7 +430,7 @@ def test_perceptual_term_is_built_from_the_weights_at_hand(
         built.append((name, path))
         return Distance()
 
-    monkeypatch.setattr(stages, "build_perceptual", build)
+    monkeypatch.setattr(adversarial, "build_perceptual", build)
     workshop.backbones = {"alexnet": Path("alexnet.pth"), "squeezenet": Path("squeezenet.pth")}
     reported: list[Point] = []
     run = replace(small_run, {"loss.perceptual": 0.5, "budget.iterations": 2})

@@ -8,8 +8,10 @@ from PIL import Image
 from study.config import DataConfig, RunConfig
 from study.data import ImageSet
 from study.data.packing import pack, plan_pack
+from study.training.adversarial import train_adversarial
+from study.training.artifacts import ensure_artifact
 from study.training.setting import Setting
-from study.training.stages import Workshop, ensure_artifact, train_adversarial
+from study.training.workshop import Workshop
 
 
 @pytest.fixture

@@ -1,0 +1,247 @@
+"""The upstream stages: each trains one thing and leaves it, whole, in one directory named by all that determines it."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from study.config import (
+    AutoencoderConfig,
+    DataConfig,
+    FidelityConfig,
+    RunConfig,
+    Stage,
+    decoder_as_run,
+    stage_part,
+)
+from study.data import Batches
+from study.files import write_json
+from study.models import Autoencoder, load_weights, save_weights
+from study.models.build import build_autoencoder, build_generator
+from study.training.evaluation import (
+    Evaluation,
+    evaluate_autoencoder,
+    evaluate_bicubic,
+    evaluate_generator,
+    save_references,
+)
+from study.training.loop import Plan, train
+from study.training.stages import artifact_key, initial_weights, upstream
+from study.training.state import new_state, seeded, state_on_cpu
+from study.training.steps import Step, autoencoder_step, fidelity_step
+from study.training.workshop import OnTick, Workshop
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished upstream stage.
+
+    Attributes:
+        key: `<stage>-<hash>`, the directory's name.
+        weights: its EMA weights, safetensors.
+        budget: what it cost: iterations, pixels_seen, device_seconds.
+        reused: it was there already.
+    """
+
+    key: str
+    weights: Path
+    budget: dict[str, float]
+    reused: bool
+
+
+def ensure_artifact(config: RunConfig, stage: Stage, workshop: Workshop, tick: OnTick | None = None) -> Artifact:
+    """Find the artifact of a stage, or train it, with all that it starts from; or take over the file named by `init`.
+
+    Two processes that ask for the same one at the same time do not both train it: the second waits for the first.
+
+    Raises:
+        Diverged, StorageError, ValueError: as `training.loop.train`.
+    """
+    assert stage != "adversarial"
+    key = artifact_key(config, stage, workshop.train)
+    final = workshop.artifacts / key
+    if not final.exists():
+        for needed, name in upstream(config, stage):
+            ensure_artifact(needed, name, workshop, tick)
+        with _only_one(workshop.artifacts / ".locks" / key):
+            if not final.exists():
+                _train_artifact(config, stage, key, workshop, tick)
+                return _finished(final, reused=False)
+    return _finished(final, reused=True)
+
+
+def load_generator(config: RunConfig, workshop: Workshop) -> nn.Module:
+    """The run's finished fidelity generator, in eval mode on the workshop's device."""
+    key = artifact_key(config, "fidelity", workshop.train)
+    generator = build_generator(config.generator.fidelity_form, config.data.scale)
+    load_weights(generator, workshop.artifacts / key / WEIGHTS)
+    return generator.eval().to(workshop.device)
+
+
+def load_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
+    """The run's finished auto-encoder, frozen, in eval mode on the workshop's device."""
+    key = artifact_key(config, "autoencoder", workshop.train)
+    autoencoder = build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)
+    load_weights(autoencoder, workshop.artifacts / key / WEIGHTS)
+    return autoencoder.eval().requires_grad_(False).to(workshop.device).to(memory_format=torch.channels_last)
+
+
+def make_artifact(
+    config: RunConfig, stage: Stage, workshop: Workshop, run_dir: Path, tick: OnTick | None = None
+) -> dict[str, Any]:
+    """Find or train an artifact and judge it for a study.
+
+    Returns:
+        `budget`, `reused`, `metrics`, `images`, and `samples`, the folder under `run_dir` that got sample crops.
+
+    Raises:
+        Diverged, StorageError, ValueError: as `training.loop.train`.
+    """
+    artifact = ensure_artifact(config, stage, workshop, tick)
+    samples = f"references/{artifact.key}"
+    evaluation = judge_artifact(config, stage, workshop, run_dir / samples)
+    return {
+        "budget": artifact.budget,
+        "reused": artifact.reused,
+        "metrics": evaluation.metrics,
+        "images": evaluation.images,
+        "samples": samples,
+    }
+
+
+def judge_artifact(config: RunConfig, stage: Stage, workshop: Workshop, samples: Path) -> Evaluation:
+    """Judge a finished artifact on the held-out images: a generator's output, or what comes through an auto-encoder.
+
+    `samples` gets crops of a generator's output.
+    """
+    test = workshop.test_pairs(config.data)
+    if stage == "autoencoder":
+        return evaluate_autoencoder(load_autoencoder(config, workshop), test, workshop.judge)
+    return evaluate_generator(load_generator(config, workshop), test, workshop.judge, samples)
+
+
+def judge_bicubic(data: DataConfig, workshop: Workshop, references: Path) -> Evaluation:
+    """Judge bicubic up-sampling; `references` gets its crops and the windows of HR and LR that all samples show."""
+    test = workshop.test_pairs(data)
+    save_references(references, test)
+    return evaluate_bicubic(test, workshop.judge, workshop.device, references / "bicubic")
+
+
+def empty_network(config: RunConfig, stage: Stage) -> nn.Module:
+    """The network of an upstream stage, with weights that mean nothing."""
+    if stage == "fidelity":
+        return build_generator(config.generator.fidelity_form, config.data.scale)
+    return build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)
+
+
+def _train_artifact(config: RunConfig, stage: Stage, key: str, workshop: Workshop, tick: OnTick | None) -> None:
+    partial = workshop.artifacts / ".partial" / key
+    given = initial_weights(config, stage)
+    if given is not None:
+        budget = _take_over(config, stage, Path(given), partial)
+    elif stage == "fidelity":
+        budget = _train_fidelity(config, key, workshop, partial, tick)
+    else:
+        budget = _train_autoencoder(config, key, workshop, partial, tick)
+    write_json(
+        partial / "config.json",
+        {"key": key, "data": workshop.train.fingerprint, "part": stage_part(config, stage)},
+    )
+    write_json(partial / "budget.json", budget)
+    if (workshop.artifacts / key).exists():
+        return  # another machine, beyond the reach of our lock, was first
+    os.rename(partial, workshop.artifacts / key)
+    (workshop.artifacts / key / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _take_over(config: RunConfig, stage: Stage, given: Path, partial: Path) -> dict[str, float]:
+    """Make an artifact of a file that a person gave."""
+    module = empty_network(config, stage)
+    load_weights(module, given)
+    save_weights(module, partial / WEIGHTS, layout="plain")
+    return {"iterations": 0, "pixels_seen": 0, "device_seconds": 0.0}
+
+
+def _train_fidelity(
+    config: RunConfig, key: str, workshop: Workshop, partial: Path, tick: OnTick | None
+) -> dict[str, float]:
+    part, scale = config.fidelity, config.data.scale
+    generator = seeded(lambda: empty_network(config, "fidelity"), part.seed)
+    batches = workshop.batches(scale, part.budget, part.seed, config.data.degradation)
+    plan = _upstream_plan("fidelity", key, part, partial, config)
+    return _train_to_the_end(generator, fidelity_step, batches, plan, workshop, partial, tick)
+
+
+def _train_autoencoder(
+    config: RunConfig, key: str, workshop: Workshop, partial: Path, tick: OnTick | None
+) -> dict[str, float]:
+    part = config.autoencoder
+    step = autoencoder_step(
+        bottleneck_weight=part.bottleneck_weight if part.trains_bottleneck else 0.0,
+        scale_weight=part.scale_weight if config.has_scale_head else 0.0,
+        frozen_until=round(part.frozen_decoder * part.budget.iterations),
+    )
+    autoencoder = _new_autoencoder(config, workshop)
+    batches = workshop.batches(part.factor, part.budget, part.seed)
+    plan = _upstream_plan("autoencoder", key, part, partial, config)
+    return _train_to_the_end(autoencoder, step, batches, plan, workshop, partial, tick)
+
+
+def _upstream_plan(
+    stage: Stage, key: str, part: FidelityConfig | AutoencoderConfig, partial: Path, config: RunConfig
+) -> Plan:
+    return Plan(
+        stage=stage,
+        key=key,
+        budget=part.budget,
+        optimiser=part.optimiser,
+        checkpoint=partial / "checkpoint.pt",
+        checkpoint_every=config.cadence.checkpoint_every,
+        seed=part.seed,
+    )
+
+
+def _train_to_the_end(
+    model: nn.Module,
+    step: Step,
+    batches: Batches,
+    plan: Plan,
+    workshop: Workshop,
+    partial: Path,
+    tick: OnTick | None,
+) -> dict[str, float]:
+    """Train an upstream stage and leave its averaged weights; returns what it cost."""
+    state = new_state(model.to(workshop.device), plan.optimiser)
+    train(state, step, batches, plan, tick=tick)
+    save_weights(state.ema, partial / WEIGHTS, layout="plain")
+    return state.spent
+
+
+def _new_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
+    build = lambda: build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)  # noqa: E731
+    autoencoder = seeded(build, config.autoencoder.seed)
+    autoencoder.load_fidelity(state_on_cpu(load_generator(decoder_as_run(config), workshop)))
+    return autoencoder
+
+
+def _finished(directory: Path, *, reused: bool) -> Artifact:
+    budget = json.loads((directory / "budget.json").read_text())
+    return Artifact(directory.name, directory / WEIGHTS, budget, reused)
+
+
+@contextmanager
+def _only_one(lock: Path) -> Iterator[None]:
+    """Hold a lock between the processes of a machine; it is given up by the system when its holder dies."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
