@@ -56,8 +56,13 @@ def list_text(parts: Iterable[str]) -> str:
 
 
 def path_label(path: str) -> str:
-    """What a config path is about: "bottleneck channels" of "autoencoder.bottleneck_channels"."""
-    return short_text(path.rpartition(".")[2].replace("_", " "))
+    """What a config path is about: "bottleneck channels" of "autoencoder.bottleneck_channels".
+
+    What is but a name is about what it names: "generator" of "generator.name".
+    """
+    parent, _, last = path.rpartition(".")
+    own = parent.rpartition(".")[2] if last == "name" and parent else last
+    return short_text(own.replace("_", " "))
 
 
 def short_text(text: str, limit: int = 60) -> str:

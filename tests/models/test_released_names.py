@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
+import spandrel
 import torch
 from torch import Tensor, nn
 
@@ -323,3 +324,28 @@ def test_an_unknown_layout_or_ending_is_refused(tmp_path: Path) -> None:
         save_weights(MSRResNet(6, 1, 2), tmp_path / "w.pth", layout="onnx")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"must end in one of \.pth, \.pt, \.safetensors, but got '\.onnx'"):
         save_weights(MSRResNet(6, 1, 2), tmp_path / "w.onnx")
+
+
+# --- another tool's reader -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "scale", "architecture"),
+    [
+        (GeneratorConfig(name="rrdb", features=16, blocks=2, growth=32), 4, "ESRGAN"),
+        (GeneratorConfig(name="rrdb", features=16, blocks=2, growth=32), 2, "ESRGAN"),
+        (GeneratorConfig(name="swinir", features=12, blocks=1, depth=2, heads=2), 4, "SwinIR"),
+        (GeneratorConfig(name="swinir", features=12, blocks=1, depth=2, heads=2), 3, "SwinIR"),
+    ],
+)
+def test_chainners_reader_takes_what_we_write(
+    config: GeneratorConfig, scale: int, architecture: str, tmp_path: Path
+) -> None:
+    """spandrel, which chaiNNer reads with, finds out architecture, scale and widths (but a growth of 32) by itself."""
+    network = shaken(build_generator(config, scale), 3).eval()
+    save_weights(network, tmp_path / "net.pth")
+    found = spandrel.ModelLoader().load_from_file(tmp_path / "net.pth")
+    assert (found.architecture.id, found.scale) == (architecture, scale)
+    images = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(found.model.eval()(images), network(images), rtol=0, atol=1e-5)

@@ -1,0 +1,56 @@
+"""Hand a trained generator to other tools: a point's weights as a .pth under the names that BasicSR, chaiNNer and the
+network's authors know.
+
+python study/export.py runs/aesop/trials/0007/points/0000160.safetensors --out aesop_x4.pth
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+# Started as a script from a checkout that is not installed: Python looks in study/, but the packages are one up.
+if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from rich.console import Console
+
+from study.command_line import run
+from study.config import RunConfig, from_dict
+from study.training.adversarial import export_generator
+
+
+def main(arguments: list[str], console: Console) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="study/export.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", type=Path, metavar="POINT", help="trials/NNNN/points/NNNNNNN.safetensors of a study")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .pth or .safetensors to write")
+    options = parser.parse_args(arguments)
+    config = _config_of(options.weights)
+    export_generator(config, options.weights, options.out)
+    generator = config.generator
+    console.print(
+        f"{options.out}: {generator.name}, scale {config.data.scale}, {generator.features} features, "
+        f"{generator.blocks} blocks, trained as {config.recipe}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _config_of(weights: Path) -> RunConfig:
+    """The configuration that lies beside a trial's points; ValueError if there is none."""
+    path = weights.parent.parent / "config.json"
+    if not weights.is_file() or not path.is_file():
+        raise ValueError(
+            f"{weights} is no point of a trial: export takes a file such as runs/aesop/trials/0007/points/"
+            "0000160.safetensors, where it is, beside the trial's config.json"
+        )
+    return from_dict(json.loads(path.read_text())["config"])
+
+
+if __name__ == "__main__":
+    run(main)
