@@ -1,7 +1,7 @@
 """Which of the methods trades fidelity for perception best, each with weights of its own, at equal budgets?
 
 Command:  python study/sweep.py --space baselines --size small --trials 54 --data DF2K/HR --test DIV2K100/HR --output runs/baselines
-Time:     25,000 iterations a trial at --size small; half an hour for 18 trials of --size tiny on 2 cores.
+Time:     25,000 iterations a trial at --size small; 12 minutes for 18 trials of --size tiny on 2 cores.
 
 Methods take turns, so that each front rests on equally many trials. All see the same pixels for as many iterations,
 whatever their papers did (AESOP* for two thirds of them). The weights of the fidelity and of the adversarial term vary

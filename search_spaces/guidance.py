@@ -1,7 +1,7 @@
 """Where should the fidelity of a perceptual generator be measured? AESOP, its ablations, and the pixel loss.
 
 Command:  python study/sweep.py --space guidance --size small --trials 48 --data DF2K/HR --test DIV2K100/HR --output runs/guidance
-Time:     25,000 iterations a trial at --size small; a quarter of an hour for 16 trials of --size tiny on 2 cores.
+Time:     25,000 iterations a trial at --size small; 6 minutes for 16 trials of --size tiny on 2 cores.
 
 Kinds of guidance take turns, so that each front rests on equally many trials; the rest is shared. METHODS 1.4, 1.6.
 """  # noqa: E501  # a command is one line

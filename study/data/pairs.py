@@ -37,7 +37,8 @@ def make_pairs(images: ImageSet, scale: int, degradation: SecondOrder | None = N
     Low-quality versions that came with the set are used as they are, if they are of this scale. Otherwise the whole
     image is shrunk by MATLAB's bicubic before any patch is cut (METHODS 8), and rounded to 8 bit. The
     high-quality side shares the memory of the image set. With a degradation, each image is degraded by a seed that
-    follows from its pixels, so that it is always the same one.
+    follows from its pixels, so that it is always the same one; low-quality versions that are no mere bicubic ones, such
+    as those of a camera, are used as they are all the same.
 
     Raises ValueError for a scale outside 1..8 and for an image smaller than the scale.
     """
@@ -46,11 +47,12 @@ def make_pairs(images: ImageSet, scale: int, degradation: SecondOrder | None = N
         if min(height, width) < scale:
             raise ValueError(f"image {name!r} is {width} x {height} px, less than one pixel after shrinking by {scale}")
     hr = CroppedImages(images.images, scale)
+    low = images.low if images.low is not None and images.low.scale == scale else None
+    if low is not None and (degradation is None or not low.exact):
+        return Pairs(images.names, hr, _FittedImages(low.images, hr.shapes, scale), scale)
     if degradation is not None:
         degraded = [_degraded(name, image, scale, degradation) for name, image in zip(images.names, hr, strict=True)]
         return Pairs(images.names, hr, LoadedImages(degraded), scale)
-    if images.low is not None and images.low.scale == scale:
-        return Pairs(images.names, hr, _FittedImages(images.low.images, hr.shapes, scale), scale)
     return Pairs(images.names, hr, LoadedImages([shrink(image, scale) for image in hr]), scale)
 
 

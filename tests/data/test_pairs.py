@@ -1,5 +1,7 @@
 """Pairs are aligned, exact and cheap to derive at several factors from the same images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -81,6 +83,14 @@ def test_degraded_pairs_are_the_same_each_time_and_follow_from_the_pixels() -> N
     assert np.array_equal(first.lq[1], again.lq[0])
     assert np.array_equal(first.lq[0], first.lq[2])
     assert not np.array_equal(first.lq[0], make_pairs(ImageSet.loaded("set", ("a",), images[:1]), 4).lq[0])
+
+
+def test_low_quality_images_of_a_camera_are_not_degraded_again_but_bicubic_ones_give_way() -> None:
+    images = image_set((64, 80))
+    low = [np.random.default_rng(1).integers(0, 256, (16, 20, 3), np.uint8)]
+    camera, bicubic = (replace(given(images, low, 4), low=LowQuality(4, LoadedImages(low), exact)) for exact in (0, 1))
+    assert np.array_equal(make_pairs(camera, 4, SecondOrder()).lq[0], low[0])
+    assert np.array_equal(make_pairs(bicubic, 4, SecondOrder()).lq[0], make_pairs(images, 4, SecondOrder()).lq[0])
 
 
 def test_an_image_too_small_to_degrade_is_named() -> None:
