@@ -58,8 +58,8 @@ def spread(members: pd.DataFrame, limit: int) -> pd.DataFrame:
 
 def _columns(results: Results) -> Iterator[tuple[str, str, pd.Series | None]]:
     """What stands side by side: title, directory of samples, and the point that they belong to."""
-    yield "LR, enlarged", "references/low", None
-    for kind in ("bicubic", "fidelity"):
+    yield "low quality, as large", "references/low", None
+    for kind in ("bicubic", "input", "fidelity"):
         for _, point in results.points[results.points["kind"] == kind].head(1).iterrows():
             yield point_name(point), _text(point["samples"]), point
     members = front_of(results.points, results.facts)

@@ -166,7 +166,7 @@ def _draw_steps(axes: Axes, front: pd.DataFrame, facts: StudyFacts, *, colour: s
 
 def _draw_references(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
     vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
-    for kind, marker, size in (("fidelity", "*", 15), ("bicubic", "x", 9)):
+    for kind, marker, size in (("fidelity", "*", 15), ("bicubic", "x", 9), ("input", "x", 9)):
         part = points[points["kind"] == kind]
         axes.plot(part[horizontal], part[vertical], marker, color="black", markersize=size, zorder=7)
 
@@ -200,7 +200,8 @@ def _draw_legend(axes: Axes, points: pd.DataFrame, colours: _Style, markers: _St
     handles = [Line2D([], [], color=_FRONT_COLOUR, linewidth=4.5, alpha=0.3, label="front of all points")]
     if (points["kind"] == "trial").any():
         handles += _group_handles(colours, markers)
-    for kind, marker, label in (("fidelity", "*", "fidelity generator"), ("bicubic", "x", "bicubic")):
+    labels = (("fidelity", "*", "fidelity generator"), ("bicubic", "x", "bicubic"), ("input", "x", "input"))
+    for kind, marker, label in labels:
         if (points["kind"] == kind).any():
             handles.append(Line2D([], [], color="black", marker=marker, linestyle="none", markersize=9, label=label))
     axes.figure.legend(handles=handles, loc="outside lower center", ncols=_columns(handles), frameon=False, fontsize=9)

@@ -30,6 +30,8 @@ from analysis.wording import (
     with_unit,
 )
 
+BASELINE_TEXT = {"bicubic": "bicubic interpolation", "input": "the images that were to be restored"}
+
 
 def findings(results: Results) -> tuple[str, ...]:
     """Say what came out: progress, front, best perceptual point, groups and costs."""
@@ -75,7 +77,7 @@ def _front(results: Results) -> Iterator[str]:
     yield f"The front has {size} and a hypervolume of {volume}, counted where {box}."
     if len(front) == 1:
         yield "One point was best in everything, or the only one: this study shows no trade-off."
-    yield from _fidelity_against_bicubic(results)
+    yield from _fidelity_against_baseline(results)
 
 
 def _step(value: float, axis: Objective) -> str:
@@ -87,18 +89,18 @@ def _within(axis: Objective) -> str:
     return "is above" if axis.direction == "maximize" else "is below"
 
 
-def _fidelity_against_bicubic(results: Results) -> Iterator[str]:
+def _fidelity_against_baseline(results: Results) -> Iterator[str]:
     first = results.facts.objectives[0]
     points = results.points[np.isfinite(results.points[first.metric].to_numpy())]
-    bicubic = points[points["kind"] == "bicubic"]
+    baseline = points[points["kind"].isin(BASELINE_TEXT)]
     fidelity = _best_row(points[points["kind"] == "fidelity"], first)
-    if fidelity is None or not len(bicubic):
+    if fidelity is None or not len(baseline):
         return
-    there, here = bicubic[first.metric].iloc[0], fidelity[first.metric]
+    there, here = baseline[first.metric].iloc[0], fidelity[first.metric]
     word = "above" if here >= there else "below"
     yield (
         f"The fidelity generator reaches {with_unit(here, first)} {metric_name(first)}, "
-        f"{_step(abs(here - there), first)} {word} bicubic interpolation."
+        f"{_step(abs(here - there), first)} {word} {BASELINE_TEXT[baseline['kind'].iloc[0]]}."
     )
 
 

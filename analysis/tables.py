@@ -86,7 +86,7 @@ def load_results(run_dir: Path) -> Results:
 def points_table(facts: StudyFacts, journal: Journal) -> pd.DataFrame:
     """Make a row per point: references first, then trials by number and iteration.
 
-    Columns: `trial` (null for references), `kind` (trial, fidelity or bicubic), `name` (of a reference),
+    Columns: `trial` (null for references), `kind` (trial, fidelity, bicubic or input), `name` (of a reference),
     `state`, `iteration`, a column per metric, `front`, the budget (`iterations`, `pixels_seen`,
     `device_seconds`: of the point's own stage, upstream stages not included), `samples`, `term.<loss term>`,
     `artifact.<stage>` and `config.<path>`. Lists in a config are JSON strings; a missing metric is NaN.

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from study.config import INITIAL_WEIGHTS, RunConfig, parse_assignments, replace
-from study.recipes import rescale
+from study.recipes import for_task, parse_task, rescale
 
 # The exit code of a program that Ctrl-C ended, by the shells' convention.
 INTERRUPTED = 130
@@ -25,6 +25,12 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=[2, 3, 4],
         help="up-scaling factor, with the auto-encoder and the patches to match (default: 4)",
+    )
+    parser.add_argument(
+        "--task",
+        default="sr",
+        metavar="TASK",
+        help="sr, denoise:SIGMA (in levels of 255) or jpeg:QUALITY (default: sr)",
     )
     parser.add_argument(
         "--set",
@@ -53,7 +59,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 def with_options(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
     """Put the scale, sources and overrides of a command line into a configuration; ConfigError if they do not fit."""
-    config = rescale(config, arguments.scale or config.data.scale)
+    config = for_task(rescale(config, arguments.scale or config.data.scale), *parse_task(arguments.task))
     data = {
         "data.train": _absolute(arguments.data or config.data.train),
         "data.test": _absolute(arguments.test or config.data.test),

@@ -24,6 +24,7 @@ from study.config import (
     LossConfig,
     Optimiser,
     RunConfig,
+    Task,
     flatten,
     replace,
     to_dict,
@@ -154,12 +155,54 @@ def aesop_real(size: Size = "full") -> RunConfig:
     return replace(base, changes)
 
 
+def consistency(size: Size = "full") -> RunConfig:
+    """The downsampled-space loss: only shrunk images are compared, beside a GAN (METHODS 5).
+
+    The post that proposes it names no settings but ESRGAN's generator: otherwise they are ESRGAN's.
+    """
+    changes = {
+        "recipe": "consistency",
+        "loss": {"guidance": "consistency", "fidelity": 1, "perceptual": 0},
+    }
+    return replace(esrgan(size), changes)
+
+
+def mdf(size: Size = "full") -> RunConfig:
+    """MDF: the distance in the features of critics that know the task, alone, from random weights (METHODS 6).
+
+    Its networks' training was not published: `full` is EDSR's own (2.4). At `tiny` the generator is the other recipes'.
+    """
+    base = aesop(size)
+    changes = {
+        "recipe": "mdf",
+        "start": "scratch",
+        "loss": {"guidance": "mdf", "fidelity": 1, "artifact": 0, "perceptual": 0, "adversarial": 0},
+    }
+    sizes: dict[Size, Changes] = {
+        "full": {
+            "generator": {"name": "edsr", "features": 64, "blocks": 16},
+            "optimiser": {"schedule": "steps", "milestones": [2 / 3]},
+            "budget": {"iterations": 300_000, "batch": 16, "patch": 192},
+        },
+        "small": {"generator": {"name": "edsr", "features": 64, "blocks": 8}},
+        "tiny": {
+            "optimiser": _FAST,
+            "budget": {"iterations": 800, "batch": 8, "patch": 48},
+            "cadence": {"evaluate_every": 200, "checkpoint_every": 100},
+            "critics": {"levels": 8, "largest_side": 96, "features": 8, "largest_features": 16, "iterations": 100},
+        },
+    }
+    return replace(base, {**changes, **sizes[size]})
+
+
 RECIPES: dict[str, Recipe] = {
     "aesop": aesop,
     "aesop-256": aesop_256,
     "aesop-real": aesop_real,
+    "consistency": consistency,
     "esrgan": esrgan,
     "ldl": ldl,
+    "mdf": mdf,
     "spsr": spsr,
     "swinir-aesop": swinir_aesop,
     "swinir-aesop-short": swinir_aesop_short,
@@ -202,6 +245,47 @@ def rescale(config: RunConfig, scale: int) -> RunConfig:
             start = "autoencoder.decoder_fidelity.budget"
             changes |= _thirds(start, config.autoencoder.decoder_fidelity.budget, 12)
     return replace(config, changes)
+
+
+def for_task(config: RunConfig, task: Task, strength: float | None = None) -> RunConfig:
+    """Turn a configuration into one for another task (METHODS 6.5).
+
+    Restoring images of the same size is done by MSRResNet at scale 1, of the configuration's width and depth.
+
+    Args:
+        config: for super-resolution.
+        task: what is to be done.
+        strength: the noise in levels of 255, or the JPEG quality; None for sr.
+
+    Raises:
+        ConfigError: a strength that is missing, out of range, or not needed.
+    """
+    if task == config.data.task == "sr" and strength is None:
+        return config
+    distortion: dict[str, float | None] = {"sigma": None, "quality": None}
+    if task == "denoise":
+        distortion["sigma"] = strength
+    elif strength is not None:
+        distortion["quality"] = strength if strength % 1 else int(strength)
+    changes: dict[str, Any] = {"data": {"task": task, "scale": config.data.scale if task == "sr" else 1, **distortion}}
+    if task != "sr":
+        changes |= {"generator.name": "msrresnet", "generator.head": "own", "generator.icnr": False}
+    return replace(config, changes)
+
+
+def parse_task(text: str) -> tuple[Task, float | None]:
+    """Read `sr`, `denoise:SIGMA` or `jpeg:QUALITY`; ConfigError for anything else."""
+    name, colon, value = text.partition(":")
+    known: dict[str, Task] = {"sr": "sr", "denoise": "denoise", "jpeg": "jpeg"}
+    if name not in known or (name == "sr" and colon):
+        raise ConfigError(f"--task takes sr, denoise:SIGMA (such as denoise:25) or jpeg:QUALITY, but got {text!r}")
+    if name == "sr":
+        return "sr", None
+    try:
+        return known[name], float(value)
+    except ValueError:
+        what = {"denoise": "noise in levels of 255", "jpeg": "quality from 1 to 100"}[name]
+        raise ConfigError(f"task {name} needs its {what}, such as --task {name}:25, but got {text!r}") from None
 
 
 def as_method(config: RunConfig, name: str) -> dict[str, Any]:

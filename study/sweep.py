@@ -26,6 +26,7 @@ from study.command_line import INTERRUPTED, add_common_options, artifacts_of, ru
 
 if TYPE_CHECKING:  # imported late, so that --help answers at once
     from study.cluster.driver import Outcome, Study
+    from study.config import RunConfig
 
 
 def main(arguments: list[str], console: Console) -> int:
@@ -34,10 +35,12 @@ def main(arguments: list[str], console: Console) -> int:
     console.print("reading the space, the weights and the images", highlight=False)
     from study.cluster.driver import run_study
     from study.cluster.run_directory import check_output
+    from study.training.setting import check_training_images
 
     check_output(options.output, resume=options.resume)
-    study = _plan(options, console)
+    study, draws = _plan(options, console)
     workshop = study.setting.open()
+    check_training_images(draws, workshop.train)
     console.print(
         f"study {study.output.name}: {study.trials} trials of space {study.space.name} ({study.base.size}), "
         f"{len(workshop.train)} training and {len(workshop.test)} held-out images",
@@ -76,7 +79,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _plan(options: argparse.Namespace, console: Console) -> "Study":
+def _plan(options: argparse.Namespace, console: Console) -> "tuple[Study, list[RunConfig]]":
+    """What to run, and draws of what its trials may be."""
     from study.cluster.driver import Study
     from study.cluster.tracking import default_uri
     from study.recipes import get_recipe
@@ -93,11 +97,13 @@ def _plan(options: argparse.Namespace, console: Console) -> "Study":
 
     space = load_space(options.space)
     size = options.size or space.size
-    wanted = space.base(size, {"vgg19", "squeezenet", "alexnet"}).loss.perceptual_network
-    networks = find_networks([wanted, JUDGE_NETWORK], options.weights)
+    wanted = space.base(size, {"vgg19", "vgg16", "squeezenet", "alexnet"}).loss.perceptual_network
+    networks = find_networks([*(space.networks or [wanted]), JUDGE_NETWORK], options.weights)
     base = with_options(space.base(size, networks), options)
-    require_networks(base, networks)
+    space = space.around(base, networks)
     draws = space.try_out(base)
+    for draw in (base, *draws):
+        require_networks(draw, networks)
     check_initial_weights(draws)
     notes = [judge_note(networks.get(JUDGE_NETWORK))]
     if base.loss.perceptual == 0 < get_recipe(base.recipe, size).loss.perceptual:
@@ -105,7 +111,7 @@ def _plan(options: argparse.Namespace, console: Console) -> "Study":
     for note in notes:
         console.print(f"[bold]note:[/] {note}", highlight=False)
     on_gpu = pick_device().type == "cuda"
-    return Study(
+    study = Study(
         space=space,
         base=base,
         output=options.output,
@@ -124,6 +130,7 @@ def _plan(options: argparse.Namespace, console: Console) -> "Study":
         mlflow_uri=options.mlflow or default_uri(options.output),
         notes=tuple(notes),
     )
+    return study, draws
 
 
 def _conclude(study: "Study", outcome: "Outcome", console: Console) -> int:

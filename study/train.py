@@ -27,12 +27,13 @@ from study.config import ConfigError, RunConfig, Stage, replace, to_dict
 from study.metrics import METRICS
 from study.recipes import RECIPES, get_recipe
 from study.training.adversarial import Point, export_generator, is_exportable, train_adversarial
-from study.training.artifacts import WEIGHTS, judge_bicubic, make_artifact
+from study.training.artifacts import WEIGHTS, baseline_name, judge_baseline, make_artifact
 from study.training.loop import Diverged
 from study.training.setting import (
     JUDGE_NETWORK,
     Setting,
     check_initial_weights,
+    check_training_images,
     find_networks,
     judge_note,
     require_networks,
@@ -54,6 +55,7 @@ def main(arguments: list[str], console: Console) -> int:
     note = judge_note(setting.judge)
     console.print(f"[bold]note:[/] {note}", highlight=False)
     workshop = setting.open()
+    check_training_images([config], workshop.train)
     uri = options.mlflow or default_uri(options.output)
     with sole_driver(options.output):
         write_facts(options.output, _facts(config, options, note), workshop)
@@ -146,9 +148,9 @@ def _facts(config: RunConfig, options: argparse.Namespace, note: str) -> Facts:
 
 def _run(config: RunConfig, until: Stage, workshop: Workshop, output: Path, records: Records, console: Console) -> str:
     """Train what is not trained yet, up to a stage; returns the run's state."""
-    bicubic = judge_bicubic(config.data, workshop, output / "references")
-    facts = {"metrics": bicubic.metrics, "images": bicubic.images, "samples": "references/bicubic"}
-    records.reference("bicubic", kind="bicubic", **facts)
+    baseline, name = judge_baseline(config.data, workshop, output / "references"), baseline_name(config.data)
+    facts = {"metrics": baseline.metrics, "images": baseline.images, "samples": f"references/{name}"}
+    records.reference(name, kind=name, **facts)
 
     def key_of(config: RunConfig, stage: Stage) -> str:
         return artifact_key(config, stage, workshop.train)
@@ -207,15 +209,21 @@ def _conclude(
     if state == "FAILED":
         console.print(records.causes[TRIAL], markup=False, highlight=False, soft_wrap=True)
         return 1
-    table = Table("weights", *_metric_names(records), title="on the held-out images", title_justify="left")
-    for name, metrics in records.references.items():
-        table.add_row(name, *_format(metrics))
+    rows = dict(records.references)
     for key, artifact in records.artifacts.items():
         if artifact["stage"] == "autoencoder":
-            table.add_row(f"{key} (HR images through it)", *_format(artifact["metrics"]))
+            rows[f"{key} (HR images through it)"] = artifact["metrics"]
     for (_, iteration), metrics in sorted(records.points.items()):
-        table.add_row(f"{state.lower()} run at {iteration}", *_format(metrics))
+        rows[f"{state.lower()} run at {iteration}"] = metrics
+    shown = next(iter(records.references.values())).keys()
+    table = Table("weights", *(METRICS[name].label for name in shown), title="on the held-out images")
+    for row, metrics in rows.items():
+        table.add_row(row, *(f"{metrics[name]:.4f}" if name in metrics else "" for name in shown))
+    table.title_justify = "left"
     console.print(table)
+    for key, artifact in records.artifacts.items():
+        if artifact["stage"] == "critics":
+            _print_areas(key, artifact["metrics"], console)
     _name_weights(config, until, output, artifacts, records, console)
     console.print(f"report: python analysis/report.py {output}", highlight=False, soft_wrap=True)
     console.print(f"MLflow: mlflow ui --backend-store-uri {public_uri(uri)}", highlight=False, soft_wrap=True)
@@ -238,12 +246,11 @@ def _name_weights(
         console.print(f"weights for other tools (BasicSR's names): {exported}", highlight=False, soft_wrap=True)
 
 
-def _metric_names(records: Records) -> list[str]:
-    return [METRICS[name].label for name in records.references["bicubic"]]
-
-
-def _format(metrics: dict[str, float]) -> list[str]:
-    return [f"{value:.4f}" for value in metrics.values()]
+def _print_areas(key: str, metrics: dict[str, float], console: Console) -> None:
+    """Say how well critics tell distorted held-out images from clean ones: area under the ROC curve, 0.5 by chance."""
+    levels = ", ".join(f"{value:.3f}" for name, value in metrics.items() if name != "auc")
+    text = f"{key}: distorted against clean held-out images, area under the curve {metrics['auc']:.3f}"
+    console.print(f"{text} (coarse to fine: {levels})", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from study.config import (
 )
 from study.recipes import aesop, get_recipe
 
-STAGES = ("fidelity", "autoencoder", "adversarial")
+STAGES = ("fidelity", "autoencoder", "critics", "adversarial")
 DATA = "fingerprint-of-the-images"
 FILE = __file__  # of weights; any file will do: its content counts
 
@@ -44,11 +44,14 @@ def keys_of(config: RunConfig) -> dict[str, str]:
 
 
 def changed_stages(before: RunConfig, after: RunConfig) -> str:
-    """First letters of the stages whose keys differ; `u` for the auto-encoder."""
+    """First letters of the stages whose keys differ; `u` for the auto-encoder, `d` for the adversarial one."""
     old, new = keys_of(before), keys_of(after)
     assert all(len(new[stage].removeprefix(f"{stage}-")) == 16 for stage in STAGES)
-    letters = {"fidelity": "f", "autoencoder": "u", "adversarial": "d"}
+    letters = {"fidelity": "f", "autoencoder": "u", "critics": "c", "adversarial": "d"}
     return "".join(letters[stage] for stage in STAGES if old[stage] != new[stage])
+
+
+DENOISE = {"task": "denoise", "scale": 1, "sigma": 25}
 
 
 # --- the door --------------------------------------------------------------------------------------------------------
@@ -104,7 +107,11 @@ def test_a_digest_is_the_sha256_of_the_sorted_compact_json() -> None:
         ({"lossy.adversarial": 1e-2}, "'lossy.adversarial'", "loss.adversarial"),
         ({"loss.adversarial.weight": 1}, "'loss.adversarial.weight'", "loss.adversarial"),
         ({"zzz": 1}, "'zzz'", "known here: recipe, size, seed"),
-        ({"data.zzzzzzzzzzzzzz": 1}, "'data.zzzzzzzzzzzzzz'", "known here: data.train, data.test, data.scale"),
+        (
+            {"data.zzzzzzzzzzzzzz": 1},
+            "'data.zzzzzzzzzzzzzz'",
+            "known here: data.train, data.test, data.task, data.scale",
+        ),
     ],
 )
 def test_an_unknown_field_is_named_with_its_path_and_a_close_one(
@@ -126,7 +133,7 @@ def test_an_unknown_field_is_named_with_its_path_and_a_close_one(
         ("data.scale", 5, "2, 3 or 4"),
         ("data.train", "", "at least 1 character"),
         ("data.train", None, "valid string"),
-        ("generator.name", "srgan", "'rrdb', 'msrresnet', 'swinir' or 'spsr'"),
+        ("generator.name", "srgan", "'rrdb', 'msrresnet', 'swinir', 'spsr', 'edsr' or 'srresnet'"),
         ("generator.features", 0, "greater than or equal to 1"),
         ("generator.blocks", "many", "valid integer"),
         ("generator.init_scale", 0, "greater than 0"),
@@ -267,6 +274,25 @@ RRDB_DECODER_X2 = {"autoencoder.decoder": "rrdb", "autoencoder.factor": 2, "data
         ({"optimiser.schedule": "steps"}, ["optimiser", "needs milestones"]),
         ({"optimiser.milestones": [0.5, 0.25]}, ["optimiser", "rising shares", "[0.5, 0.25]", "write 0.125"]),
         ({"optimiser.milestones": [50000]}, ["optimiser", "between 0 and 1", "[50000.0]"]),
+        ({"data.scale": 1}, ["data", "scale must be 2, 3 or 4 for task sr", "choose denoise or jpeg"]),
+        ({"data.task": "jpeg"}, ["data", "task jpeg", "scale must be 1", "got 4"]),
+        ({"data.task": "jpeg", "data.scale": 1}, ["data", "quality is not set", "--task jpeg:25"]),
+        ({"data.sigma": 25}, ["data", "sigma belongs to task denoise", "the task is sr", "leave sigma out"]),
+        (
+            {"data": DENOISE, "generator.name": "rrdb"},
+            ["data.task denoise", "keeps the images' size", "generator.name is rrdb"],
+        ),
+        ({"data": DENOISE, "generator.head": "espcn"}, ["with head own", "with head espcn"]),
+        ({"generator": {"head": "espcn", "name": "edsr"}}, ["head espcn", "rrdb or msrresnet", "name is edsr"]),
+        ({"generator": {"head": "nearest", "icnr": True}}, ["icnr", "head is nearest", "use espcn or sub-pixel"]),
+        ({"start": "scratch", "generator.init": FILE}, ["start scratch", "generator.init", "leave one out"]),
+        ({"loss.guidance": "ms-ssim", "budget.patch": 32}, ["budget.patch", "at least 33", "ms-ssim", "got 32"]),
+        (
+            {"loss.guidance": "consistency", "data.degradation": "aesop-real", "fidelity.budget.patch": 64},
+            ["loss.guidance consistency", "data.degradation bicubic", "got sr and aesop-real"],
+        ),
+        ({"critics.levels": 7}, ["critics", "used_levels must not exceed levels (7)", "got 8"]),
+        ({"critics.largest_side": 20}, ["critics", "largest_side must exceed smallest_side (25)", "got 20"]),
         (
             {"loss.perceptual_layers": dict.fromkeys(("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"), 0)},
             ["loss.perceptual_layers", "all layer weights are 0", "loss.perceptual to 0"],
@@ -311,7 +337,8 @@ def test_rules_hold_only_where_they_matter(tiny: RunConfig, changes: dict[str, A
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_a_valid_run_has_a_key_for_each_of_its_stages(tiny: RunConfig, factor: int) -> None:
     patches = {"budget.patch": 96, "autoencoder.budget.patch": 96, "fidelity.budget.patch": 48}
-    assert len(set(keys_of(replace(tiny, {"autoencoder.factor": factor, **patches})).values())) == 3
+    keys = keys_of(replace(tiny, {"autoencoder.factor": factor, **patches}))
+    assert len(set(keys.values())) == len(STAGES)
 
 
 @pytest.mark.parametrize(
@@ -436,13 +463,19 @@ DETERMINES: dict[str, tuple[Any, str]] = {
     "seed": (1, "d"),
     "data.train": ("elsewhere", ""),
     "data.test": ("elsewhere", ""),
+    "data.task": ("denoise", "fcd"),
     "data.scale": (2, "fd"),
     "data.degradation": ("aesop-real", "fud"),
+    "data.sigma": (25.0, "fcd"),
+    "data.quality": (10, "fcd"),
     "generator.name": ("rrdb", "fd"),
     "generator.features": (8, "fd"),
     "generator.blocks": (1, "fd"),
     "generator.growth": (16, ""),
     "generator.init_scale": (0.1, "fud"),
+    "generator.residual_scale": (0.1, ""),
+    "generator.head": ("espcn", "fd"),
+    "generator.icnr": (True, "fd"),
     "generator.unshuffle": (False, ""),
     "generator.bilinear_skip": (True, ""),
     "generator.depth": (2, ""),
@@ -496,9 +529,28 @@ DETERMINES: dict[str, tuple[Any, str]] = {
     "autoencoder.optimiser.warmup": (3, "ud"),
     "autoencoder.optimiser.ema_decay": (0.5, "ud"),
     "autoencoder.seed": (1, "ud"),
+    "critics.image": ("stone", "c"),
+    "critics.levels": (10, "c"),
+    "critics.used_levels": (7, ""),
+    "critics.smallest_side": (30, "c"),
+    "critics.largest_side": (200, "c"),
+    "critics.features": (16, "c"),
+    "critics.largest_features": (64, "c"),
+    "critics.iterations": (5, "c"),
+    "critics.steps": (1, "c"),
+    "critics.learning_rate": (1e-4, "c"),
+    "critics.betas": ([0.9, 0.99], "c"),
+    "critics.decay_at": (0.5, "c"),
+    "critics.penalty": (1.0, "c"),
+    "critics.reconstruction": (1.0, "c"),
+    "critics.init": (FILE, "c"),
+    "critics.seed": (1, "c"),
+    "start": ("scratch", "d"),
     "loss.guidance": ("pixel", "d"),
     "loss.fidelity": (0.5, "d"),
     "loss.criterion": ("l2", "d"),
+    "loss.downsampling": ("torch", "d"),
+    "loss.critics_range": ("signed", "d"),
     "loss.kl": ("forward", "d"),
     "loss.kl_form": ("exact", "d"),
     "loss.artifact": (0.5, "d"),
@@ -535,6 +587,10 @@ WITH = {
     "data.degradation": {"fidelity.budget.patch": 64},
     "autoencoder.encoder": {"autoencoder.bicubic_skip": False},
     "generator.features": {},
+    "generator.icnr": {"generator.head": "espcn"},
+    "data.task": {"data.scale": 1, "data.sigma": 50},
+    "data.sigma": {"data.scale": 1, "data.task": "denoise"},
+    "data.quality": {"data.scale": 1, "data.task": "jpeg"},
 }
 # Fields of SPSR's generator, which tiny has not: any other value is refused.
 UNCHANGED = {"loss.branch", "fusion_share"}
@@ -624,7 +680,7 @@ def test_a_file_to_start_from_counts_by_its_content(tiny: RunConfig, tmp_path: P
         (tmp_path / name).write_bytes(content)
         keys.append(keys_of(replace(tiny, {"generator.init": str(tmp_path / name)})))
     assert keys[0] == keys[1]
-    assert all(keys[0][stage] != keys[2][stage] for stage in STAGES)
+    assert all(keys[0][stage] != keys[2][stage] for stage in tiny.stages)
     (tmp_path / "one.pth").write_bytes(b"changed since")
     assert keys_of(replace(tiny, {"generator.init": str(tmp_path / "one.pth")})) != keys[0]
 
@@ -690,6 +746,7 @@ def test_guidance_says_whether_there_is_an_auto_encoder(tiny: RunConfig, guidanc
     config = replace(tiny, {"loss.guidance": guidance})
     assert config.loss.uses_autoencoder == (guidance not in ("pixel", "lr"))
     assert config.has_scale_head == (guidance == "probabilistic")
+    assert not config.loss.uses_critics
     keys = {stage_key(run, "autoencoder", DATA) for run in (tiny, config)}
     assert len(keys) == (2 if guidance == "probabilistic" else 1)  # all others share one
 
@@ -699,3 +756,18 @@ def test_a_bicubic_encoder_has_no_bottleneck_to_train(tiny: RunConfig) -> None:
     assert tiny.autoencoder.trains_bottleneck
     assert not bicubic.autoencoder.trains_bottleneck
     assert changed_stages(bicubic, replace(bicubic, {"autoencoder.bottleneck_weight": 0})) == ""
+
+
+def test_stages_are_those_that_the_loss_needs(tiny: RunConfig) -> None:
+    assert tiny.stages == ("fidelity", "autoencoder", "adversarial")
+    mdf = replace(tiny, {"loss.guidance": "mdf"})
+    assert mdf.stages == ("fidelity", "critics", "adversarial")
+    assert replace(mdf, {"start": "scratch"}).stages == ("critics", "adversarial")
+    assert replace(mdf, {"loss.fidelity": 0}).stages == ("fidelity", "adversarial")
+    assert changed_stages(mdf, replace(mdf, {"critics.iterations": 5})) == "cd"
+    assert changed_stages(mdf, replace(mdf, {"critics.used_levels": 5})) == "d"
+
+
+def test_critics_for_super_resolution_do_not_know_the_scale(tiny: RunConfig) -> None:
+    keys = {stage_key(replace(tiny, {"data.scale": scale}), "critics", DATA) for scale in (2, 4)}
+    assert len(keys) == 1  # the distortion is none; up-sampling between levels is the pyramid's own

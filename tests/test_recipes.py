@@ -1,11 +1,14 @@
 """The paper's settings, typed from METHODS, and that every recipe holds at every size."""
 
+import re
 from typing import Any
 
 import pytest
+import torch
 
-from study.config import ConfigError, RunConfig, flatten, from_dict, get, replace, stage_key, to_dict
-from study.recipes import RECIPES, as_method, get_recipe, without_missing_networks
+from study.config import ConfigError, RunConfig, Task, flatten, from_dict, get, replace, stage_key, to_dict
+from study.models.build import build_generator
+from study.recipes import RECIPES, as_method, for_task, get_recipe, parse_task, without_missing_networks
 from study.training.state import learning_rate_at
 
 SIZES = ("full", "small", "tiny")
@@ -138,11 +141,42 @@ AESOP_REAL = AESOP | {
     "budget.batch": 48,
     "budget.patch": 256,
 }
+# METHODS 2.4 for the generator and its training, 6.2 and 6.4 for the rest.
+MDF = {
+    "generator.name": "edsr",
+    "generator.features": 64,
+    "generator.blocks": 16,
+    "generator.residual_scale": 1,
+    "start": "scratch",
+    "budget.batch": 16,
+    "budget.patch": 192,
+    "budget.iterations": 300_000,
+    "optimiser.learning_rate": 1e-4,
+    "optimiser.milestones": (2 / 3,),
+    "loss.guidance": "mdf",
+    "loss.critics_range": "unit",
+    "critics.levels": 9,
+    "critics.used_levels": 8,
+    "critics.smallest_side": 25,
+    "critics.largest_side": 250,
+    "critics.features": 32,
+    "critics.largest_features": 128,
+    "critics.iterations": 1000,
+    "critics.steps": 3,
+    "critics.learning_rate": 5e-4,
+    "critics.betas": (0.5, 0.999),
+    "critics.decay_at": 0.8,
+    "critics.penalty": 0.1,
+    "critics.reconstruction": 10,
+}
 PUBLISHED: dict[str, dict[str, Any]] = {
     "aesop": AESOP | ALL_LAYERS | {"loss.gan": "relativistic", "discriminator.name": "vgg"},
     "aesop-256": AESOP | {"budget.patch": 256},
     "aesop-real": AESOP_REAL,
+    "consistency": ESRGAN
+    | {"loss.guidance": "consistency", "loss.fidelity": 1, "loss.perceptual": 0, "loss.downsampling": "matlab"},
     "esrgan": ESRGAN,
+    "mdf": MDF,
     "ldl": LDL | ALL_LAYERS,
     "spsr": SPSR,
     "swinir-aesop": SWINIR_AESOP,
@@ -154,6 +188,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 TERMS = {
     **{key: {"fidelity", "artifact", "perceptual", "adversarial"} for key in RECIPES},
     **{key: {"fidelity", "perceptual", "adversarial"} for key in ("aesop-real", "esrgan", "swinir-gan")},
+    "consistency": {"fidelity", "adversarial"},
+    "mdf": {"fidelity"},
     "spsr": {"fidelity", "perceptual", "adversarial", "gradient", "gradient_adversarial", "branch"},
 }
 
@@ -228,12 +264,14 @@ def test_below_full_all_methods_see_as_many_pixels(size: str) -> None:
     }
     del seen["swinir-aesop-short"]
     if size == "tiny":
+        del seen["mdf"]  # it has no fidelity stage before it
+    if size == "tiny":
         assert seen.pop("aesop-256")[1] == 2 * seen["aesop"][1]
     assert len(set(seen.values())) == 1
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", [name for name in RECIPES if name != "aesop-real"])
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in ("aesop-real", "consistency", "mdf")])
 def test_another_method_at_equal_budget(name: str, size: str) -> None:
     base = replace(get_recipe("aesop", size), {"budget.iterations": 90, "loss.perceptual": 0.125})
     other = replace(base, as_method(base, name))
@@ -289,3 +327,46 @@ def test_an_unknown_name_or_size_is_refused_with_the_known_ones() -> None:
         get_recipe("esrgan", "full", 8)
     with pytest.raises(ConfigError, match="full, small, tiny, but got 'huge'"):
         get_recipe("aesop", "huge")
+
+
+# --- tasks ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("task", "strength", "field"), [("denoise", 25.0, "sigma"), ("jpeg", 10.0, "quality")])
+def test_a_recipe_becomes_one_for_another_task(size: str, task: Task, strength: float, field: str) -> None:
+    recipe = for_task(get_recipe("mdf", size), task, strength)
+    assert (recipe.data.task, recipe.data.scale, getattr(recipe.data, field)) == (task, 1, strength)
+    assert (recipe.generator.name, recipe.generator.features) == (
+        "msrresnet",
+        get_recipe("mdf", size).generator.features,
+    )
+    network = build_generator(recipe.generator, recipe.data.scale)
+    assert network(torch.rand(1, 3, 9, 7)).shape == (1, 3, 9, 7)
+    assert recipe.stages == ("critics", "adversarial")
+
+
+def test_super_resolution_is_left_as_it_is() -> None:
+    assert for_task(get_recipe("aesop"), *parse_task("sr")) == get_recipe("aesop")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("denoise", "task denoise needs its noise in levels of 255, such as --task denoise:25, but got 'denoise'"),
+        ("jpeg:", "task jpeg needs its quality from 1 to 100"),
+        ("sr:4", "--task takes sr, denoise:SIGMA"),
+        ("deblur:3", "--task takes sr, denoise:SIGMA (such as denoise:25) or jpeg:QUALITY, but got 'deblur:3'"),
+    ],
+)
+def test_a_task_without_its_distortion_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        parse_task(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("denoise:0", "data.sigma"), ("jpeg:101", "data.quality"), ("jpeg:9.5", "data.quality")]
+)
+def test_a_distortion_out_of_range_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        for_task(get_recipe("mdf", "tiny"), *parse_task(text))

@@ -164,6 +164,12 @@ def ended(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> object:
     return caught.value.code
 
 
+NO_SCALE_3 = (
+    *("data.scale=3", "generator.name=swinir", "generator.heads=2", "generator.upsampler=nearest+conv"),
+    *("budget.patch=48", "fidelity.budget.patch=48", "loss.adversarial=0", "loss.guidance=pixel"),
+)
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:120])
 
@@ -186,6 +192,21 @@ def truncate(path: Path) -> None:
         (["--output", "TRAIN"], "is not empty and holds no study"),
         (["--set", "generator.init=ABSENT"], "generator.init must name a weight file"),
         (["--set", "autoencoder.init=setup.cfg"], "autoencoder.init"),
+        (["--task", "denoise"], "task denoise needs its noise in levels of 255"),
+        (["--task", "denoise:25", "--set", "generator.name=edsr"], "needs a generator that keeps the images' size"),
+        (
+            ["--set", "data.task=jpeg", "--set", "data.scale=1"],
+            "task jpeg needs its distortion, but quality is not set",
+        ),
+        (["--set", "loss.guidance=mdf", "--set", "critics.image=stone"], "critics.image must name a training image"),
+        (["--set", "loss.guidance=mdf", "--set", "critics.smallest_side=60"], "needs an image whose shorter side is"),
+        (["--set", "loss.guidance=mdf", "--set", "critics.init=ABSENT"], "critics.init must name a weight file"),
+        (["--set", "loss.guidance=consistency", "--task", "jpeg:10"], "loss.guidance consistency shrinks the SR image"),
+        (["--set", "generator.head=espcn", "--set", "generator.name=edsr"], "head espcn goes behind the trunk of rrdb"),
+        (
+            [part for each in NO_SCALE_3 for part in ("--set", each)],
+            "generator.upsampler nearest+conv enlarges by 4 alone",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -345,3 +366,33 @@ def test_other_scales_come_with_an_auto_encoder_to_match(
     assert ended(monkeypatch, ["aesop", "--size", "tiny", "--scale", str(scale), *sources, *settings]) == 0
     config = json.loads((place / f"x{scale}" / "trials" / "0000" / "config.json").read_text())["config"]
     assert (config["data"]["scale"], config["autoencoder"]["factor"]) == (scale, scale)
+
+
+# --- the other ways out of the pixel loss ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["sr", "denoise:25", "jpeg:10"])
+def test_mdf_trains_its_critics_and_a_network_for_each_task(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_images(tmp_path / "train", count=2, side=64, seed=0)
+    save_images(tmp_path / "test", count=2, side=48, seed=1)
+    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
+    levels = ("critics.levels=5", "critics.used_levels=4", "critics.smallest_side=14", "critics.features=2")
+    small = (*levels, "critics.iterations=2", "budget.batch=2", "budget.iterations=4", "generator.features=4")
+    settings = [part for each in (*small, "generator.blocks=1", "cadence.evaluate_every=4") for part in ("--set", each)]
+    folders = ["--data", str(tmp_path / "train"), "--test", str(tmp_path / "test"), "--output", str(tmp_path / "run")]
+    assert ended(monkeypatch, ["mdf", "--size", "tiny", "--task", task, *settings, *folders]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "distorted against clean held-out images, area under the curve" in out
+    events = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
+    baseline = next(event for event in events if event["event"] == "reference")
+    assert baseline["name"] == ("bicubic" if task == "sr" else "input")
+    critics = next(event for event in events if event["event"] == "artifact")
+    assert critics["stage"] == "critics"
+    assert critics["metrics"].keys() == {"auc", "auc_0", "auc_1", "auc_2", "auc_3"}
+    point = next(event for event in events if event["event"] == "point")
+    assert point["terms"].keys() == {"fidelity", "pixel"}
+    assert point["metrics"].keys() == {"psnr_y", "ssim_y", "swd"} | (
+        {"lr_psnr", "null_energy"} if task == "sr" else set()
+    )

@@ -30,7 +30,7 @@ from study.files import StorageError, is_disk_full
 from study.search.front import Direction, hypervolume, non_dominated
 from study.search.spaces import SearchSpace
 from study.search.trials import Asked, TrialSource
-from study.training.artifacts import judge_bicubic
+from study.training.artifacts import BASELINES, baseline_name, judge_baseline
 from study.training.setting import Setting
 from study.training.stages import artifact_key
 from study.training.workshop import Workshop
@@ -123,13 +123,16 @@ def _facts(study: Study, workshop: Workshop) -> Facts:
 def _run(
     study: Study, workshop: Workshop, records: Records, objectives: Mapping[str, Direction], console: Console
 ) -> tuple[Literal["COMPLETE", "INTERRUPTED", "HALTED"], str | None]:
-    bicubic = judge_bicubic(study.base.data, workshop, study.output / "references")
+    baseline, name = (
+        judge_baseline(study.base.data, workshop, study.output / "references"),
+        baseline_name(study.base.data),
+    )
     records.reference(
-        "bicubic",
-        kind="bicubic",
-        metrics=bicubic.metrics,
-        images=bicubic.images,
-        samples="references/bicubic",
+        name,
+        kind=name,
+        metrics=baseline.metrics,
+        images=baseline.images,
+        samples=f"references/{name}",
     )
     source = TrialSource(
         study.output / "optuna.db",
@@ -324,7 +327,7 @@ class _Watch(tune.Callback):
 def front_of(records: Records, objectives: Mapping[str, Direction]) -> list[tuple[str, tuple[float, ...]]]:
     """The present front, fidelity generators included: labels and values, best in the first objective first."""
     named = {f"trial {trial} at {iteration}": point for (trial, iteration), point in records.live_points().items()}
-    named |= {f"fidelity {name[-6:]}": point for name, point in records.references.items() if name != "bicubic"}
+    named |= {f"fidelity {name[-6:]}": point for name, point in records.references.items() if name not in BASELINES}
     if not named:
         return []
     values = np.array([[point[name] for name in objectives] for point in named.values()])

@@ -160,8 +160,13 @@ class StudySearcher(Searcher):
 
 
 def _iterations(job: Job) -> int:
-    parts = {"fidelity": job.config.fidelity.budget, "autoencoder": job.config.autoencoder.budget}
-    return parts.get(job.stage, job.config.budget).iterations
+    config = job.config
+    parts = {
+        "fidelity": config.fidelity.budget.iterations,
+        "autoencoder": config.autoencoder.budget.iterations,
+        "critics": config.critics.iterations * config.critics.levels,
+    }
+    return parts.get(job.stage, config.budget.iterations)
 
 
 def seconds_left(progress: dict[str, tuple[int, int]], durations: list[float], not_drawn: int, slots: int) -> float:

@@ -13,7 +13,7 @@ from study.config.run import RunConfig
 # Part of every artifact's key. Raised whenever the same configuration would train to other weights than before.
 NUMERICS_VERSION = 2
 
-INITIAL_WEIGHTS = ("generator.init", "autoencoder.init", "autoencoder.decoder_init")
+INITIAL_WEIGHTS = ("generator.init", "autoencoder.init", "autoencoder.decoder_init", "critics.init")
 """The fields that name a weight file."""
 
 
@@ -31,12 +31,15 @@ def decoder_as_run(config: RunConfig) -> RunConfig:
         "growth": ae.growth,
         "unshuffle": True,
         "bilinear_skip": False,
+        "head": "own",
+        "icnr": False,
         "init": ae.decoder_init or (config.generator.init if config.decoder_is_generator else None),
     }
     fidelity = {} if ae.decoder_fidelity is None else {"fidelity": to_dict(ae.decoder_fidelity)}
-    # What only SPSR's generator can have goes: of this run nothing but the fidelity stage is ever trained.
-    spsr = {"loss.branch": 0, "fusion_share": 0}
-    return replace(config, {"generator": generator, "data.scale": ae.factor, **fidelity, **spsr})
+    # What only other generators or tasks can have goes: of this run nothing but the fidelity stage is ever trained.
+    others = {"loss.branch": 0, "fusion_share": 0, "start": "fidelity"}
+    data = {"scale": ae.factor, "task": "sr", "sigma": None, "quality": None}
+    return replace(config, {"generator": generator, "data": data, **fidelity, **others})
 
 
 def stage_part(config: RunConfig, stage: Stage) -> dict[str, Any]:
@@ -50,6 +53,8 @@ def stage_part(config: RunConfig, stage: Stage) -> dict[str, Any]:
             return _fidelity_part(config)
         case "autoencoder":
             return _autoencoder_part(config)
+        case "critics":
+            return _critics_part(config)
         case "adversarial":
             return _adversarial_part(config)
 
@@ -80,6 +85,16 @@ def _autoencoder_part(config: RunConfig) -> dict[str, Any]:
     }
 
 
+def _critics_part(config: RunConfig) -> dict[str, Any]:
+    critics = config.critics
+    if critics.init is not None:
+        widths = {name: getattr(critics, name) for name in ("levels", "features", "largest_features")}
+        return {**widths, "init": _file_digest("critics.init", critics.init)}
+    part = critics.model_dump(mode="json", exclude={"init", "used_levels"})
+    distortion = config.data.model_dump(mode="json", include={"task", "sigma", "quality"}, exclude_none=True)
+    return {**part, "distortion": distortion}
+
+
 def _adversarial_part(config: RunConfig) -> dict[str, Any]:
     part = {
         "data": _data_part(config),
@@ -90,14 +105,18 @@ def _adversarial_part(config: RunConfig) -> dict[str, Any]:
         "budget": to_dict(config.budget),
         "fusion_share": config.fusion_share,
         "seed": config.seed,
-        "fidelity": _fidelity_part(config),
+        "fidelity": _fidelity_part(config) if config.start == "fidelity" else None,
     }
     if config.loss.uses_autoencoder:
         part["autoencoder"] = _autoencoder_part(config)
+    if config.loss.uses_critics:
+        part["critics"] = {**_critics_part(config), "used_levels": config.critics.used_levels}
     return part
 
 
 def _data_part(config: RunConfig) -> dict[str, Any]:
+    if config.data.task != "sr":
+        return config.data.model_dump(mode="json", include={"task", "sigma", "quality"}, exclude_none=True)
     return {"scale": config.data.scale, "degradation": config.data.degradation}
 
 

@@ -4,14 +4,28 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Stage = Literal["fidelity", "autoencoder", "adversarial"]
+Stage = Literal["fidelity", "autoencoder", "critics", "adversarial"]
 Criterion = Literal["l1", "l2"]
-PerceptualNetwork = Literal["vgg19", "alexnet", "squeezenet"]
-GeneratorName = Literal["rrdb", "msrresnet", "swinir", "spsr"]
+PerceptualNetwork = Literal["vgg19", "vgg16", "alexnet", "squeezenet"]
+GeneratorName = Literal["rrdb", "msrresnet", "swinir", "spsr", "edsr", "srresnet"]
 DegradationName = Literal["bicubic", "aesop-real", "real-esrgan"]
+Task = Literal["sr", "denoise", "jpeg"]
+Head = Literal["own", "espcn", "sub-pixel", "nearest", "transposed", "pre-upsampling"]
+Downsampling = Literal["matlab", "torch", "torch-antialias"]
 
-# Where the fidelity term is measured (METHODS 1.4, 1.6).
-Guidance = Literal["pixel", "aesop", "bottleneck", "loss-map", "probabilistic", "lr"]
+# Where the fidelity term is measured (METHODS 1.4, 1.6, 5, 6.4, 6.5).
+Guidance = Literal[
+    "pixel",
+    "aesop",
+    "bottleneck",
+    "loss-map",
+    "probabilistic",
+    "lr",
+    "consistency",
+    "mdf",
+    "ssim",
+    "ms-ssim",
+]
 AUTOENCODED: tuple[Guidance, ...] = ("aesop", "bottleneck", "loss-map", "probabilistic")
 GanKind = Literal["relativistic", "relativistic-joint", "vanilla"]
 
@@ -19,6 +33,12 @@ SPSR_TAPS = 4
 """How many times the gradient branch of SPSR looks into the trunk: it needs as many blocks."""
 
 MSRRESNET_SCALES = (2, 3, 4)
+
+WITH_HEADS: tuple[GeneratorName, ...] = ("rrdb", "msrresnet")
+"""The generators whose trunk can be given another up-sampling head."""
+
+WITHOUT_ENLARGING: tuple[GeneratorName, ...] = ("msrresnet",)
+"""The generators that restore images of the size they were given."""
 
 
 class Frozen(BaseModel):
@@ -37,14 +57,39 @@ class DataConfig(Frozen):
 
     train: str = Field("photographs", min_length=1, description="`photographs`, a folder of HR images, or a store")
     test: str | None = Field(None, min_length=1, description="the same; None holds out a part of `train`")
-    scale: Literal[2, 3, 4] = 4
+    task: Task = Field("sr", description="super-resolution, or restoring images of the same size (METHODS 6.5)")
+    scale: Literal[1, 2, 3, 4] = 4
     degradation: DegradationName = "bicubic"
+    sigma: float | None = Field(None, gt=0, le=255, description="denoise: the noise in levels of 255, fresh each step")
+    quality: int | None = Field(None, ge=1, le=100, description="jpeg: the quality that libjpeg is asked for")
+
+    @model_validator(mode="after")
+    def _task_is_complete(self) -> Self:
+        if self.task == "sr" and self.scale == 1:
+            raise ValueError("scale must be 2, 3 or 4 for task sr, but got 1; for scale 1 choose denoise or jpeg")
+        if self.task != "sr" and (self.scale != 1 or self.degradation != "bicubic"):
+            raise ValueError(
+                f"task {self.task} keeps the images' size, so scale must be 1 and degradation bicubic, but got "
+                f"{self.scale} and {self.degradation}; --task sets both"
+            )
+        for name, task in (("sigma", "denoise"), ("quality", "jpeg")):
+            value = getattr(self, name)
+            if self.task == task and value is None:
+                raise ValueError(
+                    f"task {task} needs its distortion, but {name} is not set; "
+                    f"give it as data.{name}=25, or with the task: --task {task}:25"
+                )
+            if self.task != task and value is not None:
+                raise ValueError(f"{name} belongs to task {task}, but the task is {self.task}; leave {name} out")
+        return self
 
 
 # Which fields of `GeneratorConfig` a network reads; the others determine nothing.
 _READ_BY: dict[GeneratorName, set[str]] = {
     "rrdb": {"features", "blocks", "growth", "unshuffle", "bilinear_skip"},
     "msrresnet": {"features", "blocks", "init_scale"},
+    "edsr": {"features", "blocks", "residual_scale"},
+    "srresnet": {"features", "blocks"},
     "swinir": {
         "features",
         "blocks",
@@ -61,13 +106,16 @@ _READ_BY: dict[GeneratorName, set[str]] = {
 
 
 class GeneratorConfig(Frozen):
-    """The super-resolution network (METHODS 2.1 RRDB, 2.2 SwinIR, 2.3 MSRResNet, 4.2 SPSR)."""
+    """The super-resolution network (METHODS 2.1 RRDB, 2.2 SwinIR, 2.3 MSRResNet, 2.4 EDSR, 2.5 SRResNet, 4.2 SPSR)."""
 
     name: GeneratorName = "rrdb"
     features: int = Field(64, ge=1, le=512, description="width of the trunk; SwinIR's embedding dimension")
     blocks: int = Field(23, ge=1, le=64, description="RRDBs, residual blocks, or SwinIR's groups (RSTB)")
     growth: int = Field(32, ge=1, le=256, description="growth of the dense blocks; RRDB and SPSR")
     init_scale: float = Field(0.1, gt=0, description="of the initial weights; MSRResNet")
+    residual_scale: float = Field(1.0, gt=0, le=1, description="of a block's output; EDSR, 0.1 for its large form")
+    head: Head = Field("own", description="the up-sampling behind the trunk (METHODS 2.6); RRDB, MSRResNet")
+    icnr: bool = Field(False, description="let sub-pixel heads start as nearest-neighbour resizing; espcn, sub-pixel")
     unshuffle: bool = Field(True, description="RRDB at scale 2: shrink the input first, as BasicSR does")
     bilinear_skip: bool = Field(
         False, description="add the enlarged input to the output: for networks trained in minutes; not MSRResNet's own"
@@ -91,6 +139,17 @@ class GeneratorConfig(Frozen):
             raise ValueError(f"blocks must be at least {SPSR_TAPS} for spsr, but got {self.blocks}; use more blocks")
         return self
 
+    @model_validator(mode="after")
+    def _head_fits(self) -> Self:
+        if self.head != "own" and self.name not in WITH_HEADS:
+            raise ValueError(
+                f"head {self.head} goes behind the trunk of {' or '.join(WITH_HEADS)}, but name is {self.name}; "
+                "use head own"
+            )
+        if self.icnr and self.head not in ("espcn", "sub-pixel"):
+            raise ValueError(f"icnr starts a head of sub-pixels, but head is {self.head}; use espcn or sub-pixel")
+        return self
+
     @property
     def fidelity_form(self) -> "GeneratorConfig":
         """The PSNR-oriented network that it starts from: itself, but for SPSR the RRDB network of its trunk."""
@@ -100,7 +159,11 @@ class GeneratorConfig(Frozen):
 
     def determining(self, scale: int) -> dict[str, object]:
         """The fields that determine the network at a scale, as plain types; where it starts from is not among them."""
-        read = {"name", *_READ_BY[self.name]} - (set() if scale == 2 else {"unshuffle"})
+        read = {"name", *_READ_BY[self.name]}
+        if self.head != "own":
+            read |= {"head", "icnr"}
+        if scale != 2 or self.head != "own":
+            read -= {"unshuffle"}
         return {name: value for name, value in self.model_dump(mode="json").items() if name in read}
 
 
@@ -239,6 +302,39 @@ class AutoencoderConfig(Frozen):
         return self.bottleneck_weight > 0 and self.encoder == "learned"
 
 
+class CriticsConfig(Frozen):
+    """MDF's discriminators, one a scale of one photograph's pyramid, and how they are trained (METHODS 6.2)."""
+
+    image: str | None = Field(None, min_length=1, description="name of the training image; None for the first one")
+    levels: int = Field(9, ge=2, le=16, description="of the pyramid, coarse to fine")
+    used_levels: int = Field(8, ge=1, le=16, description="how many of them, from the coarsest, are compared (6.4)")
+    smallest_side: int = Field(25, ge=11, description="shorter side of the coarsest level in pixels")
+    largest_side: int = Field(250, ge=16, description="longer side of the finest level in pixels")
+    features: int = Field(32, ge=1, le=512, description="width of the first four levels")
+    largest_features: int = Field(128, ge=1, le=512, description="widths double every four levels up to this")
+    iterations: int = Field(1000, ge=1, description="a level")
+    steps: int = Field(3, ge=1, description="of the critic, then of its generator, in an iteration")
+    learning_rate: float = Field(5e-4, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    decay_at: float = Field(0.8, gt=0, le=1, description="share of a level after which the rate falls to a tenth")
+    penalty: float = Field(0.1, ge=0, description="weight of the gradient penalty")
+    reconstruction: float = Field(10.0, ge=0, description="weight of the generator's MSE")
+    init: str | None = Field(None, min_length=1, description="weight file of all critics, in place of training")
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> Self:
+        if self.used_levels > self.levels:
+            raise ValueError(
+                f"used_levels must not exceed levels ({self.levels}), but got {self.used_levels}; lower it"
+            )
+        if self.largest_side <= self.smallest_side:
+            raise ValueError(
+                f"largest_side must exceed smallest_side ({self.smallest_side}), but got {self.largest_side}; raise it"
+            )
+        return self
+
+
 class PerceptualLayers(Frozen):
     """Weights of VGG-19's layers, each taken before its ReLU (METHODS 1.5); read with `perceptual_network` vgg19."""
 
@@ -265,6 +361,10 @@ class LossConfig(Frozen):
     guidance: Guidance = Field("aesop", description="where the fidelity term is measured")
     fidelity: float = Field(1.0, ge=0)
     criterion: Criterion = "l1"
+    downsampling: Downsampling = Field("matlab", description="what shrinks the SR image again; guidance consistency")
+    critics_range: Literal["unit", "signed"] = Field(
+        "unit", description="what MDF's critics are shown: images in [0, 1], as its example does, or in [-1, 1]"
+    )
     kl: Literal["reverse", "forward"] = Field("reverse", description="direction; guidance probabilistic")
     kl_form: Literal["released", "exact"] = Field("released", description="of the Laplace divergence; probabilistic")
     artifact: float = Field(1.0, ge=0)
@@ -282,6 +382,11 @@ class LossConfig(Frozen):
     def uses_autoencoder(self) -> bool:
         """Whether the sum has a term that needs the auto-encoder."""
         return self.guidance in AUTOENCODED and self.fidelity > 0
+
+    @property
+    def uses_critics(self) -> bool:
+        """Whether the sum has a term that needs MDF's critics."""
+        return self.guidance == "mdf" and self.fidelity > 0
 
     @property
     def uses_discriminator(self) -> bool:

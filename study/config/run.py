@@ -5,9 +5,11 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from study.config.parts import (
+    WITHOUT_ENLARGING,
     AutoencoderConfig,
     Budget,
     Cadence,
+    CriticsConfig,
     DataConfig,
     DiscriminatorConfig,
     FidelityConfig,
@@ -26,6 +28,10 @@ SMALLEST_DEGRADED_HR = {"aesop-real": 55, "real-esrgan": 74}
 """The same for its first round, which may shrink the HR patch before it is filtered again."""
 
 
+SMALLEST_PATCH = {"mdf": 11, "ssim": 11, "ms-ssim": 33}
+"""The smallest HR patches that some losses can compare: their windows must fit."""
+
+
 class RunConfig(Frozen):
     """One recipe, completely."""
 
@@ -37,6 +43,10 @@ class RunConfig(Frozen):
     discriminator: DiscriminatorConfig
     fidelity: FidelityConfig
     autoencoder: AutoencoderConfig
+    critics: CriticsConfig = CriticsConfig()
+    start: Literal["fidelity", "scratch"] = Field(
+        "fidelity", description="what the adversarial stage starts from: the fidelity generator, or random weights"
+    )
     loss: LossConfig
     optimiser: Optimiser
     budget: Budget
@@ -49,7 +59,7 @@ class RunConfig(Frozen):
     def _patches_divide(self) -> Self:
         scale, factor = self.data.scale, self.autoencoder.factor
         rules = [("budget.patch", self.budget.patch, scale, "data.scale")]
-        if self.generator.init is None:
+        if self.trains_fidelity:
             rules += [("fidelity.budget.patch", self.fidelity.budget.patch, scale, "data.scale")]
         if self.loss.uses_autoencoder:
             rules += [("budget.patch", self.budget.patch, factor, "autoencoder.factor")]
@@ -65,9 +75,9 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def _rrdb_halves_its_input(self) -> Self:
         nets: list[tuple[str, bool, int, int]] = []
-        halves = self.generator.name == "rrdb" and self.generator.unshuffle
+        halves = self.generator.name == "rrdb" and self.generator.unshuffle and self.generator.head == "own"
         nets += [("generator", halves, self.data.scale, self.budget.patch)]
-        if self.generator.init is None:
+        if self.trains_fidelity:
             nets += [("generator", halves, self.data.scale, self.fidelity.budget.patch)]
         if self.loss.uses_autoencoder:
             ae = self.autoencoder
@@ -114,12 +124,46 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _start_is_one(self) -> Self:
+        if self.start == "scratch" and self.generator.init is not None:
+            raise ValueError(
+                f"start scratch means random weights, but generator.init names {self.generator.init}; leave one out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _task_has_a_network(self) -> Self:
+        if self.data.task != "sr" and (self.generator.name not in WITHOUT_ENLARGING or self.generator.head != "own"):
+            raise ValueError(
+                f"data.task {self.data.task} needs a generator that keeps the images' size, "
+                f"{' or '.join(WITHOUT_ENLARGING)} with head own, but generator.name is {self.generator.name} with "
+                f"head {self.generator.head}; --task chooses it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _guidance_has_what_it_compares(self) -> Self:
+        guidance, patch = self.loss.guidance, self.budget.patch
+        exact = self.data.task == "sr" and self.data.degradation == "bicubic"
+        if guidance == "consistency" and self.loss.fidelity > 0 and not exact:
+            raise ValueError(
+                "loss.guidance consistency shrinks the SR image by what made the LR image, so it needs data.task sr "
+                f"and data.degradation bicubic, but got {self.data.task} and {self.data.degradation}"
+            )
+        smallest = SMALLEST_PATCH.get(guidance, 0)
+        if self.loss.fidelity > 0 and patch < smallest:
+            raise ValueError(
+                f"budget.patch must be at least {smallest} for loss.guidance {guidance}, but got {patch}; enlarge it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _patches_can_be_degraded(self) -> Self:
         if self.data.degradation == "bicubic":
             return self
         smallest = max(SMALLEST_DEGRADED_HR[self.data.degradation], SMALLEST_DEGRADED_LR * self.data.scale)
         patches = [("budget.patch", self.budget.patch)]
-        if self.generator.init is None:
+        if self.trains_fidelity:
             patches.append(("fidelity.budget.patch", self.fidelity.budget.patch))
         for field, patch in patches:
             if patch < smallest:
@@ -148,7 +192,7 @@ class RunConfig(Frozen):
         if (ae.decoder, ae.factor) != (own.name, self.data.scale):
             return False
         widths = {"features": ae.features, "blocks": ae.blocks, "growth": ae.growth}
-        decoder = {**widths, "unshuffle": True, "bilinear_skip": False}
+        decoder = {**widths, "unshuffle": True, "bilinear_skip": False, "head": "own", "icnr": False}
         return own.model_copy(update=decoder).determining(ae.factor) == own.determining(ae.factor)
 
     @property
@@ -157,15 +201,26 @@ class RunConfig(Frozen):
         return self.loss.uses_autoencoder and self.loss.guidance == "probabilistic"
 
     @property
+    def trains_fidelity(self) -> bool:
+        """Whether the run itself trains the generator that it starts from."""
+        return self.start == "fidelity" and self.generator.init is None
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages this run needs, upstream first."""
-        return ("fidelity", "autoencoder", "adversarial") if self.loss.uses_autoencoder else ("fidelity", "adversarial")
+        needed: dict[Stage, bool] = {
+            "fidelity": self.start == "fidelity",
+            "autoencoder": self.loss.uses_autoencoder,
+            "critics": self.loss.uses_critics,
+            "adversarial": True,
+        }
+        return tuple(stage for stage, wanted in needed.items() if wanted)
 
     @property
     def largest_patch(self) -> int:
         """The largest HR patch any of its stages cuts, in pixels."""
         patches = [self.budget.patch]
-        if self.generator.init is None:
+        if self.trains_fidelity:
             patches.append(self.fidelity.budget.patch)
         if self.loss.uses_autoencoder:
             patches += [patch for _, patch in self._autoencoder_patches()]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from study.data.bicubic import to_float
+from study.data.degradations import Noise, degrade_patches
 from study.data.pairs import Pairs
-from study.data.second_order import SecondOrder, second_order
+from study.data.second_order import SecondOrder
 
 _WORDS_PER_ITEM = 4  # one block of Philox4x64: which image, which row, which column, which symmetries
 _SYMMETRY_BITS = 3
@@ -49,7 +50,7 @@ class Batches:
     """
 
     def __init__(
-        self, pairs: Pairs, *, patch: int, batch: int, seed: int, degradation: SecondOrder | None = None
+        self, pairs: Pairs, *, patch: int, batch: int, seed: int, degradation: Noise | SecondOrder | None = None
     ) -> None:
         """Prepare batches of `batch` patches: patch x patch px on the high-quality side.
 
@@ -81,7 +82,7 @@ class Batches:
         if self.degradation is None:
             return lq, hr
         seeds = self.seeds(step, rank=rank, ranks=ranks)
-        return second_order(hr, self.degradation, self.pairs.scale, seeds=seeds), hr
+        return degrade_patches(hr, self.pairs.scale, self.degradation, seeds=seeds), hr
 
     def levels(self, step: int, *, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
         """Return the same as uint8, 0..255: a quarter of the bytes to move to a GPU."""

@@ -111,6 +111,12 @@ def _bands(size: int, scale: int, direction: Direction, device: torch.device) ->
         return [(first, last, torch.from_numpy(rows).to(device)) for first, last, rows in bands]
 
 
+def downsampling_matrix(size: int, scale: int) -> np.ndarray:
+    """What `bicubic_downsample` does along one axis of `size` pixels: float64, shape (ceil(size / scale), size)."""
+    check_scale(scale)
+    return _weight_matrix(size, scale, "down")
+
+
 def _weight_matrix(size: int, scale: int, direction: Direction) -> np.ndarray:
     """Notation of METHODS 7.5: i output index, u its centre, j input index (1-based), s the resize factor."""
     step = float(scale) if direction == "down" else 1 / scale  # input pixels per output pixel, 1/s

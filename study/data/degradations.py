@@ -1,13 +1,15 @@
 """How low-quality images are made: exactly, and the same on every machine."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeGuard
 
 import numpy as np
 import torch
 from pydantic import Field, TypeAdapter
+from torch import Tensor
 
-from study.config import DegradationName, Frozen
+from study.config import DataConfig, Frozen
 from study.data.bicubic import bicubic_downsample, round_levels
 from study.data.jpeg import compress
 from study.data.second_order import SecondOrder, second_order
@@ -61,15 +63,45 @@ def parse_degradation(text: str) -> Degradation:
         raise ValueError(f"{text}: {fields[kind]} is out of range; sigma is in (0, 255], quality in 1..100") from error
 
 
-def drawn_anew(name: DegradationName) -> SecondOrder | None:
-    """The degradation that training draws anew for each patch; None where clean pairs are made once."""
-    match name:
+def degradation_of(data: DataConfig) -> Bicubic | Noise | Jpeg | SecondOrder:
+    """What makes the low-quality images of a run."""
+    match data.task:
+        case "denoise":
+            return Noise(sigma=data.sigma or 0)
+        case "jpeg":
+            return Jpeg(quality=data.quality or 0)
+    match data.degradation:
         case "bicubic":
-            return None
+            return Bicubic()
         case "aesop-real":
             return SecondOrder()
         case "real-esrgan":
             return SecondOrder.stock()
+
+
+def is_drawn_anew(degradation: Degradation) -> TypeGuard[Noise | SecondOrder]:
+    """Whether training draws it anew for each patch, as it is random; the others are made once, of whole images."""
+    return isinstance(degradation, Noise | SecondOrder)
+
+
+def degrade_patches(hr: Tensor, scale: int, degradation: Noise | SecondOrder, *, seeds: Sequence[int]) -> Tensor:
+    """Make low-quality patches on the device where the patches are, each from a seed of its own.
+
+    Args:
+        hr: patches on 8-bit levels, shape (N, 3, H, W), in [0, 1].
+        scale: 1 for noise.
+        degradation: one that is drawn anew.
+        seeds: of what is random, 0..2**64-1, one a patch.
+
+    Returns:
+        Shape (N, 3, H/scale, W/scale), on 8-bit levels, in [0, 1].
+    """
+    if isinstance(degradation, SecondOrder):
+        return second_order(hr, degradation, scale, seeds=seeds)
+    size = hr[0].numel()
+    drawn = np.stack([normals(seed, size).astype(np.float32) for seed in seeds])
+    noise = torch.from_numpy(drawn).to(hr.device).view(hr.shape)
+    return (hr * 255 + degradation.sigma * noise + 0.5).floor_().clamp_(0, 255).div_(255)
 
 
 def degrade(hr: np.ndarray, scale: int, degradation: Degradation, *, seed: int) -> np.ndarray:

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -126,11 +126,13 @@ class LowQuality:
         scale: HR pixels a low-quality pixel.
         images: one for each HR image; their sides are HR's divided by the scale, rounded down or up.
         exact: they are what our bicubic makes of the HR images, and so say nothing new.
+        made_by: the degradation that made them, as plain types; empty where they were given.
     """
 
     scale: int
     images: Images
     exact: bool
+    made_by: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,20 +8,26 @@ import torch
 from torch import Tensor
 
 from study.data.bicubic import check_scale, to_float
-from study.data.degradations import degrade, shrink
-from study.data.image_set import CroppedImages, Images, ImageSet, LoadedImages
+from study.data.degradations import Bicubic, Degradation, degrade
+from study.data.image_set import CroppedImages, Images, ImageSet, LoadedImages, LowQuality
 from study.data.images import pixel_digest
 from study.data.second_order import SecondOrder
+
+BICUBIC = Bicubic()
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Aligned images: hr[i] is (scale*h, scale*w, 3) and lq[i] is (h, w, 3), both uint8 RGB."""
+    """Aligned images: hr[i] is (scale*h, scale*w, 3) and lq[i] is (h, w, 3), both uint8 RGB.
+
+    exact: the low-quality images are what MATLAB's bicubic makes of the others.
+    """
 
     names: tuple[str, ...]
     hr: Images
     lq: Images
     scale: int
+    exact: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -31,14 +37,16 @@ class Pairs:
         return to_float(image_to_tensor(self.lq[index])), to_float(image_to_tensor(self.hr[index]))
 
 
-def make_pairs(images: ImageSet, scale: int, degradation: SecondOrder | None = None) -> Pairs:
+def make_pairs(images: ImageSet, scale: int, degradation: Degradation = BICUBIC) -> Pairs:
     """Crop each image to multiples of the scale (from the top-left) and pair it with its low-quality version.
 
-    Low-quality versions that came with the set are used as they are, if they are of this scale. Otherwise the whole
-    image is shrunk by MATLAB's bicubic before any patch is cut (METHODS 8), and rounded to 8 bit. The
-    high-quality side shares the memory of the image set. With a degradation, each image is degraded by a seed that
-    follows from its pixels, so that it is always the same one; low-quality versions that are no mere bicubic ones, such
-    as those of a camera, are used as they are all the same.
+    Low-quality versions are made of whole images, before any patch is cut (METHODS 8), and rounded to 8 bit: by default
+    by MATLAB's bicubic. What is random in another degradation is drawn from a seed that follows from the image's
+    pixels, so that it is always the same. The high-quality side shares the memory of the image set.
+
+    Low-quality versions that came with the set are used as they are, if they are of this scale: any in place of
+    bicubic ones, all but bicubic ones in place of second-order ones, and in place of noise or JPEG those that were
+    given or that were made by the same.
 
     Raises ValueError for a scale outside 1..8 and for an image smaller than the scale.
     """
@@ -47,16 +55,26 @@ def make_pairs(images: ImageSet, scale: int, degradation: SecondOrder | None = N
         if min(height, width) < scale:
             raise ValueError(f"image {name!r} is {width} x {height} px, less than one pixel after shrinking by {scale}")
     hr = CroppedImages(images.images, scale)
-    low = images.low if images.low is not None and images.low.scale == scale else None
-    if low is not None and (degradation is None or not low.exact):
-        return Pairs(images.names, hr, _FittedImages(low.images, hr.shapes, scale), scale)
-    if degradation is not None:
-        degraded = [_degraded(name, image, scale, degradation) for name, image in zip(images.names, hr, strict=True)]
-        return Pairs(images.names, hr, LoadedImages(degraded), scale)
-    return Pairs(images.names, hr, LoadedImages([shrink(image, scale) for image in hr]), scale)
+    if images.low is not None and _serves(images.low, scale, degradation):
+        return Pairs(images.names, hr, _FittedImages(images.low.images, hr.shapes, scale), scale, images.low.exact)
+    degraded = [_degraded(name, image, scale, degradation) for name, image in zip(images.names, hr, strict=True)]
+    exact = isinstance(degradation, Bicubic) and scale > 1
+    return Pairs(images.names, hr, LoadedImages(degraded), scale, exact)
 
 
-def _degraded(name: str, image: np.ndarray, scale: int, degradation: SecondOrder) -> np.ndarray:
+def _serves(low: LowQuality, scale: int, degradation: Degradation) -> bool:
+    if low.scale != scale:
+        return False
+    match degradation:
+        case Bicubic():
+            return True
+        case SecondOrder():
+            return not low.exact
+        case _:
+            return not low.made_by or low.made_by == degradation.model_dump(mode="json")
+
+
+def _degraded(name: str, image: np.ndarray, scale: int, degradation: Degradation) -> np.ndarray:
     try:
         return degrade(image, scale, degradation, seed=int(pixel_digest(image)[:15], 16))
     except ValueError as error:

@@ -190,10 +190,10 @@ class Store:
 
     def image_set(self) -> ImageSet:
         """The store as a set to train on or to judge by; its fingerprint is that of the folder it was packed from."""
-        exact = self.description.degradation["kind"] == "bicubic"
-        return ImageSet(
-            self.description.name, self.names, self.images, LowQuality(self.description.scale, self.low, exact)
-        )
+        made_by = self.description.degradation
+        exact, given = made_by["kind"] == "bicubic", made_by["kind"] == "given"
+        low = LowQuality(self.description.scale, self.low, exact, {} if given else made_by)
+        return ImageSet(self.description.name, self.names, self.images, low)
 
 
 class StoredImages(Sequence[np.ndarray]):

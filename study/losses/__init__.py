@@ -9,12 +9,15 @@ from study.losses.adversarial import (
 from study.losses.aesop import aesop_loss
 from study.losses.artifact import artifact_loss, artifact_map
 from study.losses.bottleneck import bottleneck_loss
+from study.losses.consistency import consistency_loss
 from study.losses.gradient import branch_loss, gradient_loss
 from study.losses.laplace import laplace_divergence, probabilistic_loss
 from study.losses.loss_map import loss_map_loss
 from study.losses.low_resolution import low_resolution_loss
+from study.losses.mdf import mdf_loss
 from study.losses.perceptual import PerceptualLoss, build_perceptual
 from study.losses.pixel import pixel_loss
+from study.losses.structural import ms_ssim_loss, ssim_loss
 
 __all__ = [
     "PerceptualLoss",
@@ -24,14 +27,18 @@ __all__ = [
     "bottleneck_loss",
     "branch_loss",
     "build_perceptual",
+    "consistency_loss",
     "gradient_loss",
     "laplace_divergence",
     "loss_map_loss",
     "low_resolution_loss",
+    "mdf_loss",
+    "ms_ssim_loss",
     "pixel_loss",
     "probabilistic_loss",
     "relativistic_discriminator_loss",
     "relativistic_generator_loss",
+    "ssim_loss",
     "vanilla_discriminator_loss",
     "vanilla_generator_loss",
 ]

@@ -1,5 +1,6 @@
-"""The fidelity term: the same difference between SR and HR, measured in different places (METHODS 1.4, 1.6)."""
+"""The fidelity term: a difference between SR and HR, measured in different places (METHODS 1.4, 1.6, 5, 6)."""
 
+from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
@@ -7,36 +8,73 @@ from torch import Tensor, nn
 from study.config import LossConfig
 from study.losses.aesop import aesop_loss
 from study.losses.bottleneck import bottleneck_loss
+from study.losses.consistency import consistency_loss
 from study.losses.laplace import probabilistic_loss
 from study.losses.loss_map import loss_map_loss
 from study.losses.low_resolution import low_resolution_loss
+from study.losses.mdf import mdf_loss
 from study.losses.pixel import pixel_loss
+from study.losses.structural import ms_ssim_loss, ssim_loss
 from study.models.autoencoder import Autoencoder
+from study.models.critics import Critics
 
 
-def fidelity_loss(config: LossConfig, autoencoder: nn.Module | None, scale: int, sr: Tensor, hr: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Guide:
+    """What a fidelity term measures with.
+
+    Attributes:
+        autoencoder: frozen; None unless `LossConfig.uses_autoencoder`.
+        critics: frozen; None unless `LossConfig.uses_critics`.
+        used_levels: how many of the critics, from the coarsest, are compared.
+        scale: the SR factor.
+    """
+
+    autoencoder: nn.Module | None = None
+    critics: Critics | None = None
+    used_levels: int = 8
+    scale: int = 4
+
+
+def fidelity_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor, low: Tensor | None = None) -> Tensor:
     """Measure the fidelity where `config.guidance` says.
 
     Args:
-        config: the kind, and the criterion; `loss-map` and `probabilistic` have their own in place of the criterion.
-        autoencoder: frozen; needed if `config.uses_autoencoder`.
-        scale: the SR factor; read by `lr` alone.
+        config: the kind, and the criterion; `loss-map`, `probabilistic`, `mdf`, `ssim` and `ms-ssim` have their own in
+            place of the criterion.
+        guide: what to measure with.
         sr, hr: RGB images, shape (N, 3, H, W).
+        low: the LR images, shape (N, 3, H / scale, W / scale); read by `consistency` alone.
 
     Returns:
         Shape (N,), at least float32.
     """
-    if config.guidance == "pixel":
-        return pixel_loss(sr, hr, criterion=config.criterion)
-    if config.guidance == "lr":
-        return low_resolution_loss(sr, hr, scale, criterion=config.criterion)
+    match config.guidance:
+        case "pixel":
+            return pixel_loss(sr, hr, criterion=config.criterion)
+        case "lr":
+            return low_resolution_loss(sr, hr, guide.scale, criterion=config.criterion)
+        case "consistency":
+            assert low is not None
+            criterion, downsampling = config.criterion, config.downsampling
+            return consistency_loss(sr, low, guide.scale, criterion=criterion, downsampling=downsampling)
+        case "ssim":
+            return ssim_loss(sr, hr)
+        case "ms-ssim":
+            return ms_ssim_loss(sr, hr)
+        case "mdf":
+            assert guide.critics is not None
+            return mdf_loss(guide.critics, sr, hr, used=guide.used_levels, shown_range=config.critics_range)
+    return _autoencoded_loss(config, guide.autoencoder, sr, hr)
+
+
+def _autoencoded_loss(config: LossConfig, autoencoder: nn.Module | None, sr: Tensor, hr: Tensor) -> Tensor:
     assert autoencoder is not None
     match config.guidance:
-        case "aesop":
-            return aesop_loss(autoencoder, sr, hr, criterion=config.criterion)
         case "bottleneck":
             return bottleneck_loss(cast(Autoencoder, autoencoder), sr, hr, criterion=config.criterion)
         case "loss-map":
             return loss_map_loss(autoencoder, sr, hr)
         case "probabilistic":
             return probabilistic_loss(cast(Autoencoder, autoencoder), sr, hr, direction=config.kl, form=config.kl_form)
+    return aesop_loss(autoencoder, sr, hr, criterion=config.criterion)

@@ -18,7 +18,7 @@ from study.losses.adversarial import (
 )
 from study.losses.artifact import artifact_loss
 from study.losses.gradient import branch_loss, gradient_loss
-from study.losses.guidance import fidelity_loss
+from study.losses.guidance import Guide, fidelity_loss
 
 ADVERSARIAL_TERMS = ("adversarial", "gradient_adversarial")
 """The terms that have a discriminator each, by whose name it goes."""
@@ -43,6 +43,7 @@ class Judged:
 
     Attributes:
         sr, hr: images, shape (N, 3, H, W), RGB; `hr` in [0, 1], `sr` unclamped and with graph.
+        low: the LR images that `sr` was made of, shape (N, 3, H / scale, W / scale).
         ema_sr: the EMA generator's output without graph, same shape; None unless the artifact term is on.
         branch: the output of the generator's gradient branch, same shape; None unless the branch term is on.
         logits: by the name of the adversarial term.
@@ -50,6 +51,7 @@ class Judged:
 
     sr: Tensor
     hr: Tensor
+    low: Tensor | None = None
     ema_sr: Tensor | None = None
     branch: Tensor | None = None
     logits: dict[str, Logits] = field(default_factory=dict)
@@ -61,24 +63,23 @@ class Objective:
     def __init__(
         self,
         config: LossConfig,
+        guide: Guide = Guide(),  # noqa: B008  # frozen
         *,
-        autoencoder: nn.Module | None = None,
         perceptual: nn.Module | None = None,
-        scale: int = 4,
     ) -> None:
         """Choose the terms.
 
         Args:
             config: weights and kinds.
-            autoencoder: frozen, in eval mode; needed if `config.uses_autoencoder`.
+            guide: what the fidelity term measures with.
             perceptual: frozen distance module, (sr, hr) -> (N,); needed if `config.perceptual` > 0.
-            scale: the SR factor.
         """
-        assert (autoencoder is not None) == config.uses_autoencoder
+        assert (guide.autoencoder is not None) == config.uses_autoencoder
+        assert (guide.critics is not None) == config.uses_critics
         assert (perceptual is not None) == (config.perceptual > 0)
         self.weights = {name: weight for name, weight in config.weights.items() if weight > 0}
         self.gan: GanKind = config.gan
-        self._config, self._autoencoder, self._perceptual, self._scale = config, autoencoder, perceptual, scale
+        self._config, self._guide, self._perceptual = config, guide, perceptual
 
     def uses(self, term: str) -> bool:
         """Whether a term is part of the sum."""
@@ -108,7 +109,7 @@ class Objective:
     def _term(self, name: str, judged: Judged) -> Tensor:
         match name:
             case "fidelity":
-                return fidelity_loss(self._config, self._autoencoder, self._scale, judged.sr, judged.hr)
+                return fidelity_loss(self._config, self._guide, judged.sr, judged.hr, judged.low)
             case "artifact":
                 assert judged.ema_sr is not None
                 return artifact_loss(judged.sr, judged.hr, judged.ema_sr)

@@ -1,10 +1,12 @@
 """The perceptual loss: how far two images are apart in the features of a frozen ImageNet network."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.config import PerceptualLayers
@@ -16,6 +18,11 @@ from study.models.lpips_distance import LPIPS_BACKBONES, LpipsDistance
 VGG19_INDEX: Mapping[str, int] = MappingProxyType(
     {"conv1_2": 2, "conv2_2": 7, "conv3_4": 16, "conv4_4": 25, "conv5_4": 34}
 )
+
+
+# The ends of MDF's four blocks in torchvision's VGG-16 `features`, and the sides that images are resized to.
+VGG16_BLOCKS = (0, 4, 9, 16, 23)
+VGG16_SIDES = (224, 224)
 
 
 def layers_by_index(layers: PerceptualLayers) -> dict[int, float]:
@@ -90,6 +97,52 @@ class PerceptualLoss(AlwaysEval):
         return wanted
 
 
+class ResizedPerceptualLoss(AlwaysEval):
+    """MDF's VGG term: MSE of VGG-16 features of images resized to 224 x 224, mean of four blocks (METHODS 6.6).
+
+    Args:
+        features: VGG-16's stack, such as `load_features("vgg16", path)`; frozen here.
+    """
+
+    def __init__(self, features: nn.Sequential) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(features[start:stop] for start, stop in pairwise(VGG16_BLOCKS))
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+        self.requires_grad_(False).eval()
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Average the blocks' mean squared differences.
+
+        Args:
+            sr, hr: RGB images, shape (N, 3, H, W), `hr` in [0, 1]; not clamped. The gradient goes to `sr` alone.
+
+        Returns:
+            Shape (N,), at least float32; 0 for equal images.
+
+        Raises:
+            ValueError: if the shapes differ.
+        """
+        check_same_shape(sr, hr)
+        with torch.no_grad():
+            targets = self._extract(hr)
+        distances = [
+            (at_least_float32(found) - at_least_float32(target)).square().mean(dim=(1, 2, 3))
+            for found, target in zip(self._extract(sr), targets, strict=True)
+        ]
+        return torch.stack(distances).mean(dim=0)
+
+    def _extract(self, images: Tensor) -> list[Tensor]:
+        """Features behind each block, after its last ReLU."""
+        resized = F.interpolate(images, size=VGG16_SIDES, mode="bilinear", align_corners=False)
+        features = (resized - self.get_buffer("mean")) / self.get_buffer("std")
+        found = []
+        for block in self.blocks:
+            features = block(features)
+            found.append(features)
+        return found
+
+
 def build_perceptual(
     name: BackboneName,
     path: Path,
@@ -97,9 +150,8 @@ def build_perceptual(
 ) -> nn.Module:
     """Build the perceptual term that fits a backbone, a module called as `loss(sr, hr)` -> (N,).
 
-    VGG-19 gives the feature loss of the methods compared here. The small networks have no such published
-    loss; for them, and for VGG-16, the term is LPIPS itself, whose layer weights were fitted to people's
-    judgement.
+    VGG-19 gives the feature loss of the AESOP comparison, VGG-16 that of MDF's. The small networks have no such
+    published loss; for them the term is LPIPS itself, whose layer weights were fitted to people's judgement.
 
     Args:
         path: the backbone's weights, as `find_backbone` gives it.
@@ -111,5 +163,7 @@ def build_perceptual(
     """
     if name == "vgg19":
         return PerceptualLoss(load_features(name, path), layers=layers_by_index(layers))
+    if name == "vgg16":
+        return ResizedPerceptualLoss(load_features(name, path))
     network = next(network for network, backbone in LPIPS_BACKBONES.items() if backbone == name)
     return LpipsDistance(path, network=network)

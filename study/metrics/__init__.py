@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from study.metrics.fidelity import psnr_y, ssim_y
+from study.metrics.low_resolution import lr_psnr, null_energy
 from study.metrics.perceptual import LpipsMetric
 from study.metrics.quantise import quantise
 from study.metrics.swd import swd
@@ -47,6 +48,20 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
                 text="structural similarity on luma, border cropped",
             ),
             MetricInfo(
+                name="lr_psnr",
+                label="LR-PSNR",
+                direction="maximize",
+                unit="dB",
+                text="PSNR on luma of both images shrunk by bicubic, border cropped",
+            ),
+            MetricInfo(
+                name="null_energy",
+                label="null energy",
+                direction="minimize",
+                unit="",
+                text="mean square, in levels of 255, of the part of the image that bicubic shrinking does not see",
+            ),
+            MetricInfo(
                 name="lpips",
                 label="LPIPS (AlexNet)",
                 direction="minimize",
@@ -64,4 +79,4 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
     }
 )
 
-__all__ = ["METRICS", "LpipsMetric", "MetricInfo", "psnr_y", "quantise", "ssim_y", "swd"]
+__all__ = ["METRICS", "LpipsMetric", "MetricInfo", "lr_psnr", "null_energy", "psnr_y", "quantise", "ssim_y", "swd"]

@@ -27,7 +27,15 @@ def psnr_y(sr: Tensor, hr: Tensor, crop: int = 4) -> Tensor:
     Raises:
         ValueError: for shapes that differ, images not larger than the crop, or `hr` outside [0, 1].
     """
-    sr_luma, hr_luma = _cropped_luma(sr, hr, crop=crop, smallest_side=1)
+    return _psnr(*_cropped_luma(sr, hr, crop=crop, smallest_side=1))
+
+
+def luma_psnr(sr_levels: Tensor, hr_levels: Tensor) -> Tensor:
+    """The same of images that count 8-bit levels, shape (N, 3, H, W), float64: as they are, without a crop."""
+    return _psnr(_luma_of_levels(sr_levels), _luma_of_levels(hr_levels))
+
+
+def _psnr(sr_luma: Tensor, hr_luma: Tensor) -> Tensor:
     mean_square = (sr_luma / 255 - hr_luma / 255).square().mean(dim=(1, 2, 3))
     return -10 * torch.log10(mean_square + 1e-8)
 
@@ -69,8 +77,11 @@ def _cropped_luma(sr: Tensor, hr: Tensor, *, crop: int, smallest_side: int) -> t
 
 def _luma(images: Tensor) -> Tensor:
     # Round in the images' own precision, as whoever writes them to a file does; only then go to float64.
-    levels = to_levels(images).double()
-    weights = torch.tensor(_LUMA_WEIGHTS, dtype=torch.float64, device=images.device).view(1, 3, 1, 1)
+    return _luma_of_levels(to_levels(images).double())
+
+
+def _luma_of_levels(levels: Tensor) -> Tensor:
+    weights = torch.tensor(_LUMA_WEIGHTS, dtype=torch.float64, device=levels.device).view(1, 3, 1, 1)
     return (levels / 255 * weights).sum(dim=1, keepdim=True) + _LUMA_OFFSET
 
 

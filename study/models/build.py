@@ -6,12 +6,16 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.config import AutoencoderConfig, DiscriminatorConfig, GeneratorConfig
+from study.config import AutoencoderConfig, CriticsConfig, DiscriminatorConfig, GeneratorConfig
 from study.models.autoencoder import Autoencoder
+from study.models.critics import Critics
 from study.models.discriminators import UNetDiscriminator, VGGDiscriminator
+from study.models.edsr import EDSR
 from study.models.msrresnet import MSRResNet
 from study.models.rrdb import RRDBNet
 from study.models.spsr import SPSRGenerator
+from study.models.srresnet import SRResNet
+from study.models.upsampling_heads import HeadedGenerator
 
 SWINIR_IMAGE_SIDE = 64
 """LR pixels for which SwinIR holds its attention masks ready, as released files do; at other sides it makes them."""
@@ -20,7 +24,9 @@ SWINIR_IMAGE_SIDE = 64
 def build_generator(config: GeneratorConfig, scale: int) -> nn.Module:
     """Build a generator with random weights: images (N, 3, h, w) to (N, 3, h * scale, w * scale)."""
     network = _build_network(config, scale)
-    if "bilinear_skip" in config.determining(scale) and config.bilinear_skip:
+    # MSRResNet has the skip by itself, and keeps it behind another head.
+    headed = config.name == "msrresnet" and config.head != "own"
+    if headed or (config.bilinear_skip and "bilinear_skip" in config.determining(scale)):
         network.register_forward_hook(_add_enlarged_input)
     return network
 
@@ -37,6 +43,8 @@ def _add_enlarged_input(network: nn.Module, inputs: tuple[Tensor], output: Any) 
 
 def _build_network(config: GeneratorConfig, scale: int) -> nn.Module:
     match config.name:
+        case _ if config.head != "own":
+            return _build_headed(config, scale)
         case "rrdb":
             return RRDBNet(config.features, config.blocks, config.growth, scale, unshuffle=config.unshuffle)
         case "msrresnet":
@@ -45,6 +53,10 @@ def _build_network(config: GeneratorConfig, scale: int) -> nn.Module:
             return _build_swinir(config, scale)
         case "spsr":
             return SPSRGenerator(config.features, config.blocks, config.growth, scale)
+        case "edsr":
+            return EDSR(config.features, config.blocks, scale, config.residual_scale)
+        case "srresnet":
+            return SRResNet(config.features, config.blocks, scale)
 
 
 def build_discriminator(config: DiscriminatorConfig, patch: int, *, margin: int = 0) -> nn.Module:
@@ -61,6 +73,11 @@ def build_discriminator(config: DiscriminatorConfig, patch: int, *, margin: int 
     return VGGDiscriminator(patch, config.features, biased=config.name == "spsr", margin=margin)
 
 
+def build_critics(config: CriticsConfig) -> Critics:
+    """Build the critics of all levels with random weights."""
+    return Critics(config.levels, config.features, config.largest_features)
+
+
 def build_autoencoder(config: AutoencoderConfig, *, scale_head: bool = False) -> Autoencoder:
     """Build an auto-encoder with random weights: images to images of the same shape."""
     return Autoencoder(
@@ -73,6 +90,20 @@ def build_autoencoder(config: AutoencoderConfig, *, scale_head: bool = False) ->
         bicubic_skip=config.bicubic_skip,
         encoder=config.encoder,
         scale_head=scale_head,
+    )
+
+
+def _build_headed(config: GeneratorConfig, scale: int) -> nn.Module:
+    assert config.name in ("rrdb", "msrresnet")
+    return HeadedGenerator(
+        config.name,
+        config.head,
+        config.features,
+        config.blocks,
+        config.growth,
+        scale,
+        icnr=config.icnr,
+        init_scale=config.init_scale,
     )
 
 

@@ -3,7 +3,7 @@
 from torch import nn
 
 
-def scale_kaiming_init(*convs: nn.Conv2d, scale: float = 0.1) -> None:
+def scale_kaiming_init(*convs: nn.Conv2d | nn.ConvTranspose2d, scale: float = 0.1) -> None:
     """Draw weights Kaiming-normal (fan in, gain sqrt 2) times `scale`, and set biases to 0.
 
     This is the "K0.1 init" of METHODS 0. The small scale keeps a residual branch near zero at the start

@@ -7,7 +7,7 @@ from study.models.initialisation import scale_kaiming_init
 from study.models.shape_check import check_images
 
 NEGATIVE_SLOPE = 0.1
-UPSAMPLINGS = {2: (2,), 3: (3,), 4: (2, 2)}
+UPSAMPLINGS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2)}
 
 
 def _leaky_relu(features: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class MSRResNet(nn.Module):
     Args:
         features: width of the trunk.
         blocks: number of residual blocks.
-        scale: up-scaling: 2, 3 or 4.
+        scale: up-scaling: 2, 3 or 4; 1 to restore images of the same size.
         in_channels: 3 for images; the bottleneck's channels where this is an auto-encoder's decoder.
         init_scale: of the Kaiming-normal weights at the start. The published 0.1, over this many layers without
             a skip, leaves gradients below Adam's epsilon: a network trained for minutes needs more.
@@ -44,7 +44,7 @@ class MSRResNet(nn.Module):
         input_multiple: what the input's sides must be a multiple of: always 1.
 
     Raises:
-        ValueError: if the scale is not one of the three.
+        ValueError: if the scale is not one of the four.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class MSRResNet(nn.Module):
         init_scale: float = 0.1,
     ) -> None:
         if scale not in UPSAMPLINGS:
-            raise ValueError(f"MSRResNet's scale must be 2, 3 or 4, but got {scale=}; choose one of these")
+            raise ValueError(f"MSRResNet's scale must be 1, 2, 3 or 4, but got {scale=}; choose one of these")
         super().__init__()
         self.settings = f"{features=}, {blocks=}, {scale=}, {in_channels=}"
         self.in_channels = in_channels

@@ -3,7 +3,9 @@
 A space file defines `SIZE`, `TRIALS` (defaults), `REFERENCE` (the hypervolume's reference point, by metric), `GROUPS`
 (config paths by which fronts are told apart), `base(size, networks) -> RunConfig` and
 `sample(trial, base) -> {config path: value}`. It may define `IN_TURN`, by config path the values that trials take in
-turn instead of by the sampler's choice, so that a comparison of them rests on equally many trials each.
+turn instead of by the sampler's choice, so that a comparison of them rests on equally many trials each; or a function
+`(base, networks)` that makes it of the base and of the names of the frozen networks at hand. It may define `NETWORKS`,
+the frozen networks that its trials can use; by default the one that its base uses.
 
 A parameter is named by the config path that it sets. Where one path has ranges of its own for several methods, what
 follows an `@` tells them apart: `loss.fidelity@ldl`.
@@ -13,6 +15,7 @@ import hashlib
 import importlib.util
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -40,6 +43,7 @@ class SearchSpace:
         reference: the worst value of interest, by metric name.
         groups: config paths; the first is the main one.
         fingerprint: hash of the file's text.
+        networks: the frozen networks that its trials can use.
         in_turn: by config path, the values that trials take in turn.
     """
 
@@ -52,7 +56,9 @@ class SearchSpace:
     fingerprint: str
     _base: Callable[[str, Collection[str]], RunConfig]
     _sample: Callable[[optuna.Trial, RunConfig], Mapping[str, Any]]
+    networks: tuple[str, ...] = ()
     in_turn: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    _turns: Callable[[RunConfig, Collection[str]], Mapping[str, Any]] | None = field(default=None, repr=False)
 
     def base(self, size: str, networks: Collection[str]) -> RunConfig:
         """The run that the space varies, at a size, where these frozen networks are at hand.
@@ -64,6 +70,10 @@ class SearchSpace:
             return self._base(size, networks)
         except Exception as error:
             raise SpaceError(f"{self.path.name}, base at size {size}: {type(error).__name__}: {error}") from error
+
+    def around(self, base: RunConfig, networks: Collection[str]) -> "SearchSpace":
+        """The space as it is around a run, where these frozen networks are at hand: with the turns that they allow."""
+        return self if self._turns is None else replace_field(self, in_turn=_tuples(self._turns(base, networks)))
 
     def reference_for(self, metrics: Collection[str]) -> dict[str, float]:
         """The reference point of a front over these metrics; SpaceError if the file lacks one of them."""
@@ -87,6 +97,16 @@ class SearchSpace:
         """What trial `number` takes because it is its turn."""
         return {path: values[number % len(values)] for path, values in self.in_turn.items()}
 
+    def _own_come_first(self, base: RunConfig) -> None:
+        """The first trial has the recipe's own values: it is the turn of these, or one combination would be lost."""
+        own, first = self.own_values(base), self.turn_of(0)
+        for path, value in first.items():
+            if own.get(path, value) != value:
+                raise SpaceError(
+                    f"{self.path.name}: IN_TURN must begin with the recipe's own value, which is {own[path]!r} for "
+                    f"{path}, but it begins with {value!r}; put the own value first"
+                )
+
     def own_values(self, base: RunConfig) -> dict[str, Any]:
         """The recipe's own values of all that the space varies, by parameter name.
 
@@ -108,7 +128,7 @@ class SearchSpace:
         """
         for path in (*self.groups, *self.in_turn):
             _require_field(base, path, self.path.name)
-        self.own_values(base)
+        self._own_come_first(base)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study()
         draws = [base]
@@ -149,6 +169,7 @@ def load_space(name: str) -> SearchSpace:
         )
     if isinstance(module.GROUPS, str):
         raise SpaceError(f"{path}: GROUPS must be a tuple of config paths, but got {module.GROUPS!r}; add a comma")
+    turns = getattr(module, "IN_TURN", {})
     return SearchSpace(
         name=path.stem,
         path=path,
@@ -156,11 +177,17 @@ def load_space(name: str) -> SearchSpace:
         trials=module.TRIALS,
         reference=module.REFERENCE,
         groups=tuple(module.GROUPS),
-        in_turn={path: tuple(values) for path, values in getattr(module, "IN_TURN", {}).items()},
+        networks=tuple(getattr(module, "NETWORKS", ())),
         fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
         _base=module.base,
         _sample=module.sample,
+        in_turn={} if callable(turns) else _tuples(turns),
+        _turns=turns if callable(turns) else None,
     )
+
+
+def _tuples(turns: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    return {path: tuple(values) for path, values in turns.items()}
 
 
 def _require_field(base: RunConfig, path: str, file: str) -> None:

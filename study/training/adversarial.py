@@ -13,10 +13,11 @@ from study.config import DataConfig, RunConfig, to_dict
 from study.files import write_json
 from study.losses import build_perceptual
 from study.losses.gradient import LOSS_PADDING
+from study.losses.guidance import Guide
 from study.losses.objective import ADVERSARIAL_TERMS, Objective
 from study.models import SPSRGenerator, load_weights, save_weights
 from study.models.build import build_discriminator, build_generator
-from study.training.artifacts import load_autoencoder, load_generator
+from study.training.artifacts import load_autoencoder, load_critics, load_generator
 from study.training.evaluation import Evaluation, evaluate_generator
 from study.training.loop import Plan, train
 from study.training.stages import artifact_key
@@ -92,7 +93,7 @@ def train_adversarial(
         point = _save_point(points, state, terms, workshop, config.data)
         report(point)
 
-    batches = workshop.batches(config.data.scale, config.budget, config.seed, config.data.degradation)
+    batches = workshop.batches(config.data, config.budget, config.seed)
     train(
         _adversarial_state(config, workshop),
         _adversarial(config, workshop),
@@ -106,8 +107,9 @@ def train_adversarial(
 
 
 def is_exportable(config: RunConfig) -> bool:
-    """Whether other tools have the run's generator: none knows the bilinear skip, but MSRResNet has its own."""
-    return config.generator.name == "msrresnet" or not config.generator.bilinear_skip
+    """Whether other tools have the run's generator: none knows our heads, or the bilinear skip but for MSRResNet's."""
+    generator = config.generator
+    return generator.head == "own" and (generator.name == "msrresnet" or not generator.bilinear_skip)
 
 
 def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
@@ -119,8 +121,8 @@ def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
     """
     if not is_exportable(config):
         raise ValueError(
-            f"{weights} belongs to a generator with generator.bilinear_skip, which no other tool has: its weights "
-            "would give wrong images there; use it from here, or train without the skip"
+            f"{weights} belongs to a generator with generator.bilinear_skip or generator.head, which no other tool "
+            "has: its weights would give wrong images there; use it from here, or train without"
         )
     generator = build_generator(config.generator, config.data.scale)
     load_weights(generator, weights)
@@ -155,11 +157,14 @@ def _adversarial_state(config: RunConfig, workshop: Workshop) -> TrainState:
 
 
 def _new_generator(config: RunConfig, workshop: Workshop) -> nn.Module:
-    """The perceptual generator at its start: the fidelity generator, or a network with that one inside it."""
+    """The perceptual generator at its start: the fidelity generator, a network with it inside, or a new one."""
+    build = lambda: seeded(lambda: build_generator(config.generator, config.data.scale), config.seed)  # noqa: E731
+    if config.start == "scratch":
+        return build().to(workshop.device)
     fidelity = load_generator(config, workshop)
     if config.generator.name != "spsr":
         return fidelity
-    generator = seeded(lambda: build_generator(config.generator, config.data.scale), config.seed)
+    generator = build()
     assert isinstance(generator, SPSRGenerator)
     generator.load_fidelity(state_on_cpu(fidelity))
     return generator.to(workshop.device)
@@ -172,8 +177,13 @@ def _adversarial(config: RunConfig, workshop: Workshop) -> Step:
         path = workshop.backbones[loss.perceptual_network]
         perceptual = build_perceptual(loss.perceptual_network, path, loss.perceptual_layers)
         perceptual = perceptual.to(workshop.device).to(memory_format=torch.channels_last)
-    autoencoder = load_autoencoder(config, workshop) if loss.uses_autoencoder else None
-    objective = Objective(loss, autoencoder=autoencoder, perceptual=perceptual, scale=config.data.scale)
+    guide = Guide(
+        autoencoder=load_autoencoder(config, workshop) if loss.uses_autoencoder else None,
+        critics=load_critics(config, workshop) if loss.uses_critics else None,
+        used_levels=config.critics.used_levels,
+        scale=config.data.scale,
+    )
+    objective = Objective(loss, guide, perceptual=perceptual)
     return adversarial_step(objective, fusion_until=config.fusion_share * config.budget.iterations)
 
 

@@ -23,8 +23,10 @@ from study.config import (
 )
 from study.data import Batches
 from study.files import write_json
-from study.models import Autoencoder, load_weights, save_weights
-from study.models.build import build_autoencoder, build_generator
+from study.models import Autoencoder, Critics, load_weights, save_weights
+from study.models.build import build_autoencoder, build_critics, build_generator
+from study.training.critic_evaluation import evaluate_critics
+from study.training.critics import train_critics
 from study.training.evaluation import (
     Evaluation,
     evaluate_autoencoder,
@@ -39,6 +41,7 @@ from study.training.steps import Step, autoencoder_step, fidelity_step
 from study.training.workshop import OnTick, Workshop
 
 WEIGHTS = "weights.safetensors"
+BASELINES = ("bicubic", "input")
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,14 @@ def load_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
     return autoencoder.eval().requires_grad_(False).to(workshop.device).to(memory_format=torch.channels_last)
 
 
+def load_critics(config: RunConfig, workshop: Workshop) -> Critics:
+    """The run's finished critics, frozen, always in eval mode, on the workshop's device."""
+    key = artifact_key(config, "critics", workshop.train)
+    critics = build_critics(config.critics)
+    load_weights(critics, workshop.artifacts / key / WEIGHTS)
+    return critics.to(workshop.device).to(memory_format=torch.channels_last)
+
+
 def make_artifact(
     config: RunConfig, stage: Stage, workshop: Workshop, run_dir: Path, tick: OnTick | None = None
 ) -> dict[str, Any]:
@@ -119,27 +130,37 @@ def make_artifact(
 
 
 def judge_artifact(config: RunConfig, stage: Stage, workshop: Workshop, samples: Path) -> Evaluation:
-    """Judge a finished artifact on the held-out images: a generator's output, or what comes through an auto-encoder.
+    """Judge a finished artifact on the held-out images.
 
-    `samples` gets crops of a generator's output.
+    That is a generator's output, of which `samples` gets crops; what comes through an auto-encoder; or how well critics
+    tell distorted images from clean ones, which has metrics of its own (`critic_evaluation.py`).
     """
+    if stage == "critics":
+        return evaluate_critics(load_critics(config, workshop), config, workshop)
     test = workshop.test_pairs(config.data)
     if stage == "autoencoder":
         return evaluate_autoencoder(load_autoencoder(config, workshop), test, workshop.judge)
     return evaluate_generator(load_generator(config, workshop), test, workshop.judge, samples)
 
 
-def judge_bicubic(data: DataConfig, workshop: Workshop, references: Path) -> Evaluation:
-    """Judge bicubic up-sampling; `references` gets its crops and the windows of HR and LR that all samples show."""
+def judge_baseline(data: DataConfig, workshop: Workshop, references: Path) -> Evaluation:
+    """Judge what needs no training; `references` gets its crops and the windows of HR and LR that all samples show."""
     test = workshop.test_pairs(data)
     save_references(references, test)
-    return evaluate_bicubic(test, workshop.judge, workshop.device, references / "bicubic")
+    return evaluate_bicubic(test, workshop.judge, workshop.device, references / baseline_name(data))
+
+
+def baseline_name(data: DataConfig) -> str:
+    """What stands for no training: `bicubic` interpolation, or the `input` itself where it is not to be enlarged."""
+    return "bicubic" if data.scale > 1 else "input"
 
 
 def empty_network(config: RunConfig, stage: Stage) -> nn.Module:
     """The network of an upstream stage, with weights that mean nothing."""
     if stage == "fidelity":
         return build_generator(config.generator.fidelity_form, config.data.scale)
+    if stage == "critics":
+        return build_critics(config.critics)
     return build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)
 
 
@@ -150,6 +171,9 @@ def _train_artifact(config: RunConfig, stage: Stage, key: str, workshop: Worksho
         budget = _take_over(config, stage, Path(given), partial)
     elif stage == "fidelity":
         budget = _train_fidelity(config, key, workshop, partial, tick)
+    elif stage == "critics":
+        critics, budget = train_critics(config, key, workshop, partial, tick)
+        save_weights(critics, partial / WEIGHTS, layout="plain")
     else:
         budget = _train_autoencoder(config, key, workshop, partial, tick)
     write_json(
@@ -174,9 +198,9 @@ def _take_over(config: RunConfig, stage: Stage, given: Path, partial: Path) -> d
 def _train_fidelity(
     config: RunConfig, key: str, workshop: Workshop, partial: Path, tick: OnTick | None
 ) -> dict[str, float]:
-    part, scale = config.fidelity, config.data.scale
+    part = config.fidelity
     generator = seeded(lambda: empty_network(config, "fidelity"), part.seed)
-    batches = workshop.batches(scale, part.budget, part.seed, config.data.degradation)
+    batches = workshop.batches(config.data, part.budget, part.seed)
     plan = _upstream_plan("fidelity", key, part, partial, config)
     return _train_to_the_end(generator, fidelity_step, batches, plan, workshop, partial, tick)
 
@@ -191,7 +215,7 @@ def _train_autoencoder(
         frozen_until=round(part.frozen_decoder * part.budget.iterations),
     )
     autoencoder = _new_autoencoder(config, workshop)
-    batches = workshop.batches(part.factor, part.budget, part.seed)
+    batches = workshop.clean_batches(part.factor, part.budget, part.seed)
     plan = _upstream_plan("autoencoder", key, part, partial, config)
     return _train_to_the_end(autoencoder, step, batches, plan, workshop, partial, tick)
 

@@ -56,7 +56,7 @@ def evaluate(
             sr = upscale(low)
         if not torch.isfinite(sr).all():
             raise ValueError(f"the output for image {name} is not finite")
-        images[name] = judge(sr, hr)
+        images[name] = judge(sr, hr, shrunk_by=test.scale if test.exact else None)
         if samples is not None:
             save_sample(samples / f"{name}.png", _to_pixels(sr), sample_window(test.hr[index]))
     return Evaluation(mean_over_images(images), images)
@@ -73,7 +73,7 @@ def evaluate_generator(generator: nn.Module, test: Pairs, judge: Judge, samples:
 
 
 def evaluate_bicubic(test: Pairs, judge: Judge, device: torch.device, samples: Path | None = None) -> Evaluation:
-    """Judge bicubic interpolation, the baseline below every generator."""
+    """Judge the low-quality images, enlarged by bicubic to their HR images' size: the baseline of every generator."""
     return evaluate(lambda low: bicubic_upsample(low, test.scale), test, judge, device, samples)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from study.config import INITIAL_WEIGHTS, DataConfig, PerceptualNetwork, RunConfig, get, stage_key
-from study.data import load_source
+from study.data import ImageSet, load_source
 from study.metrics.judge import Judge
 from study.models import load_weights
 from study.models.backbones import fetch_backbone
 from study.training.artifacts import empty_network
+from study.training.critics import training_image
 from study.training.loop import pick_device
 from study.training.stages import initial_weights, needs_of
 from study.training.workshop import Workshop
@@ -118,6 +119,13 @@ def check_initial_weights(configs: Iterable[RunConfig]) -> None:
             except ValueError as error:
                 field = next(path for path in INITIAL_WEIGHTS if get(config, path) == given)
                 raise ValueError(f"{field}: {error}") from None
+
+
+def check_training_images(configs: Iterable[RunConfig], train: ImageSet) -> None:
+    """Make sure that MDF's critics have the photograph that they are to learn from; ValueError names what is wrong."""
+    for config in configs:
+        if config.loss.uses_critics and config.critics.init is None:
+            training_image(config, train)
 
 
 def judge_note(judge: Path | None) -> str:

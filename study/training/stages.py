@@ -1,8 +1,8 @@
 """How stages hang together: what each starts from, and the names of their artifacts.
 
-`fidelity` and `autoencoder` yield artifacts (`artifacts.py`), named by the hash of all that determines them and shared
-by every trial and study beside the same artifact store. `adversarial` (`adversarial.py`) is a trial's own last stage
-and yields points.
+`fidelity`, `autoencoder` and `critics` yield artifacts (`artifacts.py`), named by the hash of all that determines them
+and shared by every trial and study beside the same artifact store. `adversarial` (`adversarial.py`) is a trial's own
+last stage and yields points.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ class Need:
 def upstream(config: RunConfig, stage: Stage) -> list[tuple[RunConfig, Stage]]:
     """The stages that a stage starts from, each with the run that describes it."""
     match stage:
-        case "fidelity":
+        case "fidelity" | "critics":
             return []
         case "autoencoder":
             return [] if config.autoencoder.init is not None else [(decoder_as_run(config), "fidelity")]
@@ -57,4 +57,5 @@ def artifact_key(config: RunConfig, stage: Stage, train_set: ImageSet) -> str:
 
 def initial_weights(config: RunConfig, stage: Stage) -> str | None:
     """The weight file that stands in for training an upstream stage."""
-    return config.generator.init if stage == "fidelity" else config.autoencoder.init
+    given = {"fidelity": config.generator.init, "autoencoder": config.autoencoder.init, "critics": config.critics.init}
+    return given[stage]

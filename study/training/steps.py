@@ -103,8 +103,8 @@ def _generator_step(
 def _generate(state: TrainState, objective: Objective, low: Tensor, hr: Tensor) -> Judged:
     if objective.uses("branch"):
         sr, branch = state.model(low, with_branch=True)
-        return Judged(sr, hr, branch=branch)
-    return Judged(state.model(low), hr)
+        return Judged(sr, hr, low, branch=branch)
+    return Judged(state.model(low), hr, low)
 
 
 def _judge(discriminator: nn.Module, view: Callable[[Tensor], Tensor], judged: Judged, compares_reals: bool) -> Logits:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from study.config import Budget, DataConfig, DegradationName, PerceptualNetwork
+from study.config import Budget, DataConfig, PerceptualNetwork
 from study.data import Batches, ImageSet, Pairs, make_pairs
-from study.data.degradations import drawn_anew
+from study.data.degradations import Bicubic, Degradation, degradation_of, is_drawn_anew
 from study.metrics.judge import Judge
 from study.training.loop import Tick
 
@@ -33,28 +33,25 @@ class Workshop:
     judge: Judge
     backbones: Mapping[PerceptualNetwork, Path]
     device: torch.device
-    _pairs: dict[tuple[str, int, str], Pairs] = field(default_factory=dict, repr=False)
-
-    def train_pairs(self, scale: int) -> Pairs:
-        """The training images with their bicubic LR at a scale, made once."""
-        return self._cached(self.train, scale, "bicubic")
+    _pairs: dict[tuple[str, int, Degradation], Pairs] = field(default_factory=dict, repr=False)
 
     def test_pairs(self, data: DataConfig) -> Pairs:
-        """The held-out images with their LR, made once, as a run has it: at its scale, by its degradation."""
-        return self._cached(self.test, data.scale, data.degradation)
+        """The held-out images with their low-quality versions, made once, as a run has it."""
+        return self._cached(self.test, data.scale, degradation_of(data))
 
-    def _cached(self, images: ImageSet, scale: int, degradation: DegradationName) -> Pairs:
+    def batches(self, data: DataConfig, budget: Budget, seed: int) -> Batches:
+        """The training batches of a stage, of pairs that are made once where nothing in them is drawn anew."""
+        degradation = degradation_of(data)
+        anew = degradation if is_drawn_anew(degradation) else None
+        pairs = self._cached(self.train, data.scale, degradation if anew is None else Bicubic())
+        return Batches(pairs, patch=budget.patch, batch=budget.batch, seed=seed, degradation=anew)
+
+    def clean_batches(self, scale: int, budget: Budget, seed: int) -> Batches:
+        """Batches of bicubic pairs at a scale, whatever the run's own images go through."""
+        return self.batches(DataConfig(scale=scale), budget, seed)
+
+    def _cached(self, images: ImageSet, scale: int, degradation: Degradation) -> Pairs:
         name = (images.fingerprint, scale, degradation)
         if name not in self._pairs:
-            self._pairs[name] = make_pairs(images, scale, drawn_anew(degradation))
+            self._pairs[name] = make_pairs(images, scale, degradation)
         return self._pairs[name]
-
-    def batches(self, scale: int, budget: Budget, seed: int, degradation: DegradationName = "bicubic") -> Batches:
-        """The training batches of a stage."""
-        return Batches(
-            self.train_pairs(scale),
-            patch=budget.patch,
-            batch=budget.batch,
-            seed=seed,
-            degradation=drawn_anew(degradation),
-        )

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from study.config import DegradationName
+from study.config import DataConfig, DegradationName
 from study.config.run import SMALLEST_DEGRADED_HR, SMALLEST_DEGRADED_LR
 from study.data.bicubic import bicubic_downsample
 from study.data.degradations import (
@@ -17,8 +17,10 @@ from study.data.degradations import (
     Given,
     Jpeg,
     Noise,
+    degradation_of,
     degrade,
-    drawn_anew,
+    degrade_patches,
+    is_drawn_anew,
     normals,
     parse_degradation,
     shrink,
@@ -152,15 +154,39 @@ def test_fields_are_checked() -> None:
 
 
 def test_what_training_draws_anew_has_a_name() -> None:
-    assert drawn_anew("bicubic") is None
-    assert drawn_anew("aesop-real") == SecondOrder()
-    assert drawn_anew("real-esrgan") == SecondOrder.stock()
+    assert degradation_of(DataConfig()) == Bicubic()
+    assert degradation_of(DataConfig(degradation="aesop-real")) == SecondOrder()
+    assert degradation_of(DataConfig(degradation="real-esrgan")) == SecondOrder.stock()
+    assert degradation_of(DataConfig(task="denoise", scale=1, sigma=25)) == Noise(sigma=25)
+    assert degradation_of(DataConfig(task="jpeg", scale=1, quality=10)) == Jpeg(quality=10)
+
+
+def test_noise_on_patches_is_the_noise_on_images() -> None:
+    images = np.stack([gradient_image(), gradient_image()[::-1]])
+    noisy = np.stack(
+        [degrade(image, 1, Noise(sigma=50), seed=seed) for image, seed in zip(images, (4, 9), strict=True)]
+    )
+    patches = torch.from_numpy(images.copy()).permute(0, 3, 1, 2)
+    assert is_drawn_anew(Noise(sigma=50))
+    levels = torch.from_numpy(noisy).permute(0, 3, 1, 2)
+    # Its normals are taken in another order, channels first, so images that lie that way are compared.
+    planes = [degrade_plane(image, seed) for image, seed in zip(patches, (4, 9), strict=True)]
+    made = degrade_patches(patches.float() / 255, 1, Noise(sigma=50), seeds=[4, 9]) * 255
+    assert torch.equal(made.round(), torch.stack(planes))
+    assert made.std() == pytest.approx(levels.float().std().item(), rel=0.02)
+    assert made.min() == 0
+
+
+def degrade_plane(image: torch.Tensor, seed: int) -> torch.Tensor:
+    """The definition, plainly: rounded, clipped levels of an image (3, H, W)."""
+    noise = torch.from_numpy(normals(seed, image.numel())).view(image.shape)
+    return torch.floor(image + 50 * noise + 0.5).clamp(0, 255).float()
 
 
 @pytest.mark.parametrize("name", SMALLEST_DEGRADED_HR)
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_the_configuration_knows_the_smallest_patch(name: DegradationName, scale: int) -> None:
-    degradation = drawn_anew(name)
-    assert degradation is not None
+    degradation = degradation_of(DataConfig(degradation=name))
+    assert isinstance(degradation, SecondOrder)
     smallest = max(SMALLEST_DEGRADED_HR[name], SMALLEST_DEGRADED_LR * scale)
     assert degradation.smallest_side(scale) == smallest

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from study.config import LossConfig
 from study.losses import objective as module
+from study.losses.guidance import Guide
 from study.losses.objective import Judged, Logits, Objective
 
 WEIGHTS = {"fidelity": 2.0, "artifact": 0.5, "perceptual": 0.25, "adversarial": 0.125}
@@ -30,7 +31,7 @@ def judged() -> Judged:
 
 def objective(config: LossConfig, autoencoder: nn.Module | None = None) -> Objective:
     perceptual = SquaredDistance() if config.perceptual > 0 else None
-    return Objective(config, autoencoder=autoencoder, perceptual=perceptual)
+    return Objective(config, Guide(autoencoder), perceptual=perceptual)
 
 
 def single(term: str, guidance: str = "pixel") -> LossConfig:
@@ -95,4 +96,4 @@ def test_parts_that_do_not_fit_the_configuration_are_a_mistake_of_ours() -> None
         (single("artifact"), None, SquaredDistance()),
     ):
         with pytest.raises(AssertionError):
-            Objective(config, autoencoder=autoencoder, perceptual=perceptual)
+            Objective(config, Guide(autoencoder), perceptual=perceptual)

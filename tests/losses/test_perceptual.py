@@ -141,3 +141,35 @@ def test_the_places_are_convolutions_before_a_relu() -> None:
     for index in VGG19_INDEX.values():
         assert isinstance(features[index], nn.Conv2d)
         assert isinstance(features[index + 1], nn.ReLU)
+
+
+@pytest.fixture(scope="module")
+def vgg16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A features-only file of VGG-16 with random weights."""
+    torch.manual_seed(0)
+    features = torchvision.models.vgg16(weights=None).features
+    path = tmp_path_factory.mktemp("weights") / "vgg16_features.pth"
+    torch.save(features.state_dict(), path)
+    return path
+
+
+def test_mdfs_vgg_term_equals_hooks_on_torchvisions_network(vgg16_file: Path) -> None:
+    """METHODS 6.6: relu1_2, 2_2, 3_3, 4_3 of images resized to 224, MSE a block, mean of four."""
+    sr, hr = image_pair()
+    loss = build_perceptual("vgg16", vgg16_file)
+    features = torchvision.models.vgg16(weights=None).features
+    features.load_state_dict(torch.load(vgg16_file, weights_only=True))
+    mean, std = (torch.tensor(values)[:, None, None] for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    kept: list[list[Tensor]] = []
+    for image in (sr, hr):
+        x = (nn.functional.interpolate(image, size=(224, 224), mode="bilinear") - mean) / std
+        found = []
+        for index, layer in enumerate(features):
+            x = layer(x.clone())
+            if index in (3, 8, 15, 22):
+                found.append(x.clone())
+        kept.append(found)
+    expected = sum((a - b).square().flatten(1).mean(1) for a, b in zip(*kept, strict=True)) / 4
+    torch.testing.assert_close(loss(sr, hr), expected, rtol=1e-5, atol=0)
+    assert torch.equal(loss(hr, hr), torch.zeros(2))
+    assert not any(parameter.requires_grad for parameter in loss.parameters())

@@ -8,13 +8,13 @@ import optuna
 import pytest
 
 from study.config import RunConfig, get, replace
-from study.recipes import aesop
+from study.recipes import aesop, for_task
 from study.search.spaces import DRY_DRAWS, FOLDER, SearchSpace, SpaceError, load_space
 
 NETWORKS = ("vgg19", "squeezenet", "alexnet")
 
 HEAD = """
-from study.recipes import aesop
+from study.recipes import aesop, for_task
 SIZE, TRIALS = "tiny", 5
 REFERENCE = {"psnr_y": 20.0, "swd": 60.0}
 GROUPS = ["loss.guidance"]
@@ -86,7 +86,9 @@ def test_the_fingerprint_is_the_files_text(space_of: Any) -> None:
 
 @pytest.mark.parametrize("name", ["quik", "nowhere/mine.py"])
 def test_an_unknown_space_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(SpaceError, match=r"one of: aesop, baselines, guidance, quick") as caught:
+    with pytest.raises(
+        SpaceError, match=r"one of: aesop, baselines, consistency, guidance, mdf, perceptual_weight, quick"
+    ) as caught:
         load_space(name)
     assert name in str(caught.value)
     assert "__init__" not in str(caught.value)
@@ -244,3 +246,68 @@ def test_quick_does_without_the_network_it_cannot_have() -> None:
     assert "loss.perceptual" not in space.own_values(base)
     assert {draw.loss.perceptual for draw in space.try_out(base)} == {0.0}
     assert space.base("tiny", ["squeezenet"]).loss.perceptual > 0
+
+
+# --- the spaces whose values take turns ----------------------------------------------------------------------------
+
+ALL_NETWORKS = ("vgg19", "vgg16", "squeezenet", "alexnet")
+IN_TURN = {
+    "baselines": 9,
+    "consistency": 10,
+    "guidance": 6,
+    "mdf": 7,
+    "perceptual_weight": 15,
+}
+
+
+@pytest.mark.parametrize("size", ["full", "small", "tiny"])
+@pytest.mark.parametrize("name", IN_TURN)
+def test_turns_cover_every_combination_once(name: str, size: str) -> None:
+    base = load_space(name).base(size, ALL_NETWORKS)
+    space = load_space(name).around(base, ALL_NETWORKS)
+    space.try_out(base)
+    turns = [tuple(space.turn_of(number).items()) for number in range(IN_TURN[name])]
+    combinations = 1
+    for values in space.in_turn.values():
+        combinations *= len(values)
+    assert len(set(turns)) == combinations == IN_TURN[name]
+    own = space.own_values(base)
+    assert all(own[path] == value for path, value in turns[0])
+
+
+def test_turns_that_would_lose_a_combination_are_found_out(space_of: Any, tiny: RunConfig) -> None:
+    space = space_of(WHOLE + '\nIN_TURN = {"loss.fidelity": (0.5, 1.0)}\n')
+    with pytest.raises(
+        SpaceError, match=r"IN_TURN must begin with the recipe's own value, which is 1\.0 for loss\.fid"
+    ):
+        space.try_out(tiny)
+
+
+@pytest.mark.parametrize(
+    ("name", "networks", "path", "left"),
+    [
+        ("perceptual_weight", ["alexnet"], "loss.perceptual_network", {"alexnet"}),
+        ("perceptual_weight", ["alexnet", "squeezenet"], "loss.perceptual_network", {"alexnet", "squeezenet"}),
+        ("perceptual_weight", [], "loss.perceptual_network", {"vgg16", "alexnet", "squeezenet"}),
+        ("mdf", ["alexnet"], "recipe", {"mdf", "l1", "l2", "ssim", "ms-ssim", "lpips-mix"}),
+        ("mdf", [], "recipe", {"mdf", "l1", "l2", "ssim", "ms-ssim"}),
+    ],
+)
+def test_what_needs_a_network_that_is_not_at_hand_takes_no_turn(
+    name: str, networks: list[str], path: str, left: set[str]
+) -> None:
+    base = load_space(name).base("tiny", networks)
+    space = load_space(name).around(base, networks)
+    assert set(space.in_turn[path]) == left
+    draws = space.try_out(base)
+    assert {get(draw, path) for draw in draws} == left
+
+
+@pytest.mark.parametrize("task", [("denoise", 25.0), ("jpeg", 10.0)])
+@pytest.mark.parametrize("name", ["mdf", "perceptual_weight"])
+def test_the_losses_are_compared_on_every_task(name: str, task: tuple[Any, float]) -> None:
+    base = for_task(load_space(name).base("tiny", ALL_NETWORKS), *task)
+    space = load_space(name).around(base, ALL_NETWORKS)
+    draws = space.try_out(base)
+    assert {(draw.data.task, draw.data.scale, draw.generator.name) for draw in draws} == {(task[0], 1, "msrresnet")}
+    assert len(set(draws)) >= IN_TURN[name]

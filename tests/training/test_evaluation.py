@@ -1,6 +1,7 @@
 """What is measured, where it is looked at closely, and that the crops show the same place."""
 
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from study.data import ImageSet, Pairs, bicubic_upsample, make_pairs
+from study.data.degradations import Noise
 from study.data.sources import folder
-from study.metrics import psnr_y, ssim_y, swd
+from study.metrics import lr_psnr, null_energy, psnr_y, ssim_y, swd
 from study.metrics.judge import Judge
 from study.models import Autoencoder
 from study.training import evaluation
@@ -90,9 +92,18 @@ def test_metrics_are_those_of_each_image_and_their_mean(pairs: Pairs) -> None:
         low, hr = pairs.tensors(index)
         sr = bicubic_upsample(low, 4)
         expected = {"psnr_y": psnr_y(sr, hr).item(), "ssim_y": ssim_y(sr, hr).item(), "swd": swd(sr, hr).item()}
+        expected |= {"lr_psnr": lr_psnr(sr, hr, 4).item(), "null_energy": null_energy(sr, 4).item()}
         assert found.images[name] == expected
     for name in ("psnr_y", "ssim_y", "swd"):
         assert found.metrics[name] == pytest.approx(sum(image[name] for image in found.images.values()) / 2, rel=1e-14)
+
+
+def test_what_only_bicubic_shrinking_gives_a_meaning_is_left_out_elsewhere(held_out_images: ImageSet) -> None:
+    noisy = make_pairs(held_out_images, 1, Noise(sigma=25))
+    found = evaluate_bicubic(noisy, Judge(None, CPU), CPU)
+    assert found.metrics.keys() == {"psnr_y", "ssim_y", "swd"}
+    luma = sum((weight / 255) ** 2 for weight in (65.481, 128.553, 24.966))  # how much of the colours' variance it has
+    assert found.metrics["psnr_y"] == pytest.approx(20 * math.log10(255 / 25) - 10 * math.log10(luma), abs=0.2)
 
 
 def test_mean_is_over_images_not_over_pixels() -> None:

@@ -13,7 +13,7 @@ from study.models import Autoencoder, RRDBNet, SPSRGenerator, save_weights
 from study.models.build import build_autoencoder, build_generator
 from study.training import adversarial, artifacts
 from study.training.adversarial import Point, export_generator, train_adversarial
-from study.training.artifacts import ensure_artifact, judge_bicubic, load_autoencoder, load_generator
+from study.training.artifacts import ensure_artifact, judge_baseline, load_autoencoder, load_generator
 from study.training.loop import Tick, _seed_networks
 from study.training.setting import check_initial_weights
 from study.training.stages import artifact_key, needs_of
@@ -261,7 +261,7 @@ def test_held_out_images_are_degraded_as_the_run_has_it(open_workshop: OpenWorks
     repeated = again.test_pairs(DataConfig(degradation="aesop-real"))
     assert all((one == other).all() for one, other in zip(real.lq, repeated.lq, strict=True))
     bicubic = [
-        judge_bicubic(pairs, workshop, tmp_path / name).metrics["psnr_y"]
+        judge_baseline(pairs, workshop, tmp_path / name).metrics["psnr_y"]
         for name, pairs in (("a", DataConfig()), ("b", DataConfig(degradation="aesop-real")))
     ]
     assert bicubic[0] > bicubic[1] + 1
@@ -276,9 +276,10 @@ def test_exported_weights_are_the_generators(small_run: RunConfig, tmp_path: Pat
 
 
 def test_a_generator_that_no_other_tool_has_is_not_exported(small_run: RunConfig, tmp_path: Path) -> None:
-    config = replace(small_run, {**SWINIR, "generator.bilinear_skip": True})
-    with pytest.raises(ValueError, match="bilinear_skip, which no other tool has"):
-        export_generator(config, tmp_path / "point.safetensors", tmp_path / "out.pth")
+    for changes in ({**SWINIR, "generator.bilinear_skip": True}, {"generator.head": "espcn"}):
+        config = replace(small_run, changes)
+        with pytest.raises(ValueError, match=r"bilinear_skip or generator\.head, which no other tool has"):
+            export_generator(config, tmp_path / "point.safetensors", tmp_path / "out.pth")
 
 
 def test_a_step_asks_the_discriminator_for_reals_only_where_it_compares(

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from study.config import LossConfig, RunConfig, replace
 from study.data import bicubic_downsample
+from study.losses.guidance import Guide
 from study.losses.objective import Objective
-from study.models import Autoencoder
+from study.models import Autoencoder, Critics
 from study.models.build import build_autoencoder, build_discriminator, build_generator
 from study.recipes import RECIPES, get_recipe
 from study.training.state import TrainState, new_state
@@ -32,6 +34,7 @@ GENERATORS = {
     "rrdb": {"generator.blocks": 1},
     "spsr": {"generator.blocks": 4},
     "swinir": {"generator.blocks": 1, "generator.depth": 2, "generator.heads": 3},
+    "edsr": {"generator.blocks": 1},
 }
 ABLATIONS: dict[str, dict[str, object]] = {
     "bottleneck": {"loss.guidance": "bottleneck"},
@@ -64,14 +67,18 @@ class Scene:
 
     config: RunConfig
     state: TrainState
-    autoencoder: Autoencoder | None
-    perceptual: FeatureDistance
+    guide: Guide
+    perceptual: FeatureDistance | None
     low: Tensor
     hr: Tensor
 
     @property
     def loss(self) -> LossConfig:
         return self.config.loss
+
+    @property
+    def autoencoder(self) -> nn.Module | None:
+        return self.guide.autoencoder
 
 
 def shaken(network: nn.Module, amount: float) -> nn.Module:
@@ -104,9 +111,11 @@ def scene_of(config: RunConfig, images: Callable[[int], Tensor]) -> Scene:
         shaken(autoencoder, 0.1).eval().requires_grad_(False)
         if autoencoder.scale_head is not None:
             autoencoder.scale_head.conv_last.bias.add_(0.5)  # away from the clamp, whose huge slopes eat digits
+    critics = Critics(levels=9, features=2, largest=4).double() if config.loss.uses_critics else None
     hr = images(2)
     low = bicubic_downsample(hr, 4) + 0.02 * torch.randn(2, 3, PATCH // 4, PATCH // 4, dtype=torch.float64)
-    return Scene(config, state, autoencoder, FeatureDistance(), low, hr)
+    perceptual = FeatureDistance() if config.loss.perceptual > 0 else None
+    return Scene(config, state, Guide(autoencoder, critics), perceptual, low, hr)
 
 
 def random_images(count: int) -> Tensor:
@@ -134,6 +143,7 @@ def plain_generator_step(scene: Scene) -> tuple[dict[str, Tensor], Gradients, Te
         terms["artifact"] = plain.artifact(sr, hr, scene.state.ema(scene.low))
     if loss.perceptual > 0:
         target = plain.sharpened(hr) if loss.perceptual_target == "sharpened" else hr
+        assert scene.perceptual is not None
         terms["perceptual"] = scene.perceptual(sr, target).mean()
     if loss.gradient > 0:
         terms["gradient"] = (plain.gradients(sr, 2) - plain.gradients(hr, 2)).square().mean()
@@ -157,12 +167,16 @@ def plain_generator_step(scene: Scene) -> tuple[dict[str, Tensor], Gradients, Te
 
 
 def plain_fidelity(scene: Scene, sr: Tensor) -> Tensor:
-    hr, loss, autoencoder = scene.hr, scene.loss, scene.autoencoder
+    hr, loss, autoencoder = scene.hr, scene.loss, cast(Autoencoder, scene.autoencoder)
+    if loss.guidance == "consistency":
+        return plain.consistency(sr, scene.low)
+    if loss.guidance == "mdf":
+        assert scene.guide.critics is not None
+        return plain.mdf(scene.guide.critics.state_dict(), sr, hr, 8).mean()
     if loss.guidance == "pixel":
         return plain.mean_l1(sr, hr)
     if loss.guidance == "lr":
         return plain.mean_l1(plain.torch_bicubic_quarter(sr), plain.torch_bicubic_quarter(hr))
-    assert autoencoder is not None
     if loss.guidance == "bottleneck":
         return plain.mean_l1(autoencoder.encode(sr), autoencoder.encode(hr))
     if loss.guidance == "loss-map":
@@ -233,7 +247,7 @@ def check_step(scene: Scene) -> dict[str, Tensor]:
     """Compare one step of ours with the plain one; returns our terms."""
     loss, state = scene.loss, scene.state
     terms, generator_gradients, sr = plain_generator_step(scene)
-    objective = Objective(loss, autoencoder=scene.autoencoder, perceptual=scene.perceptual, scale=4)
+    objective = Objective(loss, scene.guide, perceptual=scene.perceptual)
     judges_before = {name: dict(judge.state_dict()) for name, judge in state.discriminators.items()}
     copies = copy_of_discriminators(state)
     views = {"adversarial": (sr, scene.hr)}
@@ -319,7 +333,7 @@ def test_a_perfect_image_gives_no_nan(name: str, precision: torch.dtype) -> None
 
 
 def check_finite(scene: Scene) -> None:
-    objective = Objective(scene.loss, autoencoder=scene.autoencoder, perceptual=scene.perceptual, scale=4)
+    objective = Objective(scene.loss, scene.guide, perceptual=scene.perceptual)
     step = adversarial_step(objective)
     for _ in range(2):
         terms = step(scene.state, scene.low, scene.hr)

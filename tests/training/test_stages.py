@@ -21,7 +21,7 @@ from study.training.adversarial import Point, train_adversarial
 from study.training.artifacts import (
     ensure_artifact,
     judge_artifact,
-    judge_bicubic,
+    judge_baseline,
     load_autoencoder,
     load_generator,
     make_artifact,
@@ -278,7 +278,7 @@ def test_point_holds_what_its_weights_are_worth(workshop: Workshop, small_run: R
         load_weights(generator, tmp_path / "points" / f"{point.iteration:07d}.safetensors")
         expected = evaluate_generator(generator, workshop.test_pairs(DataConfig()), workshop.judge)
         assert point.evaluation == expected
-        assert point.evaluation.metrics.keys() == {"psnr_y", "ssim_y", "swd"}
+        assert point.evaluation.metrics.keys() == {"psnr_y", "ssim_y", "swd", "lr_psnr", "null_energy"}
         assert point.terms.keys() == {"fidelity", "artifact", "adversarial", "discriminator", "pixel"}
         assert (point.budget["iterations"], point.budget["pixels_seen"]) == (point.iteration, point.iteration * 2048)
         for name in workshop.test.names:
@@ -451,7 +451,7 @@ def test_finished_artifacts_are_judged(workshop: Workshop, small_run: RunConfig,
 
 
 def test_bicubic_and_references_are_saved_beside_each_other(workshop: Workshop, tmp_path: Path) -> None:
-    evaluation = judge_bicubic(DataConfig(), workshop, tmp_path)
+    evaluation = judge_baseline(DataConfig(), workshop, tmp_path)
     assert evaluation.metrics["psnr_y"] == np.mean([values["psnr_y"] for values in evaluation.images.values()])
     sizes = {"hr": (48, 48), "low": (12, 12), "bicubic": (48, 48)}
     for folder, size in sizes.items():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from study.config import LossConfig, Optimiser
 from study.data import bicubic_downsample
+from study.losses.guidance import Guide
 from study.losses.objective import Objective
 from study.models import Autoencoder, MSRResNet, VGGDiscriminator
 from study.training.state import TrainState, new_state
@@ -153,7 +154,7 @@ def test_adversarial_step_equals_the_formulas(scene: Scene, guidance: str) -> No
     generator_weights, discriminator_weights = weights_of(state.model), weights_of(state.discriminators["adversarial"])
 
     autoencoder = scene.autoencoder if guidance == "aesop" else None
-    objective = Objective(loss, autoencoder=autoencoder, perceptual=scene.perceptual)
+    objective = Objective(loss, Guide(autoencoder), perceptual=scene.perceptual)
     found = adversarial_step(objective)(state, scene.low, scene.hr)
 
     assert found.keys() == terms.keys()
@@ -171,7 +172,7 @@ def test_adversarial_step_equals_the_formulas(scene: Scene, guidance: str) -> No
 
 def test_discriminator_sees_the_images_from_before_the_generator_moved(scene: Scene) -> None:
     before = copy.deepcopy(scene)
-    objective = Objective(LOSS, autoencoder=scene.autoencoder, perceptual=scene.perceptual)
+    objective = Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual)
     adversarial_step(objective)(scene.state, scene.low, scene.hr)
     moved_sr = scene.state.model(scene.low).detach()
     for sr, is_right in ((before.state.model(before.low).detach(), True), (moved_sr, False)):
@@ -180,7 +181,7 @@ def test_discriminator_sees_the_images_from_before_the_generator_moved(scene: Sc
 
 
 def test_a_second_step_starts_from_fresh_gradients(scene: Scene) -> None:
-    step = adversarial_step(Objective(LOSS, autoencoder=scene.autoencoder, perceptual=scene.perceptual))
+    step = adversarial_step(Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual))
     step(scene.state, scene.low, scene.hr)
     _, generator_gradients, sr = plain_generator_step(scene, LOSS)
     _, discriminator_gradients = plain_discriminator_step(scene, sr)
@@ -193,13 +194,13 @@ def test_real_and_fake_batches_pass_the_discriminator_separately(scene: Scene) -
     seen: list[tuple[torch.Size, bool]] = []
     discriminator = scene.state.discriminators["adversarial"]
     discriminator.register_forward_hook(lambda module, args, _: seen.append((args[0].shape, module.training)))
-    objective = Objective(LOSS, autoencoder=scene.autoencoder, perceptual=scene.perceptual)
+    objective = Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual)
     adversarial_step(objective)(scene.state, scene.low, scene.hr)
     assert seen == [(scene.hr.shape, True)] * 4  # real and fake, for G and for D; batch norm in train mode
 
 
 def test_frozen_networks_get_no_gradient_and_the_discriminator_is_released(scene: Scene) -> None:
-    objective = Objective(LOSS, autoencoder=scene.autoencoder, perceptual=scene.perceptual)
+    objective = Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual)
     ema_weights = weights_of(scene.state.ema)
     adversarial_step(objective)(scene.state, scene.low, scene.hr)
     assert all(parameter.requires_grad for parameter in scene.state.discriminators["adversarial"].parameters())
@@ -218,7 +219,7 @@ def test_discriminator_is_released_when_it_fails(scene: Scene) -> None:
             raise RuntimeError("out of memory")
 
     discriminator.register_forward_hook(fail)
-    objective = Objective(LOSS, autoencoder=scene.autoencoder, perceptual=scene.perceptual)
+    objective = Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual)
     with pytest.raises(RuntimeError, match="out of memory"):
         adversarial_step(objective)(scene.state, scene.low, scene.hr)
     assert frozen_when_failing == [True]
@@ -235,7 +236,7 @@ def test_a_term_of_weight_zero_is_not_computed(scene: Scene, off: str) -> None:
         scene.state.discriminators, scene.state.discriminator_optimisers = {}, {}
     objective = Objective(
         loss,
-        autoencoder=scene.autoencoder if loss.uses_autoencoder else None,
+        Guide(scene.autoencoder if loss.uses_autoencoder else None),
         perceptual=scene.perceptual if loss.perceptual else None,
     )
     terms = adversarial_step(objective)(scene.state, scene.low, scene.hr)

@@ -1,0 +1,44 @@
+"""What does a loss on shrunk images do to the rest of the image, by up-sampling head, with and without a GAN?
+
+Command:  python study/sweep.py --space consistency --size small --data DF2K/HR --test DIV2K100/HR --output runs/consistency
+Time:     25,000 iterations a trial at --size small.
+
+Heads and the adversarial weight take turns, so that each pair of them gets a trial of its own. METHODS 2.6, 5.
+"""  # noqa: E501  # a command is one line
+
+from collections.abc import Collection
+from typing import Any
+
+import optuna
+
+from study.config import RunConfig, replace
+from study.recipes import Size
+from study.recipes import consistency as recipe
+
+SIZE: Size = "small"
+TRIALS = 10
+REFERENCE = {"psnr_y": 15.0, "lpips": 0.8, "swd": 60.0}
+GROUPS = ("loss.adversarial", "generator.head")
+
+HEADS = ("nearest", "espcn", "sub-pixel", "transposed", "pre-upsampling")
+
+
+def IN_TURN(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:  # noqa: N802  # a space's part
+    """Every head with and without the adversarial term."""
+    del networks
+    return {"generator.head": HEADS, "loss.adversarial": (base.loss.adversarial, 0.0)}
+
+
+def base(size: Size, networks: Collection[str]) -> RunConfig:
+    """The downsampled-space loss on ESRGAN's own head; it needs no published network."""
+    del networks
+    return replace(recipe(size), {"generator.head": HEADS[0]})
+
+
+def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
+    """The head, and whether a discriminator looks at the image as well."""
+    weights = (base.loss.adversarial, 0.0)
+    return {
+        "generator.head": trial.suggest_categorical("generator.head", HEADS),
+        "loss.adversarial": trial.suggest_categorical("loss.adversarial", weights),
+    }

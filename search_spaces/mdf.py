@@ -1,0 +1,56 @@
+"""Which loss restores images best when it trains a network from random weights: MDF, or one of those it was compared with?
+
+Command:  python study/sweep.py --space mdf --task denoise:25 --size small --data DF2K/HR --test DIV2K100/HR --output runs/mdf
+Time:     25,000 iterations a trial at --size small; half an hour for 14 trials of --size tiny on 2 cores.
+
+Losses take turns; each has its learning rate searched around the recipe's, for their gradients differ in size. By
+default for super-resolution; --task denoise:SIGMA or jpeg:QUALITY for the other tasks. METHODS 6.5. The mixes with VGG or
+LPIPS are left out where their networks are not at hand.
+"""  # noqa: E501  # a command is one line
+
+from collections.abc import Collection
+from typing import Any
+
+import optuna
+
+from study.config import RunConfig
+from study.recipes import Size
+from study.recipes import mdf as recipe
+
+SIZE: Size = "small"
+TRIALS = 28
+REFERENCE = {"psnr_y": 15.0, "lpips": 0.8, "swd": 60.0}
+GROUPS = ("recipe",)
+
+NETWORKS = ("vgg16", "alexnet")
+LOSSES: dict[str, dict[str, Any]] = {
+    "mdf": {"guidance": "mdf"},
+    "l1": {"guidance": "pixel", "criterion": "l1"},
+    "l2": {"guidance": "pixel", "criterion": "l2"},
+    "ssim": {"guidance": "ssim"},
+    "ms-ssim": {"guidance": "ms-ssim"},
+    "vgg-mix": {"guidance": "pixel", "criterion": "l2", "perceptual_network": "vgg16", "perceptual": 1e-2},
+    "lpips-mix": {"guidance": "pixel", "criterion": "l2", "perceptual_network": "alexnet", "perceptual": 1.0},
+}
+NEEDS = {"vgg-mix": "vgg16", "lpips-mix": "alexnet"}
+AROUND = 3
+
+
+def IN_TURN(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:  # noqa: N802  # a space's part
+    """The losses whose network is at hand."""
+    del base
+    return {"recipe": tuple(name for name in LOSSES if NEEDS.get(name) is None or NEEDS[name] in networks)}
+
+
+def base(size: Size, networks: Collection[str]) -> RunConfig:
+    """MDF."""
+    del networks
+    return recipe(size)
+
+
+def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
+    """The loss, and how fast it is descended."""
+    own = base.optimiser.learning_rate
+    name = trial.suggest_categorical("recipe", tuple(LOSSES))
+    rate = trial.suggest_float("optimiser.learning_rate", own / AROUND, own * AROUND, log=True)
+    return {"optimiser.learning_rate": rate, "recipe": name, "loss": LOSSES[name]}

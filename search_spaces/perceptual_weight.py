@@ -1,0 +1,56 @@
+"""How much of a perceptual distance does a restoration bear? MSE + w * VGG and MSE + w * LPIPS over a grid of w.
+
+Command:  python study/sweep.py --space perceptual_weight --size small --data DF2K/HR --test DIV2K100/HR --output runs/weights
+Time:     25,000 iterations a trial at --size small; a quarter of an hour for 10 trials of --size tiny on 2 cores.
+
+The weight search that MDF is compared with (METHODS 6.6). `vgg16` is its VGG term, `alexnet` its LPIPS, which is also the
+judge's network: what it gains there, it gains from the judge. `squeezenet` is LPIPS by another network. Networks that
+are not at hand are left out. With --task denoise:25 or jpeg:10 the same for these tasks.
+"""  # noqa: E501  # a command is one line
+
+from collections.abc import Collection
+from typing import Any
+
+import optuna
+
+from study.config import RunConfig, replace
+from study.recipes import Size, mdf
+
+SIZE: Size = "small"
+TRIALS = 15
+REFERENCE = {"psnr_y": 15.0, "lpips": 0.8, "swd": 60.0}
+GROUPS = ("loss.perceptual_network", "loss.perceptual")
+
+NETWORKS = ("vgg16", "alexnet", "squeezenet")
+WEIGHTS = (1e-2, 1e-4, 1e-3, 1e-1, 1.0)
+
+
+def IN_TURN(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:  # noqa: N802  # a space's part
+    """Every weight with every network at hand."""
+    del base
+    return {"loss.perceptual_network": _at_hand(networks), "loss.perceptual": WEIGHTS}
+
+
+def base(size: Size, networks: Collection[str]) -> RunConfig:
+    """MDF's training with MSE and a perceptual distance in the place of its own."""
+    loss = {
+        "guidance": "pixel",
+        "criterion": "l2",
+        "perceptual_network": _at_hand(networks)[0],
+        "perceptual": WEIGHTS[0],
+    }
+    return replace(mdf(size), {"recipe": "mse-perceptual", "loss": loss})
+
+
+def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
+    """The network and the weight."""
+    del base
+    return {
+        "loss.perceptual_network": trial.suggest_categorical("loss.perceptual_network", NETWORKS),
+        "loss.perceptual": trial.suggest_categorical("loss.perceptual", WEIGHTS),
+    }
+
+
+def _at_hand(networks: Collection[str]) -> tuple[str, ...]:
+    """Those of ours that are there; all where none is, so that what is missing gets named."""
+    return tuple(name for name in NETWORKS if name in networks) or NETWORKS

@@ -1,0 +1,77 @@
+"""SRResNet as its paper has it, with batch normalisation (Ledig et al., CVPR 2017; METHODS 2.5)."""
+
+from torch import Tensor, nn
+
+from study.models.shape_check import check_images
+
+UPSAMPLINGS = {2: (2,), 3: (3,), 4: (2, 2)}
+
+
+class NormalisedBlock(nn.Module):
+    """Convolution, batch norm, PReLU, convolution, batch norm, plus the input; the shape is kept."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(features, features, 3, padding=1),
+            nn.BatchNorm2d(features),
+            nn.PReLU(),
+            nn.Conv2d(features, features, 3, padding=1),
+            nn.BatchNorm2d(features),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.layers(features)
+
+
+class SRResNet(nn.Module):
+    """The generator of SRGAN.
+
+    In training it normalises by the batch, so what it makes of an image depends on the others; in evaluation it does
+    not.
+
+    Args:
+        features: width of the trunk.
+        blocks: number of residual blocks.
+        scale: up-scaling: 2, 3 or 4.
+
+    Raises:
+        ValueError: if the scale is not one of the three.
+    """
+
+    def __init__(self, features: int = 64, blocks: int = 16, scale: int = 4) -> None:
+        if scale not in UPSAMPLINGS:
+            raise ValueError(f"SRResNet's scale must be 2, 3 or 4, but got {scale=}; choose one of these")
+        super().__init__()
+        self.settings = f"{features=}, {blocks=}, {scale=}"
+        self.scale = scale
+        self.first = nn.Sequential(nn.Conv2d(3, features, 9, padding=4), nn.PReLU())
+        self.body = nn.Sequential(*(NormalisedBlock(features) for _ in range(blocks)))
+        self.after_body = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.BatchNorm2d(features))
+        steps: list[nn.Module] = []
+        for factor in UPSAMPLINGS[scale]:
+            conv = nn.Conv2d(features, features * factor**2, 3, padding=1)
+            steps += [conv, nn.PixelShuffle(factor), nn.PReLU()]
+        self.upsample = nn.Sequential(*steps)
+        self.last = nn.Conv2d(features, 3, 9, padding=4)
+
+    def extra_repr(self) -> str:
+        return self.settings
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Up-scale images.
+
+        Args:
+            lq: RGB in [0, 1], shape (N, 3, H, W).
+
+        Returns:
+            RGB nominally in [0, 1], not clamped, shape (N, 3, scale * H, scale * W).
+
+        Raises:
+            ValueError: if the shape does not fit.
+        """
+        check_images(lq, network="SRResNet", channels=3)
+        shallow = self.first(lq)
+        features = shallow + self.after_body(self.body(shallow))
+        output: Tensor = self.last(self.upsample(features))
+        return output
