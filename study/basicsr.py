@@ -31,6 +31,8 @@ _TRAINERS: dict[str, tuple[Stage, str | None]] = {
     "AesopRealESRGANArtifactsDisModel": ("adversarial", "vanilla"),
 }
 
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # METHODS 2.4
+
 # Keys without a part in what is trained.
 _TECHNICAL = re.compile(
     r"name|find_unused_parameters|dist_params\..*|logger\.(?!save_checkpoint_freq).*|val\.(?!val_freq).*"
@@ -123,10 +125,13 @@ def read_basicsr(path: Path) -> Reading:
     if until == "autoencoder":
         changes |= _autoencoder_network(options, "network_g.")
         changes |= _given(options, "path.pretrain_network_decoder", "autoencoder.decoder_init")
-        changes |= _given(options, "path.pretrain_network_g", "autoencoder.init")
+        _trained_on(options, "autoencoder.init")
     else:
         changes |= _generator(options, scale)
-        changes |= _given(options, "path.pretrain_network_g", "generator.init")
+        if until == "fidelity":
+            _trained_on(options, "generator.init")
+        else:
+            changes |= _given(options, "path.pretrain_network_g", "generator.init")
     changes |= _training(options, until)
     if until == "adversarial":
         changes |= _discriminator(options) | _losses(options, str(gan))
@@ -226,6 +231,7 @@ def _generator(options: _Options, scale: int) -> dict[str, Any]:
     readers: dict[str, Callable[[_Options, int], dict[str, Any]]] = {
         "RRDBNet": _rrdb,
         "MSRResNet": _msrresnet,
+        "EDSR": _edsr,
         "SwinIR": _swinir,
     }
     if kind not in readers:
@@ -252,6 +258,18 @@ def _msrresnet(options: _Options, scale: int) -> dict[str, Any]:
     widths = {"features": ("num_feat", 64), "blocks": ("num_block", 16)}
     return {"name": "msrresnet"} | {
         name: options.take(f"network_g.{key}", default) for name, (key, default) in widths.items()
+    }
+
+
+def _edsr(options: _Options, scale: int) -> dict[str, Any]:
+    del scale
+    options.must("network_g.img_range", 255.0, why="EDSR's images count levels up to 255 inside")
+    options.must("network_g.rgb_mean", list(DIV2K_MEAN), why="EDSR subtracts DIV2K's mean")
+    return {
+        "name": "edsr",
+        "features": options.take("network_g.num_feat", 64),
+        "blocks": options.take("network_g.num_block", 16),
+        "residual_scale": options.take("network_g.res_scale", 1),
     }
 
 
@@ -452,6 +470,16 @@ def _weight(options: _Options, prefix: str, allowed: tuple[str, ...] = ("L1Loss"
 def _given(options: _Options, key: str, path: str) -> dict[str, Any]:
     value = options.take(key)
     return {} if value is None else {path: str(value)}
+
+
+def _trained_on(options: _Options, field: str) -> None:
+    """Weights that a file goes on training: here they could only be taken over, in place of training."""
+    value = options.take("path.pretrain_network_g")
+    if value is not None:
+        options.problems.append(
+            f"path.pretrain_network_g: {value!r}: this stage trains from random weights; to take weights over as they "
+            f"are, in its place, use {field}"
+        )
 
 
 def _build(changes: dict[str, Any], path: Path) -> RunConfig:

@@ -354,7 +354,10 @@ def test_numbers_that_yaml_takes_for_words_are_read(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"model_type": "VideoRecurrentModel"}, "model_type must be one of SRModel.*, but got 'VideoRecurrentModel'"),
-        ({"network_g": {"type": "DRCT"}}, "network_g.type must be one of RRDBNet, MSRResNet, SwinIR, but got 'DRCT'"),
+        (
+            {"network_g": {"type": "DRCT"}},
+            "network_g.type must be one of RRDBNet, MSRResNet, EDSR, SwinIR, but got 'DRCT'",
+        ),
         ({"network_d": {"type": "PatchGAN"}}, r"network_d\.type must be one of VGGStyle.*, but got 'PatchGAN'"),
         ({"scale": 8}, r"options\.yml: data\.scale: .*8"),
         ({"train": {"total_iter": "many"}}, r"train\.total_iter must be a number, but got 'many'"),
@@ -384,3 +387,33 @@ def test_other_files_are_refused(content: bytes, message: str, tmp_path: Path) -
         read_basicsr(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_basicsr(tmp_path / "absent.yml")
+
+
+EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 256, "num_block": 32, "upscale": 4}
+EDSR |= {"res_scale": 0.1, "img_range": 255.0, "rgb_mean": [0.4488, 0.4371, 0.4040]}
+
+
+def test_edsr_is_read(tmp_path: Path) -> None:
+    reading = read(tmp_path, psnr_file() | {"network_g": EDSR})
+    generator = reading.config.generator
+    assert (generator.name, generator.features, generator.blocks, generator.residual_scale) == ("edsr", 256, 32, 0.1)
+    assert (reading.until, reading.differences) == ("fidelity", ())
+    other = read(tmp_path, psnr_file() | {"network_g": EDSR | {"img_range": 1.0, "rgb_mean": [0.5, 0.5, 0.5]}})
+    fields = [difference.partition(":")[0] for difference in other.differences]
+    assert fields == ["network_g.img_range", "network_g.rgb_mean"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({}, "generator.init"),
+        ({"model_type": "AEModel", "network_g": AUTOENCODER}, "autoencoder.init"),
+    ],
+)
+def test_weights_that_a_file_goes_on_training_are_not_taken_for_its_result(
+    changes: dict[str, Any], field: str, tmp_path: Path
+) -> None:
+    reading = read(tmp_path, psnr_file() | changes | {"path": {"pretrain_network_g": "x2.pth"}})
+    assert get(reading.config, field) is None
+    said = "path.pretrain_network_g: 'x2.pth': this stage trains from random weights"
+    assert [text for text in reading.differences if text.startswith(said) and field in text]
