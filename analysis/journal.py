@@ -58,6 +58,16 @@ class StudyFacts:
     """Config paths by which fronts are split; the first is the study's main question."""
 
     @property
+    def task(self) -> str:
+        """What was to be done to the images, in words."""
+        data = self.config.get("data", {})
+        if data.get("task") == "denoise":
+            return f"denoising, noise {data['sigma']:g} of 255"
+        if data.get("task") == "jpeg":
+            return f"JPEG artefact removal, quality {data['quality']}"
+        return f"super-resolution ×{self.scale}"
+
+    @property
     def corner(self) -> tuple[float, ...]:
         """The reference point in the order of the objectives."""
         return tuple(float(self.reference[objective.metric]) for objective in self.objectives)

@@ -219,7 +219,7 @@ def provenance_table(facts: StudyFacts) -> TextTable:
         ("search space", facts.space),
         ("recipe", facts.recipe),
         ("size", facts.size),
-        ("scale", str(facts.scale)),
+        ("task", facts.task),
         ("seed", str(facts.seed)),
         ("code version", facts.code_version),
         *((f"{part} data", _data_text(facts.data.get(part, {}))) for part in ("train", "test")),

@@ -75,3 +75,17 @@ def test_a_directory_that_is_no_run_says_what_to_give(tmp_path: Path):
     (tmp_path / "study.json").write_text('{"name": ')
     with pytest.raises(RunDirectoryError, match="not valid JSON"):
         read_facts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({}, "super-resolution ×4"),
+        ({"task": "sr", "sigma": None}, "super-resolution ×4"),
+        ({"task": "denoise", "sigma": 25.0}, "denoising, noise 25 of 255"),
+        ({"task": "jpeg", "quality": 10}, "JPEG artefact removal, quality 10"),
+    ],
+)
+def test_the_task_is_said_in_words(write_run, study_json, data, words):
+    study = study_json | {"config": study_json["config"] | {"data": data}}
+    assert read_facts(write_run(study, [])).task == words
