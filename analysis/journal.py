@@ -65,7 +65,7 @@ class StudyFacts:
             return f"denoising, noise {data['sigma']:g} of 255"
         if data.get("task") == "jpeg":
             return f"JPEG artefact removal, quality {data['quality']}"
-        return f"super-resolution ×{self.scale}"
+        return f"super-resolution x{self.scale}"
 
     @property
     def corner(self) -> tuple[float, ...]:

@@ -80,8 +80,8 @@ def test_a_directory_that_is_no_run_says_what_to_give(tmp_path: Path):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({}, "super-resolution ×4"),
-        ({"task": "sr", "sigma": None}, "super-resolution ×4"),
+        ({}, "super-resolution x4"),
+        ({"task": "sr", "sigma": None}, "super-resolution x4"),
         ({"task": "denoise", "sigma": 25.0}, "denoising, noise 25 of 255"),
         ({"task": "jpeg", "quality": 10}, "JPEG artefact removal, quality 10"),
     ],

@@ -16,7 +16,8 @@ from study.cluster.jobs import JobQueue
 from study.cluster.journal import Journal
 from study.cluster.records import Records
 from study.cluster.searcher import StudySearcher, seconds_left
-from study.config import RunConfig, Stage, stage_key, to_dict
+from study.config import RunConfig, Stage, replace, stage_key, to_dict
+from study.recipes import mdf
 
 GOOD = {"psnr_y": 28.0, "swd": 12.5}
 COMMON = {"setting": {"data": "here"}, "run_dir": "runs/quick", "threads": 1}
@@ -228,6 +229,21 @@ def test_progress_starts_with_the_stages_own_iterations(
     bench.searcher.suggest("it")
     bench.enter("it")
     assert list(bench.searcher.progress.values()) == [(0, iterations)]
+
+
+def test_critics_are_trained_once_before_the_trials_that_need_them(bench_of: Any) -> None:
+    runs = [replace(mdf("tiny"), {"seed": seed, "critics.levels": 9, "critics.iterations": 50}) for seed in range(2)]
+    bench = bench_of(*runs)
+    handed_out = bench.searcher.suggest("c")
+    assert handed_out["job"]["name"].startswith("critics-")
+    bench.enter("c")
+    assert list(bench.searcher.progress.values()) == [(0, 9 * 50)]
+    facts = {"budget": {"iterations": 450}, "reused": False, "metrics": {"auc": 0.6}, "images": {}, "samples": "s"}
+    bench.end("c", **facts)
+    for tune_id in ("t0", "t1"):
+        bench.start_trial(tune_id)
+    assert len(bench.events("artifact")) == 1
+    assert bench.events("reference") == []  # critics are no point of the study
 
 
 def test_overhead_is_the_time_from_ready_to_entered_on_warm_workers(bench: Bench) -> None:
