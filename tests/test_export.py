@@ -41,7 +41,7 @@ def test_spsrs_generator_leaves_under_its_authors_names(tmp_path: Path) -> None:
 
 def test_a_generator_with_a_skip_of_ours_stays_here(tmp_path: Path) -> None:
     point = make_point(tmp_path, get_recipe("swinir-gan", "tiny"))
-    with pytest.raises(ValueError, match="bilinear_skip or generator.head, which no other tool has"):
+    with pytest.raises(ValueError, match=r"bilinear_skip or generator\.head, which no other tool has"):
         main([str(point), "--out", str(tmp_path / "out.pth")], Console())
     assert not (tmp_path / "out.pth").exists()
 

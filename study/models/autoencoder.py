@@ -30,8 +30,7 @@ class Autoencoder(nn.Module):
 
     Args:
         bottleneck_channels: channels of the map between encoder and decoder; 3 make it an LR image.
-        factor: ratio of the image's side to the bottleneck's, and the decoder's up-scaling: 1, 2, 3 or 4 with
-            the RRDB decoder, 2, 3 or 4 with MSRResNet.
+        factor: ratio of the image's side to the bottleneck's, and the decoder's up-scaling: 1 to 4.
         features: width of both trunks. Where it is no multiple of factor squared, the stem is as wide as fits
             (at least one channel) and a 1x1 convolution brings it to this width.
         blocks: blocks of the decoder; the encoder always has two RRDBs.

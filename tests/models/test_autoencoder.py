@@ -1,5 +1,7 @@
 """The auto-encoder against METHODS 1.2 and 1.8."""
 
+from typing import Literal
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -221,9 +223,14 @@ def test_unknown_factor_is_refused(factor: int) -> None:
         Autoencoder(factor=factor)
 
 
-def test_msrresnet_decoder_of_factor_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="MSRResNet's scale must be 2, 3 or 4, but got scale=1"):
-        Autoencoder(factor=1, decoder="msrresnet")
+@pytest.mark.parametrize("decoder", ["rrdb", "msrresnet"])
+def test_a_bottleneck_may_be_as_large_as_the_image(decoder: Literal["rrdb", "msrresnet"]) -> None:
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(factor=1, features=16, blocks=1, growth=4, decoder=decoder)
+    images = torch.rand(2, 3, 8, 12)
+    bottleneck = autoencoder.encode(images)
+    assert bottleneck.shape == images.shape
+    assert autoencoder.decode(bottleneck).shape == images.shape
 
 
 def test_unknown_decoder_is_refused() -> None:
