@@ -158,8 +158,10 @@ def _download_within(timeout_sec: float, url: str, target: Path) -> str | None:
     """Download in a thread that can be left behind, for a name look-up knows no time limit.
 
     Returns:
-        None once the file is there, else what went wrong.
+        None once the file is there, else what went wrong. Whether the whole attempt or a single read of it ran out of
+        time first, is said in the same words: both have the same limit.
     """
+    late = f"not done within {timeout_sec:g} s"
     cancelled = threading.Event()
     failures: list[str] = []
 
@@ -167,14 +169,15 @@ def _download_within(timeout_sec: float, url: str, target: Path) -> str | None:
         try:
             _download(url, target, cancelled=cancelled, read_timeout_sec=timeout_sec)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            failures.append(f"{type(error).__name__}: {error}")
+            timed_out = isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)
+            failures.append(late if timed_out else f"{type(error).__name__}: {error}")
 
     thread = threading.Thread(target=attempt, name=f"fetch {target.name}", daemon=True)
     thread.start()
     thread.join(timeout_sec)
     if thread.is_alive():
         cancelled.set()
-        return f"not done within {timeout_sec:g} s"
+        return late
     return failures[0] if failures else None
 
 

@@ -151,9 +151,7 @@ def test_a_server_that_hangs_is_left_in_time(
         assert fetch_backbone("alexnet", None, timeout_sec=0.3) is None
 
     assert time.monotonic() - start < 2
-    # The limits on a read and on the whole attempt are the same: of a silent server either may be the first to end.
-    late = "not done within 0.3 s" in caplog.text
-    assert late or (manner == "silent" and "timed out" in caplog.text)
+    assert "not done within 0.3 s" in caplog.text
     assert file_name in caplog.text
     assert not (cache / file_name).exists()
 

@@ -286,7 +286,15 @@ def test_a_step_of_each_recipe_equals_the_equations(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(ABLATIONS))
 def test_a_step_of_each_ablation_equals_the_equations(name: str) -> None:
-    check_step(scene_of(small("aesop", ABLATIONS[name]), random_images))
+    scene = scene_of(small("aesop", ABLATIONS[name]), random_images)
+    sr = plain_generator_step(scene)[2]
+    found = check_step(scene)
+    assert found.keys() == {"fidelity", "artifact", "perceptual", "adversarial", "discriminator", "pixel"}
+    # The fidelity term is the ablation's: neither the pixel loss nor, but for the encoder's sake, AESOP's own.
+    others = [plain.mean_l1(sr, scene.hr)]
+    if scene.autoencoder is not None and name != "bicubic-encoder":
+        others.append(plain.mean_l1(scene.autoencoder(sr), scene.autoencoder(scene.hr)))
+    assert all(float(found["fidelity"]) != pytest.approx(float(other), rel=1e-3) for other in others)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -296,13 +304,14 @@ def test_flat_patches_give_no_nan(name: str, level: float) -> None:
     config = small(name, {})
     flat = scene_of(config, lambda count: torch.full((count, 3, PATCH, PATCH), level, dtype=torch.float64))
     flat.low.fill_(level)
-    check_finite(flat)
+    assert not_finite(flat) == []
 
 
 @pytest.mark.parametrize("name", sorted(ABLATIONS))
 def test_flat_patches_give_no_nan_in_the_ablations(name: str) -> None:
     config = small("aesop", ABLATIONS[name])
-    check_finite(scene_of(config, lambda count: torch.full((count, 3, PATCH, PATCH), 0.5, dtype=torch.float64)))
+    flat = scene_of(config, lambda count: torch.full((count, 3, PATCH, PATCH), 0.5, dtype=torch.float64))
+    assert not_finite(flat) == []
 
 
 class Perfect(nn.Module):
@@ -329,14 +338,28 @@ def test_a_perfect_image_gives_no_nan(name: str, precision: torch.dtype) -> None
     perfect = Perfect(hr).to(precision)
     scene.state = new_state(perfect, config.optimiser, discriminators=scene.state.discriminators)
     scene.low, scene.hr = scene.low.to(precision), hr
-    check_finite(scene)
+    assert not_finite(scene) == []
 
 
-def check_finite(scene: Scene) -> None:
+def not_finite(scene: Scene) -> list[str]:
+    """Take two steps, and name the terms and the weights whose value or gradient was not finite."""
     objective = Objective(scene.loss, scene.guide, perceptual=scene.perceptual)
     step = adversarial_step(objective)
-    for _ in range(2):
-        terms = step(scene.state, scene.low, scene.hr)
-        assert all(torch.isfinite(term) for term in terms.values()), terms
-        for network in (scene.state.model, *scene.state.discriminators.values()):
-            assert all(torch.isfinite(found).all() for found in gradients_of(network) if found is not None)
+    seen: dict[str, Tensor] = {}
+    for number in range(2):
+        for name, term in step(scene.state, scene.low, scene.hr).items():
+            seen[f"step {number}, term {name}"] = term
+        for kind, network in {"generator": scene.state.model, **scene.state.discriminators}.items():
+            for name, parameter in network.named_parameters():
+                if parameter.grad is not None:
+                    seen[f"step {number}, {kind}, gradient of {name}"] = parameter.grad.clone()
+    assert {name.partition(", ")[0] for name in seen} == {"step 0", "step 1"}
+    return [name for name, value in seen.items() if not torch.isfinite(value).all()]
+
+
+def test_what_is_not_finite_is_found() -> None:
+    scene = scene_of(small("ldl", {}), random_images)
+    scene.low[0, 0, 0, 0] = torch.nan
+    found = not_finite(scene)
+    assert "step 0, term fidelity" in found
+    assert any(name.startswith("step 0, generator, gradient of ") for name in found)
