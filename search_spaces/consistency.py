@@ -23,7 +23,7 @@ GROUPS = ("loss.adversarial", "generator.head")
 HEADS = ("nearest", "espcn", "sub-pixel", "transposed", "pre-upsampling")
 
 
-def IN_TURN(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:  # noqa: N802  # a space's part
+def in_turn(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:
     """Every head with and without the adversarial term."""
     del networks
     return {"generator.head": HEADS, "loss.adversarial": (base.loss.adversarial, 0.0)}

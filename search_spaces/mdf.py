@@ -36,7 +36,7 @@ NEEDS = {"vgg-mix": "vgg16", "lpips-mix": "alexnet"}
 AROUND = 3
 
 
-def IN_TURN(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:  # noqa: N802  # a space's part
+def in_turn(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:
     """The losses whose network is at hand."""
     del base
     return {"recipe": tuple(name for name in LOSSES if NEEDS.get(name) is None or NEEDS[name] in networks)}

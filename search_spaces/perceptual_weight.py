@@ -25,7 +25,7 @@ NETWORKS = ("vgg16", "alexnet", "squeezenet")
 WEIGHTS = (1e-2, 1e-4, 1e-3, 1e-1, 1.0)
 
 
-def IN_TURN(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:  # noqa: N802  # a space's part
+def in_turn(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:
     """Every weight with every network at hand."""
     del base
     return {"loss.perceptual_network": _at_hand(networks), "loss.perceptual": WEIGHTS}

@@ -158,7 +158,8 @@ def aesop_real(size: Size = "full") -> RunConfig:
 def consistency(size: Size = "full") -> RunConfig:
     """The downsampled-space loss: only shrunk images are compared, beside a GAN (METHODS 5).
 
-    The post that proposes it names no settings but ESRGAN's generator: otherwise they are ESRGAN's.
+    The post that proposes it names no settings but ESRGAN's generator: otherwise they are ESRGAN's. By L1, for beside
+    a GAN of this weight the post's MSE of images in [0, 1] is too small to hold the generator.
     """
     changes = {
         "recipe": "consistency",

@@ -32,8 +32,6 @@ GanKind = Literal["relativistic", "relativistic-joint", "vanilla"]
 SPSR_TAPS = 4
 """How many times the gradient branch of SPSR looks into the trunk: it needs as many blocks."""
 
-MSRRESNET_SCALES = (2, 3, 4)
-
 WITH_HEADS: tuple[GeneratorName, ...] = ("rrdb", "msrresnet")
 """The generators whose trunk can be given another up-sampling head."""
 

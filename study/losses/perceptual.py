@@ -35,7 +35,19 @@ def layers_by_index(layers: PerceptualLayers) -> dict[int, float]:
 VGG19_LAYERS: Mapping[int, float] = MappingProxyType(layers_by_index(PerceptualLayers()))
 
 
-class PerceptualLoss(AlwaysEval):
+class _ImageNetLoss(AlwaysEval):
+    """What losses in features of ImageNet networks share: how images are normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (images - self.get_buffer("mean")) / self.get_buffer("std")
+
+
+class PerceptualLoss(_ImageNetLoss):
     """Weighted L1 distance of VGG features, taken before their ReLU (METHODS 4.1, 1.5).
 
     Args:
@@ -57,8 +69,6 @@ class PerceptualLoss(AlwaysEval):
         self.layers = dict(layers)
         # What follows the last wanted layer would only cost time.
         self.features = features[: max(layers) + 1].requires_grad_(False)
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
         self.eval()
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
@@ -88,7 +98,7 @@ class PerceptualLoss(AlwaysEval):
 
     def _extract(self, images: Tensor) -> list[Tensor]:
         """Features of the wanted layers, shallow to deep."""
-        features = (images - self.get_buffer("mean")) / self.get_buffer("std")
+        features = self._normalised(images)
         wanted = []
         for index, layer in enumerate(self.features):
             features = layer(features)
@@ -97,7 +107,7 @@ class PerceptualLoss(AlwaysEval):
         return wanted
 
 
-class ResizedPerceptualLoss(AlwaysEval):
+class ResizedPerceptualLoss(_ImageNetLoss):
     """MDF's VGG term: MSE of VGG-16 features of images resized to 224 x 224, mean of four blocks (METHODS 6.6).
 
     Args:
@@ -107,8 +117,6 @@ class ResizedPerceptualLoss(AlwaysEval):
     def __init__(self, features: nn.Sequential) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(features[start:stop] for start, stop in pairwise(VGG16_BLOCKS))
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
         self.requires_grad_(False).eval()
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
@@ -135,7 +143,7 @@ class ResizedPerceptualLoss(AlwaysEval):
     def _extract(self, images: Tensor) -> list[Tensor]:
         """Features behind each block, after its last ReLU."""
         resized = F.interpolate(images, size=VGG16_SIDES, mode="bilinear", align_corners=False)
-        features = (resized - self.get_buffer("mean")) / self.get_buffer("std")
+        features = self._normalised(resized)
         found = []
         for block in self.blocks:
             features = block(features)

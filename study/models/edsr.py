@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.models.shape_check import check_images
+from study.models.upscaling import upscaling_steps
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 LEVELS = 255.0
-UPSAMPLINGS = {2: (2,), 3: (3,), 4: (2, 2)}
 
 
 class ScaledResidualBlock(nn.Module):
@@ -38,8 +38,7 @@ class EDSR(nn.Module):
     """
 
     def __init__(self, features: int = 64, blocks: int = 16, scale: int = 4, residual_scale: float = 1.0) -> None:
-        if scale not in UPSAMPLINGS:
-            raise ValueError(f"EDSR's scale must be 2, 3 or 4, but got {scale=}; choose one of these")
+        factors = upscaling_steps("EDSR", scale)
         super().__init__()
         self.settings = f"{features=}, {blocks=}, {scale=}, {residual_scale=}"
         self.scale = scale
@@ -49,7 +48,7 @@ class EDSR(nn.Module):
         self.body = nn.Sequential(*(ScaledResidualBlock(features, residual_scale) for _ in range(blocks)))
         self.conv_after_body = nn.Conv2d(features, features, 3, padding=1)
         steps: list[nn.Module] = []
-        for factor in UPSAMPLINGS[scale]:
+        for factor in factors:
             steps += [nn.Conv2d(features, features * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
         self.upsample = nn.Sequential(*steps)
         self.conv_last = nn.Conv2d(features, 3, 3, padding=1)

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 from study.models.initialisation import scale_kaiming_init
 from study.models.shape_check import check_images
+from study.models.upscaling import UPSCALING_STEPS
 
 NEGATIVE_SLOPE = 0.1
-UPSAMPLINGS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2)}
+UPSAMPLINGS = {1: (), **UPSCALING_STEPS}
 
 
 def _leaky_relu(features: Tensor) -> Tensor:

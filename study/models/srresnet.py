@@ -3,8 +3,7 @@
 from torch import Tensor, nn
 
 from study.models.shape_check import check_images
-
-UPSAMPLINGS = {2: (2,), 3: (3,), 4: (2, 2)}
+from study.models.upscaling import upscaling_steps
 
 
 class NormalisedBlock(nn.Module):
@@ -40,8 +39,7 @@ class SRResNet(nn.Module):
     """
 
     def __init__(self, features: int = 64, blocks: int = 16, scale: int = 4) -> None:
-        if scale not in UPSAMPLINGS:
-            raise ValueError(f"SRResNet's scale must be 2, 3 or 4, but got {scale=}; choose one of these")
+        factors = upscaling_steps("SRResNet", scale)
         super().__init__()
         self.settings = f"{features=}, {blocks=}, {scale=}"
         self.scale = scale
@@ -49,7 +47,7 @@ class SRResNet(nn.Module):
         self.body = nn.Sequential(*(NormalisedBlock(features) for _ in range(blocks)))
         self.after_body = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.BatchNorm2d(features))
         steps: list[nn.Module] = []
-        for factor in UPSAMPLINGS[scale]:
+        for factor in factors:
             conv = nn.Conv2d(features, features * factor**2, 3, padding=1)
             steps += [conv, nn.PixelShuffle(factor), nn.PReLU()]
         self.upsample = nn.Sequential(*steps)

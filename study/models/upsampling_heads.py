@@ -1,5 +1,6 @@
 """Up-sampling heads to compare on one trunk (METHODS 2.6; Shi et al. 2016, Aitken et al. 2017, Odena et al. 2016)."""
 
+import math
 from itertools import pairwise
 from typing import Literal
 
@@ -13,10 +14,10 @@ from study.models.initialisation import scale_kaiming_init
 from study.models.msrresnet import ResidualBlock
 from study.models.rrdb import RRDB
 from study.models.shape_check import check_images
+from study.models.upscaling import upscaling_steps
 
 TRUNK_SLOPE = {"rrdb": 0.2, "msrresnet": 0.1}
 HEAD_SLOPE = 0.2
-STAGES = {2: (2,), 3: (3,), 4: (2, 2)}
 # Kernel, stride and padding of a transposed convolution: the stride divides the kernel, or its output is uneven.
 TRANSPOSED = {2: (4, 2, 1), 3: (9, 3, 3)}
 
@@ -52,8 +53,7 @@ class HeadedGenerator(nn.Module):
         icnr: bool = False,
         init_scale: float = 0.1,
     ) -> None:
-        if scale not in STAGES:
-            raise ValueError(f"a head's scale must be 2, 3 or 4, but got {scale=}; choose one of these")
+        factors = upscaling_steps("HeadedGenerator", scale)
         super().__init__()
         self.settings = f"{trunk=}, {head=}, {features=}, {blocks=}, {growth=}, {scale=}"
         self.scale, self.head_name, self.trunk_slope = scale, head, TRUNK_SLOPE[trunk]
@@ -64,7 +64,7 @@ class HeadedGenerator(nn.Module):
         else:
             self.body = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))
             self.conv_body = None
-        self.head = _build_head(head, features, scale)
+        self.head = _build_head(head, features, factors)
         if trunk == "msrresnet":
             convs = (nn.Conv2d, nn.ConvTranspose2d)
             scale_kaiming_init(*(part for part in self.modules() if isinstance(part, convs)), scale=init_scale)
@@ -97,12 +97,13 @@ class HeadedGenerator(nn.Module):
         return output
 
 
-def _build_head(head: Head, features: int, scale: int) -> nn.Sequential:
+def _build_head(head: Head, features: int, factors: tuple[int, ...]) -> nn.Sequential:
     if head == "espcn":
+        scale = math.prod(factors)
         return nn.Sequential(nn.Conv2d(features, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale))
     layers: list[nn.Module] = []
     if head != "pre-upsampling":
-        for factor in STAGES[scale]:
+        for factor in factors:
             layers += [*_enlarge(head, features, factor), nn.LeakyReLU(HEAD_SLOPE, inplace=True)]
     ending = [
         nn.Conv2d(features, features, 3, padding=1),

@@ -3,9 +3,9 @@
 A space file defines `SIZE`, `TRIALS` (defaults), `REFERENCE` (the hypervolume's reference point, by metric), `GROUPS`
 (config paths by which fronts are told apart), `base(size, networks) -> RunConfig` and
 `sample(trial, base) -> {config path: value}`. It may define `IN_TURN`, by config path the values that trials take in
-turn instead of by the sampler's choice, so that a comparison of them rests on equally many trials each; or a function
-`(base, networks)` that makes it of the base and of the names of the frozen networks at hand. It may define `NETWORKS`,
-the frozen networks that its trials can use; by default the one that its base uses.
+turn instead of by the sampler's choice, so that a comparison of them rests on equally many trials each; or, in its
+place, a function `in_turn(base, networks)` that makes it of the base and of the names of the frozen networks at hand.
+It may define `NETWORKS`, the frozen networks that its trials can use; by default the one that its base uses.
 
 A parameter is named by the config path that it sets. Where one path has ranges of its own for several methods, what
 follows an `@` tells them apart: `loss.fidelity@ldl`.
@@ -169,7 +169,6 @@ def load_space(name: str) -> SearchSpace:
         )
     if isinstance(module.GROUPS, str):
         raise SpaceError(f"{path}: GROUPS must be a tuple of config paths, but got {module.GROUPS!r}; add a comma")
-    turns = getattr(module, "IN_TURN", {})
     return SearchSpace(
         name=path.stem,
         path=path,
@@ -181,8 +180,8 @@ def load_space(name: str) -> SearchSpace:
         fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
         _base=module.base,
         _sample=module.sample,
-        in_turn={} if callable(turns) else _tuples(turns),
-        _turns=turns if callable(turns) else None,
+        in_turn=_tuples(getattr(module, "IN_TURN", {})),
+        _turns=getattr(module, "in_turn", None),
     )
 
 
