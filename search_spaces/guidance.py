@@ -16,7 +16,7 @@ from study.recipes import Size, aesop, without_missing_networks
 
 SIZE: Size = "small"
 TRIALS = 48
-REFERENCE = {"psnr_y": 20.0, "lpips": 0.8, "swd": 60.0}
+REFERENCE = {"psnr_y": 20.0, "lpips_alex": 0.8, "swd": 60.0}
 GROUPS = ("loss.guidance",)
 
 KINDS = ("aesop", "pixel", "bottleneck", "loss-map", "lr", "probabilistic")

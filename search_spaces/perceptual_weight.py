@@ -18,7 +18,7 @@ from study.recipes import Size, mdf
 
 SIZE: Size = "small"
 TRIALS = 15
-REFERENCE = {"psnr_y": 15.0, "lpips": 0.8, "swd": 60.0}
+REFERENCE = {"psnr_y": 15.0, "lpips_alex": 0.8, "swd": 60.0}
 GROUPS = ("loss.perceptual_network", "loss.perceptual")
 
 NETWORKS = ("vgg16", "alexnet", "squeezenet")

@@ -3,18 +3,23 @@
 import argparse
 import logging
 import sys
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from study.config import INITIAL_WEIGHTS, RunConfig, parse_assignments, replace
 from study.recipes import for_task, parse_task, rescale
 
 # The exit code of a program that Ctrl-C ended, by the shells' convention.
 INTERRUPTED = 130
+
+LOG_SECONDS = 10  # between lines of progress in a log
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +101,36 @@ def run(main: Callable[[list[str], Console], int]) -> None:
         Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="", highlight=False)
         Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
+
+
+@contextmanager
+def progress(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far long work on images is: as a bar, or where there is no terminal as a line now and then.
+
+    Yields what takes the number of images done.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    started = said = time.monotonic()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total, rate="")
+
+        def advance(done: int) -> None:
+            nonlocal said
+            now = time.monotonic()
+            rate = done / max(now - started, 1e-3)
+            bar.update(task, completed=done, rate=f"{rate:.1f} images/s")
+            if not console.is_terminal and now - said >= LOG_SECONDS:
+                said = now
+                left = (total - done) / rate
+                console.print(f"{what} {done} of {total}, {rate:.1f} images/s, {left:.0f} s left", highlight=False)
+
+        yield advance
 
 
 def _absolute(source: str | None) -> str | None:

@@ -1,11 +1,14 @@
-"""Prepare data: pack folders of images into a store, from which training reads without decoding; look at one; check it.
+"""Prepare what a study needs: pack folders of images into a store, from which training reads without decoding; look at
+one; check it; collect the published weights that losses and metrics need, for machines without internet.
 
 python study/prepare.py pack DIV2K --out div2k.arrow
 python study/prepare.py verify div2k.arrow
 python study/prepare.py info div2k.arrow
+python study/prepare.py weights --out WEIGHTS
 """
 
 import argparse
+import http.client
 import os
 import sys
 import time
@@ -18,15 +21,14 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from study.command_line import run
+from study.command_line import progress, run
 from study.data.degradations import parse_degradation
 from study.data.packing import Packed, Plan, pack, plan_pack
 from study.data.store import Store, open_store, verify
-
-LOG_SECONDS = 10  # between lines of progress in a log
+from study.models.backbones import BACKBONES, collect_backbone, file_digest, published_url
 
 
 def main(arguments: list[str], console: Console) -> int:
@@ -36,6 +38,7 @@ def main(arguments: list[str], console: Console) -> int:
         "pack": _pack,
         "verify": _verify,
         "info": _info,
+        "weights": _weights,
     }
     return commands[options.command](options, console)
 
@@ -59,6 +62,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     packing.add_argument("--set", metavar="NAME", help="the set's name; custom to pack a known one as it is")
     packing.add_argument("--seed", type=int, default=0, metavar="N", help="of noise and of second-order (0)")
     packing.add_argument("--jobs", type=int, default=_cores(), metavar="N", help="threads (default: one a core)")
+    weights = commands.add_parser("weights", help="the networks under perceptual losses and metrics, into one folder")
+    weights.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder; name it with --weights")
+    weights.add_argument("--only", nargs="+", choices=list(BACKBONES), default=list(BACKBONES), metavar="NAME",
+                         help=f"some of {', '.join(BACKBONES)} (default: all)")  # fmt: skip
+    weights.add_argument(
+        "--features-only", action="store_true", help="keep the convolutions alone: 0.2 GB in place of 1.3 GB"
+    )
     for name, text in (("verify", "read all of a store, and name what is damaged"), ("info", "what a store holds")):
         command = commands.add_parser(name, help=text)
         command.add_argument("store", type=Path, metavar="STORE")
@@ -83,7 +93,7 @@ def _pack(options: argparse.Namespace, console: Console) -> int:
             f"{len(plan.problems)} problems already; reading on, to name all of them at once", highlight=False
         )
     started = time.monotonic()
-    with _progress(console, "packing", len(plan.items)) as advance:
+    with progress(console, "packing", len(plan.items)) as advance:
         packed = pack(plan, options.out, jobs=options.jobs, progress=advance)
     seconds = time.monotonic() - started
     if packed.new == 0 and packed.kept == len(plan.items):
@@ -98,7 +108,7 @@ def _pack(options: argparse.Namespace, console: Console) -> int:
 def _verify(options: argparse.Namespace, console: Console) -> int:
     count = open_store(options.store).description.count
     problems = []
-    with _progress(console, "verifying", count) as advance:
+    with progress(console, "verifying", count) as advance:
         for done, problem in enumerate(verify(options.store), start=1):
             problems += [problem] if problem else []
             advance(done)
@@ -112,6 +122,36 @@ def _verify(options: argparse.Namespace, console: Console) -> int:
 def _info(options: argparse.Namespace, console: Console) -> int:
     _describe(open_store(options.store), console)
     return 0
+
+
+def _weights(options: argparse.Namespace, console: Console) -> int:
+    """Collect backbones; what cannot be had is named at the end, and what could stays."""
+    table = Table("network", "file", "MB", "SHA-256", "for", box=None, pad_edge=False)
+    problems = []
+    for name in options.only:
+        try:
+            with _download_progress(console, name) as advance:
+                path = collect_backbone(name, options.out, features_only=options.features_only, advance=advance)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            problems.append(f"{name}: {type(error).__name__}: {error}; it is published at {published_url(name)}")
+            continue
+        size = f"{path.stat().st_size / 1e6:.1f}"
+        table.add_row(name, path.name, size, file_digest(path), BACKBONES[name])
+    if table.row_count:
+        console.print(table, highlight=False, soft_wrap=True)
+        console.print(f"use them: --weights {options.out}", highlight=False, soft_wrap=True, markup=False)
+    for problem in problems:
+        console.print(f"missing: {problem}", markup=False, highlight=False, soft_wrap=True)
+    return 1 if problems else 0
+
+
+@contextmanager
+def _download_progress(console: Console, name: str) -> Iterator[Callable[[int], None]]:
+    """Show how much of a file has come; yields what takes the bytes of each piece."""
+    columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda size: bar.advance(task, size)
 
 
 def _announcement(plan: Plan) -> str:
@@ -153,36 +193,6 @@ def _short(degradation: object) -> str:
 
 def _megapixels(shapes: tuple[tuple[int, int], ...]) -> str:
     return f"{sum(height * width for height, width in shapes) / 1e6:.2f} megapixels"
-
-
-@contextmanager
-def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far a long reading is: as a bar, or where there is no terminal as a line now and then.
-
-    Yields what takes the number of images done.
-    """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    started = said = time.monotonic()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total, rate="")
-
-        def advance(done: int) -> None:
-            nonlocal said
-            now = time.monotonic()
-            rate = done / max(now - started, 1e-3)
-            progress.update(task, completed=done, rate=f"{rate:.1f} images/s")
-            if not console.is_terminal and now - said >= LOG_SECONDS:
-                said = now
-                left = (total - done) / rate
-                console.print(f"{what} {done} of {total}, {rate:.1f} images/s, {left:.0f} s left", highlight=False)
-
-        yield advance
 
 
 def _cores() -> int:

@@ -1,5 +1,6 @@
 """The command as a person runs it: what it prints, what it returns."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -96,3 +97,25 @@ def test_a_wrong_command_line_is_explained(arguments: list[str], capsys: pytest.
     with pytest.raises(SystemExit, match="2"):
         prepare.main(arguments, Console())
     assert "error:" in capsys.readouterr().err
+
+
+def test_weights_are_collected_and_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def collect(name: str, folder: Path, *, features_only: bool, advance: object) -> Path:
+        if name == "vgg19":
+            raise OSError("Name or service not known")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.pth").write_bytes(b"weights")
+        return folder / f"{name}.pth"
+
+    monkeypatch.setattr(prepare, "collect_backbone", collect)
+
+    code, said = run("weights", "--out", tmp_path / "all", "--only", "alexnet", "vgg19")
+
+    assert code == 1
+    assert "alexnet.pth" in said
+    assert hashlib.sha256(b"weights").hexdigest() in said
+    assert "LPIPS (AlexNet), the judge of every study" in said
+    assert f"use them: --weights {tmp_path / 'all'}" in said
+    assert "missing: vgg19: OSError: Name or service not known; it is published at https://" in said
+    assert "vgg19-dcbb9e9d.pth" in said
+    assert run("weights", "--out", tmp_path / "all", "--only", "alexnet")[0] == 0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from study.config import PerceptualLayers
 from study.losses.images import at_least_float32, check_same_shape
-from study.models.backbones import AlwaysEval, BackboneName, load_features
+from study.models.backbones import BackboneName, ImageNetModule, load_features
 from study.models.lpips_distance import LPIPS_BACKBONES, LpipsDistance
 
 # The place of each layer in torchvision's VGG-19 `features` (METHODS 4.1).
@@ -35,19 +35,7 @@ def layers_by_index(layers: PerceptualLayers) -> dict[int, float]:
 VGG19_LAYERS: Mapping[int, float] = MappingProxyType(layers_by_index(PerceptualLayers()))
 
 
-class _ImageNetLoss(AlwaysEval):
-    """What losses in features of ImageNet networks share: how images are normalised."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        return (images - self.get_buffer("mean")) / self.get_buffer("std")
-
-
-class PerceptualLoss(_ImageNetLoss):
+class PerceptualLoss(ImageNetModule):
     """Weighted L1 distance of VGG features, taken before their ReLU (METHODS 4.1, 1.5).
 
     Args:
@@ -98,7 +86,7 @@ class PerceptualLoss(_ImageNetLoss):
 
     def _extract(self, images: Tensor) -> list[Tensor]:
         """Features of the wanted layers, shallow to deep."""
-        features = self._normalised(images)
+        features = self.normalised(images)
         wanted = []
         for index, layer in enumerate(self.features):
             features = layer(features)
@@ -107,7 +95,7 @@ class PerceptualLoss(_ImageNetLoss):
         return wanted
 
 
-class ResizedPerceptualLoss(_ImageNetLoss):
+class ResizedPerceptualLoss(ImageNetModule):
     """MDF's VGG term: MSE of VGG-16 features of images resized to 224 x 224, mean of four blocks (METHODS 6.6).
 
     Args:
@@ -143,7 +131,7 @@ class ResizedPerceptualLoss(_ImageNetLoss):
     def _extract(self, images: Tensor) -> list[Tensor]:
         """Features behind each block, after its last ReLU."""
         resized = F.interpolate(images, size=VGG16_SIDES, mode="bilinear", align_corners=False)
-        features = self._normalised(resized)
+        features = self.normalised(resized)
         found = []
         for block in self.blocks:
             features = block(features)

@@ -1,4 +1,11 @@
-"""Fidelity to the reference image on luma: PSNR-Y and SSIM-Y, by the conventions of METHODS 7.1 and 7.2."""
+"""Fidelity to the reference image: PSNR and SSIM on luma, PSNR on RGB, MS-SSIM (METHODS 7.1 and 7.2).
+
+Each metric has two halves, so that what depends on the HR image alone is done once for many SR images of it: a function
+that prepares an image, and one that compares an SR image with what was prepared. The metrics proper are both in one.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -6,13 +13,30 @@ from torch import Tensor
 
 from study.metrics.quantise import check_pair, to_levels
 
+CROP = 4
+"""HR pixels left out along each side, whatever the scale, as the AESOP tables have it."""
+
 # ITU-R BT.601 luma of RGB in [0, 1], in 8-bit units: 16 (black) to 235 (white).
 _LUMA_WEIGHTS = (65.481, 128.553, 24.966)
 _LUMA_OFFSET = 16.0
 _WINDOW, _SIGMA = 11, 1.5
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_BAND = 48  # rows that one matrix product blurs: the window's matrix would be nearly empty for all of them
+
+MS_SSIM_SIDE = 161
+"""Below, the coarsest of MS-SSIM's five scales would be smaller than its window."""
 
 
-def psnr_y(sr: Tensor, hr: Tensor, crop: int = 4) -> Tensor:
+@dataclass(frozen=True)
+class Blurred:
+    """An image and its local moments, as SSIM compares them: (N, 1, H, W) and twice (N, 1, H - 10, W - 10), float64."""
+
+    image: Tensor
+    mean: Tensor
+    mean_square: Tensor
+
+
+def psnr_y(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
     """Measure the peak signal-to-noise ratio of luma, in dB: 10 log10(1 / (MSE + 1e-8)).
 
     Higher is better; identical images give 80 dB, no pair gives more. Source: METHODS 7.1.
@@ -27,20 +51,11 @@ def psnr_y(sr: Tensor, hr: Tensor, crop: int = 4) -> Tensor:
     Raises:
         ValueError: for shapes that differ, images not larger than the crop, or `hr` outside [0, 1].
     """
-    return _psnr(*_cropped_luma(sr, hr, crop=crop, smallest_side=1))
+    _check(sr, hr, crop=crop, smallest_side=1)
+    return psnr(cropped_luma(sr, crop), cropped_luma(hr, crop))
 
 
-def luma_psnr(sr_levels: Tensor, hr_levels: Tensor) -> Tensor:
-    """The same of images that count 8-bit levels, shape (N, 3, H, W), float64: as they are, without a crop."""
-    return _psnr(_luma_of_levels(sr_levels), _luma_of_levels(hr_levels))
-
-
-def _psnr(sr_luma: Tensor, hr_luma: Tensor) -> Tensor:
-    mean_square = (sr_luma / 255 - hr_luma / 255).square().mean(dim=(1, 2, 3))
-    return -10 * torch.log10(mean_square + 1e-8)
-
-
-def ssim_y(sr: Tensor, hr: Tensor, crop: int = 4) -> Tensor:
+def ssim_y(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
     """Measure the structural similarity of luma (Wang et al., 2004).
 
     Higher is better, at most 1, which identical images give. An 11x11 Gaussian window of sigma 1.5, only
@@ -55,39 +70,118 @@ def ssim_y(sr: Tensor, hr: Tensor, crop: int = 4) -> Tensor:
     Raises:
         ValueError: as `psnr_y`.
     """
-    x, y = _cropped_luma(sr, hr, crop=crop, smallest_side=_WINDOW)
-    mean_x, mean_y, mean_xx, mean_yy, mean_xy = (_blur(image) for image in (x, y, x * x, y * y, x * y))
-    variances = (mean_xx - mean_x**2) + (mean_yy - mean_y**2)
-    covariance = mean_xy - mean_x * mean_y
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    structure = (2 * covariance + c2) / (variances + c2)
-    return (luminance * structure).mean(dim=(1, 2, 3))
+    _check(sr, hr, crop=crop, smallest_side=_WINDOW)
+    return ssim(cropped_luma(sr, crop), blurred(cropped_luma(hr, crop)))
 
 
-def _cropped_luma(sr: Tensor, hr: Tensor, *, crop: int, smallest_side: int) -> tuple[Tensor, Tensor]:
-    """Luma of both in 8-bit units, unrounded, borders off: (N, 1, H - 2 crop, W - 2 crop), float64."""
-    if crop < 0:
-        raise ValueError(f"crop must be 0 or more pixels, but got {crop}")
-    check_pair(sr, hr, smallest_side=smallest_side + 2 * crop)
-    height, width = hr.shape[-2:]
-    rows, columns = slice(crop, height - crop), slice(crop, width - crop)
-    return _luma(sr[..., rows, columns]), _luma(hr[..., rows, columns])
+def psnr_rgb(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
+    """Measure the peak signal-to-noise ratio over all three channels, in dB; the rest is as for `psnr_y`."""
+    _check(sr, hr, crop=crop, smallest_side=1)
+    return psnr(cropped_levels(sr, crop), cropped_levels(hr, crop))
 
 
-def _luma(images: Tensor) -> Tensor:
+def ms_ssim(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
+    """Measure the multi-scale structural similarity of luma (Wang et al., 2003), five scales, by pytorch-msssim.
+
+    Higher is better, at most 1, which identical images give. Structure below zero counts as zero.
+
+    Args:
+        sr, hr, crop: as for `psnr_y`; what remains after the crop needs sides of at least 161.
+
+    Returns:
+        Shape (N,), float64.
+
+    Raises:
+        ValueError: as `psnr_y`.
+        ImportError: if the `pytorch-msssim` package is missing.
+    """
+    _check(sr, hr, crop=crop, smallest_side=MS_SSIM_SIDE)
+    return multi_scale_ssim(cropped_luma(sr, crop), cropped_luma(hr, crop))
+
+
+def cropped_luma(images: Tensor, crop: int = CROP) -> Tensor:
+    """Quantised luma in 8-bit units, not rounded, without its borders: (N, 1, H - 2 crop, W - 2 crop), float64."""
+    return luma_of_levels(cropped_levels(images, crop))
+
+
+def cropped_levels(images: Tensor, crop: int = CROP) -> Tensor:
+    """Quantised images in levels of 255 without their borders: (N, 3, H - 2 crop, W - 2 crop), float64."""
+    height, width = images.shape[-2:]
     # Round in the images' own precision, as whoever writes them to a file does; only then go to float64.
-    return _luma_of_levels(to_levels(images).double())
+    return to_levels(images[..., crop : height - crop, crop : width - crop]).double()
 
 
-def _luma_of_levels(levels: Tensor) -> Tensor:
-    weights = torch.tensor(_LUMA_WEIGHTS, dtype=torch.float64, device=levels.device).view(1, 3, 1, 1)
+def luma_of_levels(levels: Tensor) -> Tensor:
+    """Luma in 8-bit units of RGB images in levels of 255, not rounded: shape (N, 1, H, W)."""
+    weights = torch.tensor(_LUMA_WEIGHTS, dtype=levels.dtype, device=levels.device).view(1, 3, 1, 1)
     return (levels / 255 * weights).sum(dim=1, keepdim=True) + _LUMA_OFFSET
 
 
-def _blur(image: Tensor) -> Tensor:
-    """Gaussian-weighted mean of each 11x11 window inside the image (N, 1, H, W)."""
-    offsets = torch.arange(_WINDOW, dtype=image.dtype, device=image.device) - _WINDOW // 2
-    taps = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
-    taps = taps / taps.sum()
-    return F.conv2d(F.conv2d(image, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """PSNR in dB of images that count levels of 255, shape (N, C, H, W), float64: at most 80."""
+    mean_square = (x / 255 - y / 255).square().mean(dim=(1, 2, 3))
+    return -10 * torch.log10(mean_square + 1e-8)
+
+
+def blurred(image: Tensor) -> Blurred:
+    """Prepare a luma image (N, 1, H, W), float64, for `ssim`."""
+    mean, mean_square = _blur(torch.stack([image, image * image]))
+    return Blurred(image, mean, mean_square)
+
+
+def ssim(x: Tensor, y: Blurred) -> Tensor:
+    """SSIM of luma images in 8-bit units, shape (N, 1, H, W), float64."""
+    mean_x, mean_xx, mean_xy = _blur(torch.stack([x, x * x, x * y.image]))
+    variances = (mean_xx - mean_x**2) + (y.mean_square - y.mean**2)
+    covariance = mean_xy - mean_x * y.mean
+    luminance = (2 * mean_x * y.mean + _C1) / (mean_x**2 + y.mean**2 + _C1)
+    structure = (2 * covariance + _C2) / (variances + _C2)
+    return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def multi_scale_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """MS-SSIM of luma images in 8-bit units, shape (N, 1, H, W), float64."""
+    try:
+        import pytorch_msssim
+    except ImportError as error:
+        raise ImportError(
+            f"ms_ssim needs the `pytorch-msssim` package: pip install pytorch-msssim ({error})"
+        ) from error
+    found: Tensor = pytorch_msssim.ms_ssim(x, y, data_range=255, size_average=False)
+    return found
+
+
+def _check(sr: Tensor, hr: Tensor, *, crop: int, smallest_side: int) -> None:
+    if crop < 0:
+        raise ValueError(f"crop must be 0 or more pixels, but got {crop}")
+    check_pair(sr, hr, smallest_side=smallest_side + 2 * crop)
+
+
+def _blur(images: Tensor) -> Tensor:
+    """Gaussian-weighted mean of each 11x11 window inside the images (..., H, W)."""
+    return _blur_rows(_blur_rows(images).transpose(-1, -2)).transpose(-1, -2)
+
+
+def _blur_rows(images: Tensor) -> Tensor:
+    """Weigh each row with its neighbours: (..., H - 10, W).
+
+    As matrix products of bands of rows: on the CPU, PyTorch convolves float64 several times as slowly (measured).
+    """
+    rows = images.shape[-2] - _WINDOW + 1
+    missing = -rows % _BAND
+    bands = F.pad(images, (0, 0, 0, missing)).unfold(-2, _BAND + _WINDOW - 1, _BAND)  # (..., bands, W, taken)
+    weighed = bands @ _window_matrix(images.dtype, images.device).T
+    return weighed.transpose(-1, -2).flatten(-3, -2)[..., :rows, :]
+
+
+@lru_cache(maxsize=8)
+def _window_matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What the window does to a band of rows: shape (_BAND, _BAND + 10)."""
+    # The cached tensor outlives this call, which may run without graph.
+    with torch.inference_mode(False):
+        offsets = torch.arange(_WINDOW, dtype=dtype, device=device) - _WINDOW // 2
+        taps = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
+        matrix = torch.zeros(_BAND, _BAND + _WINDOW - 1, dtype=dtype, device=device)
+        for row in range(_BAND):
+            matrix[row, row : row + _WINDOW] = taps / taps.sum()
+    return matrix

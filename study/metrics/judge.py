@@ -1,45 +1,223 @@
-"""The metrics that a study is judged by, built once and asked per image."""
+"""A set of metrics, built once and asked per image: the same whether a trial, an entry point or a report asks."""
 
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from study.metrics.fidelity import psnr_y, ssim_y
-from study.metrics.low_resolution import lr_psnr, null_energy
+from study.metrics.autoencoded import autoencoded_luma
+from study.metrics.dists import DistsMetric
+from study.metrics.fidelity import (
+    blurred,
+    cropped_levels,
+    cropped_luma,
+    multi_scale_ssim,
+    psnr,
+    ssim,
+)
+from study.metrics.info import METRICS
+from study.metrics.low_resolution import (
+    null_energy,
+    shrunk_levels,
+    shrunk_levels_psnr,
+    shrunk_luma,
+)
 from study.metrics.perceptual import LpipsMetric
-from study.metrics.swd import swd
+from study.metrics.quantise import check_pair
+from study.metrics.swd import compare_projections, projections
+from study.models.backbones import BackboneName
+from study.models.lpips_distance import LPIPS_BACKBONES, LpipsNetwork
+
+BACKBONE_OF: Mapping[str, BackboneName] = MappingProxyType(
+    {**{f"lpips_{network}": backbone for network, backbone in LPIPS_BACKBONES.items()}, "dists": "vgg16"}
+)
+"""The published network that a metric needs."""
+
+OF_SHRUNK = ("lr_psnr", "lr_psnr_rgb", "null_energy")
+"""Metrics that mean something only where bicubic shrinking made the LR image."""
+
+KEPT_BYTES = 512 << 20
+"""How much of what was prepared of HR images a judge keeps by itself for the next SR image of each."""
+
+
+class Measure(NamedTuple):
+    """A metric in two halves: what it needs of the HR image, and how an SR image compares with that."""
+
+    prepare: Callable[[Tensor], Any]
+    compare: Callable[[Tensor, Any], Tensor]
 
 
 class Judge:
-    """PSNR-Y, SSIM-Y and one perceptual distance: LPIPS (AlexNet) with published weights, else SWD, under its own name.
+    """Metrics by name, in the order in which they are asked for.
 
-    For information, LR-PSNR and the null-space energy where low-quality images were made by bicubic shrinking.
+    What depends on the HR image alone, such as its features, is done once and kept, up to a bound.
 
     Attributes:
-        perceptual: name of the perceptual metric, `lpips` or `swd`.
+        names: of the metrics.
     """
 
-    def __init__(self, alexnet: Path | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        device: torch.device,
+        *,
+        backbones: Mapping[BackboneName, Path] = MappingProxyType({}),
+        autoencoder: nn.Module | None = None,
+        keep_bytes: int = KEPT_BYTES,
+    ) -> None:
         """Build the metrics.
 
         Args:
-            alexnet: file with the published AlexNet weights; None where there are none.
+            names: of `METRICS`.
             device: where to compute.
+            backbones: files of published weights, for the metrics in `BACKBONE_OF`.
+            autoencoder: frozen, for `ae_psnr`.
+            keep_bytes: how much to keep of HR images.
+
+        Raises:
+            ValueError: a name that is not known, or one whose weights or auto-encoder are missing; or a file that does
+                not fit.
         """
-        self._lpips = LpipsMetric(alexnet).to(device) if alexnet is not None else None
-        self.perceptual = "swd" if self._lpips is None else "lpips"
+        self.names = tuple(names)
+        self._measures = {name: _measure(name, device, backbones, autoencoder) for name in names}
+        self._kept: dict[tuple[str, str, int | None], Any] = {}
+        self._keep_bytes, self._bytes = keep_bytes, 0
+
+    @property
+    def perceptual(self) -> str:
+        """The first of the perceptual distances, by which a study judges: LPIPS, DISTS or SWD."""
+        return next(name for name in self.names if METRICS[name].direction == "minimize" and name not in OF_SHRUNK)
 
     @torch.no_grad()
-    def __call__(self, sr: Tensor, hr: Tensor, *, shrunk_by: int | None = None) -> dict[str, float]:
+    def __call__(
+        self, sr: Tensor, hr: Tensor, *, shrunk_by: int | None = None, key: str | None = None
+    ) -> dict[str, float]:
         """Judge one image.
 
         Args:
             sr, hr: shape (1, 3, H, W), RGB, `hr` in [0, 1]; both are quantised first.
-            shrunk_by: the SR factor where bicubic shrinking made the LR image; adds what only then has a meaning.
+            shrunk_by: the SR factor where bicubic shrinking made the LR image; without it, what needs it is left out.
+            key: names the HR image, where it will be asked for again.
+
+        Raises:
+            ValueError: for shapes that differ, images too small, or `hr` outside [0, 1].
         """
-        values = {"psnr_y": psnr_y(sr, hr), "ssim_y": ssim_y(sr, hr)}
-        values[self.perceptual] = swd(sr, hr) if self._lpips is None else self._lpips(sr, hr)
-        if shrunk_by is not None:
-            values |= {"lr_psnr": lr_psnr(sr, hr, shrunk_by), "null_energy": null_energy(sr, shrunk_by)}
-        return {name: float(value) for name, value in values.items()}
+        values = {}
+        for name in self.names:
+            if name in OF_SHRUNK and shrunk_by is None:
+                continue
+            check_pair(sr, hr, smallest_side=METRICS[name].smallest_side)
+            measure = self._measures[name](shrunk_by)
+            values[name] = float(measure.compare(sr, self._prepared(name, measure, hr, shrunk_by, key)))
+        return values
+
+    def forget(self) -> None:
+        """Drop what was kept of HR images."""
+        self._kept.clear()
+        self._bytes = 0
+
+    def _prepared(self, name: str, measure: Measure, hr: Tensor, shrunk_by: int | None, key: str | None) -> Any:
+        if key is None:
+            return measure.prepare(hr)
+        place = (key, name, shrunk_by)
+        if place in self._kept:
+            return self._kept[place]
+        prepared = measure.prepare(hr)
+        size = _bytes_of(prepared)
+        # The first ones stay: of images that are asked for round and round, dropping the oldest would drop all.
+        if self._bytes + size <= self._keep_bytes:
+            self._kept[place] = prepared
+            self._bytes += size
+        return prepared
+
+
+def study_judge(alexnet: Path | None, device: torch.device) -> Judge:
+    """The metrics of a study: PSNR-Y, SSIM-Y and LPIPS, or SWD where AlexNet's weights cannot be had.
+
+    For information, LR-PSNR and the null-space energy where low-quality images were made by bicubic shrinking.
+
+    Args:
+        alexnet: file with the published AlexNet weights; None where there are none.
+        device: where to compute.
+    """
+    perceptual = "swd" if alexnet is None else "lpips_alex"
+    backbones: dict[BackboneName, Path] = {} if alexnet is None else {"alexnet": alexnet}
+    return Judge(("psnr_y", "ssim_y", perceptual, "lr_psnr", "null_energy"), device, backbones=backbones)
+
+
+def check_names(names: Collection[str]) -> None:
+    """Raise ValueError, naming what is known, for a metric that is not."""
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ValueError(f"metrics must be among {', '.join(METRICS)}, but got {', '.join(unknown)}")
+
+
+def _measure(
+    name: str, device: torch.device, backbones: Mapping[BackboneName, Path], autoencoder: nn.Module | None
+) -> Callable[[int | None], Measure]:
+    """A metric, as a function of the factor by which LR images were shrunk."""
+    check_names([name])
+    if name in OF_SHRUNK:
+        return lambda shrunk_by: _OF_SHRUNK[name](shrunk_by or 1)
+    measure = _plain_measure(name, device, backbones, autoencoder)
+    return lambda shrunk_by: measure
+
+
+def _plain_measure(
+    name: str, device: torch.device, backbones: Mapping[BackboneName, Path], autoencoder: nn.Module | None
+) -> Measure:
+    if name in BACKBONE_OF:
+        if BACKBONE_OF[name] not in backbones:
+            raise ValueError(f"{name} needs the published weights of {BACKBONE_OF[name]}, which were not given")
+        metric = _network_metric(name, backbones[BACKBONE_OF[name]]).to(device)
+        return Measure(metric.prepare, metric.compare)
+    if name == "ae_psnr":
+        if autoencoder is None:
+            raise ValueError("ae_psnr needs an auto-encoder, which was not given")
+        prepare = partial(autoencoded_luma, autoencoder=autoencoder.to(device))
+        return Measure(prepare, lambda sr, luma: psnr(prepare(sr), luma))
+    return _WITHOUT_NETWORK[name]
+
+
+def _network_metric(name: str, path: Path) -> LpipsMetric | DistsMetric:
+    if name == "dists":
+        return DistsMetric(path)
+    network: LpipsNetwork = next(network for network in LPIPS_BACKBONES if name == f"lpips_{network}")
+    return LpipsMetric(path, network=network)
+
+
+_WITHOUT_NETWORK: Mapping[str, Measure] = MappingProxyType(
+    {
+        "psnr_y": Measure(cropped_luma, lambda sr, luma: psnr(cropped_luma(sr), luma)),
+        "ssim_y": Measure(lambda hr: blurred(cropped_luma(hr)), lambda sr, known: ssim(cropped_luma(sr), known)),
+        "swd": Measure(projections, compare_projections),
+        "psnr_rgb": Measure(cropped_levels, lambda sr, levels: psnr(cropped_levels(sr), levels)),
+        "ms_ssim": Measure(cropped_luma, lambda sr, luma: multi_scale_ssim(cropped_luma(sr), luma)),
+    }
+)
+
+_OF_SHRUNK: Mapping[str, Callable[[int], Measure]] = MappingProxyType(
+    {
+        "lr_psnr": lambda scale: Measure(
+            lambda hr: shrunk_luma(hr, scale), lambda sr, luma: psnr(shrunk_luma(sr, scale), luma)
+        ),
+        "lr_psnr_rgb": lambda scale: Measure(
+            lambda hr: shrunk_levels(hr, scale), lambda sr, levels: shrunk_levels_psnr(shrunk_levels(sr, scale), levels)
+        ),
+        "null_energy": lambda scale: Measure(lambda hr: None, lambda sr, _: null_energy(sr, scale)),
+    }
+)
+
+
+def _bytes_of(values: Any) -> int:
+    """The memory of all tensors in some lists and dataclasses."""
+    if isinstance(values, Tensor):
+        return values.numel() * values.element_size()
+    if is_dataclass(values):
+        return sum(_bytes_of(getattr(values, field.name)) for field in fields(values))
+    return sum(_bytes_of(value) for value in values) if isinstance(values, list) else 0

@@ -1,4 +1,4 @@
-"""How an SR image stands to its LR image: LR-PSNR, and what shrinking does not see (METHODS 5, 7.6)."""
+"""How an SR image stands to its LR image: LR-PSNR in both forms, and what shrinking does not see (METHODS 5, 7.6)."""
 
 from functools import lru_cache
 
@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from study.data.bicubic import bicubic_downsample, downsampling_matrix
-from study.metrics.fidelity import luma_psnr
+from study.metrics.fidelity import luma_of_levels, psnr
 from study.metrics.quantise import check_pair, to_levels
 
+LR_CROP = 1
 
-def lr_psnr(sr: Tensor, hr: Tensor, scale: int, crop: int = 1) -> Tensor:
+
+def lr_psnr(sr: Tensor, hr: Tensor, scale: int, crop: int = LR_CROP) -> Tensor:
     """Measure the PSNR between the luma of both images after they were shrunk, in dB.
 
     Higher is better; identical images give 80 dB. Both are quantised to 8 bits, then shrunk by MATLAB's bicubic in
@@ -29,10 +31,26 @@ def lr_psnr(sr: Tensor, hr: Tensor, scale: int, crop: int = 1) -> Tensor:
         ValueError: for shapes that differ, images too small, or `hr` outside [0, 1].
     """
     check_pair(sr, hr, smallest_side=scale * (1 + 2 * crop))
-    shrunk = [bicubic_downsample(to_levels(images).double(), scale) for images in (sr, hr)]
-    height, width = shrunk[0].shape[-2:]
-    inside = [images[..., crop : height - crop, crop : width - crop] for images in shrunk]
-    return luma_psnr(*inside)
+    return psnr(shrunk_luma(sr, scale, crop), shrunk_luma(hr, scale, crop))
+
+
+def lr_psnr_rgb(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
+    """Measure the PSNR between both images after they were shrunk to 8-bit images, in dB, as NTIRE 2021 did.
+
+    Higher is better. On RGB, nothing cropped; shrunk by MATLAB's bicubic, rounded to 8 bits after the rows and again
+    after the columns (METHODS 7.6). That challenge has no limit; here equal images give 80 dB, and no pair more.
+
+    Args:
+        sr, hr, scale: as for `lr_psnr`.
+
+    Returns:
+        Shape (N,), float64.
+
+    Raises:
+        ValueError: as `lr_psnr`.
+    """
+    check_pair(sr, hr, smallest_side=scale)
+    return shrunk_levels_psnr(shrunk_levels(sr, scale), shrunk_levels(hr, scale))
 
 
 def null_energy(sr: Tensor, scale: int) -> Tensor:
@@ -54,10 +72,38 @@ def null_energy(sr: Tensor, scale: int) -> Tensor:
     return (levels - rows @ levels @ columns.T).square().mean(dim=(1, 2, 3))
 
 
+def shrunk_luma(images: Tensor, scale: int, crop: int = LR_CROP) -> Tensor:
+    """Prepare images (N, 3, H, W) for `lr_psnr`: (N, 1, h - 2 crop, w - 2 crop), float64, in 8-bit units."""
+    shrunk = bicubic_downsample(to_levels(images).double(), scale)
+    height, width = shrunk.shape[-2:]
+    return luma_of_levels(shrunk[..., crop : height - crop, crop : width - crop])
+
+
+def shrunk_levels(images: Tensor, scale: int) -> Tensor:
+    """Prepare images (N, 3, H, W) for `lr_psnr_rgb`: (N, 3, h, w), float64, whole numbers from 0 to 255."""
+    levels = to_levels(images).double()
+    rows, columns = (_shrinking(side, scale, images.device) for side in images.shape[-2:])
+    rounded = (rows @ levels).clamp(0, 255).round()
+    return (rounded @ columns.T).clamp(0, 255).round()
+
+
+def shrunk_levels_psnr(x: Tensor, y: Tensor) -> Tensor:
+    """PSNR in dB of whole levels, (N, 3, h, w), without an epsilon, but at most 80: shape (N,)."""
+    mean_square = (x / 255 - y / 255).square().mean(dim=(1, 2, 3))
+    return -10 * torch.log10(mean_square.clamp(min=1e-8))
+
+
+@lru_cache(maxsize=32)
+def _shrinking(side: int, scale: int, device: torch.device) -> Tensor:
+    """What shrinking does along one axis, shape (ceil(side / scale), side), float64."""
+    # The cached tensor outlives this call, which may run without graph.
+    with torch.inference_mode(False):
+        return torch.from_numpy(downsampling_matrix(side, scale)).to(device)
+
+
 @lru_cache(maxsize=32)
 def _seen(side: int, scale: int, device: torch.device) -> Tensor:
     """The projection onto what shrinking sees along one axis, B+ B, shape (side, side)."""
     matrix = downsampling_matrix(side, scale)
-    # The cached tensor outlives this call, which may run without graph.
     with torch.inference_mode(False):
         return torch.from_numpy(np.linalg.pinv(matrix) @ matrix).to(device)

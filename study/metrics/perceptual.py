@@ -26,7 +26,8 @@ class LpipsMetric(AlwaysEval):
 
     def __init__(self, path: Path, *, network: LpipsNetwork = "alex") -> None:
         super().__init__()
-        self.distance = LpipsDistance(path, network=network)
+        # Channels last halves the time of AlexNet and of SqueezeNet on a CPU (measured).
+        self.distance = LpipsDistance(path, network=network).to(memory_format=torch.channels_last)
         self.eval()
 
     @torch.no_grad()
@@ -43,5 +44,18 @@ class LpipsMetric(AlwaysEval):
             ValueError: for shapes that differ, images too small, or `hr` outside [0, 1].
         """
         check_pair(sr, hr, smallest_side=SMALLEST_SIDE)
-        value: Tensor = self.distance(quantise(sr), quantise(hr))
-        return value.double()
+        return self.compare(sr, self.prepare(hr))
+
+    @torch.no_grad()
+    def prepare(self, hr: Tensor) -> list[Tensor]:
+        """What `compare` needs of the HR images, shape (N, 3, H, W)."""
+        return self.distance.describe(_laid_out(hr))
+
+    @torch.no_grad()
+    def compare(self, sr: Tensor, prepared: list[Tensor]) -> Tensor:
+        """The distance of images (N, 3, H, W) from those that were prepared: shape (N,), float64."""
+        return self.distance.compare(_laid_out(sr), prepared).double()
+
+
+def _laid_out(images: Tensor) -> Tensor:
+    return quantise(images).contiguous(memory_format=torch.channels_last)

@@ -44,21 +44,31 @@ def swd(sr: Tensor, hr: Tensor, *, seed: int = 0) -> Tensor:
         ValueError: for shapes that differ, images too small, or `hr` outside [0, 1].
     """
     check_pair(sr, hr, smallest_side=SMALLEST_SIDE)
+    return compare_projections(sr, projections(hr, seed=seed), seed=seed)
+
+
+def projections(images: Tensor, *, seed: int = 0) -> list[Tensor]:
+    """Prepare images (N, 3, H, W): of each level, the sorted projections of the patches, shape (N, D, P), float32."""
     generator = np.random.Generator(np.random.Philox(seed))
-    levels = zip(_laplacian_pyramid(to_levels(sr)), _laplacian_pyramid(to_levels(hr)), strict=True)
-    distances = [_level_distances(sr_level, hr_level, generator) for sr_level, hr_level in levels]
+    return [_level_projections(level, generator) for level in _laplacian_pyramid(to_levels(images))]
+
+
+def compare_projections(sr: Tensor, of_hr: list[Tensor], *, seed: int = 0) -> Tensor:
+    """The distance of images (N, 3, H, W) from those that were prepared with the same seed: (N,), float64, x 1000."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    levels = zip(_laplacian_pyramid(to_levels(sr)), of_hr, strict=True)
+    distances = [
+        (_level_projections(level, generator) - expected).abs().mean(dim=2).double().mean(dim=1)
+        for level, expected in levels
+    ]
     return 1e3 * torch.stack(distances).mean(dim=0)
 
 
-def _level_distances(sr_level: Tensor, hr_level: Tensor, generator: np.random.Generator) -> Tensor:
-    """Sliced distance of each pair of one level's images (N, 3, h, w): shape (N,), float64."""
-    places = _draw_places(sr_level.shape[-2:], generator).to(sr_level.device)
-    directions = _draw_directions(generator).to(sr_level)
-    distances = [
-        _wasserstein(directions @ _descriptors(sr_image, places), directions @ _descriptors(hr_image, places))
-        for sr_image, hr_image in zip(sr_level, hr_level, strict=True)
-    ]
-    return torch.stack(distances)
+def _level_projections(level: Tensor, generator: np.random.Generator) -> Tensor:
+    """The sorted projections of one level's images (N, 3, h, w): shape (N, D, P)."""
+    places = _draw_places(level.shape[-2:], generator).to(level.device)
+    directions = _draw_directions(generator).to(level)
+    return torch.stack([_sorted(directions @ _descriptors(image, places)) for image in level])
 
 
 def _draw_places(size: torch.Size, generator: np.random.Generator) -> Tensor:
@@ -87,11 +97,6 @@ def _descriptors(image: Tensor, places: Tensor) -> Tensor:
     mean = patches.mean(dim=(1, 2), keepdim=True)
     deviation = patches.std(dim=(1, 2), correction=0, keepdim=True).clamp(min=_FLAT)
     return ((patches - mean) / deviation).flatten(end_dim=1)
-
-
-def _wasserstein(a: Tensor, b: Tensor) -> Tensor:
-    """Mean distance of two samples of P points on each of D lines (D, P), averaged: scalar, float64."""
-    return (_sorted(a) - _sorted(b)).abs().mean(dim=1).double().mean()
 
 
 def _sorted(rows: Tensor) -> Tensor:

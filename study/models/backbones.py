@@ -2,13 +2,15 @@
 
 import hashlib
 import http.client
+import io
 import logging
 import os
 import pickle
+import shutil
 import threading
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Self, cast
@@ -16,7 +18,19 @@ from typing import Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
+from study.files import write_atomically
+
 BackboneName = Literal["vgg19", "vgg16", "alexnet", "squeezenet"]
+
+BACKBONES: Mapping[BackboneName, str] = MappingProxyType(
+    {
+        "vgg19": "the perceptual loss of ESRGAN, SPSR, LDL and AESOP",
+        "vgg16": "LPIPS (VGG-16), DISTS, MDF's mix with VGG",
+        "alexnet": "LPIPS (AlexNet), the judge of every study",
+        "squeezenet": "LPIPS (SqueezeNet), a cheap perceptual loss",
+    }
+)
+"""What each backbone is needed for."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +52,19 @@ class AlwaysEval(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Ignore `mode`: dropout and batch statistics have no place in a frozen network."""
         return super().train(False)
+
+
+class ImageNetModule(AlwaysEval):
+    """What everything in features of torchvision's networks shares: how their images are normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images in [0, 1], shape (N, 3, H, W), as the networks were trained on them."""
+        return (images - self.get_buffer("mean")) / self.get_buffer("std")
 
 
 def find_backbone(name: BackboneName, weights_dir: Path | None) -> Path | None:
@@ -80,6 +107,54 @@ def fetch_backbone(name: BackboneName, weights_dir: Path | None, *, timeout_sec:
         name, weights_dir or "a folder of yours (--weights)", failure, target.name,
     )  # fmt: skip
     return None
+
+
+def collect_backbone(
+    name: BackboneName, folder: Path, *, features_only: bool = False, advance: Callable[[int], None] | None = None
+) -> Path:
+    """Put a backbone's weights into a folder, for machines without internet: from torch's cache, or downloaded.
+
+    What the folder has already stays, once its hash is right.
+
+    Args:
+        folder: made where it does not exist.
+        features_only: keep the convolutions alone, which is all that losses and metrics need.
+        advance: told the bytes of each piece that was downloaded.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: a hash that is not the published one, or a file that does not fit.
+        OSError: the download failed, or the file system refused.
+        http.client.HTTPException: the server broke off.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    whole, features = (folder / file_name for file_name in _FILE_NAMES[name])
+    if features_only and features.is_file():
+        load_features(name, features)
+        return features
+    if not whole.is_file():
+        cached = _cached(name)
+        if cached.is_file():
+            shutil.copyfile(cached, whole)
+        else:
+            _download(published_url(name), whole, cancelled=threading.Event(), read_timeout_sec=60, advance=advance)
+    _check_digest(whole, file_digest(whole))
+    if not features_only:
+        return whole
+    state = {f"features.{key}": tensor.clone() for key, tensor in _read_features(whole).items()}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(features, buffer.getvalue())
+    whole.unlink()
+    return features
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_features(name: BackboneName, path: Path) -> nn.Sequential:
@@ -181,7 +256,14 @@ def _download_within(timeout_sec: float, url: str, target: Path) -> str | None:
     return failures[0] if failures else None
 
 
-def _download(url: str, target: Path, *, cancelled: threading.Event, read_timeout_sec: float) -> None:
+def _download(
+    url: str,
+    target: Path,
+    *,
+    cancelled: threading.Event,
+    read_timeout_sec: float,
+    advance: Callable[[int], None] | None = None,
+) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
     digest = hashlib.sha256()
@@ -193,9 +275,16 @@ def _download(url: str, target: Path, *, cancelled: threading.Event, read_timeou
                     return
                 digest.update(block)
                 file.write(block)
-        expected = target.stem.rpartition("-")[2]
-        if not digest.hexdigest().startswith(expected):
-            raise ValueError(f"its SHA-256 {digest.hexdigest()[:8]} is not the published {expected}")
+                if advance is not None:
+                    advance(len(block))
+        _check_digest(target, digest.hexdigest())
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _check_digest(path: Path, digest: str) -> None:
+    """Raise ValueError unless a hash is the one that a torchvision file's name ends in the first digits of."""
+    expected = path.stem.rpartition("-")[2]
+    if not digest.startswith(expected):
+        raise ValueError(f"its SHA-256 {digest[:8]} is not the published {expected}; remove {path} if it is there")

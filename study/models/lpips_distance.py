@@ -61,16 +61,20 @@ class LpipsDistance(AlwaysEval):
         """
         _check_images(sr, hr)
         with torch.no_grad():
-            targets = self._extract(hr)
+            targets = self.describe(hr)
+        return self.compare(sr, targets)
+
+    def describe(self, images: Tensor) -> list[Tensor]:
+        """Features of the compared layers, of unit length over the channels; images as for `forward`."""
+        return [_unit_length(features) for features in self.backbone(self.scaling(2 * images - 1))]
+
+    def compare(self, sr: Tensor, targets: list[Tensor]) -> Tensor:
+        """The distance of images from others that were described before: shape (N,)."""
         distances = [
             head((found - target).square()).mean(dim=(1, 2, 3))
-            for head, found, target in zip(self.heads, self._extract(sr), targets, strict=True)
+            for head, found, target in zip(self.heads, self.describe(sr), targets, strict=True)
         ]
         return torch.stack(distances).sum(dim=0)
-
-    def _extract(self, images: Tensor) -> list[Tensor]:
-        """Features of the compared layers, of unit length over the channels."""
-        return [_unit_length(features) for features in self.backbone(self.scaling(2 * images - 1))]
 
 
 def _unit_length(features: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from study.recipes import aesop
 
 SIZE = "tiny"
 TRIALS = 5
-REFERENCE = {"psnr_y": 0.0, "lpips": 2.0, "swd": 2000.0}
+REFERENCE = {"psnr_y": 0.0, "lpips_alex": 2.0, "swd": 2000.0}
 GROUPS = ("loss.guidance",)
 SMALL = {"features": 4, "blocks": 1, "growth": 2}
 
@@ -44,7 +44,7 @@ def base(size, networks):
         "fidelity.budget": {"iterations": 30, "batch": 2, "patch": 32},
         "autoencoder": {**SMALL, "budget": {"iterations": 10, "batch": 2, "patch": 32}},
         "budget": {"iterations": 40, "batch": 2, "patch": 32},
-        "cadence": {"evaluate_every": 20, "checkpoint_every": 5},
+        "cadence": {"evaluate_every": 20, "evaluate_share": 100, "checkpoint_every": 5},
     })
 
 def sample(trial, base):

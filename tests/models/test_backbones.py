@@ -14,7 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from study.models import backbones
-from study.models.backbones import AlwaysEval, fetch_backbone, find_backbone, load_features
+from study.models.backbones import AlwaysEval, collect_backbone, fetch_backbone, find_backbone, load_features
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +128,61 @@ def test_what_is_there_is_not_downloaded(weights_dir: Path, monkeypatch: pytest.
     (weights_dir / "alexnet_features.pth").touch()
 
     assert fetch_backbone("alexnet", weights_dir) == weights_dir / "alexnet_features.pth"
+
+
+def test_collecting_downloads_once_into_the_folder(
+    server: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_name = serve(monkeypatch, server)
+    pieces: list[int] = []
+
+    path = collect_backbone("alexnet", tmp_path / "all", advance=pieces.append)
+
+    assert path == tmp_path / "all" / file_name
+    assert path.read_bytes() == Handler.payload
+    assert sum(pieces) == len(Handler.payload)
+    assert not cache.exists()
+    monkeypatch.setattr(backbones, "published_url", lambda _name: "http://127.0.0.1:9/x")  # nothing listens there
+    assert collect_backbone("alexnet", tmp_path / "all") == path
+
+
+@pytest.mark.usefixtures("cache")
+def test_collecting_takes_what_torchs_cache_has(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file_name = serve(monkeypatch, "http://127.0.0.1:9")  # nothing listens there
+    cache.mkdir(parents=True)
+    (cache / file_name).write_bytes(Handler.payload)
+
+    assert collect_backbone("alexnet", tmp_path).read_bytes() == Handler.payload
+
+
+def test_collecting_refuses_a_damaged_file_that_is_there(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_name = serve(monkeypatch, "http://127.0.0.1:9")
+    (tmp_path / file_name).write_bytes(b"half")
+
+    with pytest.raises(ValueError, match=r"is not the published .*; remove .* if it is there"):
+        collect_backbone("alexnet", tmp_path)
+
+
+def test_collected_convolutions_are_those_of_the_whole_file(
+    squeezenet_state: dict[str, Tensor], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir(parents=True)
+    torch.save(squeezenet_state, cache / "x")
+    digest = backbones.file_digest(cache / "x")
+    (cache / "x").rename(cache / f"squeezenet1_1-{digest[:8]}.pth")
+    names = {"squeezenet": (f"squeezenet1_1-{digest[:8]}.pth", "squeezenet1_1_features.pth")}
+    monkeypatch.setattr(backbones, "_FILE_NAMES", names)
+    whole = load_features("squeezenet", cache / f"squeezenet1_1-{digest[:8]}.pth").state_dict()
+
+    path = collect_backbone("squeezenet", tmp_path / "small", features_only=True)
+
+    assert [file.name for file in (tmp_path / "small").iterdir()] == ["squeezenet1_1_features.pth"]
+    found = load_features("squeezenet", path).state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in whole.items())
+    assert path.stat().st_size < (cache / f"squeezenet1_1-{digest[:8]}.pth").stat().st_size
+    assert collect_backbone("squeezenet", tmp_path / "small", features_only=True) == path
 
 
 def test_a_wrong_hash_leaves_no_file(

@@ -226,7 +226,7 @@ def test_in_a_shipped_space_every_trial_sees_about_the_same_pixels_a_step(name: 
 @pytest.mark.parametrize("name", ["quick", "aesop"])
 def test_a_shipped_space_has_reference_and_groups_that_exist(name: str) -> None:
     space = load_space(name)
-    assert set(space.reference) == {"psnr_y", "lpips", "swd"}
+    assert set(space.reference) == {"psnr_y", "lpips_alex", "swd"}
     base = space.base(space.size, NETWORKS)
     assert all(get(base, path) is not None for path in space.groups)
     assert space.trials >= 12

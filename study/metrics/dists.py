@@ -1,0 +1,137 @@
+"""DISTS (Ding et al., "Image quality assessment: unifying structure and texture similarity", 2020; METHODS 7.4)."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from study.metrics.quantise import check_pair, quantise
+from study.models.backbones import ImageNetModule, load_features
+
+SMALLEST_SIDE = 32
+"""Below, the deepest features would be one pixel, and a variance over it nothing."""
+
+CHANNELS = (3, 64, 128, 256, 512, 512)
+_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Features of one stage (N, C, h, w) without their mean over the image, that mean, and their variance (N, C)."""
+
+    centred: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+class DistsMetric(ImageNetModule):
+    """Distance of structure and texture in VGG-16's features, of 8-bit RGB images at their own size, without any crop.
+
+    Lower is better; identical images give 0. The weights of channels are those of its authors.
+
+    Args:
+        path: ImageNet weights of VGG-16, as `study.models.backbones.find_backbone` gives it.
+
+    Raises:
+        ValueError: if the file does not fit VGG-16.
+        ImportError: if the `torchmetrics` package, which has the weights of channels, is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.stages = _stages(load_features("vgg16", path))
+        alpha, beta = _channel_weights()
+        whole = alpha.sum() + beta.sum()
+        self.register_buffer("alpha", alpha / whole)
+        self.register_buffer("beta", beta / whole)
+        self.requires_grad_(False).to(memory_format=torch.channels_last)
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Measure each pair.
+
+        Args:
+            sr, hr: RGB images in [0, 1], shape (N, 3, H, W), sides of at least 32; quantised to 8 bits here.
+
+        Returns:
+            Shape (N,), float64.
+
+        Raises:
+            ValueError: for shapes that differ, images too small, or `hr` outside [0, 1].
+        """
+        check_pair(sr, hr, smallest_side=SMALLEST_SIDE)
+        return self.compare(sr, self.prepare(hr))
+
+    @torch.no_grad()
+    def prepare(self, hr: Tensor) -> list[Moments]:
+        """What `compare` needs of the HR images, shape (N, 3, H, W)."""
+        images = quantise(hr).contiguous(memory_format=torch.channels_last)
+        features, moments = self.normalised(images), [_moments(images)]
+        for stage in self.stages:
+            features = stage(features)
+            moments.append(_moments(features))
+        return moments
+
+    @torch.no_grad()
+    def compare(self, sr: Tensor, prepared: list[Moments]) -> Tensor:
+        """The distance of images (N, 3, H, W) from those that were prepared: shape (N,), float64."""
+        textures, structures = [], []
+        for x, y in zip(self.prepare(sr), prepared, strict=True):
+            covariance = (x.centred * y.centred).mean(dim=(2, 3)).double()
+            textures.append((2 * x.mean * y.mean + _EPSILON) / (x.mean**2 + y.mean**2 + _EPSILON))
+            structures.append((2 * covariance + _EPSILON) / (x.variance + y.variance + _EPSILON))
+        of_textures = torch.cat(textures, dim=1) @ self.get_buffer("alpha")
+        return 1 - of_textures - torch.cat(structures, dim=1) @ self.get_buffer("beta")
+
+
+class L2Pool(nn.Module):
+    """Root of a 3x3 Hann-weighted mean of squares, at every second pixel, in the place of a max-pool."""
+
+    kernel: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        window = torch.hann_window(5, periodic=False)[1:-1]
+        kernel = torch.outer(window, window)
+        self.register_buffer("kernel", (kernel / kernel.sum()).repeat(channels, 1, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool (N, C, H, W), sides halved and rounded up."""
+        pooled = F.conv2d(features.square(), self.kernel, stride=2, padding=1, groups=len(self.kernel))
+        return (pooled + 1e-12).sqrt()
+
+
+def _moments(features: Tensor) -> Moments:
+    mean = features.mean(dim=(2, 3), keepdim=True)
+    centred = features - mean
+    return Moments(centred, mean[:, :, 0, 0].double(), centred.square().mean(dim=(2, 3)).double())
+
+
+def _stages(features: nn.Sequential) -> nn.ModuleList:
+    """VGG-16's layers up to relu5_3, cut before each pooling, which becomes an L2 pooling."""
+    stages: list[nn.Sequential] = [nn.Sequential()]
+    for layer in features:
+        if isinstance(layer, nn.MaxPool2d):
+            stages.append(nn.Sequential(L2Pool(CHANNELS[len(stages)])))
+        else:
+            stages[-1].append(layer)
+    return nn.ModuleList(stages[:5])
+
+
+@lru_cache(maxsize=1)
+def _channel_weights() -> tuple[Tensor, Tensor]:
+    """The authors' weights of texture and of structure, one a channel of all stages, float64: shape (1475,)."""
+    spec = find_spec("torchmetrics")  # of a top-level package: does not run it
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError("DISTS needs the weights inside the `torchmetrics` package: pip install 'torchmetrics>=1.7'")
+    path = Path(spec.submodule_search_locations[0]) / "functional" / "image" / "dists_models" / "weights.pt"
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ImportError(f"this `torchmetrics` has no {path.name} for DISTS: install torchmetrics>=1.7") from error
+    return weights["alpha"].flatten().double(), weights["beta"].flatten().double()
