@@ -40,7 +40,7 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
             unexpected or wrongly shaped entries. The network is then unchanged.
     """
     path = Path(path)
-    state = _select_state(_read(path), path)
+    state = read_state(path)
     try:
         state = without_copies(module, state)
     except ValueError as error:
@@ -50,6 +50,11 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     check_state(state, {table[name]: own[name].shape for name in table}, source=str(path), network=module)
     constants = {name: tensor for name, tensor in own.items() if name.endswith(CONSTANTS)}
     module.load_state_dict(constants | {name: state[released] for name, released in table.items()})
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the state dict in a weight file, under the file's own names, on the CPU; ValueError as `load_weights`."""
+    return _select_state(_read(path), path)
 
 
 def save_weights(module: nn.Module, path: str | Path, layout: Layout = "basicsr") -> None:

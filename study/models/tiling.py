@@ -1,0 +1,234 @@
+"""Large images in tiles: within a bound on memory, and equal to the whole where tiles overlap enough."""
+
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+ALIGNMENT = 16
+"""Tiles begin at multiples of this many LR pixels, so that attention windows lie as in the image."""
+
+MOST_OVERLAP = 64
+"""LR pixels that tiles overlap by at most, unless more is asked for: RRDBNet's whole field would cost too much."""
+
+_PROBE_SIDE = 48
+_WIDEST_PROBE = 2048
+# More than any generator here takes for an LR pixel.
+_MOST_BYTES = 64 << 10
+# Work space of convolutions and the allocator's rounding are not seen by the tally.
+_SAFETY = 1.5
+
+Upscale = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How images are cut.
+
+    Attributes:
+        side: of a tile without its overlap, in LR pixels.
+        overlap: LR pixels that a tile sees beyond each of its sides.
+        field: how far an output pixel sees, in LR pixels; None where it sees all of the image.
+    """
+
+    side: int
+    overlap: int
+    field: int | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether tiles give what the whole image would, up to the order of sums."""
+        return self.field is not None and self.overlap >= self.field
+
+
+class Upscaler:
+    """A generator with a bound on the memory that it may take: images larger than that are done in tiles.
+
+    Attributes:
+        tiling: how, once an image had to be cut.
+        difference: where that is not exact, how much a tile of the first such image changed when it saw twice as far:
+            the largest change of a value.
+    """
+
+    def __init__(
+        self, generator: nn.Module, scale: int, *, bound: int, tile: int | None = None, overlap: int | None = None
+    ) -> None:
+        """Take a generator in eval mode.
+
+        Args:
+            generator: images (1, 3, h, w) to (1, 3, h * scale, w * scale), or a tuple that begins with it.
+            scale: the SR factor.
+            bound: bytes that one forward pass may take.
+            tile: LR pixels a side of a tile, for every image that is larger; None to cut only what exceeds the bound.
+            overlap: LR pixels that tiles see beyond their sides; None for the generator's field of view, at most
+                `MOST_OVERLAP`.
+
+        Raises:
+            ValueError: a tile below 1 pixel, or an overlap below 0.
+        """
+        if (tile is not None and tile < 1) or (overlap is not None and overlap < 0):
+            raise ValueError(f"tile must be at least 1 and overlap at least 0 LR pixels, but got {tile} and {overlap}")
+        self._generator, self._scale, self._bound = generator, scale, bound
+        self._asked_tile, self._asked_overlap = tile, overlap
+        self._bytes_per_pixel: float | None = None
+        self.tiling: Tiling | None = None
+        self.difference: float | None = None
+
+    @torch.no_grad()
+    def __call__(self, low: Tensor) -> Tensor:
+        """Upscale one image, shape (1, 3, h, w), RGB in [0, 1]: (1, 3, h * scale, w * scale), not clamped."""
+        height, width = low.shape[-2:]
+        if self._asked_tile is None and self._fits(height * width):
+            return self._whole(low)
+        tiling = self._choose(low.device)
+        if max(height, width) <= tiling.side:
+            return self._whole(low)
+        if not tiling.exact and self.difference is None:
+            self.difference = self._difference(low, tiling)
+        return upscale_in_tiles(self._whole, low, self._scale, tiling.side, tiling.overlap)
+
+    def _difference(self, low: Tensor, tiling: Tiling) -> float:
+        """The largest change of a value in the first tile of an image, when it sees twice as far."""
+        side, edge = tiling.side, tiling.side * self._scale
+        near, far = (
+            self._whole(low[..., : side + seen, : side + seen]) for seen in (tiling.overlap, 2 * tiling.overlap)
+        )
+        return float((near[..., :edge, :edge] - far[..., :edge, :edge]).abs().max())
+
+    def _whole(self, low: Tensor) -> Tensor:
+        return first_image(self._generator(low.contiguous(memory_format=torch.channels_last)))
+
+    def _fits(self, pixels: int) -> bool:
+        """Whether an image of so many LR pixels is within the bound; small ones are, without measuring."""
+        return pixels * _MOST_BYTES <= self._bound or pixels * self._cost() <= self._bound
+
+    def _cost(self) -> float:
+        """Bytes an LR pixel, measured once."""
+        if self._bytes_per_pixel is None:
+            self._bytes_per_pixel = _SAFETY * peak_bytes(self._generator, _PROBE_SIDE) / _PROBE_SIDE**2
+        return self._bytes_per_pixel
+
+    def _choose(self, device: torch.device) -> Tiling:
+        """Tiles of the side asked for, or as large as the bound allows."""
+        if self.tiling is None:
+            field = field_of_view(self._generator)
+            overlap = self._asked_overlap
+            if overlap is None:
+                overlap = MOST_OVERLAP if field is None else min(field, MOST_OVERLAP)
+            overlap = _aligned(overlap)
+            side = self._asked_tile
+            if side is None:
+                side = max(1, math.isqrt(int(self._bound / self._cost())) - 2 * overlap - ALIGNMENT)
+            self.tiling = Tiling(_aligned(side), overlap, field)
+        return self.tiling
+
+
+def memory_bound(device: torch.device) -> int:
+    """Bytes that a forward pass may take where nothing else is said: 4 GiB, on a GPU half of what is free."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 4 << 30
+
+
+def upscale_in_tiles(upscale: Upscale, low: Tensor, scale: int, side: int, overlap: int) -> Tensor:
+    """Put an image together from tiles, each of which was given `overlap` more pixels on each side where there are any.
+
+    Args:
+        upscale: images (1, 3, h, w) to (1, 3, h * scale, w * scale).
+        low: shape (1, 3, h, w).
+        scale: the SR factor.
+        side: of a tile in LR pixels, a multiple of `ALIGNMENT`.
+        overlap: in LR pixels, a multiple of `ALIGNMENT`.
+
+    Returns:
+        Shape (1, 3, h * scale, w * scale), on the device of `low`.
+    """
+    height, width = low.shape[-2:]
+    whole = low.new_empty(*low.shape[:2], height * scale, width * scale)
+    for (top, bottom), (left, right) in product(_spans(height, side), _spans(width, side)):
+        above, before = min(overlap, top), min(overlap, left)
+        seen = low[..., top - above : bottom + overlap, left - before : right + overlap]
+        part = upscale(seen)[..., above * scale :, before * scale :]
+        rows, columns = (bottom - top) * scale, (right - left) * scale
+        whole[..., top * scale : bottom * scale, left * scale : right * scale] = part[..., :rows, :columns]
+    return whole
+
+
+@torch.no_grad()
+def field_of_view(generator: nn.Module) -> int | None:
+    """How far around itself an output pixel sees, in LR pixels; None if further than half of 2,048 pixels.
+
+    Found by trying: some columns of a strip become NaN, and so does all that has seen them.
+    """
+    device = next(generator.parameters()).device
+    width = 8 * ALIGNMENT
+    while width <= _WIDEST_PROBE:
+        first, last = width // 2, width // 2 + ALIGNMENT
+        strip = torch.zeros(1, 3, ALIGNMENT, width, device=device)
+        strip[..., first:last] = torch.nan
+        output = first_image(generator(strip))
+        scale = output.shape[-1] // width
+        reached = output.isnan().any(dim=(0, 1, 2)).nonzero().flatten()
+        nearest, furthest = int(reached[0]), int(reached[-1])
+        if nearest > 0 and furthest < output.shape[-1] - 1:
+            return max(math.ceil((first * scale - nearest) / scale), math.ceil((furthest + 1 - last * scale) / scale))
+        width *= 2
+    return None
+
+
+@torch.no_grad()
+def peak_bytes(generator: nn.Module, side: int) -> int:
+    """The most memory that tensors take at a time while a generator works on a square image, its weights apart."""
+    device = next(generator.parameters()).device
+    with _Tally() as tally:
+        generator(torch.zeros(1, 3, side, side, device=device).contiguous(memory_format=torch.channels_last))
+    return tally.peak
+
+
+def first_image(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """The image among a generator's outputs: SPSR's has gradient maps beside it."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+class _Tally(TorchDispatchMode):
+    """Counts the bytes of tensors that are made, and takes them off when they go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        place = storage._cdata
+        if place in self._known:
+            return
+        self._known.add(place)
+        self.live += storage.nbytes()
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._forget, place, storage.nbytes())
+
+    def _forget(self, place: int, size: int) -> None:
+        self._known.discard(place)
+        self.live -= size
+
+
+def _spans(length: int, side: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + side, length)) for start in range(0, length, side))
+
+
+def _aligned(pixels: int) -> int:
+    return math.ceil(pixels / ALIGNMENT) * ALIGNMENT

@@ -1,0 +1,71 @@
+"""A weight file tells which network it is of."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from study.config import GeneratorConfig
+from study.models import save_weights
+from study.models.build import build_generator
+from study.models.identify import identify
+
+LOW = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def config_of(name: str) -> GeneratorConfig:
+    fields = {"name": name, "features": 12, "blocks": 4, "growth": 4}
+    return GeneratorConfig.model_validate(fields | ({"heads": 2, "depth": 2} if name == "swinir" else {}))
+
+
+def same_image(a: Tensor, b: Tensor) -> bool:
+    return bool(torch.allclose(a, b.clamp(0, 1), atol=1e-6) or torch.allclose(a, b, atol=1e-6))
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", ["rrdb", "msrresnet", "edsr", "srresnet", "swinir", "spsr"])
+def test_every_generator_is_known_by_its_file(tmp_path: Path, name: str, scale: int, ending: str) -> None:
+    torch.manual_seed(0)
+    network = build_generator(config_of(name), scale).eval()
+    path = tmp_path / f"weights{ending}"
+    save_weights(network, path)
+    # Nearest-neighbour steps have no weights: of these two, one step may stand for 2 or for 3.
+    told = scale if (name, scale) in {("rrdb", 3), ("spsr", 2), ("spsr", 3)} else None
+
+    found, factor, text = identify(path, told)
+
+    assert factor == scale
+    assert name in text.lower()
+    with torch.no_grad():
+        assert same_image(found(LOW), network(LOW))
+
+
+def test_a_scale_that_the_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
+    save_weights(build_generator(config_of("rrdb"), 3), tmp_path / "x.pth")
+
+    with pytest.raises(ValueError, match=r"x\.pth: may be of scale 2 or 3, .* say --scale"):
+        identify(tmp_path / "x.pth")
+
+
+def test_an_unknown_network_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    torch.save({"some.weight": torch.zeros(3, 3)}, tmp_path / "x.pth")
+
+    with pytest.raises(ValueError, match=r"x\.pth: no network is known .* such as some\.weight; .* --recipe"):
+        identify(tmp_path / "x.pth")
+
+
+def test_another_scale_than_the_files_is_refused(tmp_path: Path) -> None:
+    save_weights(build_generator(config_of("swinir"), 4), tmp_path / "x.pth")
+
+    with pytest.raises(ValueError, match="is of scale 4, not 2; correct --scale"):
+        identify(tmp_path / "x.pth", 2)
+
+
+def test_edsrs_large_form_scales_its_blocks(tmp_path: Path) -> None:
+    network = build_generator(GeneratorConfig(name="edsr", features=256, blocks=1, residual_scale=0.1), 2).eval()
+    save_weights(network, tmp_path / "x.pth")
+
+    with torch.no_grad():
+        assert torch.allclose(identify(tmp_path / "x.pth")[0](LOW), network(LOW), atol=1e-6)

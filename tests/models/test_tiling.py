@@ -1,0 +1,154 @@
+"""Tiles give what the whole image gives where they overlap by the field of view; memory is counted and bounded."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from study.config import GeneratorConfig
+from study.models.build import build_generator
+from study.models.tiling import ALIGNMENT, Upscaler, field_of_view, peak_bytes, upscale_in_tiles
+
+GIB = 1 << 30
+SMALL = {
+    "rrdb": GeneratorConfig(name="rrdb", features=8, blocks=1, growth=4),
+    "msrresnet": GeneratorConfig(name="msrresnet", features=8, blocks=3),
+    "swinir": GeneratorConfig(name="swinir", features=12, blocks=1, depth=2, heads=2),
+    "spsr": GeneratorConfig(name="spsr", features=8, blocks=4, growth=4),
+}
+
+
+def generator_of(name: str, scale: int = 4) -> nn.Module:
+    torch.manual_seed(0)
+    network = build_generator(SMALL[name], scale).eval()
+    with torch.no_grad():  # published starts are small: what a pixel sees further off would drown in rounding
+        for parameter in network.parameters():
+            if parameter.ndim == 4:
+                parameter.mul_(3)
+    return network
+
+
+def image(height: int, width: int) -> Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+class Chain(nn.Module):
+    """As many convolutions of 3 x 3 as its depth, whose field of view is that many pixels."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(depth)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        shown: Tensor = self.layers(images)
+        return shown
+
+
+class Global(nn.Module):
+    """Every output pixel sees the whole image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images * self.weight - images.mean(dim=(2, 3), keepdim=True)
+
+
+@pytest.mark.parametrize("depth", [1, 5, 60, 200])
+def test_the_field_of_convolutions_is_their_number(depth: int) -> None:
+    assert field_of_view(Chain(depth)) == depth
+
+
+def test_msrresnets_field_follows_from_its_layers() -> None:
+    # The first convolution and two in each of three blocks; then one at x1, one at x2 and two at x4: 1 + 1/2 + 2/4.
+    assert field_of_view(generator_of("msrresnet")) == 7 + 2
+
+
+def test_a_network_that_sees_everything_has_no_field() -> None:
+    assert field_of_view(Global()) is None
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize("scale", [2, 4])
+def test_tiles_equal_the_whole_where_they_overlap_by_the_field(name: str, scale: int) -> None:
+    network = generator_of(name, scale)
+    field = field_of_view(network)
+    assert field is not None
+    overlap = -(-field // ALIGNMENT) * ALIGNMENT
+    low = image(3 * ALIGNMENT + 6, 5 * ALIGNMENT - 2)
+    with torch.no_grad():
+        whole = network(low)
+        tiled = upscale_in_tiles(network, low, scale, ALIGNMENT, overlap)
+
+    assert tiled.shape == whole.shape
+    assert (tiled - whole).abs().max() < 1e-5
+
+
+def test_too_little_overlap_shows_and_is_measured() -> None:
+    network = Chain(40)
+    low = image(96, 96)
+    with torch.no_grad():
+        whole = network(low)
+    upscale = Upscaler(network, 1, bound=GIB, tile=32, overlap=0)
+
+    found = upscale(low)
+
+    assert upscale.tiling is not None
+    assert (upscale.tiling.exact, upscale.tiling.field, upscale.tiling.overlap) == (False, 40, 0)
+    assert (found - whole).abs().max() > 1e-5
+    near = Upscaler(network, 1, bound=GIB, tile=32, overlap=16)
+    assert (near(low) - whole).abs().max() < (found - whole).abs().max()
+    assert near.difference is not None
+    assert 0 < near.difference < (found - whole).abs().max()
+
+
+def test_the_overlap_is_the_field_unless_it_is_named() -> None:
+    upscale = Upscaler(Chain(5), 1, bound=GIB, tile=20)
+
+    upscale(image(64, 64))
+
+    assert upscale.tiling is not None
+    assert (upscale.tiling.side, upscale.tiling.overlap, upscale.tiling.exact) == (32, 16, True)
+    assert upscale.difference is None
+
+
+def test_what_fits_is_done_in_one_piece() -> None:
+    network = generator_of("msrresnet")
+    upscale = Upscaler(network, 4, bound=GIB)
+    low = image(40, 52)
+
+    with torch.no_grad():
+        expected = network(low.contiguous(memory_format=torch.channels_last))
+
+    assert torch.equal(upscale(low), expected)
+    assert upscale.tiling is None
+
+
+def test_what_does_not_fit_is_cut_so_that_a_tile_fits() -> None:
+    network = generator_of("msrresnet")
+    bound = 4 << 20
+    seen: list[int] = []
+    network.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[-2] * inputs[0].shape[-1]))
+    upscale = Upscaler(network, 4, bound=bound)
+    low = image(160, 176)
+
+    found = upscale(low)
+
+    assert upscale.tiling is not None
+    cost = peak_bytes(network, 48) / 48**2
+    largest = (upscale.tiling.side + 2 * upscale.tiling.overlap) ** 2
+    assert largest * cost <= bound < 160 * 176 * cost
+    assert max(seen) <= max(largest, 16 * 2048)
+    with torch.no_grad():
+        assert (found - network(low)).abs().max() < 1e-5
+
+
+def test_memory_is_that_of_the_tensors_alive_at_a_time() -> None:
+    # Of 3 channels of float32: the input, and what two layers at a time hold; the first image has gone by the third.
+    assert peak_bytes(Chain(6), 32) == 3 * 32 * 32 * 3 * 4
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(0, 0), (16, -1)])
+def test_sizes_that_mean_nothing_are_refused(tile: int, overlap: int) -> None:
+    with pytest.raises(ValueError, match="tile must be at least 1 and overlap at least 0"):
+        Upscaler(Chain(1), 1, bound=GIB, tile=tile, overlap=overlap)
