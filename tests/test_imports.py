@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "study.losses": FOUNDATION | {"study.data", "study.models"},
     "study.metrics": FOUNDATION | {"study.data", "study.models"},
     "study.training": CORE,
+    "study.evaluation": CORE | {"study.recipes"},
     "study.search": CORE | {"study.recipes", "study.training"},
     "study.cluster": CORE | {"study", "study.recipes", "study.training", "study.search"},
     "study.command_line": FOUNDATION | {"study.recipes", "study.data.remote"},

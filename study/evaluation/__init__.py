@@ -1,0 +1,1 @@
+"""What `study/evaluate.py` does: systems against sets, the paper's table."""

@@ -1,0 +1,162 @@
+"""Every system on every image of every set: what is measured, and what went wrong."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from study.data import to_float, to_uint8
+from study.data.images import ImageError, read_image, read_size
+from study.data.pairs import image_to_tensor
+from study.evaluation.sets import TestSet
+from study.evaluation.systems import System, image_files
+from study.metrics.judge import Judge
+
+Files = Mapping[tuple[str, str], Mapping[str, Path]]  # by system and set, then by image
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one system made of one image."""
+
+    model: str
+    set: str
+    image: str
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All that was measured.
+
+    Attributes:
+        rows: of images whose output could be measured.
+        problems: of the others; a mean over a set that has one would be over other images than its neighbours.
+    """
+
+    rows: list[Score]
+    problems: list[str]
+
+
+def find_images(systems: Sequence[System], sets: Sequence[TestSet]) -> tuple[Files, list[str]]:
+    """Find the files of systems that are images, and everything that is wrong with them, before anything is measured.
+
+    Returns:
+        Files by system and set, then by image name; and the problems, of HR files as well.
+    """
+    files: dict[tuple[str, str], Mapping[str, Path]] = {}
+    problems = [problem for test in sets for path in test.files.values() for problem in _transparent(path)]
+    for system in systems:
+        for test in sets if system.images is not None else ():
+            found, missing = image_files(system, test.name, test.pairs.names, len(sets) > 1)
+            files[system.name, test.name] = found
+            problems += missing
+            for index, name in enumerate(test.pairs.names):
+                if name in found:
+                    problems += _unfit(found[name], test, index)
+    return files, problems
+
+
+def measure(
+    systems: Sequence[System],
+    sets: Sequence[TestSet],
+    judge: Judge,
+    device: torch.device,
+    files: Files,
+    *,
+    advance: Callable[[int], None],
+    keep: Callable[[str, str, str, np.ndarray], None] | None = None,
+) -> Scores:
+    """Measure all systems, image by image, so that what depends on an HR image is done once for all of them.
+
+    Args:
+        systems, sets: the table's rows and columns.
+        judge: the metrics.
+        device: where to compute.
+        files: of systems that are images.
+        advance: told the number of images that were done.
+        keep: given each SR image as system, set, image, (H, W, 3) uint8.
+    """
+    rows, problems, done = [], [], 0
+    for test in sets:
+        for index, name in enumerate(test.pairs.names):
+            low, hr = (image.to(device) for image in test.pairs.tensors(index))
+            for system in systems:
+                sr = _output(system, low, files.get((system.name, test.name), {}).get(name), hr)
+                if not torch.isfinite(sr).all():
+                    problems.append(f"{system.name} on {test.name}/{name}: the output is not finite")
+                elif sr.shape != hr.shape:
+                    problems.append(f"{system.name} on {test.name}/{name}: the output is {_size(sr)}, HR {_size(hr)}")
+                else:
+                    shrunk_by = test.pairs.scale if test.pairs.scale > 1 else None
+                    rows.append(Score(system.name, test.name, name, judge(sr, hr, shrunk_by=shrunk_by, key=name)))
+                    if keep is not None:
+                        keep(system.name, test.name, name, _pixels(sr))
+                done += 1
+                advance(done)
+            judge.forget()
+    return Scores(rows, problems)
+
+
+def _output(system: System, low: Tensor, file: Path | None, hr: Tensor) -> Tensor:
+    if system.upscale is not None:
+        return system.upscale(low)
+    assert file is not None
+    height, width = hr.shape[-2:]
+    return to_float(image_to_tensor(read_image(file)[:height, :width])).to(hr.device)
+
+
+def _unfit(path: Path, test: TestSet, index: int) -> list[str]:
+    """What is wrong with an SR image beside its HR image."""
+    try:
+        height, width = read_size(path)
+        hr_height, hr_width = test.pairs.hr.shapes[index]
+        whole_height, whole_width = test.uncropped[index]
+        scale = test.pairs.scale
+        sizes = {
+            (hr_height, hr_width),
+            (whole_height, whole_width),
+            (whole_height // scale * scale, whole_width // scale * scale),
+        }
+        if (height, width) not in sizes:
+            return [
+                f"{path}: is {width} x {height} px, but HR {test.name}/{test.pairs.names[index]} is {whole_width} x "
+                f"{whole_height} px, {hr_width} x {hr_height} once cropped; give an image of one of these sizes"
+            ]
+        problems = _transparent(path)
+        if not problems and _is_grey(read_image(path)) and not _is_grey(test.pairs.hr[index]):
+            problems = [f"{path}: is grey, but its HR image has colour; give the RGB image"]
+        return problems
+    except ImageError as error:
+        return [str(error)]
+
+
+def _transparent(path: Path) -> list[str]:
+    """The problem of an image that shows what lies behind it."""
+    try:
+        with Image.open(path) as image:
+            if not image.has_transparency_data:
+                return []
+            alpha = np.asarray(image.convert("RGBA"))[..., 3]
+    except OSError:
+        return []  # reading it says what is wrong
+    share = float((alpha < 255).mean())
+    if share == 0:
+        return []
+    return [f"{path}: {share:.0%} of it is transparent (an alpha channel); save it as plain RGB"]
+
+
+def _is_grey(image: np.ndarray) -> bool:
+    return bool((image == image[..., :1]).all())
+
+
+def _pixels(sr: Tensor) -> np.ndarray:
+    return to_uint8(sr.clamp(0, 1))[0].permute(1, 2, 0).cpu().numpy()
+
+
+def _size(image: Tensor) -> str:
+    return f"{image.shape[-1]} x {image.shape[-2]} px"

@@ -1,0 +1,177 @@
+"""Sets of images to judge by: found by name or by folder, with low-quality images that are given or made."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.data import ImageSet, Pairs, make_pairs
+from study.data.image_set import TEST_MULTIPLE, LoadedImages, LowQuality
+from study.data.images import ImageError, list_images
+from study.data.layouts import KNOWN_SETS, LayoutError, find_layout, low_key, strip_key
+from study.data.sources import SourceError, folder, stored
+
+SMALLEST_SIDE = 36
+"""HR pixels a side that an image must keep: less leaves nothing behind a border and a window."""
+
+
+class SetError(ValueError):
+    """A set that cannot be judged by; the message lists every problem found."""
+
+
+@dataclass(frozen=True)
+class SetPlace:
+    """Where a set is.
+
+    Attributes:
+        name: as it stands over its column.
+        hr: folder of HR images, or a store.
+        lr: folder of low-quality images, where they are given or lie beside HR.
+    """
+
+    name: str
+    hr: Path
+    lr: Path | None
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A set whose images are open.
+
+    Attributes:
+        name: as it stands over its column.
+        pairs: HR, cropped to multiples of 12, with its low-quality versions.
+        uncropped: height and width of each HR image before that.
+        files: the HR files by image name; empty for a store.
+        made: the low-quality images were made here, by MATLAB's bicubic.
+    """
+
+    name: str
+    pairs: Pairs
+    uncropped: tuple[tuple[int, int], ...]
+    files: dict[str, Path]
+    made: bool
+
+    __test__ = False  # pytest takes its name for a test class
+
+
+def find_sets(hr: Sequence[Path], lr: Sequence[Path], names: Sequence[str], scale: int) -> list[SetPlace]:
+    """Find the sets that a command line names.
+
+    Args:
+        hr: folders of HR images, each a set; or one folder that holds sets by name; or stores.
+        lr: folders of low-quality images, one for each of `hr`; empty to find them beside HR.
+        names: of the sets: what to call the folders of `hr`, in their order, or which sets to take from the one folder.
+        scale: of the low-quality folders to look for.
+
+    Raises:
+        SetError: all that does not fit.
+    """
+    if len(hr) == 1 and not lr and (inside := _sets_inside(hr[0], names)):
+        places = inside
+    else:
+        _check_counts(hr, lr, names)
+        places = [(names[index] if names else None, path, lr[index] if lr else None) for index, path in enumerate(hr)]
+    found, problems = [], []
+    for name, path, low in places:
+        try:
+            found.append(_place(name, path, low, scale))
+        except LayoutError as error:
+            problems.append(str(error))
+    twice = sorted({place.name for place in found if [other.name for other in found].count(place.name) > 1})
+    problems += [f"two sets are called {name}; name them with --set" for name in twice]
+    _refuse(problems)
+    return found
+
+
+def open_set(place: SetPlace, scale: int) -> TestSet:
+    """Read a set's images and pair them with their low-quality versions.
+
+    HR is cropped to multiples of 12, from the top-left (METHODS 8; of 12 and the scale, where 12 is no multiple of it).
+
+    Raises:
+        SetError: every image that cannot be used, or has no partner.
+    """
+    multiple = math.lcm(TEST_MULTIPLE, scale)
+    smallest = math.ceil(SMALLEST_SIDE / multiple) * multiple
+    try:
+        images = stored(place.hr, scale=scale) if place.hr.is_file() else folder(place.hr, minimum_side=smallest)
+        low = None if place.lr is None else _given(place, images, scale)
+    except (SourceError, ImageError) as error:
+        raise SetError(str(error)) from error
+    if low is not None:
+        images = ImageSet(images.name, images.names, images.images, low)
+    cropped = images.cropped(multiple)
+    files = {} if place.hr.is_file() else {strip_key(path.stem): path for path in list_images(place.hr)}
+    pairs = make_pairs(cropped, scale)
+    return TestSet(place.name, pairs, images.images.shapes, files, pairs.exact)
+
+
+def _sets_inside(root: Path, names: Sequence[str]) -> list[tuple[str | None, Path, Path | None]]:
+    """The sets below a folder that holds no images itself: those named, or all that are known."""
+    if not root.is_dir():
+        return []
+    below = {inner.name: inner for inner in sorted(root.iterdir()) if inner.is_dir()}
+    if names:
+        return [(name, below[name], None) for name in names] if all(name in below for name in names) else []
+    try:
+        find_layout([root], scale=4)
+    except LayoutError:
+        known = {known.name for known in KNOWN_SETS if known.test}
+        return [(name, path, None) for name, path in below.items() if name in known]
+    return []
+
+
+def _check_counts(hr: Sequence[Path], lr: Sequence[Path], names: Sequence[str]) -> None:
+    problems = []
+    if lr and len(lr) != len(hr):
+        problems.append(f"--lr must name one folder for each of --hr, but got {len(lr)} for {len(hr)}")
+    if names and len(names) != len(hr):
+        inside = f"folders below {hr[0]}" if len(hr) == 1 else "folders below one --hr"
+        problems.append(
+            f"--set must name {inside}, or one set for each of --hr, but got {', '.join(names)} for {len(hr)}"
+        )
+    _refuse(problems)
+
+
+def _place(name: str | None, path: Path, lr: Path | None, scale: int) -> SetPlace:
+    if path.is_file():
+        return SetPlace(name or path.stem, path, lr)
+    layout = find_layout([path], scale=scale)
+    if len(layout.hr) > 1:
+        raise LayoutError(f"{path}: holds several sets of HR images; name one of {', '.join(map(str, layout.hr))}")
+    beside = layout.lq[0] if layout.lq else None
+    return SetPlace(name or layout.name, layout.hr[0], lr or beside)
+
+
+def _given(place: SetPlace, images: ImageSet, scale: int) -> LowQuality:
+    """The low-quality images of a folder, each beside its HR image.
+
+    Raises:
+        SetError: every image without a partner, or of a size that does not fit.
+    """
+    assert place.lr is not None
+    low = folder(place.lr, minimum_side=1)
+    by_key = {low_key(name, set(images.names)): index for index, name in enumerate(low.names)}
+    problems = [f"{place.lr}: no low-quality image of {name}; add it" for name in images.names if name not in by_key]
+    problems += [
+        f"{place.lr}: {name} has no HR image in {place.hr}; remove it or add that"
+        for name in sorted(set(by_key) - set(images.names))
+    ]
+    for name, (height, width) in zip(images.names, images.images.shapes, strict=True):
+        shape = low.images.shapes[by_key[name]] if name in by_key else None
+        fitting = {(height // scale, width // scale), (math.ceil(height / scale), math.ceil(width / scale))}
+        multiple = math.lcm(TEST_MULTIPLE, scale)
+        fitting.add((height // multiple * multiple // scale, width // multiple * multiple // scale))
+        if shape is not None and shape not in fitting:
+            problems.append(
+                f"{place.lr}: {name} is {shape[1]} x {shape[0]} px, but HR is {width} x {height} px at scale {scale}; "
+                "give images of HR's size over the scale, or another --scale"
+            )
+    _refuse(problems, f"{place.name}: the low-quality images do not fit")
+    return LowQuality(scale, LoadedImages([low.images[by_key[name]] for name in images.names]), exact=False)
+
+
+def _refuse(problems: Sequence[str], heading: str = "the sets cannot be used") -> None:
+    if problems:
+        raise SetError("\n".join([f"{heading}:", *(f"  {problem}" for problem in problems)]))

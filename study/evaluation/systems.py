@@ -1,0 +1,325 @@
+"""Systems to compare: weights of a study or of others, bicubic, folders of images that some tool has made, blends."""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from study.config import AUTOENCODER_FIELDS, GeneratorConfig, RunConfig, from_dict
+from study.data import bicubic_upsample
+from study.data.images import ImageError, list_images
+from study.models import Autoencoder, load_weights
+from study.models.blending import blend_states
+from study.models.build import build_autoencoder, build_generator
+from study.models.identify import identify
+from study.models.tiling import Upscaler
+from study.recipes import get_recipe
+
+BICUBIC = "bicubic"
+
+
+class UnknownSystem(ValueError):
+    """Something that cannot be evaluated; the message names it, the rule and the remedy."""
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of the table.
+
+    Attributes:
+        name: of the row.
+        scale: the SR factor; None for images, which are as they are.
+        digest: first digits of the SHA-256 of its weight file; empty where there is none.
+        upscale: LR images (1, 3, h, w) to SR ones; None for images.
+        images: folder of SR images, or with a folder a set; None for networks.
+        settings: of the network, in a few words.
+    """
+
+    name: str
+    scale: int | None
+    digest: str = ""
+    upscale: Callable[[Tensor], Tensor] | None = None
+    images: Path | None = None
+    settings: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How networks are run.
+
+    Attributes:
+        device: where.
+        bytes: that a forward pass may take.
+        tile, overlap: in LR pixels; None to let the memory decide.
+    """
+
+    device: torch.device
+    bytes: int
+    tile: int | None = None
+    overlap: int | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A weight file with the network that it is of.
+
+    Attributes:
+        path: the file.
+        generator: the network, with its weights, on the CPU.
+        scale: its SR factor.
+        name: for a row.
+        settings: of the network, in a few words.
+    """
+
+    path: Path
+    generator: nn.Module
+    scale: int
+    name: str
+    settings: str
+
+    @property
+    def digest(self) -> str:
+        """First digits of the file's SHA-256."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def open_systems(names: Sequence[str], limits: Limits, *, recipe: str | None, scale: int | None) -> list[System]:
+    """Open everything that a command line names, each name one row, or several for a study.
+
+    Args:
+        names: `bicubic`; weight files; folders of a study (its front), of a trial (its last point), of an artifact; or
+            folders of SR images.
+        limits: how networks are run.
+        recipe: whose generator weight files are of, where they do not tell by themselves: NAME or NAME:SIZE.
+        scale: of `bicubic`, and of weight files that do not tell.
+
+    Raises:
+        ValueError: one line for each name that cannot be opened.
+    """
+    opened: dict[int, list[System]] = {}
+    problems = []
+    for index, name in enumerate(names):
+        if name == BICUBIC and not Path(name).exists():
+            continue
+        try:
+            opened[index] = _open(Path(name), limits, recipe, scale)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+    if problems:
+        raise UnknownSystem("\n".join(["these cannot be evaluated:", *(f"  {problem}" for problem in problems)]))
+    factor = common_scale([system for systems in opened.values() for system in systems], scale)
+    bicubic = System(BICUBIC, factor, upscale=lambda low: bicubic_upsample(low, factor))
+    return named_apart([system for index in range(len(names)) for system in opened.get(index, [bicubic])])
+
+
+def common_scale(systems: Sequence[System], scale: int | None) -> int:
+    """The SR factor of a table: what networks have, else what was said, else 4.
+
+    Raises:
+        UnknownSystem: networks of several factors.
+    """
+    factors = {system.scale: system.name for system in systems if system.scale is not None}
+    if len(factors) > 1:
+        named = ", ".join(f"{name} x{factor}" for factor, name in factors.items())
+        raise UnknownSystem(f"one table has one scale, but these differ: {named}; evaluate them one scale at a time")
+    return next(iter(factors), None) or scale or 4
+
+
+def open_blends(
+    first: Path, second: Path, alphas: Sequence[float], limits: Limits, *, recipe: str | None, scale: int | None
+) -> list[System]:
+    """Interpolate the weights of two checkpoints of one architecture: (1 - alpha) of the first, alpha of the second.
+
+    Raises:
+        ValueError: networks that are not alike, or files that cannot be read.
+    """
+    a, b = (open_checkpoint(path, recipe, scale) for path in (first, second))
+    if a.scale != b.scale:
+        raise UnknownSystem(
+            f"--blend needs networks of one scale, but {first} is x{a.scale} and {second} x{b.scale}; choose another"
+        )
+    systems = []
+    for alpha in alphas:
+        try:
+            state = blend_states(a.generator.state_dict(), b.generator.state_dict(), alpha)
+        except ValueError as error:
+            raise UnknownSystem(f"--blend {first} {second}: {error}") from error
+        blended = open_checkpoint(first, recipe, scale)
+        blended.generator.load_state_dict(state)
+        name = f"{a.name} + {alpha:g} ({b.name} - {a.name})"
+        systems.append(_network(name, blended, f"{a.digest}+{b.digest}", limits))
+    return systems
+
+
+def open_checkpoint(path: Path, recipe: str | None = None, scale: int | None = None) -> Checkpoint:
+    """Read a weight file into the network that it is of.
+
+    Which one, says the configuration that a study leaves beside it, `recipe`, or the file's own names and shapes.
+
+    Raises:
+        ValueError: naming the file, and what does not fit.
+    """
+    if not path.is_file():
+        raise UnknownSystem(f"{path}: no such file or folder; check the path")
+    known = None if recipe is not None else _config_beside(path)
+    if known is None and recipe is None:
+        generator, factor, settings = identify(path, scale)
+        return Checkpoint(path, generator.eval(), factor, path.stem, settings)
+    config, factor = known if known is not None else _config_of(recipe or "", scale)
+    generator = build_generator(config, factor)
+    load_weights(generator, path)
+    return Checkpoint(path, generator.eval(), factor, _row_name(path), _described(config))
+
+
+def open_autoencoder(path: Path) -> tuple[Autoencoder, str]:
+    """Read the auto-encoder that AE-PSNR is measured behind: an artifact's folder or file, or AESOP's released file.
+
+    Returns:
+        The frozen network, and the first digits of its file's SHA-256.
+
+    Raises:
+        ValueError: naming the file, and what does not fit.
+    """
+    path = path / "weights.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise UnknownSystem(f"{path}: no such file of an auto-encoder; name one, or an artifact's folder")
+    beside = path.parent / "config.json"
+    part = json.loads(beside.read_text()).get("part", {}) if beside.is_file() else {}
+    fields = {name: value for name, value in part.items() if name in AUTOENCODER_FIELDS}
+    config = get_recipe("aesop").autoencoder.model_copy(update=fields)
+    autoencoder = build_autoencoder(config, scale_head=bool(part.get("scale_head")))
+    load_weights(autoencoder, path)
+    with open(path, "rb") as file:
+        return autoencoder.eval().requires_grad_(False), hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def image_files(
+    system: System, set_name: str, names: Sequence[str], several: bool
+) -> tuple[dict[str, Path], list[str]]:
+    """Find a folder's SR image of each HR image: by its name, or its name with an addition, such as `baby_esrgan.png`.
+
+    Args:
+        system: with `images`.
+        set_name: of the set; images may lie in a folder of that name, and must where there are several sets.
+        names: of the HR images.
+        several: there is more than one set.
+
+    Returns:
+        Files by image name, and the problems.
+    """
+    assert system.images is not None
+    inside = system.images / set_name
+    place = inside if inside.is_dir() else system.images
+    if several and place != inside:
+        return {}, [f"{system.images}: several sets are asked for, but there is no folder {set_name} in it; add it"]
+    try:
+        files = list_images(place)
+    except ImageError as error:
+        return {}, [str(error)]
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        fitting = [name for name in names if re.match(rf"{re.escape(name)}($|[^a-zA-Z0-9]|x\d)", file.stem)]
+        if fitting:
+            found.setdefault(max(fitting, key=len), []).append(file)
+    problems = [f"{place}: no SR image of {name}; add it" for name in names if name not in found]
+    problems += [
+        f"{place}: {', '.join(file.name for file in paths)} all go with {name}; keep one"
+        for name, paths in found.items()
+        if len(paths) > 1
+    ]
+    return {name: paths[0] for name, paths in found.items()}, problems
+
+
+def _open(path: Path, limits: Limits, recipe: str | None, scale: int | None) -> list[System]:
+    if not path.is_dir():
+        return [_as_system(open_checkpoint(path, recipe, scale), limits)]
+    for files in (_front_of(path), _last_point_of(path), _artifact_of(path)):
+        if files:
+            return [_as_system(open_checkpoint(file), limits) for file in files]
+    return [System(path.resolve().name, None, images=path)]
+
+
+def _as_system(checkpoint: Checkpoint, limits: Limits) -> System:
+    return _network(checkpoint.name, checkpoint, checkpoint.digest, limits)
+
+
+def _network(name: str, checkpoint: Checkpoint, digest: str, limits: Limits) -> System:
+    generator = checkpoint.generator.to(limits.device).to(memory_format=torch.channels_last)
+    upscale = Upscaler(generator, checkpoint.scale, bound=limits.bytes, tile=limits.tile, overlap=limits.overlap)
+    return System(name, checkpoint.scale, digest, upscale, settings=checkpoint.settings)
+
+
+def _front_of(folder: Path) -> list[Path]:
+    """The weights of a study's front, best fidelity first."""
+    table = folder / "front.csv"
+    if not (folder / "study.json").is_file() or not table.is_file():
+        return []
+    with open(table, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("trial") and row.get("iteration")]
+    points = [
+        folder / "trials" / f"{int(row['trial']):04d}" / "points" / f"{int(row['iteration']):07d}.safetensors"
+        for row in rows
+    ]
+    return [point for point in points if point.is_file()]
+
+
+def _last_point_of(folder: Path) -> list[Path]:
+    return sorted((folder / "points").glob("*.safetensors"))[-1:]
+
+
+def _artifact_of(folder: Path) -> list[Path]:
+    return [path for path in [folder / "weights.safetensors"] if path.is_file()]
+
+
+def _config_beside(path: Path) -> tuple[GeneratorConfig, int] | None:
+    """The network of a trial's point or of a fidelity artifact; None for another file."""
+    trial, artifact = path.parent.parent / "config.json", path.parent / "config.json"
+    if path.parent.name == "points" and trial.is_file():
+        config = from_dict(json.loads(trial.read_text())["config"])
+        return config.generator, config.data.scale
+    if path.name != "weights.safetensors" or not artifact.is_file():
+        return None
+    saved: dict[str, Any] = json.loads(artifact.read_text())
+    if not saved["key"].startswith("fidelity-"):
+        raise UnknownSystem(f"{path}: is {saved['key']}, not a generator; name a fidelity artifact or a point")
+    return GeneratorConfig.model_validate(saved["part"]["generator"]), saved["part"]["data"].get("scale", 1)
+
+
+def _config_of(recipe: str, scale: int | None) -> tuple[GeneratorConfig, int]:
+    name, _, size = recipe.partition(":")
+    config: RunConfig = get_recipe(name, size or "full", scale or 4)
+    return config.generator, config.data.scale
+
+
+def _row_name(path: Path) -> str:
+    """A point by its trial and iteration, an artifact by its key, a file by its name."""
+    if path.parent.name == "points":
+        return (
+            f"trial {int(path.parent.parent.name)} at {int(path.stem)}"
+            if path.parent.parent.name.isdigit()
+            else path.stem
+        )
+    return path.parent.name if path.name == "weights.safetensors" else path.stem
+
+
+def _described(config: GeneratorConfig) -> str:
+    return f"{config.name}, {config.features} features, {config.blocks} blocks"
+
+
+def named_apart(systems: list[System]) -> list[System]:
+    """Number systems of one name."""
+    seen: dict[str, int] = {}
+    apart = []
+    for system in systems:
+        seen[system.name] = seen.get(system.name, 0) + 1
+        number = seen[system.name]
+        apart.append(system if number == 1 else replace(system, name=f"{system.name} ({number})"))
+    return apart

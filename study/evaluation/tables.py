@@ -1,0 +1,218 @@
+"""The paper's table: systems under each metric, sets as columns; in the forms that people and programs read."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table as TerminalTable
+
+from study.evaluation.scores import Score
+from study.files import write_atomically
+from study.metrics import METRICS
+
+
+@dataclass(frozen=True)
+class Table:
+    """Means over the images of each set.
+
+    Attributes:
+        models, sets, metrics: names, in their order.
+        means: by model, set and metric; a metric that a set could not have is absent.
+        counts: images of each set.
+        facts: what the numbers depend on, for whoever wants to get them again.
+    """
+
+    models: tuple[str, ...]
+    sets: tuple[str, ...]
+    metrics: tuple[str, ...]
+    means: Mapping[tuple[str, str, str], float]
+    counts: Mapping[str, int]
+    facts: Mapping[str, Any]
+
+    def text(self, model: str, name: str, metric: str) -> str:
+        """A cell as it is printed: a dash where there is no number."""
+        value = self.means.get((model, name, metric))
+        return "-" if value is None else f"{value:.{METRICS[metric].decimals}f}"
+
+    def is_best(self, model: str, name: str, metric: str) -> bool:
+        """Whether no other system's cell is better, as printed; never where there is no other."""
+        mine = self.means.get((model, name, metric))
+        others = [self.means.get((other, name, metric)) for other in self.models if other != model]
+        if mine is None or not others or name_is_information(metric):
+            return False
+        sign = 1 if METRICS[metric].direction == "maximize" else -1
+        digits = METRICS[metric].decimals
+        return all(other is None or sign * round(mine, digits) >= sign * round(other, digits) for other in others)
+
+
+def name_is_information(metric: str) -> bool:
+    """Whether more of a metric is neither better nor worse."""
+    return metric == "null_energy"
+
+
+def make_table(rows: Sequence[Score], metrics: Sequence[str], facts: Mapping[str, Any]) -> Table:
+    """Average over the images of each set (METHODS 7: a plain mean of per-image values)."""
+    cells: dict[tuple[str, str, str], list[float]] = {}
+    for row in rows:
+        for metric, value in row.values.items():
+            cells.setdefault((row.model, row.set, metric), []).append(value)
+    models, sets = (tuple(dict.fromkeys(getattr(row, field) for row in rows)) for field in ("model", "set"))
+    counts = {name: len({row.image for row in rows if row.set == name}) for name in sets}
+    means = {cell: float(np.mean(values)) for cell, values in cells.items()}
+    return Table(models, sets, tuple(metrics), means, counts, facts)
+
+
+def to_terminal(table: Table) -> TerminalTable:
+    """For the terminal: the best of each column in bold."""
+    shown = TerminalTable("metric", "model", box=None, header_style="bold", pad_edge=False)
+    for name in table.sets:
+        shown.add_column(f"{name} ({table.counts[name]})", justify="right", no_wrap=True)
+    for metric in table.metrics:
+        for number, model in enumerate(table.models):
+            cells = [
+                f"[bold]{table.text(model, name, metric)}[/]"
+                if table.is_best(model, name, metric)
+                else table.text(model, name, metric)
+                for name in table.sets
+            ]
+            shown.add_row(escape(_headed(metric)) if number == 0 else "", escape(model), *cells)
+    return shown
+
+
+def to_markdown(table: Table) -> str:
+    """A Markdown table, the best of each column in bold, with what it depends on below."""
+    head = ["metric", "model", *(f"{name} ({table.counts[name]})" for name in table.sets)]
+    lines = [_row(head), _row(["---", "---", *("---:" for _ in table.sets)])]
+    for metric in table.metrics:
+        for number, model in enumerate(table.models):
+            cells = [
+                f"**{table.text(model, name, metric)}**"
+                if table.is_best(model, name, metric)
+                else table.text(model, name, metric)
+                for name in table.sets
+            ]
+            lines.append(_row([_headed(metric) if number == 0 else "", model.replace("|", r"\|"), *cells]))
+    lines += ["", *(f"- {metric}: {METRICS[metric].text} ({METRICS[metric].source})" for metric in table.metrics)]
+    lines += [f"- {name}: {_plain(value)}" for name, value in table.facts.items()]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A LaTeX tabular for papers with booktabs, the best of each column in bold."""
+    lines = [
+        rf"\begin{{tabular}}{{ll{'r' * len(table.sets)}}}",
+        r"\toprule",
+        " & ".join(["Metric", "Model", *(_escaped(name) for name in table.sets)]) + r" \\",
+    ]
+    for metric in table.metrics:
+        lines.append(r"\midrule")
+        for number, model in enumerate(table.models):
+            cells = [
+                rf"\textbf{{{table.text(model, name, metric)}}}"
+                if table.is_best(model, name, metric)
+                else table.text(model, name, metric)
+                for name in table.sets
+            ]
+            arrow = r"$\uparrow$" if METRICS[metric].direction == "maximize" else r"$\downarrow$"
+            first = f"{_escaped(METRICS[metric].label)} {arrow}" if number == 0 else ""
+            lines.append(" & ".join([first, _escaped(model), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def to_csv(table: Table) -> str:
+    """A row per metric and model, a column per set, all digits; an empty cell where there is no number."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["metric", "model", *table.sets])
+    for metric in table.metrics:
+        for model in table.models:
+            values = [table.means.get((model, name, metric)) for name in table.sets]
+            writer.writerow([metric, model, *("" if value is None else repr(value) for value in values)])
+    return text.getvalue()
+
+
+def to_json(table: Table) -> str:
+    """Means by metric, model and set, with what they depend on."""
+    means = {
+        metric: {
+            model: {
+                name: table.means[model, name, metric] for name in table.sets if (model, name, metric) in table.means
+            }
+            for model in table.models
+        }
+        for metric in table.metrics
+    }
+    return json.dumps({"means": means, "images": dict(table.counts), "facts": dict(table.facts)}, indent=1) + "\n"
+
+
+def to_parquet(table: Table) -> bytes:
+    """The same as the CSV, with the facts as JSON in the file's metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pairs = [(metric, model) for metric in table.metrics for model in table.models]
+    columns: dict[str, list[Any]] = {
+        "metric": [metric for metric, _ in pairs],
+        "model": [model for _, model in pairs],
+    }
+    for name in table.sets:
+        columns[name] = [table.means.get((model, name, metric)) for metric, model in pairs]
+    whole = pa.table(columns).replace_schema_metadata({"facts": json.dumps(dict(table.facts))})
+    sink = io.BytesIO()
+    pq.write_table(whole, sink)
+    return sink.getvalue()
+
+
+WRITERS: Mapping[str, Callable[[Table], str | bytes]] = MappingProxyType(
+    {
+        ".md": to_markdown,
+        ".tex": to_latex,
+        ".csv": to_csv,
+        ".json": to_json,
+        ".parquet": to_parquet,
+    }
+)
+
+
+def write_table(table: Table, path: Path) -> None:
+    """Write a table in the form that a file's ending asks for; StorageError if the file system refuses."""
+    content = WRITERS[path.suffix](table)
+    write_atomically(path, content.encode() if isinstance(content, str) else content)
+
+
+def write_images(rows: Sequence[Score], metrics: Sequence[str], path: Path) -> None:
+    """Write a CSV with a row per model, set and image, and a column per metric."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["model", "set", "image", *metrics])
+    for row in rows:
+        values = [row.values.get(metric) for metric in metrics]
+        writer.writerow([row.model, row.set, row.image, *("" if value is None else repr(value) for value in values)])
+    write_atomically(path, text.getvalue().encode())
+
+
+def _headed(metric: str) -> str:
+    info = METRICS[metric]
+    arrow = "" if name_is_information(metric) else " ↑" if info.direction == "maximize" else " ↓"
+    return f"{info.label}{arrow}" + (f" [{info.unit}]" if info.unit else "")
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _escaped(text: str) -> str:
+    return "".join(rf"\{character}" if character in r"_%&#$" else character for character in text)

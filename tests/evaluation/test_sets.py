@@ -1,0 +1,107 @@
+"""Sets are found by name and by folder, and every image that does not fit is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study.data import bicubic_downsample, to_float, to_uint8
+from study.data.pairs import image_to_tensor
+from study.evaluation.sets import SetError, find_sets, open_set
+
+
+def save(path: Path, height: int = 60, width: int = 50, seed: int = 0) -> np.ndarray:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name, file in (("Set5", "baby"), ("Set14", "zebra"), ("mine", "cat")):
+        save(tmp_path / name / "HR" / f"{file}.png")
+    return tmp_path
+
+
+def test_sets_are_taken_by_name_from_one_folder(root: Path) -> None:
+    places = find_sets([root], [], ["Set14", "mine"], 4)
+
+    assert [(place.name, place.hr.relative_to(root.resolve()), place.lr) for place in places] == [
+        ("Set14", Path("Set14/HR"), None),
+        ("mine", Path("mine/HR"), None),
+    ]
+
+
+def test_without_names_the_known_sets_are_taken(root: Path) -> None:
+    assert [place.name for place in find_sets([root], [], [], 4)] == ["Set14", "Set5"]
+
+
+def test_folders_are_sets_by_their_own_names_or_given_ones(root: Path) -> None:
+    folders = [root / "Set5", root / "mine" / "HR"]
+
+    assert [place.name for place in find_sets(folders, [], [], 4)] == ["Set5", "mine"]
+    assert [place.name for place in find_sets(folders, [], ["a", "b"], 4)] == ["a", "b"]
+
+
+def test_low_quality_images_beside_hr_are_found(root: Path) -> None:
+    save(root / "Set5" / "LRbicx4" / "babyx4.png", 15, 12)
+
+    assert find_sets([root / "Set5"], [], [], 4)[0].lr == (root / "Set5" / "LRbicx4").resolve()
+    assert find_sets([root / "Set5"], [], [], 2)[0].lr is None
+
+
+def test_all_that_does_not_fit_is_said_at_once(root: Path) -> None:
+    with pytest.raises(SetError) as raised:
+        find_sets([root / "nothing", root / "Set5"], [root], ["a", "b", "c"], 4)
+
+    text = str(raised.value)
+    assert "--lr must name one folder for each of --hr, but got 1 for 2" in text
+    assert "or one set for each of --hr, but got a, b, c for 2" in text
+    with pytest.raises(SetError, match="there is no such folder"):
+        find_sets([root / "nothing", root / "Set5"], [], [], 4)
+    with pytest.raises(SetError, match="two sets are called Set5; name them with --set"):
+        find_sets([root / "Set5", root / "Set5" / "HR"], [], [], 4)
+
+
+def test_hr_is_cropped_to_multiples_of_12_and_lr_made_by_bicubic(root: Path) -> None:
+    test = open_set(find_sets([root / "Set5"], [], [], 4)[0], 4)
+
+    whole = np.asarray(Image.open(root / "Set5" / "HR" / "baby.png"))
+    assert (test.pairs.hr[0] == whole[:60, :48]).all()
+    expected = to_uint8(bicubic_downsample(to_float(image_to_tensor(whole[:60, :48])), 4))
+    assert (test.pairs.tensors(0)[0] * 255).round().byte().equal(expected)
+    assert test.uncropped == ((60, 50),)
+    assert test.made
+
+
+def test_given_low_quality_images_are_used_as_they_are(root: Path) -> None:
+    low = save(root / "low" / "baby_x4.png", 15, 13, seed=5)  # of the whole image, rounded up
+    place = find_sets([root / "Set5"], [root / "low"], [], 4)[0]
+
+    test = open_set(place, 4)
+
+    assert (test.pairs.lq[0] == low[:, :12]).all()
+    assert not test.made
+
+
+def test_every_low_quality_image_that_does_not_fit_is_named(root: Path) -> None:
+    save(root / "Set5" / "HR" / "bird.png", seed=1)
+    save(root / "low" / "baby.png", 20, 20)
+    save(root / "low" / "dog.png", 15, 12)
+
+    with pytest.raises(SetError) as raised:
+        open_set(find_sets([root / "Set5"], [root / "low"], [], 4)[0], 4)
+
+    text = str(raised.value)
+    assert "no low-quality image of bird; add it" in text
+    assert "dog has no HR image in" in text
+    assert "baby is 20 x 20 px, but HR is 50 x 60 px at scale 4" in text
+
+
+def test_hr_images_too_small_to_be_judged_are_named(root: Path) -> None:
+    save(root / "mine" / "HR" / "dot.png", 30, 80)
+
+    with pytest.raises(SetError, match=r"dot\.png: 80 x 30 px, but both sides must have at least 36 px"):
+        open_set(find_sets([root / "mine"], [], [], 4)[0], 4)

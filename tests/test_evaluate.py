@@ -1,0 +1,336 @@
+"""`study/evaluate.py` as a person runs it: weights, studies, images, blends, and everything that may be wrong."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from study import evaluate
+from study.config import AUTOENCODER_FIELDS, GeneratorConfig, RunConfig, to_dict
+from study.data import bicubic_upsample
+from study.evaluation.scores import measure
+from study.evaluation.sets import find_sets, open_set
+from study.evaluation.systems import System
+from study.files import write_json
+from study.metrics import psnr_y
+from study.metrics.judge import study_judge
+from study.models import MSRResNet, RRDBNet, save_weights
+from study.models.build import build_autoencoder
+from study.recipes import get_recipe
+from study.training.evaluation import evaluate_generator
+
+CPU = torch.device("cpu")
+
+
+def photo(seed: int, height: int = 72, width: int = 60) -> np.ndarray:
+    """Smooth colours with noise: something that bicubic does neither perfectly nor hopelessly."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    waves = [np.sin(rows / random.uniform(3, 9) + columns / random.uniform(3, 9)) for _ in range(3)]
+    return (np.stack(waves, axis=2) * 90 + 128 + random.normal(0, 4, (height, width, 3))).clip(0, 255).astype(np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> Path:
+    """Two sets of two images each."""
+    for number, name in enumerate(("Set5/HR/baby", "Set5/HR/bird", "Set14/HR/zebra", "Set14/HR/comic")):
+        save(tmp_path / "sets" / f"{name}.png", photo(number))
+    return tmp_path / "sets"
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save_weights(MSRResNet(8, 1, 4), tmp_path / "small.pth")
+    return tmp_path / "small.pth"
+
+
+def run(*arguments: object) -> str:
+    console = Console(width=160, record=True, force_terminal=False)
+    assert evaluate.main([str(argument) for argument in arguments], console) == 0
+    return console.export_text()
+
+
+def means(path: Path) -> dict[str, dict[str, dict[str, float]]]:
+    found: dict[str, dict[str, dict[str, float]]] = json.loads(path.read_text())["means"]
+    return found
+
+
+def test_systems_against_sets_in_one_table(sets: Path, weights: Path, tmp_path: Path) -> None:
+    out, images = tmp_path / "table.json", tmp_path / "images.csv"
+
+    text = run("bicubic", weights, "--hr", sets, "--set", "Set5", "--set", "Set14", "--metrics", "psnr_y", "lr_psnr",
+               "--out", out, "--per-image", images, "--save-images", tmp_path / "sr")  # fmt: skip
+
+    assert "PSNR-Y ↑ [dB]" in text
+    assert "Set5 (2)" in text
+    assert list(means(out)["psnr_y"]) == ["bicubic", "small"]
+    with open(images, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["model"], row["set"], row["image"]) for row in rows[:2]] == [
+        ("bicubic", "Set5", "baby"),
+        ("small", "Set5", "baby"),
+    ]
+    assert len(rows) == 8
+    for model in ("bicubic", "small"):
+        for name in ("Set5", "Set14"):
+            values = [float(row["psnr_y"]) for row in rows if row["model"] == model and row["set"] == name]
+            assert means(out)["psnr_y"][model][name] == pytest.approx(np.mean(values), abs=1e-12)
+    # What was saved gives the same figures again, as a folder of images of some tool.
+    again = tmp_path / "again.json"
+    run(tmp_path / "sr" / "small", "--hr", sets, "--set", "Set5", "--set", "Set14",
+        "--metrics", "psnr_y", "lr_psnr", "--out", again)  # fmt: skip
+    assert means(again)["psnr_y"]["small"] == pytest.approx(means(out)["psnr_y"]["small"], abs=1e-4)
+
+
+def test_a_tool_says_what_a_trial_says(sets: Path, tmp_path: Path) -> None:
+    """The same weights, judged by `evaluate.py` and in training, give the same digits."""
+    config: RunConfig = get_recipe("aesop", "tiny")
+    torch.manual_seed(1)
+    generator = MSRResNet(config.generator.features, config.generator.blocks, 4, init_scale=config.generator.init_scale)
+    trial = tmp_path / "runs" / "mine" / "trials" / "0003"
+    (trial / "points").mkdir(parents=True)
+    save_weights(generator, trial / "points" / "0000160.safetensors", layout="plain")
+    write_json(trial / "config.json", {"key": "adversarial-x", "config": to_dict(config)})
+    pairs = open_set(find_sets([sets / "Set5"], [], [], 4)[0], 4).pairs
+    expected = evaluate_generator(generator, pairs, study_judge(None, CPU)).metrics
+
+    run(trial, trial / "points" / "0000160.safetensors", "--hr", sets / "Set5",
+        "--metrics", "psnr_y", "ssim_y", "swd", "lr_psnr", "--out", tmp_path / "t.json")  # fmt: skip
+
+    found = means(tmp_path / "t.json")
+    assert list(found["psnr_y"]) == ["trial 3 at 160", "trial 3 at 160 (2)"]
+    for name in ("psnr_y", "ssim_y", "swd", "lr_psnr"):
+        assert found[name]["trial 3 at 160"]["Set5"] == expected[name]
+
+
+def test_a_studys_folder_stands_for_its_front(sets: Path, tmp_path: Path) -> None:
+    config = to_dict(get_recipe("aesop", "tiny"))
+    study = tmp_path / "runs" / "mine"
+    write_json(study / "study.json", {"name": "mine"})
+    for trial in (0, 7):
+        folder = study / "trials" / f"{trial:04d}"
+        write_json(folder / "config.json", {"key": "adversarial-x", "config": config})
+        (folder / "points").mkdir()
+        for iteration in (80, 160):
+            save_weights(MSRResNet(16, 2, 4), folder / "points" / f"{iteration:07d}.safetensors", layout="plain")
+    (study / "front.csv").write_text("trial,iteration,psnr_y\n7,80,30\n0,160,29\n")
+
+    run(study, "--hr", sets / "Set5", "--metrics", "psnr_y", "--out", tmp_path / "t.json")
+
+    assert list(means(tmp_path / "t.json")["psnr_y"]) == ["trial 7 at 80", "trial 0 at 160"]
+
+
+def test_a_fidelity_artifact_and_an_autoencoder_are_read_with_their_settings(sets: Path, tmp_path: Path) -> None:
+    config = get_recipe("aesop", "tiny")
+    fidelity, ae = tmp_path / "artifacts" / "fidelity-0a", tmp_path / "artifacts" / "autoencoder-0b"
+    generator = config.generator.determining(4)
+    write_json(fidelity / "config.json", {"key": "fidelity-0a", "part": {"data": {"scale": 4}, "generator": generator}})
+    save_weights(MSRResNet(16, 2, 4), fidelity / "weights.safetensors", layout="plain")
+    part = {name: getattr(config.autoencoder, name) for name in AUTOENCODER_FIELDS}
+    write_json(ae / "config.json", {"key": "autoencoder-0b", "part": {**part, "scale_head": False, "budget": {}}})
+    save_weights(build_autoencoder(config.autoencoder), ae / "weights.safetensors", layout="plain")
+
+    run(fidelity, "--hr", sets / "Set5", "--metrics", "ae_psnr", "--autoencoder", ae, "--out", tmp_path / "t.json")
+
+    assert means(tmp_path / "t.json")["ae_psnr"]["fidelity-0a"]["Set5"] > 0
+    facts = json.loads((tmp_path / "t.json").read_text())["facts"]
+    assert "sha256" in facts["auto-encoder of AE-PSNR"]
+    with pytest.raises(ValueError, match="is autoencoder-0b, not a generator"):
+        run(ae, "--hr", sets / "Set5")
+
+
+def test_blends_run_from_one_network_to_the_other(sets: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for name in ("a", "b"):
+        save_weights(MSRResNet(8, 1, 4, init_scale=0.5), tmp_path / f"{name}.pth")
+
+    first, second = tmp_path / "a.pth", tmp_path / "b.pth"
+    run(first, second, "--blend", first, second, "--alphas", 0, 0.5, 1,
+        "--hr", sets / "Set5", "--metrics", "psnr_y", "--out", tmp_path / "t.json")  # fmt: skip
+
+    found = {name: value["Set5"] for name, value in means(tmp_path / "t.json")["psnr_y"].items()}
+    assert list(found) == ["a", "b", "a + 0 (b - a)", "a + 0.5 (b - a)", "a + 1 (b - a)"]
+    assert found["a + 0 (b - a)"] == found["a"]
+    assert found["a + 1 (b - a)"] == pytest.approx(found["b"], abs=1e-6)
+    assert found["a + 0.5 (b - a)"] not in (found["a"], found["b"])
+
+
+def test_images_are_found_by_name_with_or_without_an_addition(sets: Path, tmp_path: Path) -> None:
+    for name, file in (("baby", "baby_esrgan_x4.png"), ("bird", "bird.png")):
+        hr = np.asarray(Image.open(sets / "Set5" / "HR" / f"{name}.png"))
+        save(tmp_path / "results" / file, hr)
+
+    run(tmp_path / "results", "--hr", sets / "Set5", "--metrics", "psnr_y", "ssim_y", "--out", tmp_path / "t.json")
+
+    assert means(tmp_path / "t.json")["psnr_y"]["results"]["Set5"] == pytest.approx(80)
+    assert means(tmp_path / "t.json")["ssim_y"]["results"]["Set5"] == pytest.approx(1)
+
+
+def test_everything_wrong_with_images_comes_in_one_report(sets: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for name in ("small", "grey", "clear", "twice"):
+        save(sets / "Set5" / "HR" / f"{name}.png", photo(9))
+    hr = photo(9)
+    save(results / "small.png", hr[:40])
+    save(results / "grey.png", hr.mean(axis=2).astype(np.uint8))
+    save(results / "clear.png", np.dstack([hr, np.full(hr.shape[:2], 128, np.uint8)]))
+    save(results / "twice_a.png", hr)
+    save(results / "twice_b.png", hr)
+    save(results / "bird.png", hr)
+
+    with pytest.raises(ValueError, match="these images cannot be evaluated") as raised:
+        run(results, "--hr", sets / "Set5", "--metrics", "psnr_y", "--out", tmp_path / "t.json")
+
+    text = str(raised.value)
+    assert "no SR image of baby; add it" in text
+    assert "small.png: is 60 x 40 px, but HR Set5/small is 60 x 72 px" in text
+    assert "grey.png: is grey, but its HR image has colour" in text
+    assert "clear.png: 100% of it is transparent (an alpha channel)" in text
+    assert "twice_a.png, twice_b.png all go with twice; keep one" in text
+    assert "bird.png" not in text
+    assert not (tmp_path / "t.json").exists()
+
+
+def test_a_grey_hr_image_may_have_an_sr_image_in_colour(sets: Path, tmp_path: Path) -> None:
+    save(sets / "Set5" / "HR" / "baby.png", photo(3).mean(axis=2).astype(np.uint8))
+    for name in ("baby", "bird"):
+        save(tmp_path / "results" / f"{name}.png", photo(4))
+
+    run(tmp_path / "results", "--hr", sets / "Set5", "--metrics", "psnr_y", "--out", tmp_path / "t.json")
+
+    assert means(tmp_path / "t.json")["psnr_y"]["results"]["Set5"] < 60
+
+
+def test_no_table_where_an_output_is_not_finite(sets: Path, weights: Path, tmp_path: Path) -> None:
+    broken = MSRResNet(8, 1, 4)
+    torch.nn.init.constant_(broken.conv_last.bias, torch.nan)
+    save_weights(broken, tmp_path / "broken.pth")
+
+    with pytest.raises(ValueError, match="no table, for it would not be of all images") as raised:
+        run(weights, tmp_path / "broken.pth", "--hr", sets / "Set5", "--metrics", "psnr_y",
+            "--out", tmp_path / "t.json", "--per-image", tmp_path / "images.csv")  # fmt: skip
+
+    assert "broken on Set5/baby: the output is not finite" in str(raised.value)
+    assert "broken on Set5/bird: the output is not finite" in str(raised.value)
+    assert not (tmp_path / "t.json").exists()
+    assert not (tmp_path / "images.csv").exists()
+    kept = (tmp_path / "images.incomplete.csv").read_text().splitlines()
+    assert [line.split(",")[:3] for line in kept[1:]] == [["small", "Set5", "baby"], ["small", "Set5", "bird"]]
+
+
+def test_missing_weights_are_found_out_first_with_the_command(
+    sets: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(evaluate, "measure", lambda *_, **__: pytest.fail("measured"))
+
+    with pytest.raises(ValueError, match=r"study/prepare\.py weights --out DIR --only vgg16") as raised:
+        run(weights, "--hr", sets / "Set5", "--metrics", "psnr_y", "dists", "ae_psnr", "ms_ssim")
+
+    text = str(raised.value)
+    assert "ae_psnr: it is measured behind an auto-encoder: name one with --autoencoder" in text
+    assert "ms_ssim: it needs images of at least 169 px a side, which Set5/baby, Set5/bird is not" in text
+
+
+def test_what_was_not_asked_for_by_name_is_left_out_aloud(
+    sets: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "fetch_backbone", lambda *_, **__: None)
+
+    text = run(weights, "--hr", sets / "Set5", "--out", tmp_path / "t.json")
+
+    assert "without lpips_alex: the published weights of alexnet are neither in --weights" in text
+    assert "without dists:" in text
+    assert list(means(tmp_path / "t.json")) == ["psnr_y", "ssim_y", "lr_psnr"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.pth"], "nowhere.pth: no such file or folder"),
+        (["{weights}", "--scale", "2"], "small.pth: no network is known"),
+        (["{weights}", "{two}"], "one table has one scale, but these differ: small x4, two x2"),
+        (["--blend", "{weights}", "{two}"], "needs networks of one scale"),
+        (["--blend", "{weights}", "{wide}"], "the two networks are not alike"),
+        (["{weights}", "--metrics", "fid"], "metrics must be among psnr_y"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said(
+    sets: Path, weights: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    save_weights(MSRResNet(8, 1, 2), tmp_path / "two.pth")
+    save_weights(MSRResNet(12, 1, 4), tmp_path / "wide.pth")
+    places = {"weights": weights, "two": tmp_path / "two.pth", "wide": tmp_path / "wide.pth"}
+
+    with pytest.raises(ValueError, match=message):
+        run(*[argument.format(**places) for argument in arguments], "--hr", sets / "Set5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name weights or folders of images to evaluate"),
+        (["bicubic", "--alphas", "0.5"], "--alphas are shares of a blend"),
+        (["bicubic", "--memory", "0.5"], "--memory must be at least 1 GiB, but got 0.5"),
+        (["bicubic", "--out", "table.xls"], "--out must end in .md, .tex, .csv, .json, .parquet, but got table.xls"),
+        (["bicubic", "--per-image", "nowhere/x.csv"], "there is no folder"),
+    ],
+)
+def test_a_wrong_command_line_is_explained(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        evaluate.main([*arguments, "--hr", "Set5"], Console())
+
+    assert message in capsys.readouterr().err
+
+
+def test_tiles_are_stated_with_what_they_change(sets: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_weights(RRDBNet(8, 1, 4, 4), tmp_path / "rrdb.pth")
+    common = (tmp_path / "rrdb.pth", "--hr", sets / "Set5", "--metrics", "psnr_y")
+
+    run(*common, "--out", tmp_path / "whole.json")
+    exact = run(*common, "--tile", 16, "--out", tmp_path / "tiles.json")
+    short = run(*common, "--tile", 16, "--overlap", 0, "--out", tmp_path / "short.json")
+
+    assert (
+        "in tiles of 16 LR px that overlap by 32; an output pixel sees 19 px around it, so that nothing differs"
+        in exact
+    )
+    assert means(tmp_path / "tiles.json")["psnr_y"] == {
+        "rrdb": pytest.approx(means(tmp_path / "whole.json")["psnr_y"]["rrdb"], abs=1e-5)
+    }
+    assert "--overlap 19 would be exact" in short
+
+
+def test_a_recipe_says_whose_generator_a_file_is(sets: Path, tmp_path: Path) -> None:
+    config: GeneratorConfig = get_recipe("aesop", "tiny").generator
+    save_weights(MSRResNet(config.features, config.blocks, 4), tmp_path / "x.safetensors", layout="plain")
+
+    run(tmp_path / "x.safetensors", "--recipe", "aesop:tiny", "--hr", sets / "Set5", "--metrics", "psnr_y")
+    with pytest.raises(ValueError, match="recipe must be one of"):
+        run(tmp_path / "x.safetensors", "--recipe", "aesopp", "--hr", sets / "Set5")
+
+
+def test_bicubic_is_matlabs_at_the_tables_scale(sets: Path) -> None:
+    test = open_set(find_sets([sets / "Set5"], [], [], 2)[0], 2)
+    bicubic = System("bicubic", 2, upscale=lambda low: bicubic_upsample(low, 2))
+
+    scores = measure([bicubic], [test], study_judge(None, CPU), CPU, {}, advance=lambda done: None)
+
+    low, hr = test.pairs.tensors(0)
+    assert scores.rows[0].values["psnr_y"] == psnr_y(bicubic_upsample(low, 2), hr).item()
+    assert scores.problems == []
