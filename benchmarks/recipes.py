@@ -29,7 +29,7 @@ import torch
 from study.config import RunConfig, replace
 from study.data import ImageSet
 from study.files import write_json
-from study.metrics.judge import Judge
+from study.metrics.judge import study_judge
 from study.models import save_weights
 from study.models.backbones import find_backbone
 from study.recipes import RECIPES, get_recipe
@@ -88,7 +88,7 @@ def _workshop(folder: Path, device: torch.device, options: argparse.Namespace) -
     images = ImageSet.loaded("noise", ("noise",), (noise,))
     networks = {name: find_backbone(name, options.weights) for name in ("vgg19", "squeezenet")}
     backbones = {name: path or _random_network(folder, name) for name, path in networks.items()}
-    return Workshop(images, images, folder / "artifacts", Judge(None, device), backbones, device)
+    return Workshop(images, images, folder / "artifacts", study_judge(None, device), backbones, device)
 
 
 def _random_network(folder: Path, name: str) -> Path:

@@ -28,6 +28,7 @@ from study.metrics import METRICS
 from study.recipes import RECIPES, get_recipe
 from study.training.adversarial import Point, export_generator, is_exportable, train_adversarial
 from study.training.artifacts import WEIGHTS, baseline_name, judge_baseline, make_artifact
+from study.training.evaluation import spacing_note
 from study.training.loop import Diverged
 from study.training.setting import (
     JUDGE_NETWORK,
@@ -42,7 +43,7 @@ from study.training.stages import KeyOf, Need, artifact_key, needs_of, upstream
 from study.training.workshop import OnTick, Workshop
 
 # A single run has no front to measure; its report still needs a corner to draw from.
-REFERENCE = {"psnr_y": 20.0, "lpips": 0.8, "swd": 60.0}
+REFERENCE = {"psnr_y": 20.0, "lpips_alex": 0.8, "swd": 60.0}
 TRIAL = 0
 
 
@@ -52,13 +53,15 @@ def main(arguments: list[str], console: Console) -> int:
     config, until = _configuration(options, console)
     check_output(options.output, resume=True)
     setting = _setting(config, until, options)
-    note = judge_note(setting.judge)
-    console.print(f"[bold]note:[/] {note}", highlight=False)
+    console.print(f"[bold]note:[/] {judge_note(setting.judge)}", highlight=False)
     workshop = setting.open()
     check_training_images([config], workshop.train)
+    spacing = spacing_note(config, workshop.test)
+    for note in spacing:
+        console.print(f"[bold]note:[/] {note}", highlight=False)
     uri = options.mlflow or default_uri(options.output)
     with sole_driver(options.output):
-        write_facts(options.output, _facts(config, options, note), workshop)
+        write_facts(options.output, _facts(config, options, [judge_note(setting.judge), *spacing]), workshop)
         records = Records(Journal(options.output / "journal.jsonl"))
         records.study("RUNNING")
         tracker = Tracker(options.output, uri)
@@ -132,7 +135,7 @@ def _setting(config: RunConfig, until: Stage, options: argparse.Namespace) -> Se
     )
 
 
-def _facts(config: RunConfig, options: argparse.Namespace, note: str) -> Facts:
+def _facts(config: RunConfig, options: argparse.Namespace, notes: list[str]) -> Facts:
     return Facts(
         name=options.output.resolve().name,
         space="single run",
@@ -142,7 +145,7 @@ def _facts(config: RunConfig, options: argparse.Namespace, note: str) -> Facts:
         seed=config.seed,
         reference=REFERENCE,
         groups=("recipe",),
-        notes=(note,),
+        notes=tuple(notes),
     )
 
 

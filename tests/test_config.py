@@ -578,6 +578,7 @@ DETERMINES: dict[str, tuple[Any, str]] = {
     "budget.patch": (32, "d"),
     "fusion_share": (0.0, ""),
     "cadence.evaluate_every": (1, ""),
+    "cadence.evaluate_share": (0.5, ""),
     "cadence.checkpoint_every": (1, ""),
 }
 

@@ -29,7 +29,7 @@ SETTINGS = [
     *("fidelity.budget.iterations=4", "fidelity.budget.batch=2", "fidelity.budget.patch=32"),
     *("autoencoder.budget.iterations=4", "autoencoder.budget.batch=2", "autoencoder.budget.patch=32"),
     *("budget.iterations=24", "budget.batch=2", "budget.patch=32"),
-    *("cadence.evaluate_every=12", "cadence.checkpoint_every=3"),
+    *("cadence.evaluate_every=12", "cadence.evaluate_share=100", "cadence.checkpoint_every=3"),
 ]
 
 
@@ -380,7 +380,11 @@ def test_mdf_trains_its_critics_and_a_network_for_each_task(
     monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
     levels = ("critics.levels=5", "critics.used_levels=4", "critics.smallest_side=14", "critics.features=2")
     small = (*levels, "critics.iterations=2", "budget.batch=2", "budget.iterations=4", "generator.features=4")
-    settings = [part for each in (*small, "generator.blocks=1", "cadence.evaluate_every=4") for part in ("--set", each)]
+    settings = [
+        part
+        for each in (*small, "generator.blocks=1", "cadence.evaluate_every=4", "cadence.evaluate_share=100")
+        for part in ("--set", each)
+    ]
     folders = ["--data", str(tmp_path / "train"), "--test", str(tmp_path / "test"), "--output", str(tmp_path / "run")]
     assert ended(monkeypatch, ["mdf", "--size", "tiny", "--task", task, *settings, *folders]) == 0
     out = " ".join(capsys.readouterr().out.split())

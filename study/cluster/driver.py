@@ -31,6 +31,7 @@ from study.search.front import Direction, hypervolume, non_dominated
 from study.search.spaces import SearchSpace
 from study.search.trials import Asked, TrialSource
 from study.training.artifacts import BASELINES, baseline_name, judge_baseline
+from study.training.evaluation import spacing_note
 from study.training.setting import Setting
 from study.training.stages import artifact_key
 from study.training.workshop import Workshop
@@ -116,7 +117,7 @@ def _facts(study: Study, workshop: Workshop) -> Facts:
         seed=study.seed,
         reference=study.space.reference_for(objectives_of(workshop)),
         groups=study.space.groups,
-        notes=study.notes,
+        notes=(*study.notes, *spacing_note(study.base, workshop.test)),
     )
 
 

@@ -14,7 +14,15 @@ from study.config.door import (
     replace,
     to_dict,
 )
-from study.config.keys import INITIAL_WEIGHTS, NUMERICS_VERSION, decoder_as_run, digest, stage_key, stage_part
+from study.config.keys import (
+    AUTOENCODER_FIELDS,
+    INITIAL_WEIGHTS,
+    NUMERICS_VERSION,
+    decoder_as_run,
+    digest,
+    stage_key,
+    stage_part,
+)
 from study.config.parts import (
     AUTOENCODED,
     SPSR_TAPS,
@@ -46,6 +54,7 @@ from study.config.run import RunConfig
 
 __all__ = [
     "AUTOENCODED",
+    "AUTOENCODER_FIELDS",
     "INITIAL_WEIGHTS",
     "NUMERICS_VERSION",
     "SPSR_TAPS",

@@ -13,6 +13,18 @@ from study.config.run import RunConfig
 # Part of every artifact's key. Raised whenever the same configuration would train to other weights than before.
 NUMERICS_VERSION = 2
 
+AUTOENCODER_FIELDS = (
+    "bottleneck_channels",
+    "factor",
+    "features",
+    "blocks",
+    "growth",
+    "encoder",
+    "decoder",
+    "bicubic_skip",
+)
+"""What determines an auto-encoder's network, its scale head apart."""
+
 INITIAL_WEIGHTS = ("generator.init", "autoencoder.init", "autoencoder.decoder_init", "critics.init")
 """The fields that name a weight file."""
 
@@ -69,8 +81,7 @@ def _fidelity_part(config: RunConfig) -> dict[str, Any]:
 
 def _autoencoder_part(config: RunConfig) -> dict[str, Any]:
     ae = config.autoencoder
-    fields = ("bottleneck_channels", "factor", "features", "blocks", "growth", "encoder", "decoder", "bicubic_skip")
-    network = {name: getattr(ae, name) for name in fields} | {"scale_head": config.has_scale_head}
+    network = {name: getattr(ae, name) for name in AUTOENCODER_FIELDS} | {"scale_head": config.has_scale_head}
     if ae.init is not None:
         return {**network, "init": _file_digest("autoencoder.init", ae.init)}
     return {

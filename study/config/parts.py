@@ -415,4 +415,7 @@ class Cadence(Frozen):
     """When the adversarial stage is looked at. It does not change what is trained."""
 
     evaluate_every: int = Field(5000, ge=1, description="iterations between points")
+    evaluate_share: float = Field(
+        1.0, gt=0, description="HR pixels evaluated over those trained on, at most; else there are fewer points"
+    )
     checkpoint_every: int = Field(1000, ge=1, description="iterations between checkpoints, in every stage")

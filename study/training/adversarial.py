@@ -18,7 +18,7 @@ from study.losses.objective import ADVERSARIAL_TERMS, Objective
 from study.models import SPSRGenerator, load_weights, save_weights
 from study.models.build import build_discriminator, build_generator
 from study.training.artifacts import load_autoencoder, load_critics, load_generator
-from study.training.evaluation import Evaluation, evaluate_generator
+from study.training.evaluation import Evaluation, evaluate_generator, evaluation_spacing
 from study.training.loop import Plan, train
 from study.training.stages import artifact_key
 from study.training.state import TrainState, new_state, seeded, state_on_cpu
@@ -85,7 +85,7 @@ def train_adversarial(
         optimiser=config.optimiser,
         checkpoint=directory / "checkpoint.pt",
         checkpoint_every=config.cadence.checkpoint_every,
-        evaluate_every=config.cadence.evaluate_every,
+        evaluate_every=evaluation_spacing(config, workshop.test),
         seed=config.seed,
     )
 

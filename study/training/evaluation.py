@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from study.data import Pairs, bicubic_upsample, to_uint8
+from study.config import RunConfig
+from study.data import ImageSet, Pairs, bicubic_upsample, to_uint8
 from study.files import write_atomically
 from study.metrics.judge import Judge
+from study.models.tiling import Upscaler, memory_bound
 
 SAMPLE_SIDE = 96  # HR pixels; a multiple of 12, so that the LR window is exact at every scale
 
@@ -56,7 +58,7 @@ def evaluate(
             sr = upscale(low)
         if not torch.isfinite(sr).all():
             raise ValueError(f"the output for image {name} is not finite")
-        images[name] = judge(sr, hr, shrunk_by=test.scale if test.exact else None)
+        images[name] = judge(sr, hr, shrunk_by=test.scale if test.exact else None, key=test.hr.digests[index])
         if samples is not None:
             save_sample(samples / f"{name}.png", _to_pixels(sr), sample_window(test.hr[index]))
     return Evaluation(mean_over_images(images), images)
@@ -69,7 +71,35 @@ def evaluate_generator(generator: nn.Module, test: Pairs, judge: Judge, samples:
     then, so that the same weights would be worth 1e-4 dB more or less by who asks.
     """
     device = next(generator.parameters()).device
-    return evaluate(generator.eval().to(memory_format=torch.channels_last), test, judge, device, samples)
+    upscale = Upscaler(generator.eval().to(memory_format=torch.channels_last), test.scale, bound=memory_bound(device))
+    return evaluate(upscale, test, judge, device, samples)
+
+
+def evaluation_spacing(config: RunConfig, test: ImageSet) -> int:
+    """How many iterations lie between points, so that evaluation costs a bounded share of a run.
+
+    The cadence's `evaluate_every`, or the smallest multiple of it with which no more HR pixels are evaluated than
+    `evaluate_share` of those trained on; the last iteration is always evaluated. Counted in pixels, so that a run has
+    its points at the same iterations on every machine.
+    """
+    cadence, budget = config.cadence, config.budget
+    pixels = sum(height * width for height, width in test.images.shapes)
+    trained = budget.iterations * budget.batch * budget.patch**2
+    allowed = max(1, int(cadence.evaluate_share * trained / pixels))
+    times = -(-budget.iterations // cadence.evaluate_every)
+    # Of the points that the cadence asks for, every so manieth.
+    return cadence.evaluate_every * -(-times // allowed)
+
+
+def spacing_note(config: RunConfig, test: ImageSet) -> list[str]:
+    """What a reader has to know where there are fewer points than the cadence asks for, as zero or one sentence."""
+    spacing = evaluation_spacing(config, test)
+    if spacing == config.cadence.evaluate_every:
+        return []
+    return [
+        f"Points are {spacing} iterations apart, not {config.cadence.evaluate_every}: the {len(test)} held-out images "
+        "are large beside what a trial trains on. For more, raise cadence.evaluate_share or name a smaller --test."
+    ]
 
 
 def evaluate_bicubic(test: Pairs, judge: Judge, device: torch.device, samples: Path | None = None) -> Evaluation:
@@ -84,7 +114,7 @@ def evaluate_autoencoder(autoencoder: nn.Module, test: Pairs, judge: Judge) -> E
     for index, name in enumerate(test.names):
         hr = test.tensors(index)[1].to(device)
         with torch.no_grad():
-            images[name] = judge(autoencoder(hr), hr)
+            images[name] = judge(autoencoder(hr), hr, key=test.hr.digests[index])
     return Evaluation(mean_over_images(images), images)
 
 
@@ -129,8 +159,13 @@ def sample_window(hr: np.ndarray) -> tuple[int, int, int]:
 def save_sample(path: Path, pixels: np.ndarray, window: tuple[int, int, int]) -> None:
     """Save a square window of an image, shape (H, W, 3) uint8, as PNG."""
     top, left, side = window
+    save_png(path, pixels[top : top + side, left : left + side])
+
+
+def save_png(path: Path, pixels: np.ndarray) -> None:
+    """Save an image, shape (H, W, 3) uint8, as a PNG that is whole or absent."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels[top : top + side, left : left + side]).save(buffer, format="PNG")
+    Image.fromarray(pixels).save(buffer, format="PNG")
     write_atomically(path, buffer.getvalue())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from study.config import INITIAL_WEIGHTS, DataConfig, PerceptualNetwork, RunConfig, get, stage_key
 from study.data import ImageSet, load_source
-from study.metrics.judge import Judge
+from study.metrics.judge import study_judge
 from study.models import load_weights
 from study.models.backbones import fetch_backbone
 from study.training.artifacts import empty_network
@@ -74,7 +74,15 @@ class Setting:
             self.data.train, self.data.test, scale=self.data.scale, minimum_patch=self.largest_patch
         )
         device = pick_device()
-        return Workshop(train, test, self.artifacts, Judge(self.judge, device), self.backbones, device)
+        return Workshop(train, test, self.artifacts, study_judge(self.judge, device), self.backbones, device)
+
+
+def fetching_command(names: Iterable[str]) -> str:
+    """What to do about published weights that are missing, in a sentence."""
+    return (
+        f"on a machine with internet: python study/prepare.py weights --out DIR --only {' '.join(names)}; "
+        "then name that folder with --weights DIR"
+    )
 
 
 def find_networks(names: Iterable[PerceptualNetwork], weights: Path | None) -> dict[PerceptualNetwork, Path]:
@@ -95,9 +103,8 @@ def require_networks(config: RunConfig, found: Mapping[PerceptualNetwork, Path])
     if config.loss.perceptual > 0 and name not in found:
         raise MissingWeights(
             f"loss.perceptual_network is {name}, whose published weights are neither in --weights nor in torch's "
-            f"cache, and could not be downloaded; put torchvision's {name} file into a folder and give it as "
-            "--weights DIR, choose another network with --set loss.perceptual_network=..., or train without with "
-            "--set loss.perceptual=0"
+            f"cache, and could not be downloaded; {fetching_command([name])}. Or choose another network with "
+            "--set loss.perceptual_network=..., or train without with --set loss.perceptual=0"
         )
 
 
@@ -134,6 +141,6 @@ def judge_note(judge: Path | None) -> str:
         return f"The perceptual axis is LPIPS v0.1 with the published AlexNet weights ({judge.name})."
     return (
         "The published AlexNet weights could not be had, so the perceptual axis is NOT LPIPS but SWD, the sliced "
-        "Wasserstein distance of Laplacian-pyramid patches, which needs no learned weights. Give --weights DIR for "
-        "LPIPS."
+        "Wasserstein distance of Laplacian-pyramid patches, which needs no learned weights. For LPIPS, "
+        f"{fetching_command([JUDGE_NETWORK])}."
     )

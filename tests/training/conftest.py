@@ -9,7 +9,7 @@ import torch
 
 from study.config import RunConfig, replace
 from study.data import ImageSet
-from study.metrics.judge import Judge
+from study.metrics.judge import study_judge
 from study.recipes import aesop
 from study.training.workshop import Workshop
 
@@ -48,7 +48,7 @@ def open_workshop(training_images: ImageSet, held_out_images: ImageSet) -> Calla
 
     def open_it(artifacts: Path) -> Workshop:
         device = torch.device("cpu")
-        return Workshop(training_images, held_out_images, artifacts, Judge(None, device), {}, device)
+        return Workshop(training_images, held_out_images, artifacts, study_judge(None, device), {}, device)
 
     return open_it
 
@@ -65,6 +65,6 @@ def small_run() -> RunConfig:
         "autoencoder": {**body, "budget": budget},
         "loss.perceptual": 0,
         "budget": {**budget, "iterations": 6},
-        "cadence": {"evaluate_every": 3, "checkpoint_every": 2},
+        "cadence": {"evaluate_every": 3, "evaluate_share": 100, "checkpoint_every": 2},
     }
     return replace(aesop("tiny"), changes)

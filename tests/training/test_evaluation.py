@@ -10,21 +10,25 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from study.config import replace
 from study.data import ImageSet, Pairs, bicubic_upsample, make_pairs
 from study.data.degradations import Noise
 from study.data.sources import folder
 from study.metrics import lr_psnr, null_energy, psnr_y, ssim_y, swd
-from study.metrics.judge import Judge
+from study.metrics.judge import study_judge
 from study.models import Autoencoder
+from study.recipes import get_recipe
 from study.training import evaluation
 from study.training.evaluation import (
     evaluate,
     evaluate_autoencoder,
     evaluate_bicubic,
     evaluate_generator,
+    evaluation_spacing,
     mean_over_images,
     sample_window,
     save_references,
+    spacing_note,
 )
 
 CPU = torch.device("cpu")
@@ -86,7 +90,7 @@ def test_sample_window_is_as_large_as_fits_on_the_grid_of_all_scales(height: int
 
 
 def test_metrics_are_those_of_each_image_and_their_mean(pairs: Pairs) -> None:
-    found = evaluate_bicubic(pairs, Judge(None, CPU), CPU)
+    found = evaluate_bicubic(pairs, study_judge(None, CPU), CPU)
     assert list(found.images) == list(pairs.names)
     for index, name in enumerate(pairs.names):
         low, hr = pairs.tensors(index)
@@ -100,7 +104,7 @@ def test_metrics_are_those_of_each_image_and_their_mean(pairs: Pairs) -> None:
 
 def test_what_only_bicubic_shrinking_gives_a_meaning_is_left_out_elsewhere(held_out_images: ImageSet) -> None:
     noisy = make_pairs(held_out_images, 1, Noise(sigma=25))
-    found = evaluate_bicubic(noisy, Judge(None, CPU), CPU)
+    found = evaluate_bicubic(noisy, study_judge(None, CPU), CPU)
     assert found.metrics.keys() == {"psnr_y", "ssim_y", "swd"}
     luma = sum((weight / 255) ** 2 for weight in (65.481, 128.553, 24.966))  # how much of the colours' variance it has
     assert found.metrics["psnr_y"] == pytest.approx(20 * math.log10(255 / 25) - 10 * math.log10(luma), abs=0.2)
@@ -113,7 +117,7 @@ def test_mean_is_over_images_not_over_pixels() -> None:
 
 def test_generator_is_judged_in_eval_mode_without_graph(pairs: Pairs) -> None:
     generator = Enlarger().train()
-    found = evaluate_generator(generator, pairs, Judge(None, CPU))
+    found = evaluate_generator(generator, pairs, study_judge(None, CPU))
     assert generator.calls == [(False, False)] * 2
     low, hr = pairs.tensors(1)
     expected = psnr_y(low.repeat_interleave(4, 2).repeat_interleave(4, 3) * 0.9, hr).item()
@@ -123,7 +127,7 @@ def test_generator_is_judged_in_eval_mode_without_graph(pairs: Pairs) -> None:
 def test_autoencoder_is_judged_on_the_high_quality_images(pairs: Pairs) -> None:
     torch.manual_seed(0)
     autoencoder = Autoencoder(3, 4, features=16, blocks=1, growth=4, decoder="msrresnet", bicubic_skip=True).eval()
-    found = evaluate_autoencoder(autoencoder, pairs, Judge(None, CPU))
+    found = evaluate_autoencoder(autoencoder, pairs, study_judge(None, CPU))
     for index, name in enumerate(pairs.names):
         hr = pairs.tensors(index)[1]
         with torch.no_grad():
@@ -138,13 +142,13 @@ def test_output_that_is_not_finite_is_refused_by_name(value: float, pairs: Pairs
         return sr
 
     with pytest.raises(ValueError, match="the output for image test0 is not finite"):
-        evaluate(upscale, pairs, Judge(None, CPU), CPU, tmp_path)
+        evaluate(upscale, pairs, study_judge(None, CPU), CPU, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_samples_show_the_window_of_the_output(pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "SAMPLE_SIDE", 24)
-    evaluate(lambda low: bicubic_upsample(low, 4) * 1.2 - 0.1, pairs, Judge(None, CPU), CPU, tmp_path)
+    evaluate(lambda low: bicubic_upsample(low, 4) * 1.2 - 0.1, pairs, study_judge(None, CPU), CPU, tmp_path)
     for index, name in enumerate(pairs.names):
         low, _ = pairs.tensors(index)
         top, left, side = sample_window(pairs.hr[index])
@@ -184,7 +188,41 @@ def test_bicubic_on_the_standard_sets_has_the_known_figures(
     """From files to means, by the very functions that a study uses: x4, sides cropped to multiples of 12, 8 bit."""
     pytest.importorskip("lpips")
     test = make_pairs(folder(shared_data / name / "HR", minimum_side=48).cropped(12), 4)
-    judge = Judge(shared_data / "weights" / "alexnet_features.pth", CPU)
+    judge = study_judge(shared_data / "weights" / "alexnet_features.pth", CPU)
     metrics = evaluate_bicubic(test, judge, CPU).metrics
-    figures = round(metrics["psnr_y"], 3), round(metrics["ssim_y"], 4), round(metrics["lpips"], 4)
+    figures = round(metrics["psnr_y"], 3), round(metrics["ssim_y"], 4), round(metrics["lpips_alex"], 4)
     assert (len(test), *figures) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "iterations", "expected"),
+    [
+        (1.0, 160, 80),  # 4 x 32 x 32 x 160 pixels are trained on: 6.6 times the held-out ones
+        (0.2, 160, 160),  # one evaluation is allowed, the last
+        (0.16, 160, 160),
+        (0.001, 160, 160),
+        (1.0, 800, 80),
+        (0.1, 800, 320),  # three are allowed of the ten asked for: every fourth
+    ],
+)
+def test_points_lie_so_far_apart_that_evaluation_costs_a_bounded_share(
+    share: float, iterations: int, expected: int
+) -> None:
+    images = [np.zeros((240, 200, 3), np.uint8), np.zeros((240, 216, 3), np.uint8)]
+    held_out = ImageSet.loaded("held-out", ["a", "b"], images)
+    config = replace(
+        get_recipe("aesop", "tiny"),
+        {
+            "budget": {"iterations": iterations, "batch": 4, "patch": 32},
+            "cadence": {"evaluate_every": 80, "evaluate_share": share},
+        },
+    )
+
+    spacing = evaluation_spacing(config, held_out)
+
+    assert spacing == expected
+    evaluated = -(-iterations // spacing) * (240 * 416)
+    assert evaluated <= max(share * iterations * 4 * 32**2, 240 * 416)
+    note = spacing_note(config, held_out)
+    assert bool(note) == (expected != 80)
+    assert not note or f"Points are {expected} iterations apart, not 80: the 2 held-out images" in note[0]

@@ -160,7 +160,7 @@ import numpy as np
 import torch
 from study.config import from_dict
 from study.data import ImageSet
-from study.metrics.judge import Judge
+from study.metrics.judge import study_judge
 from study.training.artifacts import ensure_artifact
 from study.training.workshop import Workshop
 
@@ -176,7 +176,7 @@ def job(folder, name, on_tick):
     def tick(news):
         ticks.append(news.iteration)
         on_tick(news.iteration)
-    workshop = Workshop(images, images, folder, Judge(None, device), {}, device)
+    workshop = Workshop(images, images, folder, study_judge(None, device), {}, device)
     artifact = ensure_artifact(config, "fidelity", workshop, tick)
     (folder / (name + ".json")).write_text(json.dumps({"reused": artifact.reused, "ticks": ticks}))
 
