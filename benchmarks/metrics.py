@@ -18,6 +18,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 # Started as a script: Python looks in benchmarks/, but the packages are one up.
@@ -117,12 +118,11 @@ def _round(
     for name, hr, rows in pairs:
         judge.forget()
         for number, sr in enumerate(rows):
-            ours = _seconds(lambda sr=sr: judge(sr, hr, key=name), device)  # type: ignore[misc]
+            ours = _seconds(partial(judge, sr, hr, key=name), device)
             taken["rows"]["ours"] += ours
             theirs = 0.0
             for metric, peer in peers.items():
-                prepared = _given(metric, sr), _given(metric, hr)
-                seconds = _seconds(lambda peer=peer, prepared=prepared: float(peer(*prepared)), device)  # type: ignore[misc]
+                seconds = _seconds(partial(_asked, peer, _given(metric, sr), _given(metric, hr)), device)
                 theirs += seconds
                 if number == 0:
                     taken[metric]["peer"] += seconds
@@ -133,7 +133,7 @@ def _round(
     for metric in names:
         single = _single(metric, backbones, device)
         for _, hr, rows in pairs:
-            taken[metric]["ours"] += _seconds(lambda hr=hr, rows=rows: single(rows[0], hr), device)  # type: ignore[misc]
+            taken[metric]["ours"] += _seconds(partial(single, rows[0], hr), device)
         values[metric] = max(
             abs(single(rows[0], hr)[metric] - float(peers[metric](_given(metric, rows[0]), _given(metric, hr))))
             for _, hr, rows in pairs[:3]
@@ -149,6 +149,10 @@ def _single(metric: str, backbones: dict[BackboneName, Path], device: torch.devi
     if metric not in _SINGLE:
         _SINGLE[metric] = Judge([metric], device, backbones=backbones)
     return _SINGLE[metric]
+
+
+def _asked(peer: Peer, sr: Tensor, hr: Tensor) -> float:
+    return float(peer(sr, hr))
 
 
 def _given(metric: str, images: Tensor) -> Tensor:

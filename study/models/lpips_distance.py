@@ -1,7 +1,7 @@
 """LPIPS (Zhang et al., CVPR 2018), version 0.1, from a local backbone file: loss and metric."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -16,6 +16,7 @@ LpipsNetwork = Literal["alex", "vgg", "squeeze"]
 LPIPS_BACKBONES: Mapping[LpipsNetwork, BackboneName] = MappingProxyType(
     {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet"}
 )
+_BAND_VALUES = 1 << 24  # of features that are compared at a time: larger layers are taken in bands of rows
 SMALLEST_SIDE = 32  # below, AlexNet's pooling runs out of pixels
 
 
@@ -41,6 +42,7 @@ class LpipsDistance(AlwaysEval):
         published = _untrained_lpips(network)
         self.scaling = published.get_submodule("scaling_layer")
         self.backbone = published.get_submodule("net")
+        self._slices = [part for name, part in self.backbone.named_children() if name.startswith("slice")]
         self.heads = nn.ModuleList(published.get_submodule("lins").children())
         _load_backbone(self.backbone, load_features(LPIPS_BACKBONES[network], path))
         self.requires_grad_(False)
@@ -66,15 +68,46 @@ class LpipsDistance(AlwaysEval):
 
     def describe(self, images: Tensor) -> list[Tensor]:
         """Features of the compared layers, of unit length over the channels; images as for `forward`."""
-        return [_unit_length(features) for features in self.backbone(self.scaling(2 * images - 1))]
+        return self._of_layers(images, lambda _, features: _described(features))
 
     def compare(self, sr: Tensor, targets: list[Tensor]) -> Tensor:
         """The distance of images from others that were described before: shape (N,)."""
-        distances = [
-            head((found - target).square()).mean(dim=(1, 2, 3))
-            for head, found, target in zip(self.heads, self.describe(sr), targets, strict=True)
-        ]
-        return torch.stack(distances).sum(dim=0)
+        compute = lambda number, features: _layer_distance(features, targets[number], self.heads[number])  # noqa: E731
+        return torch.stack(self._of_layers(sr, compute)).sum(dim=0)
+
+    def _of_layers(self, images: Tensor, compute: Callable[[int, Tensor], Tensor]) -> list[Tensor]:
+        """Compute something of each compared layer's number and features.
+
+        Nothing holds features longer than the next layer needs: of a 4K image, all of them would take two gigabytes.
+        """
+        held, results = [self.scaling(2 * images - 1)], []
+        for number, part in enumerate(self._slices):
+            for layer in part.children():
+                held.append(layer(held.pop()))
+            results.append(compute(number, held[0]))
+        return results
+
+
+def _layer_distance(features: Tensor, target: Tensor, head: nn.Module) -> Tensor:
+    """The weighted square distance of one layer's features (N, C, h, w), averaged over its pixels: (N,)."""
+    sums = [
+        head((_unit_length(band) - expected).square()).sum(dim=(1, 2, 3))
+        for band, expected in zip(_bands(features), _bands(target), strict=True)
+    ]
+    return torch.stack(sums).sum(dim=0) / features[0, 0].numel()
+
+
+def _described(features: Tensor) -> Tensor:
+    """One layer's features of unit length, without graph."""
+    described = torch.empty_like(features, dtype=torch.promote_types(features.dtype, torch.float32))
+    for band, place in zip(_bands(features), _bands(described), strict=True):
+        place.copy_(_unit_length(band))
+    return described
+
+
+def _bands(features: Tensor) -> tuple[Tensor, ...]:
+    """Features in bands of rows, so that what is computed of them takes little memory; small ones in one."""
+    return features.split(max(1, _BAND_VALUES // features[..., 0, :].numel()), dim=2)
 
 
 def _unit_length(features: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.config import GeneratorConfig
@@ -82,6 +83,17 @@ def test_tiles_equal_the_whole_where_they_overlap_by_the_field(name: str, scale:
 
     assert tiled.shape == whole.shape
     assert (tiled - whole).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [(13, 17), (16, 24), (9, 9)])
+def test_swinir_fills_its_last_windows_by_reflection(size: tuple[int, int]) -> None:
+    network, low = generator_of("swinir"), image(*size)
+    missing = [-side % 8 for side in size]
+    with torch.no_grad():
+        filled = network(F.pad(low, (0, missing[1], 0, missing[0]), mode="reflect"))
+        found = network(low)
+
+    assert torch.allclose(found, filled[..., : 4 * size[0], : 4 * size[1]], atol=1e-6)
 
 
 def test_too_little_overlap_shows_and_is_measured() -> None:
