@@ -25,7 +25,7 @@ from rich.console import Console
 from study import __version__
 from study.command_line import progress, run
 from study.evaluation.scores import Files, Scores, find_images, measure
-from study.evaluation.sets import TestSet, find_sets, open_set
+from study.evaluation.sets import SetError, TestSet, find_sets, open_set
 from study.evaluation.systems import (
     Limits,
     System,
@@ -64,9 +64,7 @@ def main(arguments: list[str], console: Console) -> int:
     device = pick_device()
     bound = memory_bound(device) if options.memory is None else round(options.memory * GIB / 4)
     limits = Limits(device, bound, options.tile, options.overlap)
-    systems = _systems(options, limits)
-    scale = common_scale(systems, options.scale)
-    sets = [open_set(place, scale) for place in find_sets(options.hr, options.lr, options.set, scale)]
+    systems, sets, scale = _open(options, limits)
     files = _files(systems, sets)
     autoencoder = None if options.autoencoder is None else open_autoencoder(options.autoencoder)
     names, backbones = _metrics(options, sets, scale, autoencoder is not None, console)
@@ -135,6 +133,32 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
     for path in [*options.out, *([options.per_image] if options.per_image else [])]:
         if not path.resolve().parent.is_dir():
             parser.error(f"{path}: there is no folder {path.resolve().parent}; create it")
+
+
+def _open(options: argparse.Namespace, limits: Limits) -> tuple[list[System], list[TestSet], int]:
+    """The table's rows and columns, and their scale; EvaluationError with everything that is wrong with any."""
+    systems: list[System] = []
+    sets: list[TestSet] = []
+    problems = []
+    scale = options.scale or 4
+    try:
+        systems = _systems(options, limits)
+        scale = common_scale(systems, options.scale)
+    except (ValueError, OSError) as error:
+        problems.append(str(error))
+    try:
+        places = find_sets(options.hr, options.lr, options.set, scale)
+    except SetError as error:
+        places = []
+        problems.append(str(error))
+    for place in places:
+        try:
+            sets.append(open_set(place, scale))
+        except SetError as error:
+            problems.append(str(error))
+    if problems:
+        raise EvaluationError("\n".join(problems))
+    return systems, sets, scale
 
 
 def _systems(options: argparse.Namespace, limits: Limits) -> list[System]:

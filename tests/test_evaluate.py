@@ -203,6 +203,17 @@ def test_everything_wrong_with_images_comes_in_one_report(sets: Path, tmp_path: 
     assert not (tmp_path / "t.json").exists()
 
 
+def test_problems_of_systems_and_of_every_set_come_together(sets: Path, tmp_path: Path) -> None:
+    for name in ("Set5", "Set14"):
+        (sets / name / "HR" / "broken.png").write_bytes(b"no image")
+
+    with pytest.raises(ValueError, match=r"nowhere\.pth: no such file") as raised:
+        run(tmp_path / "nowhere.pth", tmp_path / "gone.pth", "--hr", sets, "--set", "Set5", "--set", "Set14")
+
+    assert "gone.pth: no such file or folder; check the path" in str(raised.value)
+    assert str(raised.value).count("broken.png: this is not an image") == 2
+
+
 def test_a_grey_hr_image_may_have_an_sr_image_in_colour(sets: Path, tmp_path: Path) -> None:
     save(sets / "Set5" / "HR" / "baby.png", photo(3).mean(axis=2).astype(np.uint8))
     for name in ("baby", "bird"):

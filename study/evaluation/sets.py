@@ -127,10 +127,9 @@ def _check_counts(hr: Sequence[Path], lr: Sequence[Path], names: Sequence[str]) 
     if lr and len(lr) != len(hr):
         problems.append(f"--lr must name one folder for each of --hr, but got {len(lr)} for {len(hr)}")
     if names and len(names) != len(hr):
-        inside = f"folders below {hr[0]}" if len(hr) == 1 else "folders below one --hr"
-        problems.append(
-            f"--set must name {inside}, or one set for each of --hr, but got {', '.join(names)} for {len(hr)}"
-        )
+        missing = [name for name in names if not (hr[0] / name).is_dir()]
+        wrong = f"below {hr[0]} there is no {', '.join(missing)}" if len(hr) == 1 else f"got {', '.join(names)}"
+        problems.append(f"--set must name folders below one --hr, or one set for each of --hr, but {wrong}")
     _refuse(problems)
 
 

@@ -58,7 +58,9 @@ def test_all_that_does_not_fit_is_said_at_once(root: Path) -> None:
 
     text = str(raised.value)
     assert "--lr must name one folder for each of --hr, but got 1 for 2" in text
-    assert "or one set for each of --hr, but got a, b, c for 2" in text
+    assert "or one set for each of --hr, but got a, b, c" in text
+    with pytest.raises(SetError, match=r"or one set for each of --hr, but below .* there is no Set15, Urban100"):
+        find_sets([root], [], ["Set5", "Set15", "Urban100"], 4)
     with pytest.raises(SetError, match="there is no such folder"):
         find_sets([root / "nothing", root / "Set5"], [], [], 4)
     with pytest.raises(SetError, match="two sets are called Set5; name them with --set"):
