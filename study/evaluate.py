@@ -263,7 +263,7 @@ def _tiling_text(upscale: Upscaler) -> str:
     cut = f"in tiles of {tiling.side} LR px that overlap by {tiling.overlap}; an output pixel sees {field}"
     if tiling.exact or upscale.difference is None:
         return f"{cut}, so that nothing differs from the whole image"
-    changed = f"seeing twice as far changed a tile by at most {255 * upscale.difference:.2g} levels of 255"
+    changed = f"seeing further changed a tile by at most {255 * upscale.difference:.2g} levels of 255"
     remedy = "" if tiling.field is None else f"; --overlap {tiling.field} would be exact"
     return f"{cut}: {changed}{remedy}"
 

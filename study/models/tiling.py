@@ -53,8 +53,8 @@ class Upscaler:
 
     Attributes:
         tiling: how, once an image had to be cut.
-        difference: where that is not exact, how much a tile of the first such image changed when it saw twice as far:
-            the largest change of a value.
+        difference: where that is not exact, how much a tile of the first such image changed when it saw further, by its
+            overlap again or by `ALIGNMENT`: the largest change of a value.
     """
 
     def __init__(
@@ -95,11 +95,10 @@ class Upscaler:
         return upscale_in_tiles(self._whole, low, self._scale, tiling.side, tiling.overlap)
 
     def _difference(self, low: Tensor, tiling: Tiling) -> float:
-        """The largest change of a value in the first tile of an image, when it sees twice as far."""
+        """The largest change of a value in the first tile of an image, when it sees further."""
         side, edge = tiling.side, tiling.side * self._scale
-        near, far = (
-            self._whole(low[..., : side + seen, : side + seen]) for seen in (tiling.overlap, 2 * tiling.overlap)
-        )
+        reaches = (tiling.overlap, tiling.overlap + max(tiling.overlap, ALIGNMENT))
+        near, far = (self._whole(low[..., : side + reach, : side + reach]) for reach in reaches)
         return float((near[..., :edge, :edge] - far[..., :edge, :edge]).abs().max())
 
     def _whole(self, low: Tensor) -> Tensor:

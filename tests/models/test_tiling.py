@@ -108,6 +108,8 @@ def test_too_little_overlap_shows_and_is_measured() -> None:
     assert upscale.tiling is not None
     assert (upscale.tiling.exact, upscale.tiling.field, upscale.tiling.overlap) == (False, 40, 0)
     assert (found - whole).abs().max() > 1e-5
+    assert upscale.difference is not None
+    assert upscale.difference > 1e-5  # of what 16 px more bring, where twice nothing would bring nothing
     near = Upscaler(network, 1, bound=GIB, tile=32, overlap=16)
     assert (near(low) - whole).abs().max() < (found - whole).abs().max()
     assert near.difference is not None
