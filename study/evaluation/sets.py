@@ -90,7 +90,7 @@ def open_set(place: SetPlace, scale: int) -> TestSet:
     HR is cropped to multiples of 12, from the top-left (METHODS 8; of 12 and the scale, where 12 is no multiple of it).
 
     Raises:
-        SetError: every image that cannot be used, or has no partner.
+        SetError: every image that cannot be used, or has no partner; or no low-quality images at scale 1.
     """
     multiple = math.lcm(TEST_MULTIPLE, scale)
     smallest = math.ceil(SMALLEST_SIDE / multiple) * multiple
@@ -101,6 +101,11 @@ def open_set(place: SetPlace, scale: int) -> TestSet:
         raise SetError(str(error)) from error
     if low is not None:
         images = ImageSet(images.name, images.names, images.images, low)
+    if scale == 1 and images.low is None:
+        raise SetError(
+            f"{place.name}: at scale 1 nothing says what the low-quality images are; name them with --lr, or pack a "
+            "store with study/prepare.py pack --scale 1 --degradation noise:25"
+        )
     cropped = images.cropped(multiple)
     files = {} if place.hr.is_file() else {strip_key(path.stem): path for path in list_images(place.hr)}
     pairs = make_pairs(cropped, scale)

@@ -88,6 +88,16 @@ def test_given_low_quality_images_are_used_as_they_are(root: Path) -> None:
     assert not test.made
 
 
+def test_at_scale_1_low_quality_images_are_given_or_refused(root: Path) -> None:
+    with pytest.raises(SetError, match=r"Set5: at scale 1 nothing says what .* name them with --lr"):
+        open_set(find_sets([root / "Set5"], [], [], 1)[0], 1)
+    noisy = save(root / "noisy" / "baby.png", seed=5)
+
+    test = open_set(find_sets([root / "Set5"], [root / "noisy"], [], 1)[0], 1)
+
+    assert (test.pairs.lq[0] == noisy[:60, :48]).all()
+
+
 def test_every_low_quality_image_that_does_not_fit_is_named(root: Path) -> None:
     save(root / "Set5" / "HR" / "bird.png", seed=1)
     save(root / "low" / "baby.png", 20, 20)
