@@ -41,6 +41,11 @@ class Table:
         value = self.means.get((model, name, metric))
         return "-" if value is None else f"{value:.{METRICS[metric].decimals}f}"
 
+    def cells(self, model: str, metric: str, bold: str) -> list[str]:
+        """A row's cells as they are printed, one a set; `bold` is the form of the best."""
+        texts = {name: self.text(model, name, metric) for name in self.sets}
+        return [bold.format(text) if self.is_best(model, name, metric) else text for name, text in texts.items()]
+
     def is_best(self, model: str, name: str, metric: str) -> bool:
         """Whether no other system's cell is better, as printed; never where there is no other."""
         mine = self.means.get((model, name, metric))
@@ -76,12 +81,7 @@ def to_terminal(table: Table) -> TerminalTable:
         shown.add_column(f"{name} ({table.counts[name]})", justify="right", no_wrap=True)
     for metric in table.metrics:
         for number, model in enumerate(table.models):
-            cells = [
-                f"[bold]{table.text(model, name, metric)}[/]"
-                if table.is_best(model, name, metric)
-                else table.text(model, name, metric)
-                for name in table.sets
-            ]
+            cells = table.cells(model, metric, "[bold]{}[/]")
             shown.add_row(escape(_headed(metric)) if number == 0 else "", escape(model), *cells)
     return shown
 
@@ -92,12 +92,7 @@ def to_markdown(table: Table) -> str:
     lines = [_row(head), _row(["---", "---", *("---:" for _ in table.sets)])]
     for metric in table.metrics:
         for number, model in enumerate(table.models):
-            cells = [
-                f"**{table.text(model, name, metric)}**"
-                if table.is_best(model, name, metric)
-                else table.text(model, name, metric)
-                for name in table.sets
-            ]
+            cells = table.cells(model, metric, "**{}**")
             lines.append(_row([_headed(metric) if number == 0 else "", model.replace("|", r"\|"), *cells]))
     lines += ["", *(f"- {metric}: {METRICS[metric].text} ({METRICS[metric].source})" for metric in table.metrics)]
     lines += [f"- {name}: {_plain(value)}" for name, value in table.facts.items()]
@@ -114,12 +109,7 @@ def to_latex(table: Table) -> str:
     for metric in table.metrics:
         lines.append(r"\midrule")
         for number, model in enumerate(table.models):
-            cells = [
-                rf"\textbf{{{table.text(model, name, metric)}}}"
-                if table.is_best(model, name, metric)
-                else table.text(model, name, metric)
-                for name in table.sets
-            ]
+            cells = table.cells(model, metric, r"\textbf{{{}}}")
             arrow = r"$\uparrow$" if METRICS[metric].direction == "maximize" else r"$\downarrow$"
             first = f"{_escaped(METRICS[metric].label)} {arrow}" if number == 0 else ""
             lines.append(" & ".join([first, _escaped(model), *cells]) + r" \\")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from study.config import ConfigError, GeneratorConfig
+from study.config import GeneratorConfig
 from study.models.build import build_generator
 from study.models.weights import load_weights, read_state
 
@@ -42,7 +42,7 @@ def identify(path: Path, scale: int | None = None) -> tuple[nn.Module, int, str]
         ValueError: a file that cannot be read, or whose network is not known, or not sure.
     """
     state = read_state(path)
-    fitting = [(network, config, factor) for network, config, factor in _fitting(state, path, scale)]
+    fitting = list(_fitting(state, path, scale))
     if len(fitting) > 1:
         scales = " or ".join(str(factor) for _, _, factor in fitting)
         raise ValueError(f"{path}: may be of scale {scales}, which its weights do not tell; say --scale")
@@ -100,7 +100,7 @@ def _candidates(state: Mapping[str, Tensor]) -> Iterator[GeneratorConfig]:
                 fields["residual_scale"] = 0.1
             try:
                 yield GeneratorConfig.model_validate(fields | ({"growth": width} if dense else {}))
-            except (ConfigError, ValueError):
+            except ValueError:
                 continue
 
 

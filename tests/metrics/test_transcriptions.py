@@ -106,7 +106,7 @@ def test_ae_psnr_is_the_psnr_of_what_comes_through() -> None:
     # Neither clamped nor rounded behind the auto-encoder.
     x, y = (plain.luma_of(image.double().numpy()[:, 4:-4, 4:-4] * 255) for image in through)
 
-    assert ae_psnr(sr, hr, autoencoder).item() == pytest.approx(plain.psnr_of(x, y), abs=1e-5)
+    assert ae_psnr(sr, hr, autoencoder).item() == pytest.approx(plain.psnr_of(x, y), abs=1e-6)
     assert ae_psnr(hr, hr, autoencoder).item() == pytest.approx(80)
     with pytest.raises(ValueError, match="same shape"):
         ae_psnr(sr[..., 4:], hr, autoencoder)
