@@ -5,7 +5,8 @@ python benchmarks/metrics.py --hr Set14/HR --random-vgg        (VGG-16's metrics
 
 Ours is the judge that `study/evaluate.py` and every trial ask, on pairs of HR and bicubic images. The peer calls lpips
 and torchmetrics as their documentation shows, on the same pairs with the same number of threads: luma and crops are
-made for it, and that is not counted. Both take turns, image by image; figures are medians over rounds of the whole set.
+made for it, and that is not counted. Both take turns, by the images that we judge side by side (as `study/evaluate.py`
+does on a CPU; the libraries are called for one image at a time, on all threads). Figures are medians over rounds.
 A table has one row or several: for the further ones we know the HR image's features already, which the libraries'
 calls have no place for.
 """
@@ -32,6 +33,7 @@ from study.evaluation.sets import find_sets, open_set
 from study.metrics.fidelity import cropped_levels, cropped_luma
 from study.metrics.judge import BACKBONE_OF, Judge
 from study.metrics.quantise import quantise
+from study.metrics.side_by_side import judge_each, side_by_side
 from study.models.backbones import BackboneName, find_backbone
 from study.models.lpips_distance import LPIPS_BACKBONES, LpipsNetwork
 from study.training.loop import pick_device
@@ -115,25 +117,24 @@ def _round(
 ) -> dict[str, dict[str, float]]:
     """Seconds that the whole set took, by metric and in all, for one row and for all rows."""
     taken = {name: {"ours": 0.0, "peer": 0.0} for name in [*names, "one row", "rows"]}
-    for name, hr, rows in pairs:
-        judge.forget()
-        for number, sr in enumerate(rows):
-            ours = _seconds(partial(judge, sr, hr, key=name), device)
-            taken["rows"]["ours"] += ours
-            theirs = 0.0
-            for metric, peer in peers.items():
-                seconds = _seconds(partial(_asked, peer, _given(metric, sr), _given(metric, hr)), device)
-                theirs += seconds
-                if number == 0:
-                    taken[metric]["peer"] += seconds
-            taken["rows"]["peer"] += theirs
-            if number == 0:
-                taken["one row"]["ours"] += ours
-                taken["one row"]["peer"] += theirs
+    for group in side_by_side([hr[0, 0].numel() for _, hr, _ in pairs], device):
+        images = [pairs[index] for index in group]
+        for row in range(len(images[0][2])):
+            asked = [(rows[row], hr, name) for name, hr, rows in images]
+            ours = _seconds(partial(_judge_all, judge, asked), device)
+            theirs = {metric: _peer_seconds(metric, peer, asked, device) for metric, peer in peers.items()}
+            for table in ["rows", "one row"] if row == 0 else ["rows"]:
+                taken[table]["ours"] += ours
+                taken[table]["peer"] += sum(theirs.values())
+            for metric, seconds in theirs.items() if row == 0 else ():
+                taken[metric]["peer"] += seconds
+        for name, _, _ in images:
+            judge.forget(name)
     for metric in names:
         single = _single(metric, backbones, device)
-        for _, hr, rows in pairs:
-            taken[metric]["ours"] += _seconds(partial(single, rows[0], hr), device)
+        for group in side_by_side([hr[0, 0].numel() for _, hr, _ in pairs], device):
+            asked = [(pairs[index][2][0], pairs[index][1], None) for index in group]
+            taken[metric]["ours"] += _seconds(partial(_judge_all, single, asked), device)
         values[metric] = max(
             abs(single(rows[0], hr)[metric] - float(peers[metric](_given(metric, rows[0]), _given(metric, hr))))
             for _, hr, rows in pairs[:3]
@@ -151,8 +152,17 @@ def _single(metric: str, backbones: dict[BackboneName, Path], device: torch.devi
     return _SINGLE[metric]
 
 
-def _asked(peer: Peer, sr: Tensor, hr: Tensor) -> float:
-    return float(peer(sr, hr))
+def _judge_all(judge: Judge, asked: list[tuple[Tensor, Tensor, str | None]]) -> list[dict[str, float]]:
+    sizes = [hr[0, 0].numel() for _, hr, _ in asked]
+    return list(judge_each(lambda pair: judge(pair[0], pair[1], key=pair[2]), asked, sizes))
+
+
+def _peer_seconds(
+    metric: str, peer: Peer, asked: list[tuple[Tensor, Tensor, str | None]], device: torch.device
+) -> float:
+    """Seconds that a library took for images one by one."""
+    given = [(_given(metric, sr), _given(metric, hr)) for sr, hr, _ in asked]
+    return _seconds(lambda: [float(peer(*pair)) for pair in given], device)
 
 
 def _given(metric: str, images: Tensor) -> Tensor:

@@ -104,10 +104,10 @@ def run(main: Callable[[list[str], Console], int]) -> None:
 
 
 @contextmanager
-def progress(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(console: Console, what: str, total: int) -> Iterator[Callable[[float], None]]:
     """Show how far long work on images is: as a bar, or where there is no terminal as a line now and then.
 
-    Yields what takes the number of images done.
+    Yields what takes the number of images done, with halves of some.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -120,7 +120,7 @@ def progress(console: Console, what: str, total: int) -> Iterator[Callable[[int]
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total, rate="")
 
-        def advance(done: int) -> None:
+        def advance(done: float) -> None:
             nonlocal said
             now = time.monotonic()
             rate = done / max(now - started, 1e-3)
@@ -128,7 +128,7 @@ def progress(console: Console, what: str, total: int) -> Iterator[Callable[[int]
             if not console.is_terminal and now - said >= LOG_SECONDS:
                 said = now
                 left = (total - done) / rate
-                console.print(f"{what} {done} of {total}, {rate:.1f} images/s, {left:.0f} s left", highlight=False)
+                console.print(f"{what} {done:.0f} of {total}, {rate:.1f} images/s, {left:.0f} s left", highlight=False)
 
         yield advance
 

@@ -345,3 +345,26 @@ def test_bicubic_is_matlabs_at_the_tables_scale(sets: Path) -> None:
     low, hr = test.pairs.tensors(0)
     assert scores.rows[0].values["psnr_y"] == psnr_y(bicubic_upsample(low, 2), hr).item()
     assert scores.problems == []
+
+
+def test_images_judged_side_by_side_have_the_values_of_those_judged_alone(sets: Path) -> None:
+    test = open_set(find_sets([sets / "Set5"], [], [], 4)[0], 4)
+    systems = [
+        System(name, 4, upscale=lambda low, gain=gain: bicubic_upsample(low, 4) * gain)
+        for name, gain in (("bicubic", 1), ("darker", 0.9), ("broken", np.nan))
+    ]
+    judge, seen = study_judge(None, CPU), []
+
+    alone = measure(systems, [test], judge, CPU, {}, advance=lambda done: None)
+    torch.set_num_threads(2)
+    try:
+        together = measure(systems, [test], judge, CPU, {}, advance=seen.append)
+    finally:
+        torch.set_num_threads(1)
+
+    assert [(row.model, row.image) for row in together.rows] == [(row.model, row.image) for row in alone.rows]
+    for row, expected in zip(together.rows, alone.rows, strict=True):
+        assert row.values == pytest.approx(expected.values, rel=1e-6)
+    assert together.problems == alone.problems
+    assert len(alone.problems) == 2
+    assert seen == [1.5, 3, 4.5, 6]

@@ -1,7 +1,8 @@
 """Every system on every image of every set: what is measured, and what went wrong."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from study.data.pairs import image_to_tensor
 from study.evaluation.sets import TestSet
 from study.evaluation.systems import System, image_files
 from study.metrics.judge import Judge
+from study.metrics.side_by_side import judge_each, side_by_side
 
 Files = Mapping[tuple[str, str], Mapping[str, Path]]  # by system and set, then by image
+Keep = Callable[[str, str, str, np.ndarray], None]  # given system, set, image, and (H, W, 3) uint8
 
 
 @dataclass(frozen=True)
@@ -68,38 +71,89 @@ def measure(
     device: torch.device,
     files: Files,
     *,
-    advance: Callable[[int], None],
-    keep: Callable[[str, str, str, np.ndarray], None] | None = None,
+    advance: Callable[[float], None],
+    keep: Keep | None = None,
 ) -> Scores:
     """Measure all systems, image by image, so that what depends on an HR image is done once for all of them.
+
+    On a CPU small images are judged side by side; what the systems make of an image is computed on all cores.
 
     Args:
         systems, sets: the table's rows and columns.
         judge: the metrics.
         device: where to compute.
         files: of systems that are images.
-        advance: told the number of images that were done.
-        keep: given each SR image as system, set, image, (H, W, 3) uint8.
+        advance: told the number of images that were done; one that is not judged yet counts half.
+        keep: given each SR image.
     """
-    rows, problems, done = [], [], 0
+    found, done = Scores([], []), 0.0
+    for test, group, some in _portions(systems, sets, device):
+        images = []
+        for index in group:
+            images.append(_upscaled(some, test, index, device, files))
+            advance(done := done + len(some) / 2)
+        sizes = [image.hr[0, 0].numel() for image in images]
+        for image, scores in zip(images, judge_each(partial(_scores, judge), images, sizes), strict=True):
+            found.rows.extend(scores)
+            found.problems.extend(image.problems)
+            _hand_over(image, keep)
+            advance(done := done + len(some) / 2)
+        if some[-1] is systems[-1]:
+            for image in images:
+                judge.forget(image.name)
+    return found
+
+
+def _portions(
+    systems: Sequence[System], sets: Sequence[TestSet], device: torch.device
+) -> Iterator[tuple[TestSet, range, Sequence[System]]]:
+    """What is measured together: some images of a set, and the systems whose outputs memory has room for."""
     for test in sets:
-        for index, name in enumerate(test.pairs.names):
-            low, hr = (image.to(device) for image in test.pairs.tensors(index))
-            for system in systems:
-                sr = _output(system, low, files.get((system.name, test.name), {}).get(name), hr)
-                if not torch.isfinite(sr).all():
-                    problems.append(f"{system.name} on {test.name}/{name}: the output is not finite")
-                elif sr.shape != hr.shape:
-                    problems.append(f"{system.name} on {test.name}/{name}: the output is {_size(sr)}, HR {_size(hr)}")
-                else:
-                    shrunk_by = test.pairs.scale if test.pairs.scale > 1 else None
-                    rows.append(Score(system.name, test.name, name, judge(sr, hr, shrunk_by=shrunk_by, key=name)))
-                    if keep is not None:
-                        keep(system.name, test.name, name, _pixels(sr))
-                done += 1
-                advance(done)
-            judge.forget()
-    return Scores(rows, problems)
+        pixels = [height * width for height, width in test.pairs.hr.shapes]
+        for group in side_by_side(pixels, device):
+            for some in [systems] if len(group) > 1 else [[system] for system in systems]:
+                yield test, group, some
+
+
+@dataclass(frozen=True)
+class _Upscaled:
+    """An image of a set and what the systems made of it; problems in the place of outputs that cannot be measured."""
+
+    set: str
+    name: str
+    hr: Tensor
+    shrunk_by: int | None
+    outputs: dict[str, Tensor]
+    problems: list[str]
+
+
+def _upscaled(systems: Sequence[System], test: TestSet, index: int, device: torch.device, files: Files) -> _Upscaled:
+    name = test.pairs.names[index]
+    low, hr = (image.to(device) for image in test.pairs.tensors(index))
+    outputs, problems = {}, []
+    for system in systems:
+        sr = _output(system, low, files.get((system.name, test.name), {}).get(name), hr)
+        if not torch.isfinite(sr).all():
+            problems.append(f"{system.name} on {test.name}/{name}: the output is not finite")
+        elif sr.shape != hr.shape:
+            problems.append(f"{system.name} on {test.name}/{name}: the output is {_size(sr)}, HR {_size(hr)}")
+        else:
+            outputs[system.name] = sr
+    return _Upscaled(test.name, name, hr, test.pairs.scale if test.pairs.scale > 1 else None, outputs, problems)
+
+
+def _scores(judge: Judge, image: _Upscaled) -> list[Score]:
+    return [
+        Score(system, image.set, image.name, judge(sr, image.hr, shrunk_by=image.shrunk_by, key=image.name))
+        for system, sr in image.outputs.items()
+    ]
+
+
+def _hand_over(image: _Upscaled, keep: Keep | None) -> None:
+    if keep is None:
+        return
+    for system, sr in image.outputs.items():
+        keep(system, image.set, image.name, _pixels(sr))
 
 
 def _output(system: System, low: Tensor, file: Path | None, hr: Tensor) -> Tensor:

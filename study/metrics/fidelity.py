@@ -21,6 +21,7 @@ _LUMA_WEIGHTS = (65.481, 128.553, 24.966)
 _LUMA_OFFSET = 16.0
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, from fine to coarse
 _BAND = 48  # rows that one matrix product blurs: the window's matrix would be nearly empty for all of them
 
 MS_SSIM_SIDE = 161
@@ -81,9 +82,10 @@ def psnr_rgb(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
 
 
 def ms_ssim(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
-    """Measure the multi-scale structural similarity of luma (Wang et al., 2003), five scales, by pytorch-msssim.
+    """Measure the multi-scale structural similarity of luma (Wang et al., 2003) on five scales.
 
-    Higher is better, at most 1, which identical images give. Structure below zero counts as zero.
+    Higher is better, at most 1, which identical images give. Structure below zero counts as zero. Scales are means of
+    2 x 2 pixels, where an odd side gets zeros in front, as in the pytorch-msssim package.
 
     Args:
         sr, hr, crop: as for `psnr_y`; what remains after the crop needs sides of at least 161.
@@ -93,10 +95,9 @@ def ms_ssim(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
 
     Raises:
         ValueError: as `psnr_y`.
-        ImportError: if the `pytorch-msssim` package is missing.
     """
     _check(sr, hr, crop=crop, smallest_side=MS_SSIM_SIDE)
-    return multi_scale_ssim(cropped_luma(sr, crop), cropped_luma(hr, crop))
+    return multi_scale_ssim(cropped_luma(sr, crop), blurred_scales(cropped_luma(hr, crop)))
 
 
 def cropped_luma(images: Tensor, crop: int = CROP) -> Tensor:
@@ -131,24 +132,38 @@ def blurred(image: Tensor) -> Blurred:
 
 def ssim(x: Tensor, y: Blurred) -> Tensor:
     """SSIM of luma images in 8-bit units, shape (N, 1, H, W), float64."""
-    mean_x, mean_xx, mean_xy = _blur(torch.stack([x, x * x, x * y.image]))
-    variances = (mean_xx - mean_x**2) + (y.mean_square - y.mean**2)
-    covariance = mean_xy - mean_x * y.mean
-    luminance = (2 * mean_x * y.mean + _C1) / (mean_x**2 + y.mean**2 + _C1)
-    structure = (2 * covariance + _C2) / (variances + _C2)
-    return (luminance * structure).mean(dim=(1, 2, 3))
+    return _similarity(x, y)[0]
 
 
-def multi_scale_ssim(x: Tensor, y: Tensor) -> Tensor:
+def blurred_scales(image: Tensor) -> list[Blurred]:
+    """Prepare a luma image (N, 1, H, W), float64, for `multi_scale_ssim`."""
+    return [blurred(scale) for scale in _scales(image)]
+
+
+def multi_scale_ssim(x: Tensor, y: list[Blurred]) -> Tensor:
     """MS-SSIM of luma images in 8-bit units, shape (N, 1, H, W), float64."""
-    try:
-        import pytorch_msssim
-    except ImportError as error:
-        raise ImportError(
-            f"ms_ssim needs the `pytorch-msssim` package: pip install pytorch-msssim ({error})"
-        ) from error
-    found: Tensor = pytorch_msssim.ms_ssim(x, y, data_range=255, size_average=False)
-    return found
+    parts = [_similarity(*pair) for pair in zip(_scales(x), y, strict=True)]
+    factors = [structure for _, structure in parts[:-1]] + [parts[-1][0]]
+    weights = x.new_tensor(_SCALE_WEIGHTS)[:, None]
+    return (torch.stack(factors).clamp(min=0) ** weights).prod(dim=0)
+
+
+def _scales(image: Tensor) -> list[Tensor]:
+    """An image (N, 1, H, W) and its halves, from fine to coarse."""
+    scales = [image]
+    for _ in _SCALE_WEIGHTS[1:]:
+        odd = [side % 2 for side in scales[-1].shape[-2:]]
+        scales.append(F.avg_pool2d(scales[-1], 2, padding=odd))
+    return scales
+
+
+def _similarity(x: Tensor, y: Blurred) -> tuple[Tensor, Tensor]:
+    """Mean of SSIM and of its contrast and structure alone, each of shape (N,)."""
+    mean_x, mean_xx, mean_xy = _blur(torch.stack([x, x * x, x * y.image]))
+    squares, product = mean_x**2 + y.mean**2, mean_x * y.mean
+    structure = (2 * (mean_xy - product) + _C2) / (mean_xx + y.mean_square - squares + _C2)
+    luminance = (2 * product + _C1) / (squares + _C1)
+    return (luminance * structure).mean(dim=(1, 2, 3)), structure.mean(dim=(1, 2, 3))
 
 
 def _check(sr: Tensor, hr: Tensor, *, crop: int, smallest_side: int) -> None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,8 +15,9 @@ from study.metrics.autoencoded import autoencoded_luma
 from study.metrics.dists import DistsMetric
 from study.metrics.fidelity import (
     blurred,
+    blurred_scales,
     cropped_levels,
-    cropped_luma,
+    luma_of_levels,
     multi_scale_ssim,
     psnr,
     ssim,
@@ -45,17 +47,35 @@ KEPT_BYTES = 512 << 20
 """How much of what was prepared of HR images a judge keeps by itself for the next SR image of each."""
 
 
+class Views:
+    """An image (1, 3, H, W) and what several metrics begin with, made once."""
+
+    def __init__(self, image: Tensor) -> None:
+        self.image = image
+
+    @cached_property
+    def levels(self) -> Tensor:
+        """See `cropped_levels`."""
+        return cropped_levels(self.image)
+
+    @cached_property
+    def luma(self) -> Tensor:
+        """See `cropped_luma`."""
+        return luma_of_levels(self.levels)
+
+
 class Measure(NamedTuple):
     """A metric in two halves: what it needs of the HR image, and how an SR image compares with that."""
 
-    prepare: Callable[[Tensor], Any]
-    compare: Callable[[Tensor, Any], Tensor]
+    prepare: Callable[[Views], Any]
+    compare: Callable[[Views, Any], Tensor]
 
 
 class Judge:
     """Metrics by name, in the order in which they are asked for.
 
-    What depends on the HR image alone, such as its features, is done once and kept, up to a bound.
+    What depends on the HR image alone, such as its features, is done once and kept, up to a bound. Several threads may
+    ask, each about another HR image.
 
     Attributes:
         names: of the metrics.
@@ -87,6 +107,7 @@ class Judge:
         self._measures = {name: _measure(name, device, backbones, autoencoder) for name in names}
         self._kept: dict[tuple[str, str, int | None], Any] = {}
         self._keep_bytes, self._bytes = keep_bytes, 0
+        self._keeping = Lock()
 
     @property
     def perceptual(self) -> str:
@@ -107,21 +128,22 @@ class Judge:
         Raises:
             ValueError: for shapes that differ, images too small, or `hr` outside [0, 1].
         """
+        names = [name for name in self.names if name not in OF_SHRUNK or shrunk_by is not None]
+        check_pair(sr, hr, smallest_side=max(METRICS[name].smallest_side for name in names))
+        of_sr, of_hr = Views(sr), Views(hr)
         values = {}
-        for name in self.names:
-            if name in OF_SHRUNK and shrunk_by is None:
-                continue
-            check_pair(sr, hr, smallest_side=METRICS[name].smallest_side)
+        for name in names:
             measure = self._measures[name](shrunk_by)
-            values[name] = float(measure.compare(sr, self._prepared(name, measure, hr, shrunk_by, key)))
+            values[name] = float(measure.compare(of_sr, self._prepared(name, measure, of_hr, shrunk_by, key)))
         return values
 
-    def forget(self) -> None:
-        """Drop what was kept of HR images."""
-        self._kept.clear()
-        self._bytes = 0
+    def forget(self, key: str) -> None:
+        """Drop what was kept of an HR image."""
+        with self._keeping:
+            for place in [place for place in self._kept if place[0] == key]:
+                self._bytes -= _bytes_of(self._kept.pop(place))
 
-    def _prepared(self, name: str, measure: Measure, hr: Tensor, shrunk_by: int | None, key: str | None) -> Any:
+    def _prepared(self, name: str, measure: Measure, hr: Views, shrunk_by: int | None, key: str | None) -> Any:
         if key is None:
             return measure.prepare(hr)
         place = (key, name, shrunk_by)
@@ -130,9 +152,10 @@ class Judge:
         prepared = measure.prepare(hr)
         size = _bytes_of(prepared)
         # The first ones stay: of images that are asked for round and round, dropping the oldest would drop all.
-        if self._bytes + size <= self._keep_bytes:
-            self._kept[place] = prepared
-            self._bytes += size
+        with self._keeping:
+            if self._bytes + size <= self._keep_bytes:
+                self._kept[place] = prepared
+                self._bytes += size
         return prepared
 
 
@@ -175,12 +198,15 @@ def _plain_measure(
         if BACKBONE_OF[name] not in backbones:
             raise ValueError(f"{name} needs the published weights of {BACKBONE_OF[name]}, which were not given")
         metric = _network_metric(name, backbones[BACKBONE_OF[name]]).to(device)
-        return Measure(metric.prepare, metric.compare)
+        return Measure(lambda hr: metric.prepare(hr.image), lambda sr, prepared: metric.compare(sr.image, prepared))
     if name == "ae_psnr":
         if autoencoder is None:
             raise ValueError("ae_psnr needs an auto-encoder, which was not given")
-        prepare = partial(autoencoded_luma, autoencoder=autoencoder.to(device))
-        return Measure(prepare, lambda sr, luma: psnr(prepare(sr), luma))
+        frozen = autoencoder.to(device)
+        return Measure(
+            lambda hr: autoencoded_luma(hr.image, frozen),
+            lambda sr, luma: psnr(autoencoded_luma(sr.image, frozen), luma),
+        )
     return _WITHOUT_NETWORK[name]
 
 
@@ -193,23 +219,24 @@ def _network_metric(name: str, path: Path) -> LpipsMetric | DistsMetric:
 
 _WITHOUT_NETWORK: Mapping[str, Measure] = MappingProxyType(
     {
-        "psnr_y": Measure(cropped_luma, lambda sr, luma: psnr(cropped_luma(sr), luma)),
-        "ssim_y": Measure(lambda hr: blurred(cropped_luma(hr)), lambda sr, known: ssim(cropped_luma(sr), known)),
-        "swd": Measure(projections, compare_projections),
-        "psnr_rgb": Measure(cropped_levels, lambda sr, levels: psnr(cropped_levels(sr), levels)),
-        "ms_ssim": Measure(cropped_luma, lambda sr, luma: multi_scale_ssim(cropped_luma(sr), luma)),
+        "psnr_y": Measure(lambda hr: hr.luma, lambda sr, luma: psnr(sr.luma, luma)),
+        "ssim_y": Measure(lambda hr: blurred(hr.luma), lambda sr, known: ssim(sr.luma, known)),
+        "swd": Measure(lambda hr: projections(hr.image), lambda sr, known: compare_projections(sr.image, known)),
+        "psnr_rgb": Measure(lambda hr: hr.levels, lambda sr, levels: psnr(sr.levels, levels)),
+        "ms_ssim": Measure(lambda hr: blurred_scales(hr.luma), lambda sr, known: multi_scale_ssim(sr.luma, known)),
     }
 )
 
 _OF_SHRUNK: Mapping[str, Callable[[int], Measure]] = MappingProxyType(
     {
         "lr_psnr": lambda scale: Measure(
-            lambda hr: shrunk_luma(hr, scale), lambda sr, luma: psnr(shrunk_luma(sr, scale), luma)
+            lambda hr: shrunk_luma(hr.image, scale), lambda sr, luma: psnr(shrunk_luma(sr.image, scale), luma)
         ),
         "lr_psnr_rgb": lambda scale: Measure(
-            lambda hr: shrunk_levels(hr, scale), lambda sr, levels: shrunk_levels_psnr(shrunk_levels(sr, scale), levels)
+            lambda hr: shrunk_levels(hr.image, scale),
+            lambda sr, levels: shrunk_levels_psnr(shrunk_levels(sr.image, scale), levels),
         ),
-        "null_energy": lambda scale: Measure(lambda hr: None, lambda sr, _: null_energy(sr, scale)),
+        "null_energy": lambda scale: Measure(lambda hr: None, lambda sr, _: null_energy(sr.image, scale)),
     }
 )
 
