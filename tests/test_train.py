@@ -92,7 +92,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert not (trial_of(place, "killed") / "done.json").exists()
     assert len(list((trial_of(place, "killed") / "points").glob("*.json"))) < len(POINTS)
     for process in [start(place, "killed"), start(place, "unbroken")]:
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=480)
         assert process.returncode == 0, output
     return place
 
