@@ -2,8 +2,10 @@
 discriminator step (4.2), and the plain GAN (1.7).
 
 Discriminators judge an image by one logit, shape (N, 1), or by a map of logits, shape (N, 1, H, W). E[.] is
-the mean over the whole batch of this process, maps included.
+the mean over the whole batch, maps included: over what all processes have, where several train one network together.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +13,10 @@ from torch import Tensor
 
 from study.losses.images import at_least_float32
 
+Mean = Callable[[Tensor], Tensor]  # E[.] of a process's logits, a scalar
 
-def relativistic_generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+
+def relativistic_generator_loss(real_logits: Tensor, fake_logits: Tensor, *, mean: Mean = torch.mean) -> Tensor:
     """Ask that fakes look more real than the average real, and reals less real than the average fake.
 
     Both terms carry a gradient into the fakes, the one over the reals through E[fake].
@@ -20,6 +24,7 @@ def relativistic_generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Ten
     Args:
         real_logits: the discriminator's of HR images, shape (N, ...). Pass them detached, as METHODS 3.3.
         fake_logits: those of SR images, same shape, with their graph.
+        mean: E[.]; must carry the gradient.
 
     Returns:
         Shape (N,), at least float32, whose mean is the loss; ln 2 for a discriminator that cannot tell.
@@ -28,12 +33,14 @@ def relativistic_generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Ten
         ValueError: if the shapes differ.
     """
     real, fake = _checked_logits(real_logits, fake_logits)
-    reals_below_fakes = _cross_entropy(real - fake.mean(), target=0.0)
-    fakes_above_reals = _cross_entropy(fake - real.mean(), target=1.0)
+    reals_below_fakes = _cross_entropy(real - mean(fake), target=0.0)
+    fakes_above_reals = _cross_entropy(fake - mean(real), target=1.0)
     return (reals_below_fakes + fakes_above_reals) / 2
 
 
-def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor, *, joint: bool = False) -> Tensor:
+def relativistic_discriminator_loss(
+    real_logits: Tensor, fake_logits: Tensor, *, joint: bool = False, mean: Mean = torch.mean
+) -> Tensor:
     """Ask that reals look more real than the average fake, and fakes less real than the average real.
 
     The official trainer runs two backwards, each with the other side's mean detached. Those means are
@@ -44,6 +51,7 @@ def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor, *,
         real_logits: the discriminator's of HR images, shape (N, ...), with their graph.
         fake_logits: those of detached SR images, same shape, with their graph.
         joint: leave the means attached, as SPSR's trainer does.
+        mean: E[.]; must carry the gradient where `joint`.
 
     Returns:
         Shape (N,), at least float32, whose mean is the loss; ln 2 for a discriminator that cannot tell.
@@ -52,7 +60,7 @@ def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor, *,
         ValueError: if the shapes differ.
     """
     real, fake = _checked_logits(real_logits, fake_logits)
-    real_mean, fake_mean = real.mean(), fake.mean()
+    real_mean, fake_mean = mean(real), mean(fake)
     if not joint:
         real_mean, fake_mean = real_mean.detach(), fake_mean.detach()
     reals_above_fakes = _cross_entropy(real - fake_mean, target=1.0)

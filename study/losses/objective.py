@@ -6,11 +6,13 @@ L_G = w_f * fidelity + w_a * artifact + w_p * perceptual + w_d * adversarial
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from study.config import GanKind, LossConfig
 from study.data.second_order import usm_sharpen
 from study.losses.adversarial import (
+    Mean,
     relativistic_discriminator_loss,
     relativistic_generator_loss,
     vanilla_discriminator_loss,
@@ -66,6 +68,7 @@ class Objective:
         guide: Guide = Guide(),  # noqa: B008  # frozen
         *,
         perceptual: nn.Module | None = None,
+        mean: Mean = torch.mean,
     ) -> None:
         """Choose the terms.
 
@@ -73,13 +76,14 @@ class Objective:
             config: weights and kinds.
             guide: what the fidelity term measures with.
             perceptual: frozen distance module, (sr, hr) -> (N,); needed if `config.perceptual` > 0.
+            mean: of logits over the whole batch, where this process has a part of it.
         """
         assert (guide.autoencoder is not None) == config.uses_autoencoder
         assert (guide.critics is not None) == config.uses_critics
         assert (perceptual is not None) == (config.perceptual > 0)
         self.weights = {name: weight for name, weight in config.weights.items() if weight > 0}
         self.gan: GanKind = config.gan
-        self._config, self._guide, self._perceptual = config, guide, perceptual
+        self._config, self._guide, self._perceptual, self._mean = config, guide, perceptual, mean
 
     def uses(self, term: str) -> bool:
         """Whether a term is part of the sum."""
@@ -104,7 +108,9 @@ class Objective:
         """What a discriminator descends, shape (N,); its weight is always 1."""
         if self.gan == "vanilla":
             return vanilla_discriminator_loss(real_logits, fake_logits)
-        return relativistic_discriminator_loss(real_logits, fake_logits, joint=self.gan == "relativistic-joint")
+        return relativistic_discriminator_loss(
+            real_logits, fake_logits, joint=self.gan == "relativistic-joint", mean=self._mean
+        )
 
     def _term(self, name: str, judged: Judged) -> Tensor:
         match name:
@@ -133,4 +139,4 @@ class Objective:
         if not self.compares_reals:
             return vanilla_generator_loss(logits.fake)
         assert logits.real is not None
-        return relativistic_generator_loss(logits.real, logits.fake)
+        return relativistic_generator_loss(logits.real, logits.fake, mean=self._mean)

@@ -65,7 +65,7 @@ def train_adversarial(
         workshop: images, artifacts, metrics.
         directory: the trial's own; gets `checkpoint.pt` while it trains, and for each point its EMA weights, numbers
             and sample crops under `points/`.
-        report: called for each point, in the order of iterations.
+        report: called for each point, in the order of iterations; in a team, by the first process alone.
         tick: called every few iterations.
 
     Raises:
@@ -73,10 +73,11 @@ def train_adversarial(
     """
     points = directory / "points"
     key = artifact_key(config, "adversarial", workshop.train)
-    _claim(directory, key, config)
-    for path in sorted(points.glob("*.json")):
-        report(_read_point(path))
-    if (directory / "done.json").exists():
+    if workshop.team.leads:
+        _claim(directory, key, config)
+        for path in sorted(points.glob("*.json")):
+            report(_read_point(path))
+    if workshop.team.agree((directory / "done.json").exists()):
         return
     plan = Plan(
         stage="adversarial",
@@ -102,8 +103,9 @@ def train_adversarial(
         evaluate=make_point,
         tick=tick,
     )
-    write_json(directory / "done.json", {"key": key})
-    (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
+    if workshop.team.leads:
+        write_json(directory / "done.json", {"key": key})
+        (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
 
 
 def is_exportable(config: RunConfig) -> bool:
@@ -149,11 +151,12 @@ def _adversarial_state(config: RunConfig, workshop: Workshop) -> TrainState:
         "gradient_adversarial": lambda: build_discriminator(config.discriminator, patch, margin=GRADIENT_MARGIN),
     }
     discriminators = {
-        name: seeded(build[name], config.seed + offset).to(workshop.device)
+        name: workshop.team.synchronised(seeded(build[name], config.seed + offset).to(workshop.device))
         for offset, name in enumerate(ADVERSARIAL_TERMS)
         if loss.weights[name] > 0
     }
-    return new_state(_new_generator(config, workshop), config.optimiser, discriminators=discriminators)
+    generator = _new_generator(config, workshop)
+    return new_state(generator, config.optimiser, discriminators=discriminators, team=workshop.team)
 
 
 def _new_generator(config: RunConfig, workshop: Workshop) -> nn.Module:
@@ -183,7 +186,7 @@ def _adversarial(config: RunConfig, workshop: Workshop) -> Step:
         used_levels=config.critics.used_levels,
         scale=config.data.scale,
     )
-    objective = Objective(loss, guide, perceptual=perceptual)
+    objective = Objective(loss, guide, perceptual=perceptual, mean=workshop.team.mean)
     return adversarial_step(objective, fusion_until=config.fusion_share * config.budget.iterations)
 
 

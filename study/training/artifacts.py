@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ class Artifact:
 def ensure_artifact(config: RunConfig, stage: Stage, workshop: Workshop, tick: OnTick | None = None) -> Artifact:
     """Find the artifact of a stage, or train it, with all that it starts from; or take over the file named by `init`.
 
-    Two processes that ask for the same one at the same time do not both train it: the second waits for the first.
+    Two processes that ask for the same one at the same time do not both train it: the second waits for the first. Those
+    of a team train it together; critics, which learn from one image, are the first's alone.
 
     Raises:
         Diverged, StorageError, ValueError: as `training.loop.train`.
@@ -72,11 +73,12 @@ def ensure_artifact(config: RunConfig, stage: Stage, workshop: Workshop, tick: O
     assert stage != "adversarial"
     key = artifact_key(config, stage, workshop.train)
     final = workshop.artifacts / key
-    if not final.exists():
+    team = workshop.team
+    if not team.agree(final.exists()):
         for needed, name in upstream(config, stage):
             ensure_artifact(needed, name, workshop, tick)
-        with _only_one(workshop.artifacts / ".locks" / key):
-            if not final.exists():
+        with _only_one(workshop.artifacts / ".locks" / key) if team.leads else nullcontext():
+            if not team.agree(final.exists()):
                 _train_artifact(config, stage, key, workshop, tick)
                 return _finished(final, reused=False)
     return _finished(final, reused=True)
@@ -166,16 +168,26 @@ def empty_network(config: RunConfig, stage: Stage) -> nn.Module:
 
 def _train_artifact(config: RunConfig, stage: Stage, key: str, workshop: Workshop, tick: OnTick | None) -> None:
     partial = workshop.artifacts / ".partial" / key
-    given = initial_weights(config, stage)
+    given, leads = initial_weights(config, stage), workshop.team.leads
+    budget: dict[str, float] = {}
     if given is not None:
-        budget = _take_over(config, stage, Path(given), partial)
+        budget = _take_over(config, stage, Path(given), partial) if leads else {}
     elif stage == "fidelity":
         budget = _train_fidelity(config, key, workshop, partial, tick)
-    elif stage == "critics":
+    elif stage == "autoencoder":
+        budget = _train_autoencoder(config, key, workshop, partial, tick)
+    elif leads:
         critics, budget = train_critics(config, key, workshop, partial, tick)
         save_weights(critics, partial / WEIGHTS, layout="plain")
-    else:
-        budget = _train_autoencoder(config, key, workshop, partial, tick)
+    if leads:
+        _publish(config, stage, key, budget, workshop, partial)
+    workshop.team.agree(True)  # nobody goes on before it is there
+
+
+def _publish(
+    config: RunConfig, stage: Stage, key: str, budget: dict[str, float], workshop: Workshop, partial: Path
+) -> None:
+    """Put a finished artifact in its place, whole."""
     write_json(
         partial / "config.json",
         {"key": key, "data": workshop.train.fingerprint, "part": stage_part(config, stage)},
@@ -244,9 +256,10 @@ def _train_to_the_end(
     tick: OnTick | None,
 ) -> dict[str, float]:
     """Train an upstream stage and leave its averaged weights; returns what it cost."""
-    state = new_state(model.to(workshop.device), plan.optimiser)
+    state = new_state(model.to(workshop.device), plan.optimiser, team=workshop.team)
     train(state, step, batches, plan, tick=tick)
-    save_weights(state.ema, partial / WEIGHTS, layout="plain")
+    if workshop.team.leads:
+        save_weights(state.ema, partial / WEIGHTS, layout="plain")
     return state.spent
 
 

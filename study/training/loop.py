@@ -90,7 +90,9 @@ def train(
     device = next(state.model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     steps = range(state.iteration, plan.budget.iterations)
-    with torch.random.fork_rng(devices=devices), feed(batches, steps, device) as incoming:
+    team = state.team
+    incoming_of_team = feed(batches, steps, device, rank=team.rank, ranks=team.size)
+    with torch.random.fork_rng(devices=devices), incoming_of_team as incoming:
         _train(state, step, incoming, plan, evaluate, tick)
 
 
@@ -112,9 +114,10 @@ def _train(
         save = due or _due(state.iteration, plan.checkpoint_every, plan.budget.iterations)
         if save:
             _check_weights(state, plan.stage)
-        if evaluate is not None and due:
-            evaluate(state, state.read_terms())
-        if save:
+        means = state.read_terms() if due else {}
+        if evaluate is not None and due and state.team.leads:
+            evaluate(state, means)
+        if save and state.team.leads:
             save_checkpoint(plan.checkpoint, plan.key, state.state_dict())
 
 
@@ -127,12 +130,13 @@ def _run_until(
     for iteration in range(first, stop):
         low, hr = (images.contiguous(memory_format=torch.channels_last) for images in next(incoming))
         state.iteration = iteration
-        _seed_networks(plan.seed, iteration)
+        _seed_networks(plan.seed, iteration, state.team.rank)
         set_learning_rate(state, learning_rate_at(plan.optimiser, iteration, plan.budget.iterations))
         for name, term in step(state, low, hr).items():
             sums[name] = sums[name] + term if name in sums else term
         update_ema(state, plan.optimiser.ema_decay)
     totals = {name: float(total) for name, total in sums.items()}  # waits for the device
+    totals = state.team.average(totals, next(state.model.parameters()).device)
     state.add_terms(totals, stop - first)
     state.iteration = stop
     state.pixels_seen += (stop - first) * plan.budget.pixels_per_step
@@ -140,9 +144,12 @@ def _run_until(
     return {name: total / (stop - first) for name, total in totals.items()}
 
 
-def _seed_networks(seed: int, iteration: int) -> None:
-    """What networks draw in a step, such as SwinIR's drop-path, is a function of (seed, step), as the batch is."""
-    digest = hashlib.sha256(f"{seed}:{iteration}".encode()).digest()
+def _seed_networks(seed: int, iteration: int, rank: int = 0) -> None:
+    """What networks draw in a step, such as SwinIR's drop-path, is a function of (seed, step), as the batch is.
+
+    In a team each process draws for its own items, so that these draws depend on the team's size.
+    """
+    digest = hashlib.sha256(f"{seed}:{iteration}{f':{rank}' if rank else ''}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:4], "big"))  # PyTorch's CPU generator heeds 32 bits
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from study.config import Optimiser
+from study.training.team import ALONE, Team
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -27,6 +28,7 @@ class TrainState:
         ema: its exponential moving average, never in an optimiser; the result of the stage.
         optimiser: Adam over `model`.
         discriminators, discriminator_optimisers: by the adversarial term that each belongs to.
+        team: the processes that train these networks together.
         iteration: steps done.
         pixels_seen: HR pixels over all steps done.
         device_seconds: wall-clock seconds spent in those steps, evaluation and start-up excluded.
@@ -38,6 +40,7 @@ class TrainState:
     optimiser: Adam
     discriminators: dict[str, nn.Module] = field(default_factory=dict)
     discriminator_optimisers: dict[str, Adam] = field(default_factory=dict)
+    team: Team = ALONE
     iteration: int = 0
     pixels_seen: int = 0
     device_seconds: float = 0.0
@@ -87,7 +90,11 @@ class TrainState:
 
 
 def new_state(
-    model: nn.Module, config: Optimiser, *, discriminators: Mapping[str, nn.Module] = MappingProxyType({})
+    model: nn.Module,
+    config: Optimiser,
+    *,
+    discriminators: Mapping[str, nn.Module] = MappingProxyType({}),
+    team: Team = ALONE,
 ) -> TrainState:
     """Start a stage: the EMA is a copy of the model, every network has an Adam of the same settings.
 
@@ -97,6 +104,7 @@ def new_state(
         model: what is trained, a generator or an auto-encoder.
         config: the optimiser's settings.
         discriminators: by the adversarial term that each belongs to.
+        team: who trains them; all begin with the same weights.
     """
     for module in (model, *discriminators.values()):
         module.to(memory_format=torch.channels_last)
@@ -107,6 +115,7 @@ def new_state(
         optimiser=_adam(model, config),
         discriminators={name: discriminator.train() for name, discriminator in discriminators.items()},
         discriminator_optimisers={name: _adam(discriminator, config) for name, discriminator in discriminators.items()},
+        team=team,
     )
 
 

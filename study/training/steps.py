@@ -11,6 +11,7 @@ from study.losses.objective import ADVERSARIAL_TERMS, Judged, Logits, Objective
 from study.losses.pixel import pixel_loss
 from study.models import Autoencoder, SPSRGenerator
 from study.training.state import TrainState
+from study.training.team import Team
 
 # (state, low-quality batch, HR batch) -> unweighted terms by name, detached scalars on the device
 Step = Callable[[TrainState, Tensor, Tensor], dict[str, Tensor]]
@@ -27,7 +28,7 @@ LOGGED = {"adversarial": "discriminator", "gradient_adversarial": "gradient_disc
 def fidelity_step(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
     """Descend pixel L1 (METHODS 2.1)."""
     loss = pixel_loss(state.model(low), hr).mean()
-    _descend(state.optimiser, loss)
+    _descend(state.team, state.optimiser, loss)
     return {"pixel": loss.detach()}
 
 
@@ -58,7 +59,7 @@ def autoencoder_step(*, bottleneck_weight: float = 0.0, scale_weight: float = 0.
             terms = {"pixel": pixel_loss(autoencoder.decode(bottleneck), hr).mean()}
         if bottleneck_weight > 0:
             terms["bottleneck"] = pixel_loss(bottleneck[:, :3], low).mean()
-        _descend(state.optimiser, torch.stack([weights[name] * term for name, term in terms.items()]).sum())
+        _descend(state.team, state.optimiser, torch.stack([weights[name] * term for name, term in terms.items()]).sum())
         return {name: term.detach() for name, term in terms.items()}
 
     return step
@@ -96,7 +97,7 @@ def _generator_step(
         for name in filter(objective.uses, ADVERSARIAL_TERMS):
             judged.logits[name] = _judge(state.discriminators[name], VIEWS[name], judged, objective.compares_reals)
         loss, terms = objective(judged)
-        _descend(state.optimiser, loss)
+        _descend(state.team, state.optimiser, loss)
     return judged.sr.detach(), terms
 
 
@@ -120,7 +121,7 @@ def _discriminator_step(state: TrainState, objective: Objective, name: str, sr: 
     discriminator, view = state.discriminators[name], VIEWS[name]
     # Real and fake batches go through separately: batch norm must not mix their statistics.
     loss = objective.discriminator_loss(discriminator(view(hr)), discriminator(view(sr))).mean()
-    _descend(state.discriminator_optimisers[name], loss)
+    _descend(state.team, state.discriminator_optimisers[name], loss)
     return loss.detach()
 
 
@@ -130,9 +131,10 @@ def _choose_layers(generator: nn.Module, *, fusion_only: bool) -> None:
         part.requires_grad_(not fusion_only)
 
 
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+def _descend(team: Team, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    team.average_gradients(parameter for group in optimiser.param_groups for parameter in group["params"])
     optimiser.step()
 
 

@@ -11,6 +11,7 @@ from study.data import Batches, ImageSet, Pairs, make_pairs
 from study.data.degradations import Bicubic, Degradation, degradation_of, is_drawn_anew
 from study.metrics.judge import Judge
 from study.training.loop import Tick
+from study.training.team import ALONE, Team
 
 OnTick = Callable[[Tick], None]
 
@@ -25,6 +26,7 @@ class Workshop:
         judge: the study's metrics.
         backbones: files of the frozen ImageNet networks that are at hand.
         device: where to train.
+        team: the processes that train together.
     """
 
     train: ImageSet
@@ -33,6 +35,7 @@ class Workshop:
     judge: Judge
     backbones: Mapping[PerceptualNetwork, Path]
     device: torch.device
+    team: Team = ALONE
     _pairs: dict[tuple[str, int, Degradation], Pairs] = field(default_factory=dict, repr=False)
 
     def test_pairs(self, data: DataConfig) -> Pairs:

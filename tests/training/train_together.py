@@ -1,0 +1,107 @@
+"""Run by test_team.py: the same runs by one process and by two together, forked after the imports, which take longest."""
+
+import json
+import os
+import sys
+import traceback
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from study.config import RunConfig, from_dict
+from study.data import ImageSet
+from study.losses.adversarial import relativistic_discriminator_loss, relativistic_generator_loss
+from study.metrics.judge import study_judge
+from study.training.adversarial import train_adversarial
+from study.training.artifacts import ensure_artifact
+from study.training.loop import Tick
+from study.training.stages import artifact_key, needs_of
+from study.training.team import ALONE, Team, team_of_process_group
+from study.training.workshop import Workshop
+
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    """Fork the processes; prints their exit codes."""
+    torch.set_num_threads(1)
+    torch.optim.Adam([torch.zeros(1)])  # the first one of a process imports half of torch
+    configs = [from_dict(config) for config in json.loads(sys.argv[1])]
+    children = [_fork(rank, size, configs, Path(sys.argv[2])) for rank, size in ((0, 1), (0, 2), (1, 2))]
+    print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+
+
+def _fork(rank: int, size: int, configs: list[RunConfig], folder: Path) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        _member(rank, size, configs, folder)
+        code = 0
+    finally:
+        if code:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _member(rank: int, size: int, configs: list[RunConfig], folder: Path) -> None:
+    team = ALONE
+    if size > 1:
+        store = dist.FileStore(str(folder / "store"), size)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=120))
+        team = team_of_process_group()
+    for number, config in enumerate(configs):
+        place = folder / f"{number}-{size}"
+        place.mkdir(exist_ok=True)
+        found = _trained(config, team, place) | {"relativistic": _relativistic(team)}
+        (place / f"rank{rank}.json").write_text(json.dumps(found))
+
+
+def _trained(config: RunConfig, team: Team, place: Path) -> dict[str, Any]:
+    """Run all stages: the terms of each step, and the points that were reported."""
+    terms: list[Any] = []
+    points: list[int] = []
+    images = _images()
+    workshop = Workshop(images, images, place / "artifacts", study_judge(None, CPU), {}, CPU, team)
+
+    def tick(news: Tick) -> None:
+        terms.append([news.stage, news.iteration, news.terms])
+
+    for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, images)):
+        ensure_artifact(need.config, need.stage, workshop, tick)
+    train_adversarial(config, workshop, place / "trial", lambda point: points.append(point.iteration), tick)
+    return {"terms": terms, "points": points}
+
+
+def _images() -> ImageSet:
+    """As unlike each other as can be, so that the two halves of a batch are, too."""
+    random = np.random.default_rng(0)
+    levels = ((0, 20), (0, 256), (236, 256))
+    return ImageSet.loaded(
+        "noise", ("dark", "grey", "light"), tuple(random.integers(*span, (60, 60, 3), np.uint8) for span in levels)
+    )
+
+
+def _relativistic(team: Team) -> list[Any]:
+    """The generator's and both discriminators' losses of logits, and their gradients."""
+    values = torch.randn(2, 4, 1, 3, 3, generator=torch.Generator().manual_seed(0))[:, team.rank :: team.size]
+    real, fake = (logits.clone().requires_grad_() for logits in values)
+    found = []
+    for loss in (
+        relativistic_generator_loss(real, fake, mean=team.mean),
+        relativistic_discriminator_loss(real, fake, mean=team.mean),
+        relativistic_discriminator_loss(real, fake, joint=True, mean=team.mean),
+    ):
+        gradients = torch.autograd.grad(loss.mean() / team.size, (real, fake))
+        found.append([loss.tolist(), *(gradient.flatten(1).tolist() for gradient in gradients)])
+    return found
+
+
+if __name__ == "__main__":
+    main()
