@@ -58,12 +58,16 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--trials", type=int, metavar="N", help="how many to draw in all (default: the space's)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampler")
     parser.add_argument("--resume", action="store_true", help="continue the study in --output, if there is one")
-    parser.add_argument("--cpus-per-trial", type=int, default=1, metavar="N", help="CPU cores and threads of a trial")
+    parser.add_argument("--cpus-per-trial", type=int, default=1, metavar="N", help="CPU cores and threads of a worker")
     parser.add_argument(
         "--gpus-per-trial",
         type=float,
         metavar="X",
-        help="GPUs, or a part of one, of a trial (default: 1 if there are any)",
+        help="GPUs, or a part of one, of a worker (default: 1 if there are any)",
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that train a trial together")
+    parser.add_argument(
+        "--pretrain-workers", type=int, metavar="N", help="the same for upstream stages (default: as --workers)"
     )
     parser.add_argument(
         "--address",
@@ -73,7 +77,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     add_common_options(parser)
     options = parser.parse_args(arguments)
-    for name in ("trials", "cpus_per_trial"):
+    for name in ("trials", "cpus_per_trial", "workers", "pretrain_workers"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, but got {getattr(options, name)}")
     return options
@@ -90,6 +94,7 @@ def _plan(options: argparse.Namespace, console: Console) -> "tuple[Study, list[R
         JUDGE_NETWORK,
         Setting,
         check_initial_weights,
+        check_shares,
         find_networks,
         judge_note,
         require_networks,
@@ -129,7 +134,10 @@ def _plan(options: argparse.Namespace, console: Console) -> "tuple[Study, list[R
         gpus_per_trial=float(on_gpu) if options.gpus_per_trial is None else options.gpus_per_trial,
         mlflow_uri=options.mlflow or default_uri(options.output),
         notes=tuple(notes),
+        workers=options.workers,
+        pretrain_workers=options.pretrain_workers or options.workers,
     )
+    check_shares([base, *draws], study.workers_of)
     return study, draws
 
 

@@ -51,7 +51,8 @@ class Study:
         seed: of the sampler.
         setting: images, artifacts, networks.
         address: Ray's, `local` to start one here.
-        cpus_per_trial, gpus_per_trial: what a job occupies.
+        cpus_per_trial, gpus_per_trial: what each worker of a job occupies.
+        workers, pretrain_workers: how many processes do a trial, and an upstream stage, together.
         mlflow_uri: where the runs are recorded.
         notes: what every reader has to know.
     """
@@ -67,6 +68,19 @@ class Study:
     gpus_per_trial: float
     mlflow_uri: str
     notes: tuple[str, ...]
+    workers: int = 1
+    pretrain_workers: int = 1
+
+    def workers_of(self, stage: Stage) -> int:
+        """How many processes do a job of a stage; critics learn from one image, which cannot be shared out."""
+        if stage == "critics":
+            return 1
+        return self.workers if stage == "adversarial" else self.pretrain_workers
+
+    @property
+    def most_workers(self) -> int:
+        """Of the largest job."""
+        return max(self.workers, self.pretrain_workers)
 
 
 @dataclass(frozen=True)
@@ -182,6 +196,7 @@ def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Recor
         on_trial=on_trial,
         on_failed=on_failed,
         clock=time.time,
+        workers_of=study.workers_of,
         finished_artifacts={key for key in there if (workshop.artifacts / key).exists()},
     )
 
@@ -198,6 +213,7 @@ def _searcher(
         "setting": study.setting.to_dict(),
         "run_dir": str(study.output.resolve()),
         "threads": study.cpus_per_trial,
+        "gpus": study.gpus_per_trial,
     }
     return StudySearcher(
         queue,
@@ -229,7 +245,7 @@ def _finish_recording(source: TrialSource, records: Records) -> None:
 def _fit(study: Study, searcher: StudySearcher, watch: "_Watch") -> bool:
     """Let Tune run until the searcher is through; True if a signal ended it before."""
     tuner = tune.Tuner(
-        tune.with_resources(work, lambda config: _resources(study, config["lane"])),
+        tune.with_resources(work, lambda config: _resources(study, config["job"]["workers"], config["lane"])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
@@ -260,12 +276,16 @@ def _fit(study: Study, searcher: StudySearcher, watch: "_Watch") -> bool:
     return bool(received)
 
 
-def _resources(study: Study, lane: int) -> tune.PlacementGroupFactory:
+def _resources(study: Study, workers: int, lane: int) -> tune.PlacementGroupFactory:
     """What a job occupies, and a few bytes that make each lane's workers a kind of their own.
+
+    The workers of a group have a placement of their own, beside the few bytes of the trial that starts them.
 
     Tune gives a worker that gets free to whatever job of its kind waits for a starting one, and takes the starting one
     away. Behind jobs not much longer than a start, no second worker would ever come up.
     """
+    if workers > 1:
+        return tune.PlacementGroupFactory([{"memory": float(1 + lane)}])
     bundle = {"CPU": float(study.cpus_per_trial), "memory": float(1 + lane)}
     return tune.PlacementGroupFactory([bundle | ({"GPU": study.gpus_per_trial} if study.gpus_per_trial else {})])
 
@@ -362,15 +382,19 @@ def _ray(study: Study) -> Iterator[None]:
     """Be connected to Ray; what was started here is stopped here."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     if study.address == "local":
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        # Without the dashboard, Ray Train never gets back what a group held that was stopped from outside.
+        dashboard = study.most_workers > 1
+        ray.init(address="local", include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
     else:
         ray.init(address=study.address, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        if _slots(study) < 1:
+        if _slots(study) < study.most_workers:
+            workers = study.most_workers
             raise ConfigError(
-                f"a job needs {study.cpus_per_trial} CPUs and {study.gpus_per_trial:g} GPUs, but the cluster has "
+                f"a job needs {workers * study.cpus_per_trial} CPUs and {workers * study.gpus_per_trial:g} GPUs"
+                f"{f' for its {workers} workers' if workers > 1 else ''}, but the cluster has "
                 f"{ray.cluster_resources().get('CPU', 0):g} and {ray.cluster_resources().get('GPU', 0):g}; "
-                "lower --cpus-per-trial or --gpus-per-trial"
+                f"lower {'--workers, --pretrain-workers, ' if workers > 1 else ''}--cpus-per-trial or --gpus-per-trial"
             )
         yield
     finally:

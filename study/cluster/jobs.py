@@ -29,6 +29,7 @@ class Job:
         name: an artifact's key, or `trial-0003`.
         ready_at: when nothing stood in its way any more; for a trial that had to wait for nothing, when it was sampled.
         waited: a trial that was held back for an artifact.
+        workers: how many processes do it together.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Job:
     ready_at: float
     trial: int | None = None
     waited: bool = False
+    workers: int = 1
 
 
 @dataclass
@@ -59,6 +61,7 @@ class JobQueue:
         on_failed: told of each trial that cannot run: number, cause, parameters.
         clock: seconds since the epoch.
         ahead: how many drawn trials may be held back at once.
+        workers_of: how many processes do a job of a stage together.
     """
 
     source: Source
@@ -68,6 +71,7 @@ class JobQueue:
     on_failed: Callable[[int, str, dict[str, Any]], None]
     clock: Callable[[], float]
     ahead: int = 4
+    workers_of: Callable[[Stage], int] = lambda stage: 1
     finished_artifacts: set[str] = field(default_factory=set)
     _failed_artifacts: dict[str, str] = field(default_factory=dict)
     _running: dict[str, Job] = field(default_factory=dict)
@@ -88,11 +92,19 @@ class JobQueue:
         """No job is left to hand out, now or later."""
         return not self._held and self.source.count >= self.total
 
-    def next(self) -> Job | None:
-        """Hand out a job; None if all that is left waits for running ones, or nothing is left (`exhausted`)."""
+    def next(self, room: int | None = None) -> Job | None:
+        """Hand out a job; None if all that is left waits for running ones, or nothing is left (`exhausted`).
+
+        Args:
+            room: workers that are free. While there is too little for the job whose turn it is, none is handed out, for
+                smaller ones would keep it from ever having enough.
+        """
         while True:
             job = self._ready_trial() or self._startable_artifact()
             if job is not None:
+                if room is not None and job.workers > room:
+                    return None
+                self._held = [held for held in self._held if held.asked.number != job.trial]
                 self._running[job.name] = job
                 return job
             if len(self._held) >= self.ahead or self.source.count >= self.total:
@@ -131,7 +143,6 @@ class JobQueue:
                 self.on_failed(held.asked.number, cause, held.asked.params)
                 continue
             if all(need.key in self.finished_artifacts for need in held.needs):
-                self._held.remove(held)
                 return Job(
                     name=f"trial-{held.asked.number:04d}",
                     kind="trial",
@@ -140,6 +151,7 @@ class JobQueue:
                     ready_at=self.clock() if held.waited else held.sampled_at,
                     trial=held.asked.number,
                     waited=held.waited,
+                    workers=self.workers_of("adversarial"),
                 )
             held.waited = True
         return None
@@ -150,7 +162,8 @@ class JobQueue:
                 known = need.key in self.finished_artifacts or need.key in self._failed_artifacts
                 startable = all(key in self.finished_artifacts for key in need.after)
                 if not known and need.key not in self._running and startable:
-                    return Job(need.key, "artifact", need.stage, need.config, ready_at=self.clock())
+                    workers = self.workers_of(need.stage)
+                    return Job(need.key, "artifact", need.stage, need.config, ready_at=self.clock(), workers=workers)
         return None
 
 
@@ -164,4 +177,5 @@ def describe(job: Job) -> dict[str, Any]:
         "trial": job.trial,
         "ready_at": job.ready_at,
         "waited": job.waited,
+        "workers": job.workers,
     }

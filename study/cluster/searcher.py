@@ -42,7 +42,7 @@ class StudySearcher(Searcher):
             queue: decides what runs next.
             records: where everything is written down.
             tell: called once for each trial that ended: number, state, its last metrics, cause.
-            slots: how many jobs the cluster can run at once.
+            slots: how many workers the cluster has room for at once.
             common: sent to the workers with every job.
             reference_scale: fidelity generators of this scale are points of the study.
         """
@@ -61,10 +61,11 @@ class StudySearcher(Searcher):
         """Tune asks for work: a job, None for "not now", FINISHED."""
         if self.halted is not None or self._queue.exhausted:
             return Searcher.FINISHED
-        if max(len(self._queue.running), len(self._lanes)) >= self._slots():
+        room = self._slots() - self._occupied()
+        if room <= 0:
             return None
         try:
-            job = self._queue.next()
+            job = self._queue.next(room)
         except StorageError as error:
             self.halted = str(error)
             return Searcher.FINISHED
@@ -98,6 +99,11 @@ class StudySearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to pickle either: Tune puts its searcher aside for a restore that we do not use."""
         return {}
+
+    def _occupied(self) -> int:
+        """Workers of jobs that run, or that Tune has not put away yet."""
+        running = sum(job.workers for job in self._queue.running)
+        return max(running, sum(self._jobs[trial_id].workers for trial_id in self._lanes))
 
     def _take_lane(self, trial_id: str) -> int:
         """Choose the worker of a job: the one that ended its last job most recently, for Tune may still have it."""

@@ -114,12 +114,15 @@ def make_artifact(
     """Find or train an artifact and judge it for a study.
 
     Returns:
-        `budget`, `reused`, `metrics`, `images`, and `samples`, the folder under `run_dir` that got sample crops.
+        `budget`, `reused`, `metrics`, `images`, and `samples`, the folder under `run_dir` that got sample crops; of a
+        team, the first process alone judges and has these.
 
     Raises:
         Diverged, StorageError, ValueError: as `training.loop.train`.
     """
     artifact = ensure_artifact(config, stage, workshop, tick)
+    if not workshop.team.leads:
+        return {}
     samples = f"references/{artifact.key}"
     evaluation = judge_artifact(config, stage, workshop, run_dir / samples)
     return {

@@ -1,12 +1,12 @@
 """Opens a workshop from what a person gave: images, weights, a place for artifacts. Everything that can be wrong with
 them is found here, before any training."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import INITIAL_WEIGHTS, DataConfig, PerceptualNetwork, RunConfig, get, stage_key
+from study.config import INITIAL_WEIGHTS, DataConfig, PerceptualNetwork, RunConfig, Stage, get, stage_key
 from study.data import ImageSet, load_source
 from study.metrics.judge import study_judge
 from study.models import load_weights
@@ -133,6 +133,32 @@ def check_training_images(configs: Iterable[RunConfig], train: ImageSet) -> None
     for config in configs:
         if config.loss.uses_critics and config.critics.init is None:
             training_image(config, train)
+
+
+def check_shares(configs: Iterable[RunConfig], workers_of: Callable[[Stage], int]) -> None:
+    """Make sure that workers can share out every batch; ValueError names the field, the batch and the workers.
+
+    Args:
+        configs: runs of a study.
+        workers_of: how many processes train a stage together.
+    """
+    for config in configs:
+        needs = needs_of(config, "adversarial", lambda run, stage: stage_key(run, stage, ""))
+        for run, stage in [(config, "adversarial"), *((need.config, need.stage) for need in needs)]:
+            field = {"adversarial": "budget.batch"}.get(stage, f"{stage}.budget.batch")
+            workers = workers_of(stage)
+            if stage != "critics" and get(run, field) % workers:
+                option = "--workers" if stage == "adversarial" else "--pretrain-workers"
+                raise ValueError(
+                    f"{option} must divide {field}, but that is {get(run, field)} and they are {workers}: each worker "
+                    f"takes an equal share of every batch; choose another number, or --set {field}=..."
+                )
+        workers, batch = workers_of("adversarial"), config.budget.batch
+        if workers > 1 and batch == workers and config.discriminator.name != "unet":
+            raise ValueError(
+                f"--workers {workers} leaves each worker one image of budget.batch {batch}, but the batch norm of "
+                f"discriminator {config.discriminator.name} needs two; enlarge the batch, or take fewer workers"
+            )
 
 
 def judge_note(judge: Path | None) -> str:

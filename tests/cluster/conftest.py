@@ -1,10 +1,11 @@
 """What the tests of the cluster's bookkeeping share: a source of trials without Optuna."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import ray
 
 from study.config import RunConfig, replace
 from study.recipes import aesop
@@ -57,3 +58,18 @@ def variant(tiny: RunConfig) -> Callable[..., RunConfig]:
 def source_of() -> Callable[..., ListSource]:
     """Make a source: `source_of([config, ...])`."""
     return ListSource
+
+
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[str]:
+    """One Ray for all tests; the studies connect to it, as to a cluster. Groups of workers need its dashboard."""
+    for attempt in (1, 2, 3):
+        try:
+            ray.init(address="local", num_cpus=2, include_dashboard=True, log_to_driver=False)
+            break
+        except Exception as error:  # Ray gives its node 30 seconds, too few on a machine that is busy otherwise
+            ray.shutdown()
+            if attempt == 3 or "timed out during startup" not in str(error):
+                raise
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()

@@ -128,6 +128,33 @@ def test_two_workers_train_two_autoencoders_at_the_same_time(variant: Any, sourc
     assert start(queue).name == "trial-0001"
 
 
+def test_a_large_job_whose_turn_it_is_waits_for_room_and_no_smaller_one_passes_it(
+    variant: Any, source_of: Any, told: Told
+) -> None:
+    queue = make_queue(
+        source_of([variant(3), variant(12)]), told, workers_of=lambda stage: {"autoencoder": 2}.get(stage, 1)
+    )
+    finish(queue)  # the fidelity generator
+
+    first = queue.next(room=2)
+    assert first is not None
+    assert (first.stage, first.workers) == ("autoencoder", 2)
+    assert queue.next(room=1) is None
+    assert queue.next(room=1) is None
+    queue.end(first.name)
+    trial = queue.next(room=2)
+    assert trial is not None
+    assert (trial.name, trial.workers) == ("trial-0000", 1)
+    assert queue.next(room=1) is None  # the second auto-encoder needs both
+    queue.end(trial.name)
+    second = queue.next(room=2)
+    assert second is not None
+    assert second.stage == "autoencoder"
+    queue.end(second.name)
+    assert start(queue).name == "trial-0001"
+    assert queue.exhausted
+
+
 def test_no_more_trials_are_drawn_ahead_than_allowed(variant: Any, source_of: Any, told: Told) -> None:
     source = source_of([variant(3, seed=seed) for seed in range(9)])
     queue = make_queue(source, told, ahead=3)
@@ -321,5 +348,6 @@ def test_a_job_is_described_in_plain_types_that_give_the_run_back(variant: Any, 
         "trial": 0,
         "ready_at": 1000.0,
         "waited": True,
+        "workers": 1,
     }
     assert describe(artifact)["trial"] is None

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-import ray
 from mlflow import MlflowClient
 from PIL import Image
 from rich.console import Console
@@ -58,21 +56,6 @@ def sample(trial, base):
         changes["optimiser.learning_rate"] = 100.0
     return changes
 """
-
-
-@pytest.fixture(scope="module")
-def shared_ray() -> Iterator[str]:
-    """One Ray for all tests; the studies connect to it, as to a cluster."""
-    for attempt in (1, 2, 3):
-        try:
-            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-            break
-        except Exception as error:  # Ray gives its node 30 seconds, too few on a machine that is busy otherwise
-            ray.shutdown()
-            if attempt == 3 or "timed out during startup" not in str(error):
-                raise
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

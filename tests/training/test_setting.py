@@ -11,7 +11,14 @@ from study.config import DataConfig, RunConfig, replace
 from study.data import ImageError, ImageSet, SourceError
 from study.models import backbones
 from study.training import setting
-from study.training.setting import MissingWeights, Setting, find_networks, judge_note, require_networks
+from study.training.setting import (
+    MissingWeights,
+    Setting,
+    check_shares,
+    find_networks,
+    judge_note,
+    require_networks,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +148,18 @@ def test_the_perceptual_axis_is_called_by_its_name() -> None:
     assert "LPIPS" in named
     assert "alexnet-owt-7be5be79.pth" in named
     assert "SWD" not in named
+
+
+def test_workers_must_share_out_every_batch(small_run: RunConfig) -> None:
+    run = replace(small_run, {"budget.batch": 6, "fidelity.budget.batch": 8, "autoencoder.budget.batch": 4})
+
+    check_shares([run], lambda stage: 1)
+    check_shares([run], lambda stage: 2)
+    check_shares([run], lambda stage: {"adversarial": 3}.get(stage, 4))
+    with pytest.raises(ValueError, match=r"--workers must divide budget\.batch, but that is 6 and they are 4"):
+        check_shares([run], lambda stage: 4)
+    with pytest.raises(ValueError, match=r"--pretrain-workers must divide autoencoder\.budget\.batch, but that is 4"):
+        check_shares([run], lambda stage: {"adversarial": 1}.get(stage, 8))
+    with pytest.raises(ValueError, match=r"--workers 6 leaves each .* batch norm of discriminator vgg"):
+        check_shares([run], lambda stage: {"adversarial": 6}.get(stage, 1))
+    check_shares([replace(run, {"discriminator.name": "unet"})], lambda stage: {"adversarial": 6}.get(stage, 1))

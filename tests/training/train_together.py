@@ -1,4 +1,4 @@
-"""Run by test_team.py: the same runs by one process and by two together, forked after the imports, which take longest."""
+"""Run by test_team.py: the same runs by one process and by two together, forked after the imports, the longest part."""
 
 import json
 import os

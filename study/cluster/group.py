@@ -1,0 +1,85 @@
+"""A job that several workers do together: a Ray Train group for it, started from its Tune trial.
+
+The group has a placement of its own; the trial that starts it holds nothing but its lane. Messages of the first worker
+come back through a queue, for `ray.train.report` would make all workers wait for each other at each of them.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.queue import Empty, Queue
+
+from study.cluster.perform import Send, perform
+from study.training.team import PATIENCE, team_of_process_group
+
+GROUP_RETRIES = 2
+"""How often a group that lost a worker is started anew; its job goes on from its checkpoint."""
+
+LISTEN_SECONDS = 0.2
+
+
+def perform_together(config: dict[str, Any], send: Send) -> None:
+    """Do one job in a Ray Train group; messages go to `send`.
+
+    Args:
+        config: as for `perform`, with `"gpus"`, of each worker.
+        send: takes messages, in this thread.
+
+    Raises:
+        ray.train.TrainingFailedError: a worker died, and died again whenever the group was started anew.
+    """
+    messages = Queue(actor_options={"num_cpus": 0})
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            group = thread.submit(_trainer(config, messages).fit)
+            for message in _messages(messages, group):
+                send(message)
+        group.result()
+    finally:
+        messages.shutdown()
+
+
+def _trainer(config: dict[str, Any], messages: Queue) -> TorchTrainer:
+    job = config["job"]
+    resources = {"CPU": float(config["threads"])} | ({"GPU": config["gpus"]} if config["gpus"] else {})
+    return TorchTrainer(
+        _member,
+        train_loop_config={"config": config, "messages": messages},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=job["workers"], use_gpu=bool(config["gpus"]), resources_per_worker=resources
+        ),
+        torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
+        run_config=ray.train.RunConfig(
+            name=job["name"],
+            storage_path=str(Path(config["run_dir"]) / "tune" / "groups"),
+            failure_config=ray.train.FailureConfig(max_failures=GROUP_RETRIES),
+        ),
+    )
+
+
+def _member(arguments: dict[str, Any]) -> None:
+    """One worker of a group."""
+    config, messages = arguments["config"], arguments["messages"]
+    team = team_of_process_group()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(ray.train.torch.get_device())
+    if team.leads:
+        messages.put({"type": "entered", "at": time.time(), "warm": False})
+    perform(config, team, messages.put if team.leads else lambda message: None)
+
+
+def _messages(messages: Queue, group: "Future[Any]") -> Iterator[dict[str, Any]]:
+    """What comes as long as the group lives, and what is left then."""
+    while True:
+        ended = group.done()
+        try:
+            yield messages.get(timeout=LISTEN_SECONDS)
+        except Empty:
+            if ended:
+                return

@@ -1,0 +1,96 @@
+"""One job of the study, on the training core, in one process or in each of a team's.
+
+Everything goes back to the driver as messages; a job writes only into its own trial's and artifact's directory.
+"""
+
+import functools
+import json
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from study.config import from_dict
+from study.files import is_disk_full
+from study.training.adversarial import Point, train_adversarial
+from study.training.artifacts import make_artifact
+from study.training.loop import Diverged, Tick
+from study.training.setting import Setting
+from study.training.team import Team
+from study.training.workshop import Workshop
+
+TICK_SECONDS = 1.0
+
+Send = Callable[[dict[str, Any]], None]
+
+
+def perform(config: dict[str, Any], team: Team, send: Send) -> None:
+    """Do one job; messages go to `send`, the last of which says how it ended.
+
+    A job never raises for what is its own fault: it ends FAILED with the cause. What would hit every other job as
+    well (a full disk) ends HALTED, so that the study stops and can be continued.
+
+    Args:
+        config: `{"job": jobs.describe(...), "setting": Setting.to_dict(), "run_dir": str, "threads": int}`.
+        team: the processes that do it together; each calls this, and what the first one sends counts.
+        send: takes messages.
+    """
+    torch.set_num_threads(config["threads"])
+    send(_outcome(config["job"], config, team, send) | {"type": "end"})
+
+
+def _outcome(job: dict[str, Any], config: dict[str, Any], team: Team, send: Send) -> dict[str, Any]:
+    try:
+        workshop = replace(_workshop(json.dumps(config["setting"], sort_keys=True)), team=team)
+    except Exception as error:  # as bad for every other job
+        return {"state": "HALTED", "cause": f"a worker cannot open the images or weights: {_last_line(error)}"}
+    try:
+        facts = _run(job, workshop, Path(config["run_dir"]), send)
+    except Diverged as error:
+        return {"state": "FAILED", "cause": f"diverged: {error}"}
+    except Exception as error:
+        if is_disk_full(error):
+            return {"state": "HALTED", "cause": str(error)}
+        return {"state": "FAILED", "cause": _last_line(error), "traceback": traceback.format_exc()}
+    return {"state": "COMPLETE", "cause": None, **facts}
+
+
+def _run(job: dict[str, Any], workshop: Workshop, run_dir: Path, send: Send) -> dict[str, Any]:
+    run = from_dict(job["config"])
+    tick = _throttled_tick(job["name"], send)
+    if job["kind"] == "artifact":
+        return make_artifact(run, job["stage"], workshop, run_dir, tick)
+    directory = run_dir / "trials" / f"{job['trial']:04d}"
+    train_adversarial(run, workshop, directory, lambda point: _send_point(job, point, send), tick)
+    return {}
+
+
+@functools.lru_cache(maxsize=2)
+def _workshop(setting: str) -> Workshop:
+    """Open the workshop once a process: the next job on a warm worker finds its images and networks there."""
+    return Setting.from_dict(json.loads(setting)).open()
+
+
+def _send_point(job: dict[str, Any], point: Point, send: Send) -> None:
+    samples = f"trials/{job['trial']:04d}/points/{point.iteration:07d}"
+    send({"type": "point", "samples": samples, **point.to_dict()})
+
+
+def _throttled_tick(name: str, send: Send) -> Callable[[Tick], None]:
+    last = time.monotonic()
+
+    def tick(news: Tick) -> None:
+        nonlocal last
+        if time.monotonic() - last >= TICK_SECONDS:
+            last = time.monotonic()
+            send({"type": "tick", "name": name, "iteration": news.iteration, "iterations": news.iterations})
+
+    return tick
+
+
+def _last_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
