@@ -33,10 +33,13 @@ def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     console.print("reading the space, the weights and the images", highlight=False)
+    from study.cluster.connection import check_address, check_lasting
     from study.cluster.driver import run_study
     from study.cluster.run_directory import check_output
     from study.training.setting import check_training_images
 
+    check_address(options.address)
+    check_lasting("--output", options.output)
     check_output(options.output, resume=options.resume)
     study, draws = _plan(options, console)
     workshop = study.setting.open()

@@ -1,7 +1,6 @@
 """Runs a study: connects Ray, keeps the records, shows progress, stops so that it can be continued."""
 
 import contextlib
-import logging
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ import ray
 from ray import tune
 from rich.console import Console
 
+from study.cluster.connection import connected
 from study.cluster.jobs import JobQueue
 from study.cluster.journal import Journal
 from study.cluster.progress import ProgressView, Snapshot
@@ -162,7 +162,9 @@ def _run(
     _finish_recording(source, records)
     if queue.exhausted:
         return "COMPLETE", None  # it was complete already: only the report is made anew
-    with _ray(study):
+    # Without the dashboard, Ray Train never gets back what a group held that was stopped from outside.
+    with connected(study.address, dashboard=study.most_workers > 1):
+        _check_room(study)
         searcher = _searcher(study, queue, source, records, objectives)
         with ProgressView(console) as view:
             watch = _Watch(view, searcher, queue, source, records, study, objectives)
@@ -377,28 +379,17 @@ def _slots(study: Study) -> int:
     return slots
 
 
-@contextmanager
-def _ray(study: Study) -> Iterator[None]:
-    """Be connected to Ray; what was started here is stopped here."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    if study.address == "local":
-        # Without the dashboard, Ray Train never gets back what a group held that was stopped from outside.
-        dashboard = study.most_workers > 1
-        ray.init(address="local", include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        ray.init(address=study.address, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        if _slots(study) < study.most_workers:
-            workers = study.most_workers
-            raise ConfigError(
-                f"a job needs {workers * study.cpus_per_trial} CPUs and {workers * study.gpus_per_trial:g} GPUs"
-                f"{f' for its {workers} workers' if workers > 1 else ''}, but the cluster has "
-                f"{ray.cluster_resources().get('CPU', 0):g} and {ray.cluster_resources().get('GPU', 0):g}; "
-                f"lower {'--workers, --pretrain-workers, ' if workers > 1 else ''}--cpus-per-trial or --gpus-per-trial"
-            )
-        yield
-    finally:
-        ray.shutdown()
+def _check_room(study: Study) -> None:
+    """Refuse workers that the cluster can never place; ConfigError."""
+    if _slots(study) >= study.most_workers:
+        return
+    workers, there = study.most_workers, ray.cluster_resources()
+    raise ConfigError(
+        f"a job needs {workers * study.cpus_per_trial} CPUs and {workers * study.gpus_per_trial:g} GPUs"
+        f"{f' for its {workers} workers' if workers > 1 else ''}, but the cluster has "
+        f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}; "
+        f"lower {'--workers, --pretrain-workers, ' if workers > 1 else ''}--cpus-per-trial or --gpus-per-trial"
+    )
 
 
 @contextmanager
