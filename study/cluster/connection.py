@@ -81,9 +81,7 @@ def connected(address: str, *, dashboard: bool) -> Iterator[None]:
         raise ConnectionError(f"--address {address} wants a token, and none was found: {_TOKEN_REMEDY}") from error
     except ConnectionError as error:
         if address == "auto":
-            raise ConnectionError(
-                f"--address auto found no Ray on this machine ({error}); start one, or name it"
-            ) from None
+            raise ConnectionError(f"--address auto found no Ray here ({error}); start one, or name it") from None
         raise ConnectionError(
             f"--address {address} is reached, but Ray there does not let us in ({error}). Most often the token is "
             f"another one: {_TOKEN_REMEDY}"
