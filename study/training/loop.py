@@ -140,7 +140,7 @@ def _run_until(
     state.add_terms(totals, stop - first)
     state.iteration = stop
     state.pixels_seen += (stop - first) * plan.budget.pixels_per_step
-    state.device_seconds += time.perf_counter() - started
+    state.device_seconds += (time.perf_counter() - started) * state.team.size
     return {name: total / (stop - first) for name, total in totals.items()}
 
 

@@ -31,7 +31,8 @@ class TrainState:
         team: the processes that train these networks together.
         iteration: steps done.
         pixels_seen: HR pixels over all steps done.
-        device_seconds: wall-clock seconds spent in those steps, evaluation and start-up excluded.
+        device_seconds: wall-clock seconds spent in those steps, of each process of the team; evaluation and start-up
+            excluded.
         term_sums, term_steps: the loss terms added up since they were last read, and over how many steps.
     """
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from study.config import RunConfig, replace, to_dict
-from study.training.team import ALONE
+from study.config import Budget, Optimiser, RunConfig, replace, to_dict
+from study.training.loop import Plan, _run_until
+from study.training.state import new_state
+from study.training.team import ALONE, Team
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,3 +96,24 @@ def test_alone_there_is_nothing_to_exchange() -> None:
     assert ALONE.average({"pixel": 0.5}, torch.device("cpu")) == {"pixel": 0.5}
     assert ALONE.agree(False) is False
     assert ALONE.leads
+
+
+class Pair(Team):
+    """A team of two in which the other does the same as this one."""
+
+    def average(self, values: dict[str, float], device: torch.device) -> dict[str, float]:
+        return values
+
+
+def test_the_time_of_all_processes_is_what_a_run_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 13.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    state = new_state(torch.nn.Conv2d(3, 3, 1), Optimiser(), team=Pair(0, 2))
+    budget = Budget(iterations=1, batch=2, patch=8)
+    plan = Plan("fidelity", "key", budget, Optimiser(), tmp_path / "checkpoint.pt", checkpoint_every=1, seed=0)
+    share = (torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 8, 8))
+
+    _run_until(1, state, lambda state, low, hr: {"pixel": hr.mean()}, iter([share]), plan)
+
+    assert state.device_seconds == 2 * 3.0
+    assert state.pixels_seen == 2 * 8 * 8
