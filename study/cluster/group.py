@@ -5,7 +5,7 @@ come back through a queue, for `ray.train.report` would make all workers wait fo
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,6 @@ from ray.util.queue import Empty, Queue
 from study.cluster.perform import Send, perform
 from study.training.team import PATIENCE, team_of_process_group
 
-GROUP_RETRIES = 2
-"""How often a group that lost a worker is started anew; its job goes on from its checkpoint."""
-
 LISTEN_SECONDS = 0.2
 
 
@@ -32,15 +29,16 @@ def perform_together(config: dict[str, Any], send: Send) -> None:
         send: takes messages, in this thread.
 
     Raises:
-        ray.train.TrainingFailedError: a worker died, and died again whenever the group was started anew.
+        ray.train.TrainingFailedError: a worker died before the job ended. Tune starts the trial anew, so often and no
+            more, and the job goes on from its checkpoint.
     """
     messages = Queue(actor_options={"num_cpus": 0})
     try:
         with ThreadPoolExecutor(1) as thread:
             group = thread.submit(_trainer(config, messages).fit)
-            for message in _messages(messages, group):
-                send(message)
-        group.result()
+            ended = _pass_on(_messages(messages, group), send)
+        if not ended:
+            group.result()
     finally:
         messages.shutdown()
 
@@ -58,7 +56,7 @@ def _trainer(config: dict[str, Any], messages: Queue) -> TorchTrainer:
         run_config=ray.train.RunConfig(
             name=job["name"],
             storage_path=str(Path(config["run_dir"]) / "tune" / "groups"),
-            failure_config=ray.train.FailureConfig(max_failures=GROUP_RETRIES),
+            failure_config=ray.train.FailureConfig(max_failures=0),
         ),
     )
 
@@ -71,7 +69,26 @@ def _member(arguments: dict[str, Any]) -> None:
         torch.cuda.set_device(ray.train.torch.get_device())
     if team.leads:
         messages.put({"type": "entered", "at": time.time(), "warm": False})
-    perform(config, team, messages.put if team.leads else lambda message: None)
+    state = perform(config, team, messages.put if team.leads else lambda message: _put_failure(messages, message))
+    if state != "COMPLETE":
+        # Train ends the others, which may wait for this one in an exchange.
+        raise RuntimeError(f"{config['job']['name']} ended {state}")
+
+
+def _put_failure(messages: Queue, message: dict[str, Any]) -> None:
+    """Of the others, nothing counts but that one cannot go on."""
+    if message["type"] == "end" and message["state"] != "COMPLETE":
+        messages.put(message)
+
+
+def _pass_on(messages: Iterable[dict[str, Any]], send: Send) -> bool:
+    """Send messages up to the first that says how the job ended; whether there was one."""
+    ended = False
+    for message in messages:
+        if not ended:
+            send(message)
+        ended = ended or message["type"] == "end"
+    return ended
 
 
 def _messages(messages: Queue, group: "Future[Any]") -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from study.training.adversarial import Point, train_adversarial
 from study.training.artifacts import make_artifact
 from study.training.loop import Diverged, Tick
 from study.training.setting import Setting
-from study.training.team import Team
+from study.training.team import Team, TeamLost
 from study.training.workshop import Workshop
 
 TICK_SECONDS = 1.0
@@ -28,7 +28,7 @@ TICK_SECONDS = 1.0
 Send = Callable[[dict[str, Any]], None]
 
 
-def perform(config: dict[str, Any], team: Team, send: Send) -> None:
+def perform(config: dict[str, Any], team: Team, send: Send) -> str:
     """Do one job; messages go to `send`, the last of which says how it ended.
 
     A job never raises for what is its own fault: it ends FAILED with the cause. What would hit every other job as
@@ -36,11 +36,19 @@ def perform(config: dict[str, Any], team: Team, send: Send) -> None:
 
     Args:
         config: `{"job": jobs.describe(...), "setting": Setting.to_dict(), "run_dir": str, "threads": int}`.
-        team: the processes that do it together; each calls this, and what the first one sends counts.
+        team: the processes that do it together; each calls this.
         send: takes messages.
+
+    Returns:
+        How it ended: COMPLETE, FAILED or HALTED.
+
+    Raises:
+        TeamLost: another process of the team died, so that the job did not end, and may go on from its checkpoint.
     """
     torch.set_num_threads(config["threads"])
-    send(_outcome(config["job"], config, team, send) | {"type": "end"})
+    outcome = _outcome(config["job"], config, team, send)
+    send(outcome | {"type": "end"})
+    return str(outcome["state"])
 
 
 def _outcome(job: dict[str, Any], config: dict[str, Any], team: Team, send: Send) -> dict[str, Any]:
@@ -50,6 +58,8 @@ def _outcome(job: dict[str, Any], config: dict[str, Any], team: Team, send: Send
         return {"state": "HALTED", "cause": f"a worker cannot open the images or weights: {_last_line(error)}"}
     try:
         facts = _run(job, workshop, Path(config["run_dir"]), send)
+    except TeamLost:
+        raise
     except Diverged as error:
         return {"state": "FAILED", "cause": f"diverged: {error}"}
     except Exception as error:

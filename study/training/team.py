@@ -6,7 +6,8 @@ that R processes train as one does. Batch norm is the exception: each process ha
 where `synchronised` makes them the team's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,6 +17,10 @@ from torch import Tensor, nn
 
 PATIENCE = timedelta(hours=2)
 """How long the others wait while the first evaluates, saves, or trains what only one can."""
+
+
+class TeamLost(RuntimeError):
+    """Another process of the team is gone; what this one was doing is not to blame."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +48,13 @@ class Team:
         return total / self.size
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace gradients by their mean over the team, in one exchange."""
+        """Replace gradients by their mean over the team, in one exchange; TeamLost where it cannot be had."""
         if self.size == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for group in _by_type(gradients):
             together = torch.cat([gradient.flatten() for gradient in group])
-            dist.all_reduce(together)
+            _sum(together)
             together /= self.size
             parts = together.split([gradient.numel() for gradient in group])
             torch._foreach_copy_(
@@ -61,7 +66,7 @@ class Team:
         if self.size == 1 or not values:
             return values
         numbers = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
-        dist.all_reduce(numbers)
+        _sum(numbers)
         return dict(zip(values, (numbers / self.size).tolist(), strict=True))
 
     def agree(self, answer: bool) -> bool:
@@ -69,7 +74,8 @@ class Team:
         if self.size == 1:
             return answer
         answers = [answer]
-        dist.broadcast_object_list(answers, src=0)
+        with _exchange():
+            dist.broadcast_object_list(answers, src=0)
         return answers[0]
 
     def synchronised(self, network: nn.Module) -> nn.Module:
@@ -92,14 +98,29 @@ class _SumOverTeam(torch.autograd.Function):
     @staticmethod
     def forward(context: object, value: Tensor) -> Tensor:
         total = value.clone()
-        dist.all_reduce(total)
+        _sum(total)
         return total
 
     @staticmethod
     def backward(context: object, slope: Tensor) -> Tensor:
         total = slope.clone()
-        dist.all_reduce(total)
+        _sum(total)
         return total
+
+
+def _sum(values: Tensor) -> None:
+    """Replace values by their sum over the team."""
+    with _exchange():
+        dist.all_reduce(values)
+
+
+@contextmanager
+def _exchange() -> Iterator[None]:
+    """Tell a lost team from other errors: the backends raise RuntimeError alone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise TeamLost(f"another process of the team is gone ({error})") from error
 
 
 def _by_type(gradients: list[Tensor]) -> list[list[Tensor]]:
