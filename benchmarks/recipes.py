@@ -34,6 +34,7 @@ from study.models import save_weights
 from study.models.backbones import find_backbone
 from study.recipes import RECIPES, get_recipe
 from study.training import adversarial
+from study.training.artifact_store import ArtifactFolder
 from study.training.artifacts import WEIGHTS, empty_network
 from study.training.loop import pick_device
 from study.training.stages import artifact_key, needs_of
@@ -88,7 +89,7 @@ def _workshop(folder: Path, device: torch.device, options: argparse.Namespace) -
     images = ImageSet.loaded("noise", ("noise",), (noise,))
     networks = {name: find_backbone(name, options.weights) for name in ("vgg19", "squeezenet")}
     backbones = {name: path or _random_network(folder, name) for name, path in networks.items()}
-    return Workshop(images, images, folder / "artifacts", study_judge(None, device), backbones, device)
+    return Workshop(images, images, ArtifactFolder(folder / "artifacts"), study_judge(None, device), backbones, device)
 
 
 def _random_network(folder: Path, name: str) -> Path:
@@ -107,7 +108,7 @@ def _prepare(
 ) -> tuple[Callable[[], object], dict[str, Any]]:
     """A function that trains one step of a recipe, and what its networks weigh."""
     for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, workshop.train)):
-        target = workshop.artifacts / need.key
+        target = workshop.artifacts.open(need.key)
         if not target.exists():
             save_weights(empty_network(need.config, need.stage), target / WEIGHTS, layout="plain")
             write_json(target / "budget.json", {})

@@ -56,7 +56,9 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with published backbone weights")
     parser.add_argument(
-        "--artifacts", type=Path, metavar="DIR", help="finished stages to share (default: beside --output)"
+        "--artifacts",
+        metavar="PLACE",
+        help="finished stages to share: a folder, or a URI such as s3://bucket/artifacts (default: beside --output)",
     )
     parser.add_argument("--mlflow", metavar="URI", help="MLflow tracking URI (default: mlflow.db beside --output)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the directory of this run")
@@ -78,10 +80,12 @@ def with_full_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
     return {path: str(Path(value).resolve()) if is_path[path] else value for path, value in changes.items()}
 
 
-def artifacts_of(arguments: argparse.Namespace) -> Path:
-    """The folder of finished artifacts."""
-    folder = arguments.artifacts or arguments.output.resolve().parent / "artifacts"
-    return folder.resolve()
+def artifacts_of(arguments: argparse.Namespace) -> str:
+    """Where finished artifacts are: a full path, or a URI."""
+    from study.data.remote import is_uri  # late, so that --help answers at once
+
+    place = arguments.artifacts or str(arguments.output.resolve().parent / "artifacts")
+    return place if is_uri(place) else str(Path(place).resolve())
 
 
 def run(main: Callable[[list[str], Console], int]) -> None:

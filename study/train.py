@@ -27,6 +27,7 @@ from study.config import ConfigError, RunConfig, Stage, replace, to_dict
 from study.metrics import METRICS
 from study.recipes import RECIPES, get_recipe
 from study.training.adversarial import Point, export_generator, is_exportable, train_adversarial
+from study.training.artifact_store import ArtifactFolder
 from study.training.artifacts import WEIGHTS, baseline_name, judge_baseline, make_artifact
 from study.training.evaluation import spacing_note
 from study.training.loop import Diverged
@@ -71,7 +72,7 @@ def main(arguments: list[str], console: Console) -> int:
             records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
         finally:
             unsent = tracker.close()
-    return _conclude(config, until, options.output, setting.artifacts, records, state, unsent, uri, console)
+    return _conclude(config, until, options.output, workshop.artifacts, records, state, unsent, uri, console)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -200,7 +201,7 @@ def _conclude(
     config: RunConfig,
     until: Stage,
     output: Path,
-    artifacts: Path,
+    artifacts: ArtifactFolder,
     records: Records,
     state: str,
     unsent: int,
@@ -234,11 +235,11 @@ def _conclude(
 
 
 def _name_weights(
-    config: RunConfig, until: Stage, output: Path, artifacts: Path, records: Records, console: Console
+    config: RunConfig, until: Stage, output: Path, artifacts: ArtifactFolder, records: Records, console: Console
 ) -> None:
     """Say where the weights are, and write the perceptual generator's for other tools."""
     if until != "adversarial":
-        made = artifacts / list(records.artifacts)[-1] / WEIGHTS
+        made = artifacts.open(list(records.artifacts)[-1]) / WEIGHTS
         console.print(f"weights: {made}", highlight=False, soft_wrap=True)
         return
     last = max(iteration for _, iteration in records.points)

@@ -3,10 +3,8 @@
 import contextlib
 import os
 import shutil
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +12,21 @@ from typing import Any, Literal
 import numpy as np
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from rich.console import Console
 
 from study.cluster.connection import connected
+from study.cluster.deaths import cause_of_death
 from study.cluster.jobs import JobQueue
 from study.cluster.journal import Journal
+from study.cluster.notice import StopNotices
 from study.cluster.progress import ProgressView, Snapshot
 from study.cluster.records import Records
 from study.cluster.run_directory import Facts, objectives_of, sole_driver, write_facts
 from study.cluster.searcher import StudySearcher, seconds_left
+from study.cluster.stop import Stop
 from study.cluster.tracking import Tracker
-from study.cluster.worker import work
+from study.cluster.worker import Worker
 from study.config import ConfigError, RunConfig, Stage, to_dict
 from study.files import StorageError, is_disk_full
 from study.search.front import Direction, hypervolume, non_dominated
@@ -37,7 +39,6 @@ from study.training.stages import artifact_key
 from study.training.workshop import Workshop
 
 MOST_STARTING = 64  # workers at the same time
-WORKER_RETRIES = 2  # a killed worker's job goes on from its checkpoint
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Study:
         workers, pretrain_workers: how many processes do a trial, and an upstream stage, together.
         mlflow_uri: where the runs are recorded.
         notes: what every reader has to know.
+        retries: how often a job is started anew that got no further since its process died last.
     """
 
     space: SearchSpace
@@ -70,6 +72,7 @@ class Study:
     notes: tuple[str, ...]
     workers: int = 1
     pretrain_workers: int = 1
+    retries: int = 3
 
     def workers_of(self, stage: Stage) -> int:
         """How many processes do a job of a stage; critics learn from one image, which cannot be shared out."""
@@ -168,7 +171,7 @@ def _run(
         searcher = _searcher(study, queue, source, records, objectives)
         with ProgressView(console) as view:
             watch = _Watch(view, searcher, queue, source, records, study, objectives)
-            interrupted = _fit(study, searcher, watch)
+            interrupted = _fit(study, searcher, watch, console)
             view.show(watch.snapshot())
     if searcher.halted is not None:
         return "HALTED", searcher.halted
@@ -199,7 +202,7 @@ def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Recor
         on_failed=on_failed,
         clock=time.time,
         workers_of=study.workers_of,
-        finished_artifacts={key for key in there if (workshop.artifacts / key).exists()},
+        finished_artifacts={key for key in there if workshop.artifacts.has(key)},
     )
 
 
@@ -224,6 +227,7 @@ def _searcher(
         slots=lambda: _slots(study),
         common=common,
         reference_scale=study.base.data.scale,
+        retries=study.retries,
     )
 
 
@@ -244,12 +248,14 @@ def _finish_recording(source: TrialSource, records: Records) -> None:
             records.end(number, "FAILED", cause=cause)
 
 
-def _fit(study: Study, searcher: StudySearcher, watch: "_Watch") -> bool:
+def _fit(study: Study, searcher: StudySearcher, watch: "_Watch", console: Console) -> bool:
     """Let Tune run until the searcher is through; True if a signal ended it before."""
+    stop = Stop(searcher, StopNotices(study.output), console)
     tuner = tune.Tuner(
-        tune.with_resources(work, lambda config: _resources(study, config["job"]["workers"], config["lane"])),
+        tune.with_resources(Worker, lambda config: _resources(study, config["job"]["workers"], config["lane"])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=_Retries(searcher),
             num_samples=-1,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -258,24 +264,25 @@ def _fit(study: Study, searcher: StudySearcher, watch: "_Watch") -> bool:
             name="tune",
             storage_path=str(study.output.resolve()),
             callbacks=[watch],
-            stop=_StopWhenHalted(searcher),
-            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+            stop=_StopAll(stop),
+            failure_config=tune.FailureConfig(max_failures=study.retries),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),
     )
     # Tune would wait for each starting worker before it asks for another job.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(MOST_STARTING)
-    with _signals() as received:
+    with stop.on_signals():
         try:
             tuner.fit()
         except KeyboardInterrupt:
-            received.append(signal.SIGINT)
+            pass
         except Exception as error:
             # Tune writes into the study's directory, too, and on a full disk fails in its own way.
             if searcher.halted is None and not is_disk_full(error):
                 raise
             searcher.halted = searcher.halted or str(error)
-    return bool(received)
+    return stop.requested
 
 
 def _resources(study: Study, workers: int, lane: int) -> tune.PlacementGroupFactory:
@@ -292,18 +299,37 @@ def _resources(study: Study, workers: int, lane: int) -> tune.PlacementGroupFact
     return tune.PlacementGroupFactory([bundle | ({"GPU": study.gpus_per_trial} if study.gpus_per_trial else {})])
 
 
-class _StopWhenHalted(tune.Stopper):
-    def __init__(self, searcher: StudySearcher) -> None:
-        self._searcher = searcher
+class _StopAll(tune.Stopper):
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._searcher.halted is not None
+        return self._stop.at_once
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as the searcher's
+
+
+class _Retries(FIFOScheduler):
+    """Jobs in their order; one whose process dies is started anew while it gets further."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as the searcher's
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        left = self._searcher.retries_left(trial.trial_id)
+        trial.max_failures = trial.run_metadata.num_failures + left
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._searcher.on_death(trial.trial_id, cause_of_death(Path(trial.error_file)))
 
 
 class _Watch(tune.Callback):
@@ -390,20 +416,3 @@ def _check_room(study: Study) -> None:
         f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}; "
         f"lower {'--workers, --pretrain-workers, ' if workers > 1 else ''}--cpus-per-trial or --gpus-per-trial"
     )
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Turn a termination request into Ctrl-C, which Tune ends on in order; yields the signals that came."""
-    received: list[int] = []
-    before = signal.getsignal(signal.SIGTERM)
-
-    def interrupt(number: int, _frame: Any) -> None:
-        received.append(number)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)

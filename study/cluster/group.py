@@ -5,7 +5,7 @@ come back through a queue, for `ray.train.report` would make all workers wait fo
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,31 +15,36 @@ import torch
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
 
+from study.cluster.notice import StopNotices
 from study.cluster.perform import Send, perform
 from study.training.team import PATIENCE, team_of_process_group
 
 LISTEN_SECONDS = 0.2
 
 
-def perform_together(config: dict[str, Any], send: Send) -> None:
+def perform_together(config: dict[str, Any], send: Send, stopping: Callable[[], bool] = lambda: False) -> None:
     """Do one job in a Ray Train group; messages go to `send`.
 
     Args:
         config: as for `perform`, with `"gpus"`, of each worker.
         send: takes messages, in this thread.
+        stopping: asked often whether the group is to save and stop.
 
     Raises:
         ray.train.TrainingFailedError: a worker died before the job ended. Tune starts the trial anew, so often and no
             more, and the job goes on from its checkpoint.
     """
     messages = Queue(actor_options={"num_cpus": 0})
+    notices, name = StopNotices(Path(config["run_dir"])), config["job"]["name"]
     try:
         with ThreadPoolExecutor(1) as thread:
             group = thread.submit(_trainer(config, messages).fit)
-            ended = _pass_on(_messages(messages, group), send)
+            pass_notice = lambda: notices.put_up(name) if stopping() else None  # noqa: E731
+            ended = _pass_on(_messages(messages, group, pass_notice), send)
         if not ended:
             group.result()
     finally:
+        notices.take_down(name)
         messages.shutdown()
 
 
@@ -69,15 +74,17 @@ def _member(arguments: dict[str, Any]) -> None:
         torch.cuda.set_device(ray.train.torch.get_device())
     if team.leads:
         messages.put({"type": "entered", "at": time.time(), "warm": False})
-    state = perform(config, team, messages.put if team.leads else lambda message: _put_failure(messages, message))
-    if state != "COMPLETE":
+    send = messages.put if team.leads else lambda message: _put_failure(messages, message)
+    notices, name = StopNotices(Path(config["run_dir"])), config["job"]["name"]
+    state = perform(config, team, send, lambda: notices.asks(name))
+    if state not in ("COMPLETE", "STOPPED"):
         # Train ends the others, which may wait for this one in an exchange.
         raise RuntimeError(f"{config['job']['name']} ended {state}")
 
 
 def _put_failure(messages: Queue, message: dict[str, Any]) -> None:
     """Of the others, nothing counts but that one cannot go on."""
-    if message["type"] == "end" and message["state"] != "COMPLETE":
+    if message["type"] == "end" and message["state"] not in ("COMPLETE", "STOPPED"):
         messages.put(message)
 
 
@@ -91,9 +98,10 @@ def _pass_on(messages: Iterable[dict[str, Any]], send: Send) -> bool:
     return ended
 
 
-def _messages(messages: Queue, group: "Future[Any]") -> Iterator[dict[str, Any]]:
-    """What comes as long as the group lives, and what is left then."""
+def _messages(messages: Queue, group: "Future[Any]", look: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    """What comes as long as the group lives, and what is left then; `look` is called in between."""
     while True:
+        look()
         ended = group.done()
         try:
             yield messages.get(timeout=LISTEN_SECONDS)

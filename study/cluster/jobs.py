@@ -120,6 +120,10 @@ class JobQueue:
             else:
                 self._failed_artifacts[name] = cause
 
+    def put_back(self, name: str) -> None:
+        """Take note that a job stopped before its end; it is left to whoever continues the study."""
+        self._running.pop(name)
+
     def _draw(self) -> None:
         try:
             self._hold(self.source.ask())

@@ -18,7 +18,7 @@ from study.config import from_dict
 from study.files import is_disk_full
 from study.training.adversarial import Point, train_adversarial
 from study.training.artifacts import make_artifact
-from study.training.loop import Diverged, Tick
+from study.training.loop import Diverged, Stopped, Tick
 from study.training.setting import Setting
 from study.training.team import Team, TeamLost
 from study.training.workshop import Workshop
@@ -28,7 +28,7 @@ TICK_SECONDS = 1.0
 Send = Callable[[dict[str, Any]], None]
 
 
-def perform(config: dict[str, Any], team: Team, send: Send) -> str:
+def perform(config: dict[str, Any], team: Team, send: Send, stopping: Callable[[], bool] = lambda: False) -> str:
     """Do one job; messages go to `send`, the last of which says how it ended.
 
     A job never raises for what is its own fault: it ends FAILED with the cause. What would hit every other job as
@@ -38,28 +38,34 @@ def perform(config: dict[str, Any], team: Team, send: Send) -> str:
         config: `{"job": jobs.describe(...), "setting": Setting.to_dict(), "run_dir": str, "threads": int}`.
         team: the processes that do it together; each calls this.
         send: takes messages.
+        stopping: asked often whether to save and stop.
 
     Returns:
-        How it ended: COMPLETE, FAILED or HALTED.
+        How it ended: COMPLETE, FAILED or HALTED, or STOPPED before its end, to be continued.
 
     Raises:
         TeamLost: another process of the team died, so that the job did not end, and may go on from its checkpoint.
     """
     torch.set_num_threads(config["threads"])
-    outcome = _outcome(config["job"], config, team, send)
+    outcome = _outcome(config["job"], config, team, send, stopping)
     send(outcome | {"type": "end"})
     return str(outcome["state"])
 
 
-def _outcome(job: dict[str, Any], config: dict[str, Any], team: Team, send: Send) -> dict[str, Any]:
+def _outcome(
+    job: dict[str, Any], config: dict[str, Any], team: Team, send: Send, stopping: Callable[[], bool]
+) -> dict[str, Any]:
     try:
-        workshop = replace(_workshop(json.dumps(config["setting"], sort_keys=True)), team=team)
+        opened = _workshop(json.dumps(config["setting"], sort_keys=True))
+        workshop = replace(opened, team=team, stopping=stopping)
     except Exception as error:  # as bad for every other job
         return {"state": "HALTED", "cause": f"a worker cannot open the images or weights: {_last_line(error)}"}
     try:
         facts = _run(job, workshop, Path(config["run_dir"]), send)
     except TeamLost:
         raise
+    except Stopped as error:
+        return {"state": "STOPPED", "cause": str(error)}
     except Diverged as error:
         return {"state": "FAILED", "cause": f"diverged: {error}"}
     except Exception as error:

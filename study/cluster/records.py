@@ -57,6 +57,10 @@ class Records:
         if self.states.get(number, "RUNNING") == "RUNNING":
             self._write("end", trial=number, state=state, cause=cause, **facts)
 
+    def death(self, name: str, trial: int | None, iteration: int, cause: str) -> None:
+        """The process of a job died, after it had reached an iteration; the job may be started anew."""
+        self._write("death", name=name, trial=trial, iteration=iteration, cause=cause)
+
     def artifact_made(self, need: Need, facts: Facts, *, reference_scale: int) -> None:
         """An artifact was trained or found, and judged (`training.stages.make_artifact`).
 

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -24,6 +25,11 @@ class StudySearcher(Searcher):
     other: nothing waits inside a trial.
 
     Each job is given a lane, a number below that of the slots, for `driver` to tell workers apart by.
+
+    Attributes:
+        progress: iterations done, and to do, of each job that runs.
+        halted: why the study cannot go on.
+        stopping: nothing is handed out any more; what runs is waited for.
     """
 
     def __init__(
@@ -35,6 +41,7 @@ class StudySearcher(Searcher):
         slots: Callable[[], int],
         common: dict[str, Any],
         reference_scale: int,
+        retries: int = 3,
     ) -> None:
         """Set up.
 
@@ -45,21 +52,24 @@ class StudySearcher(Searcher):
             slots: how many workers the cluster has room for at once.
             common: sent to the workers with every job.
             reference_scale: fidelity generators of this scale are points of the study.
+            retries: how often a job is started anew that got no further since its process died last.
         """
         super().__init__(metric=None, mode=None)
         self.progress: dict[str, tuple[int, int]] = {}
         self.halted: str | None = None
+        self.stopping = False
         self._queue, self._records, self._tell, self._slots = queue, records, tell, slots
-        self._common, self._reference_scale = common, reference_scale
+        self._common, self._reference_scale, self._retries = common, reference_scale, retries
         self._jobs: dict[str, Job] = {}
         self._entered: dict[str, dict[str, Any]] = {}
         self._ended: set[str] = set()
+        self._deaths: dict[str, _Deaths] = {}
         self._lanes: dict[str, int] = {}
         self._left_lanes: list[int] = []
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray's hint lacks FINISHED
         """Tune asks for work: a job, None for "not now", FINISHED."""
-        if self.halted is not None or self._queue.exhausted:
+        if self.halted is not None or self.stopping or self._queue.exhausted:
             return Searcher.FINISHED
         room = self._slots() - self._occupied()
         if room <= 0:
@@ -81,14 +91,30 @@ class StudySearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A worker is done; `error` if its process died, and died again whenever it was started anew."""
-        del result
         self._left_lanes.append(self._lanes.pop(trial_id))
         job = self._jobs[trial_id]
         if trial_id in self._ended or self.halted is not None:
             return
-        if error:
-            cause = "the worker's process died, also when it was started anew (out of memory?); Ray's log has more"
+        message = json.loads(result["message"]) if result and not error else {"type": None}
+        if message["type"] == "end":
+            self._heed(trial_id, job, message)
+        elif error:
+            cause = self._deaths.get(trial_id, _Deaths()).sentence
             self._heed(trial_id, job, {"type": "end", "state": "FAILED", "cause": cause})
+
+    def on_death(self, trial_id: str, cause: str) -> None:
+        """The process of a job died, or its node did; Tune starts the job anew while there are `retries_left`."""
+        deaths = self._deaths.setdefault(trial_id, _Deaths())
+        deaths.count, deaths.cause = deaths.count + 1, cause
+        if self.halted is None:
+            job = self._jobs[trial_id]
+            self.progress.pop(job.name, None)
+            self._guarded(lambda: self._records.death(job.name, job.trial, deaths.furthest, cause))
+
+    def retries_left(self, trial_id: str) -> int:
+        """How often a job may still die without getting further."""
+        deaths = self._deaths.get(trial_id)
+        return self._retries - (0 if deaths is None else deaths.count)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study's journal and Optuna's database hold everything."""
@@ -112,8 +138,11 @@ class StudySearcher(Searcher):
         return lane
 
     def _heed(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
+        self._guarded(lambda: self._take(trial_id, job, message))
+
+    def _guarded(self, write: Callable[[], None]) -> None:
         try:
-            self._take(trial_id, job, message)
+            write()
         except StorageError as error:
             self.halted = str(error)
 
@@ -125,6 +154,7 @@ class StudySearcher(Searcher):
             case "tick":
                 if message["name"] == job.name:
                     self.progress[job.name] = (message["iteration"], message["iterations"])
+                    self._deaths.setdefault(trial_id, _Deaths()).reach(message["iteration"])
             case "point":
                 assert job.trial is not None
                 self._records.point(job.trial, {name: value for name, value in message.items() if name != "type"})
@@ -136,6 +166,9 @@ class StudySearcher(Searcher):
     def _end(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
         self._ended.add(trial_id)
         self.progress.pop(job.name, None)
+        if message["state"] == "STOPPED":
+            self._queue.put_back(job.name)
+            return
         self._queue.end(job.name, message["cause"])
         if job.kind == "artifact":
             self._end_artifact(job, message)
@@ -163,6 +196,26 @@ class StudySearcher(Searcher):
         }
         self._records.end(job.trial, state, cause=cause, traceback=message.get("traceback"), **facts)
         self._tell(job.trial, state, metrics, cause)
+
+
+@dataclass
+class _Deaths:
+    """How often a job's process died since the job last got further than ever, how far that was, and the last cause."""
+
+    count: int = 0
+    furthest: int = 0
+    cause: str = "nobody knows why"
+
+    def reach(self, iteration: int) -> None:
+        if iteration > self.furthest:
+            self.count, self.furthest = 0, iteration
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"its process died {self.count} times without getting further than iteration {self.furthest}; "
+            f"the last time: {self.cause}"
+        )
 
 
 def _iterations(job: Job) -> int:

@@ -1,33 +1,93 @@
-"""What runs inside a Tune trial: one job of the study, here or in a group of workers."""
+"""What runs inside a Tune trial: one job of the study after the other, each here or in a group of workers."""
 
 import json
+import queue
+import signal
+import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from study.cluster.group import perform_together
-from study.cluster.perform import perform
+from study.cluster.notice import StopNotices
+from study.cluster.perform import Send, perform
 from study.training.team import ALONE
 
-_jobs_done = 0
+STOP_SECONDS = 60.0  # for a job that is told to stop, to save what it has
 
 
-def work(config: dict[str, Any]) -> None:
-    """Tune's trainable: do one job and report how it goes.
+class Worker(tune.Trainable):
+    """Tune's trainable: does one job in a thread, and reports what it says; each message is a result.
 
-    Args:
-        config: as for `perform`, with `"gpus"`, of each worker.
+    Its configuration is that of `perform`, with `"gpus"`, of each worker of a group. SIGTERM, which nodes that are
+    about to be taken away send, makes the job save where it is before the process dies of it.
     """
-    global _jobs_done
-    if config["job"]["workers"] > 1:
-        perform_together(config, _send)
-        return
-    _send({"type": "entered", "at": time.time(), "warm": _jobs_done > 0})
-    _jobs_done += 1
-    perform(config, ALONE, _send)
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Start on the first job."""
+        self._jobs_done = 0
+        self._terminated = threading.Event()
+        before = signal.getsignal(signal.SIGTERM)
+
+        def terminate(number: int, frame: Any) -> None:
+            self._terminated.set()
+            if not self._thread.is_alive() and callable(before):
+                before(number, frame)
+
+        signal.signal(signal.SIGTERM, terminate)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Go on to another job; False where the one before does not stop."""
+        if not self._end():
+            return False
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next message.
+
+        Raises:
+            RuntimeError, ray.train.TrainingFailedError: the process is to be taken away, or one of the group died: Tune
+                starts the job anew elsewhere.
+        """
+        message = self._messages.get()
+        if isinstance(message, BaseException):
+            raise message
+        if message.get("state") == "STOPPED" and self._terminated.is_set():
+            raise RuntimeError("the worker was told to terminate (SIGTERM) and has saved a checkpoint")
+        # As text: Tune flattens nested results for its loggers.
+        return {"message": json.dumps(message), "done": message["type"] == "end"}
+
+    def cleanup(self) -> None:
+        """Stop, for good."""
+        self._end()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._stop, self._messages = threading.Event(), queue.SimpleQueue[Any]()
+        notices, name = StopNotices(Path(config["run_dir"])), config["job"]["name"]
+        asked = (self._stop.is_set, self._terminated.is_set, lambda: notices.asks(name))
+        arguments = (config, self._jobs_done > 0, self._messages, lambda: any(ask() for ask in asked))
+        self._thread = threading.Thread(target=_work, args=arguments, daemon=True)
+        self._jobs_done += 1
+        self._thread.start()
+
+    def _end(self) -> bool:
+        self._stop.set()
+        self._thread.join(STOP_SECONDS)
+        return not self._thread.is_alive()
 
 
-def _send(message: dict[str, Any]) -> None:
-    # As text: Tune flattens nested results for its loggers at every report.
-    tune.report({"message": json.dumps(message)})
+def _work(config: dict[str, Any], warm: bool, messages: "queue.SimpleQueue[Any]", stopping: Callable[[], bool]) -> None:
+    send: Send = messages.put
+    try:
+        if config["job"]["workers"] > 1:
+            perform_together(config, send, stopping)
+        else:
+            send({"type": "entered", "at": time.time(), "warm": warm})
+            perform(config, ALONE, send, stopping)
+    except BaseException as error:  # whatever it is, Tune is waiting for a message
+        messages.put(error)

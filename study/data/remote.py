@@ -22,6 +22,7 @@ LOG_SECONDS = 10  # between lines of progress
 
 _CHUNK = 16 * 2**20
 _NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "glusterfs", "fuse.s3fs", "fuse.gcsfuse"}
+_SECRET_OPTION = re.compile(r"[?&][^=&]*(key|token|secret|password|sig)[^=&]*=", re.IGNORECASE)
 _URI = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -30,6 +31,18 @@ log = logging.getLogger(__name__)
 
 class RemoteError(ValueError):
     """A store on other storage that could not be brought here: which, why, and what to do."""
+
+
+def check_no_secrets(uri: str) -> None:
+    """Refuse a URI that holds credentials; RemoteError, which does not repeat them."""
+    scheme, _, rest = uri.partition("://")
+    user = rest.partition("/")[0].rpartition("@")[0]
+    if user or _SECRET_OPTION.search(rest):
+        place = rest.partition("?")[0].rpartition("@")[2]
+        raise RemoteError(
+            f"{scheme}://{place}: credentials do not belong into the URI, which is kept with the study; give them by "
+            "environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or by a role of the machine"
+        )
 
 
 def is_uri(source: str) -> bool:
@@ -55,12 +68,12 @@ def local_copy(source: str) -> Path:
         uri = path.resolve().as_uri()
     else:
         uri = source
-    filesystem, place = _connect(uri)
+    filesystem, place = connect(uri)
     info = _describe(source, filesystem, place)
     if info.type.name == "Directory":
         raise RemoteError(f"{source}: this is a folder; pack it into one store and name that: study/prepare.py pack")
     identity = f"{source}\n{info.size}\n{info.mtime_ns}"
-    copy = _cache() / f"{Path(place).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.arrow"
+    copy = cache_folder() / f"{Path(place).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.arrow"
     if not copy.exists():
         with _only_one(copy):
             if not copy.exists():
@@ -68,7 +81,13 @@ def local_copy(source: str) -> Path:
     return copy
 
 
-def _connect(uri: str) -> "tuple[fs.FileSystem, str]":
+def connect(uri: str) -> "tuple[fs.FileSystem, str]":
+    """The storage that a URI names, and the place in it.
+
+    Raises:
+        RemoteError: it cannot be reached, or the URI holds credentials, which would be kept and shown with it.
+    """
+    check_no_secrets(uri)
     from pyarrow import fs
 
     try:
@@ -130,7 +149,8 @@ def _copy(stream: BinaryIO, file: BinaryIO, size: int) -> int:
     return copied
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """The folder for this machine's copies, made if need be; RemoteError if it cannot be."""
     folder = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "aesop-study").resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)

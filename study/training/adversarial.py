@@ -69,7 +69,7 @@ def train_adversarial(
         tick: called every few iterations.
 
     Raises:
-        Diverged, StorageError, ValueError: as `training.loop.train`.
+        Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
     points = directory / "points"
     key = artifact_key(config, "adversarial", workshop.train)
@@ -102,6 +102,7 @@ def train_adversarial(
         plan,
         evaluate=make_point,
         tick=tick,
+        stopping=workshop.stopping,
     )
     if workshop.team.leads:
         write_json(directory / "done.json", {"key": key})

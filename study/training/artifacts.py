@@ -1,10 +1,7 @@
 """The upstream stages: each trains one thing and leaves it, whole, in one directory named by all that determines it."""
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from study.data import Batches
 from study.files import write_json
 from study.models import Autoencoder, Critics, load_weights, save_weights
 from study.models.build import build_autoencoder, build_critics, build_generator
+from study.training.artifact_store import CHECKPOINT
 from study.training.critic_evaluation import evaluate_critics
 from study.training.critics import train_critics
 from study.training.evaluation import (
@@ -68,27 +66,26 @@ def ensure_artifact(config: RunConfig, stage: Stage, workshop: Workshop, tick: O
     of a team train it together; critics, which learn from one image, are the first's alone.
 
     Raises:
-        Diverged, StorageError, ValueError: as `training.loop.train`.
+        Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
     assert stage != "adversarial"
     key = artifact_key(config, stage, workshop.train)
-    final = workshop.artifacts / key
-    team = workshop.team
-    if not team.agree(final.exists()):
+    store, team = workshop.artifacts, workshop.team
+    if not team.agree(store.has(key)):
         for needed, name in upstream(config, stage):
             ensure_artifact(needed, name, workshop, tick)
-        with _only_one(workshop.artifacts / ".locks" / key) if team.leads else nullcontext():
-            if not team.agree(final.exists()):
+        with store.only_one(key) if team.leads else nullcontext():
+            if not team.agree(store.has(key)):
                 _train_artifact(config, stage, key, workshop, tick)
-                return _finished(final, reused=False)
-    return _finished(final, reused=True)
+                return _finished(store.open(key), reused=False)
+    return _finished(store.open(key), reused=True)
 
 
 def load_generator(config: RunConfig, workshop: Workshop) -> nn.Module:
     """The run's finished fidelity generator, in eval mode on the workshop's device."""
     key = artifact_key(config, "fidelity", workshop.train)
     generator = build_generator(config.generator.fidelity_form, config.data.scale)
-    load_weights(generator, workshop.artifacts / key / WEIGHTS)
+    load_weights(generator, workshop.artifacts.open(key) / WEIGHTS)
     return generator.eval().to(workshop.device)
 
 
@@ -96,7 +93,7 @@ def load_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
     """The run's finished auto-encoder, frozen, in eval mode on the workshop's device."""
     key = artifact_key(config, "autoencoder", workshop.train)
     autoencoder = build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)
-    load_weights(autoencoder, workshop.artifacts / key / WEIGHTS)
+    load_weights(autoencoder, workshop.artifacts.open(key) / WEIGHTS)
     return autoencoder.eval().requires_grad_(False).to(workshop.device).to(memory_format=torch.channels_last)
 
 
@@ -104,7 +101,7 @@ def load_critics(config: RunConfig, workshop: Workshop) -> Critics:
     """The run's finished critics, frozen, always in eval mode, on the workshop's device."""
     key = artifact_key(config, "critics", workshop.train)
     critics = build_critics(config.critics)
-    load_weights(critics, workshop.artifacts / key / WEIGHTS)
+    load_weights(critics, workshop.artifacts.open(key) / WEIGHTS)
     return critics.to(workshop.device).to(memory_format=torch.channels_last)
 
 
@@ -118,7 +115,7 @@ def make_artifact(
         team, the first process alone judges and has these.
 
     Raises:
-        Diverged, StorageError, ValueError: as `training.loop.train`.
+        Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
     artifact = ensure_artifact(config, stage, workshop, tick)
     if not workshop.team.leads:
@@ -170,7 +167,7 @@ def empty_network(config: RunConfig, stage: Stage) -> nn.Module:
 
 
 def _train_artifact(config: RunConfig, stage: Stage, key: str, workshop: Workshop, tick: OnTick | None) -> None:
-    partial = workshop.artifacts / ".partial" / key
+    partial = workshop.artifacts.workplace(key)
     given, leads = initial_weights(config, stage), workshop.team.leads
     budget: dict[str, float] = {}
     if given is not None:
@@ -196,10 +193,7 @@ def _publish(
         {"key": key, "data": workshop.train.fingerprint, "part": stage_part(config, stage)},
     )
     write_json(partial / "budget.json", budget)
-    if (workshop.artifacts / key).exists():
-        return  # another machine, beyond the reach of our lock, was first
-    os.rename(partial, workshop.artifacts / key)
-    (workshop.artifacts / key / "checkpoint.pt").unlink(missing_ok=True)
+    workshop.artifacts.publish(key)
 
 
 def _take_over(config: RunConfig, stage: Stage, given: Path, partial: Path) -> dict[str, float]:
@@ -216,7 +210,7 @@ def _train_fidelity(
     part = config.fidelity
     generator = seeded(lambda: empty_network(config, "fidelity"), part.seed)
     batches = workshop.batches(config.data, part.budget, part.seed)
-    plan = _upstream_plan("fidelity", key, part, partial, config)
+    plan = _upstream_plan("fidelity", key, part, partial, config, workshop)
     return _train_to_the_end(generator, fidelity_step, batches, plan, workshop, partial, tick)
 
 
@@ -231,21 +225,27 @@ def _train_autoencoder(
     )
     autoencoder = _new_autoencoder(config, workshop)
     batches = workshop.clean_batches(part.factor, part.budget, part.seed)
-    plan = _upstream_plan("autoencoder", key, part, partial, config)
+    plan = _upstream_plan("autoencoder", key, part, partial, config, workshop)
     return _train_to_the_end(autoencoder, step, batches, plan, workshop, partial, tick)
 
 
 def _upstream_plan(
-    stage: Stage, key: str, part: FidelityConfig | AutoencoderConfig, partial: Path, config: RunConfig
+    stage: Stage,
+    key: str,
+    part: FidelityConfig | AutoencoderConfig,
+    partial: Path,
+    config: RunConfig,
+    workshop: Workshop,
 ) -> Plan:
     return Plan(
         stage=stage,
         key=key,
         budget=part.budget,
         optimiser=part.optimiser,
-        checkpoint=partial / "checkpoint.pt",
+        checkpoint=partial / CHECKPOINT,
         checkpoint_every=config.cadence.checkpoint_every,
         seed=part.seed,
+        on_saved=lambda: workshop.artifacts.saved(key),
     )
 
 
@@ -260,7 +260,7 @@ def _train_to_the_end(
 ) -> dict[str, float]:
     """Train an upstream stage and leave its averaged weights; returns what it cost."""
     state = new_state(model.to(workshop.device), plan.optimiser, team=workshop.team)
-    train(state, step, batches, plan, tick=tick)
+    train(state, step, batches, plan, tick=tick, stopping=workshop.stopping)
     if workshop.team.leads:
         save_weights(state.ema, partial / WEIGHTS, layout="plain")
     return state.spent
@@ -276,12 +276,3 @@ def _new_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
 def _finished(directory: Path, *, reused: bool) -> Artifact:
     budget = json.loads((directory / "budget.json").read_text())
     return Artifact(directory.name, directory / WEIGHTS, budget, reused)
-
-
-@contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Hold a lock between the processes of a machine; it is given up by the system when its holder dies."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -8,7 +8,7 @@ itself, one step smaller than the coarsest level, stands below it.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,8 +27,9 @@ from study.data.jpeg import compress
 from study.data.pairs import image_to_tensor
 from study.models.build import build_critics
 from study.models.critics import Critic, CriticGenerator, Critics, critic_width
+from study.training.artifact_store import CHECKPOINT
 from study.training.checkpoints import load_checkpoint, save_checkpoint
-from study.training.loop import LOOK_EVERY, Diverged, Tick
+from study.training.loop import LOOK_EVERY, Diverged, Stopped, Tick
 from study.training.workshop import OnTick, Workshop
 
 DECAY = 0.1
@@ -111,13 +112,14 @@ def train_critics(
 
     Raises:
         Diverged: a loss that is not finite.
+        Stopped: `workshop.stopping` said so; what the level had learned is lost.
         ValueError: see `training_image`.
         StorageError: the file system refused.
     """
     part, device = config.critics, workshop.device
     image = _photograph(config, workshop)
     sizes = pyramid_sizes((image.shape[-2], image.shape[-1]), part)
-    saved = load_checkpoint(partial / "checkpoint.pt", key) or {"levels": [], "device_seconds": 0.0}
+    saved = load_checkpoint(partial / CHECKPOINT, key) or {"levels": [], "device_seconds": 0.0}
     levels: list[Level] = []
     for number, size in enumerate(sizes[1:]):
         level = _new_level(number, size, levels, part)
@@ -127,10 +129,11 @@ def train_critics(
             _load(level, saved["levels"][number])
         else:
             started = time.perf_counter()
-            _train_level(level, levels, image, sizes[0], config, tick)
+            _train_level(level, levels, image, sizes[0], config, tick, workshop.stopping)
             saved["levels"].append(_state(level))
             saved["device_seconds"] += time.perf_counter() - started
-            save_checkpoint(partial / "checkpoint.pt", key, saved)
+            save_checkpoint(partial / CHECKPOINT, key, saved)
+            workshop.artifacts.saved(key)
         levels.append(level)
     critics = build_critics(part)
     critics.levels.load_state_dict(nn.ModuleList(level.critic for level in levels).state_dict())
@@ -194,7 +197,13 @@ def _new_level(number: int, size: tuple[int, int], below: list[Level], config: C
 
 
 def _train_level(
-    level: Level, below: list[Level], image: Tensor, lowest: tuple[int, int], config: RunConfig, tick: OnTick | None
+    level: Level,
+    below: list[Level],
+    image: Tensor,
+    lowest: tuple[int, int],
+    config: RunConfig,
+    tick: OnTick | None,
+    stopping: Callable[[], bool],
 ) -> None:
     part, number = config.critics, len(below)
     real, start = resize(image, level.size), resize(image, lowest)
@@ -209,6 +218,8 @@ def _train_level(
             if (iteration + 1) % LOOK_EVERY == 0 or iteration + 1 == part.iterations:
                 _report(sums, iteration, number, part, tick)
                 sums = {}
+                if stopping():
+                    raise Stopped(f"critics were asked to stop in level {number}")
 
 
 def _iterate(

@@ -27,6 +27,10 @@ class Diverged(RuntimeError):
     """Training went where no result can come from; the message names the term, its value and the iterations."""
 
 
+class Stopped(RuntimeError):
+    """Training was asked to stop, and did; started again, it goes on from the checkpoint that it left."""
+
+
 @dataclass(frozen=True)
 class Tick:
     """A sign of life: where a stage is, and the mean of its terms since the last one."""
@@ -46,6 +50,7 @@ class Plan:
         key: names everything that determines the result; a checkpoint of another key is refused.
         evaluate_every: iterations between calls of `evaluate`; 0 for never. The last iteration is always evaluated.
         seed: of what the networks draw while they train.
+        on_saved: called after each checkpoint.
     """
 
     stage: str
@@ -56,6 +61,7 @@ class Plan:
     checkpoint_every: int
     evaluate_every: int = 0
     seed: int = 0
+    on_saved: Callable[[], None] = lambda: None
 
 
 def train(
@@ -66,6 +72,7 @@ def train(
     *,
     evaluate: Callable[[TrainState, dict[str, float]], None] | None = None,
     tick: Callable[[Tick], None] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train to the end of the budget, from the checkpoint if there is one.
 
@@ -77,10 +84,12 @@ def train(
         evaluate: called with the state and the terms' means since the last call, at the cadence and at the end. The
             checkpoint is written after it returns, so a killed evaluation is done again and never lost.
         tick: called every few iterations.
+        stopping: asked as often whether to stop; of a team, the first process's answer counts.
 
     Raises:
         Diverged: a term is not finite, or the output is off by more than any image can be. No checkpoint and no
             evaluation ever sees such a state.
+        Stopped: `stopping` said so before the end; the checkpoint is of this moment.
         StorageError: a checkpoint could not be written; the one before it is whole.
         ValueError: the checkpoint there belongs to another configuration.
     """
@@ -93,7 +102,7 @@ def train(
     team = state.team
     incoming_of_team = feed(batches, steps, device, rank=team.rank, ranks=team.size)
     with torch.random.fork_rng(devices=devices), incoming_of_team as incoming:
-        _train(state, step, incoming, plan, evaluate, tick)
+        _train(state, step, incoming, plan, evaluate, tick, stopping)
 
 
 def _train(
@@ -103,6 +112,7 @@ def _train(
     plan: Plan,
     evaluate: Callable[[TrainState, dict[str, float]], None] | None,
     tick: Callable[[Tick], None] | None,
+    stopping: Callable[[], bool],
 ) -> None:
     while state.iteration < plan.budget.iterations:
         stop = _next_stop(state.iteration, plan)
@@ -111,7 +121,8 @@ def _train(
         if tick is not None:
             tick(Tick(plan.stage, state.iteration, plan.budget.iterations, terms))
         due = _due(state.iteration, plan.evaluate_every, plan.budget.iterations)
-        save = due or _due(state.iteration, plan.checkpoint_every, plan.budget.iterations)
+        stop_here = state.team.agree(stopping()) and state.iteration < plan.budget.iterations
+        save = due or stop_here or _due(state.iteration, plan.checkpoint_every, plan.budget.iterations)
         if save:
             _check_weights(state, plan.stage)
         means = state.read_terms() if due else {}
@@ -119,6 +130,9 @@ def _train(
             evaluate(state, means)
         if save and state.team.leads:
             save_checkpoint(plan.checkpoint, plan.key, state.state_dict())
+            plan.on_saved()
+        if stop_here:
+            raise Stopped(f"{plan.stage} was asked to stop after iteration {state.iteration}")
 
 
 def _run_until(

@@ -11,6 +11,7 @@ from study.data import ImageSet, load_source
 from study.metrics.judge import study_judge
 from study.models import load_weights
 from study.models.backbones import fetch_backbone
+from study.training.artifact_store import open_artifacts
 from study.training.artifacts import empty_network
 from study.training.critics import training_image
 from study.training.loop import pick_device
@@ -32,14 +33,14 @@ class Setting:
     Attributes:
         data: the image sources.
         largest_patch: no training image may be smaller, in pixels.
-        artifacts: the folder of finished artifacts.
+        artifacts: where finished artifacts are, a full path or a URI.
         backbones: files of the frozen networks that were found.
         judge: file of the judging network; None if it could not be had.
     """
 
     data: DataConfig
     largest_patch: int
-    artifacts: Path
+    artifacts: str
     backbones: Mapping[PerceptualNetwork, Path]
     judge: Path | None
 
@@ -48,7 +49,6 @@ class Setting:
         return {
             **asdict(self),
             "data": self.data.model_dump(mode="json"),
-            "artifacts": str(self.artifacts),
             "backbones": {name: str(path) for name, path in self.backbones.items()},
             "judge": None if self.judge is None else str(self.judge),
         }
@@ -59,22 +59,24 @@ class Setting:
         return Setting(
             data=DataConfig.model_validate(values["data"]),
             largest_patch=values["largest_patch"],
-            artifacts=Path(values["artifacts"]),
+            artifacts=values["artifacts"],
             backbones={name: Path(path) for name, path in values["backbones"].items()},
             judge=None if values["judge"] is None else Path(values["judge"]),
         )
 
     def open(self) -> Workshop:
-        """Read the images and build the judge.
+        """Read the images, build the judge, connect to the artifacts.
 
         Raises:
             SourceError, ImageError: what is wrong with the images, all of it at once.
+            RemoteError: the artifacts' storage cannot be reached.
         """
         train, test = load_source(
             self.data.train, self.data.test, scale=self.data.scale, minimum_patch=self.largest_patch
         )
         device = pick_device()
-        return Workshop(train, test, self.artifacts, study_judge(self.judge, device), self.backbones, device)
+        artifacts = open_artifacts(self.artifacts)
+        return Workshop(train, test, artifacts, study_judge(self.judge, device), self.backbones, device)
 
 
 def fetching_command(names: Iterable[str]) -> str:

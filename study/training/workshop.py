@@ -10,6 +10,7 @@ from study.config import Budget, DataConfig, PerceptualNetwork
 from study.data import Batches, ImageSet, Pairs, make_pairs
 from study.data.degradations import Bicubic, Degradation, degradation_of, is_drawn_anew
 from study.metrics.judge import Judge
+from study.training.artifact_store import ArtifactFolder
 from study.training.loop import Tick
 from study.training.team import ALONE, Team
 
@@ -22,20 +23,22 @@ class Workshop:
 
     Attributes:
         train, test: the images to train on and to judge by; they share no picture.
-        artifacts: the folder of finished artifacts.
+        artifacts: finished artifacts, and those that grow.
         judge: the study's metrics.
         backbones: files of the frozen ImageNet networks that are at hand.
         device: where to train.
         team: the processes that train together.
+        stopping: asked by stages, often, whether to save what they have and stop.
     """
 
     train: ImageSet
     test: ImageSet
-    artifacts: Path
+    artifacts: ArtifactFolder
     judge: Judge
     backbones: Mapping[PerceptualNetwork, Path]
     device: torch.device
     team: Team = ALONE
+    stopping: Callable[[], bool] = lambda: False
     _pairs: dict[tuple[str, int, Degradation], Pairs] = field(default_factory=dict, repr=False)
 
     def test_pairs(self, data: DataConfig) -> Pairs:

@@ -10,6 +10,7 @@ from study.cluster import perform as performing
 from study.cluster.group import _pass_on, _put_failure
 from study.cluster.perform import perform
 from study.config import DataConfig
+from study.training.artifact_store import ArtifactFolder
 from study.training.setting import Setting
 from study.training.team import Team, TeamLost
 from study.training.workshop import Workshop
@@ -20,9 +21,9 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> dict[str, Any]:
-    workshop = Workshop(None, None, tmp_path, None, {}, CPU)  # type: ignore[arg-type]
+    workshop = Workshop(None, None, ArtifactFolder(tmp_path), None, {}, CPU)  # type: ignore[arg-type]
     monkeypatch.setattr(performing, "_workshop", lambda _: workshop)
-    setting = Setting(DataConfig(), 32, tmp_path, {}, None)
+    setting = Setting(DataConfig(), 32, str(tmp_path), {}, None)
     return {"job": JOB, "setting": setting.to_dict(), "run_dir": str(tmp_path), "threads": 1}
 
 

@@ -92,7 +92,7 @@ def test_an_object_store(store: Path, cache: Path, monkeypatch: pytest.MonkeyPat
     objects.create_dir("bucket")
     with objects.open_output_stream("bucket/set.arrow") as stream:
         stream.write(CONTENT)
-    monkeypatch.setattr(remote, "_connect", lambda uri: (objects, uri.removeprefix("s3://")))
+    monkeypatch.setattr(remote, "connect", lambda uri: (objects, uri.removeprefix("s3://")))
     assert local_copy("s3://bucket/set.arrow").read_bytes() == CONTENT
     with pytest.raises(RemoteError, match=r"s3://bucket/other\.arrow: there is no such store"):
         local_copy("s3://bucket/other.arrow")
@@ -159,3 +159,18 @@ def test_what_cannot_be_reached_is_named(uri: str, message: str) -> None:
 def test_a_folder_elsewhere_has_to_be_packed(store: Path) -> None:
     with pytest.raises(RemoteError, match="pack it into one store"):
         local_copy(store.parent.as_uri())
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://AKIAEXAMPLE:hunter2@bucket/set.arrow",
+        "s3://bucket/set.arrow?region=eu&secret_key=hunter2",
+        "abfs://:hunter2@account/set.arrow",
+    ],
+)
+def test_credentials_in_a_uri_are_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(RemoteError, match=r"set\.arrow: credentials do not belong into the URI") as caught:
+        local_copy(uri)
+    assert "hunter2" not in str(caught.value)
+    assert "AKIA" not in str(caught.value)

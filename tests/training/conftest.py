@@ -11,6 +11,7 @@ from study.config import RunConfig, replace
 from study.data import ImageSet
 from study.metrics.judge import study_judge
 from study.recipes import aesop
+from study.training.artifact_store import ArtifactFolder
 from study.training.workshop import Workshop
 
 
@@ -48,7 +49,9 @@ def open_workshop(training_images: ImageSet, held_out_images: ImageSet) -> Calla
 
     def open_it(artifacts: Path) -> Workshop:
         device = torch.device("cpu")
-        return Workshop(training_images, held_out_images, artifacts, study_judge(None, device), {}, device)
+        return Workshop(
+            training_images, held_out_images, ArtifactFolder(artifacts), study_judge(None, device), {}, device
+        )
 
     return open_it
 

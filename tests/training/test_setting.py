@@ -39,7 +39,7 @@ def image_folders(training_images: ImageSet, held_out_images: ImageSet, tmp_path
 
 def made(train: Path, test: Path | None, patch: int = 32) -> Setting:
     data = DataConfig(train=str(train), test=None if test is None else str(test))
-    return Setting(data, patch, Path("artifacts"), {}, None)
+    return Setting(data, patch, "artifacts", {}, None)
 
 
 @pytest.mark.parametrize("judge", [None, Path("weights/alexnet.pth")])
@@ -47,7 +47,7 @@ def test_setting_comes_back_through_json(judge: Path | None) -> None:
     original = Setting(
         data=DataConfig(train="some folder", test="photographs", scale=3),
         largest_patch=96,
-        artifacts=Path("runs/artifacts"),
+        artifacts="runs/artifacts",
         backbones={"squeezenet": Path("weights/squeezenet.pth"), "alexnet": Path("weights/alexnet.pth")},
         judge=judge,
     )
@@ -61,7 +61,7 @@ def test_open_reads_the_images_and_builds_the_judge(
     assert workshop.train.fingerprint == training_images.fingerprint
     assert workshop.test.fingerprint == held_out_images.fingerprint
     assert workshop.judge.perceptual == "swd"
-    assert (workshop.artifacts, workshop.backbones) == (Path("artifacts"), {})
+    assert (str(workshop.artifacts), workshop.backbones) == ("artifacts", {})
 
 
 def test_images_smaller_than_the_largest_patch_are_named(image_folders: tuple[Path, Path]) -> None:

@@ -1,5 +1,6 @@
 """The stages on small images: each artifact trained once, every run resumable, nothing built that is not used."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from study.config import DataConfig, PerceptualLayers, RunConfig, replace, to_dict
 from study.models import load_weights
 from study.models.build import build_generator
-from study.training import adversarial, artifacts
+from study.training import adversarial, artifacts, loop
 from study.training.adversarial import Point, train_adversarial
 from study.training.artifacts import (
     ensure_artifact,
@@ -27,7 +28,7 @@ from study.training.artifacts import (
     make_artifact,
 )
 from study.training.evaluation import evaluate_autoencoder, evaluate_generator
-from study.training.loop import Diverged, Tick
+from study.training.loop import Diverged, Stopped, Tick
 from study.training.stages import artifact_key, upstream
 from study.training.workshop import Workshop
 
@@ -44,9 +45,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     entered: list[str] = []
     train = artifacts.train
 
-    def spy(state: Any, step: Any, batches: Any, plan: Any, *, evaluate: Any = None, tick: Any = None) -> None:
+    def spy(state: Any, step: Any, batches: Any, plan: Any, **options: Any) -> None:
         entered.append(plan.stage)
-        train(state, step, batches, plan, evaluate=evaluate, tick=tick)
+        train(state, step, batches, plan, **options)
 
     for module in (artifacts, adversarial):
         monkeypatch.setattr(module, "train", spy)
@@ -115,11 +116,11 @@ def test_artifact_is_trained_once_with_what_it_starts_from(
 def test_finished_artifact_is_whole_and_named_by_its_key(workshop: Workshop, small_run: RunConfig) -> None:
     for stage in ("fidelity", "autoencoder"):
         key = artifact_key(small_run, stage, workshop.train)
-        folder = workshop.artifacts / key
+        folder = workshop.artifacts.folder / key
         assert sorted(path.name for path in folder.iterdir()) == ["budget.json", "config.json", "weights.safetensors"]
         described = json.loads((folder / "config.json").read_text())
         assert (described["key"], described["data"]) == (key, workshop.train.fingerprint)
-    assert list((workshop.artifacts / ".partial").iterdir()) == []
+    assert list((workshop.artifacts.folder / ".partial").iterdir()) == []
 
 
 def test_another_bottleneck_trains_another_autoencoder_from_the_same_generator(
@@ -148,7 +149,7 @@ def test_interrupted_artifact_goes_on_to_the_same_weights(
     found = ensure_artifact(small_run, "autoencoder", resumed, lambda news: ticks.append((news.stage, news.iteration)))
     assert ticks[0] == (stage, 4)  # from the checkpoint at 2: the first half is not done again
     assert trained == (["fidelity", "fidelity", "autoencoder"] if stage == "fidelity" else ["fidelity", *[stage] * 2])
-    unbroken = workshop.artifacts / found.key / "weights.safetensors"
+    unbroken = workshop.artifacts.folder / found.key / "weights.safetensors"
     assert found.weights.read_bytes() == unbroken.read_bytes()
     assert equal_states(load_generator(small_run, resumed), load_generator(small_run, workshop))
 
@@ -161,6 +162,7 @@ import torch
 from study.config import from_dict
 from study.data import ImageSet
 from study.metrics.judge import study_judge
+from study.training.artifact_store import ArtifactFolder
 from study.training.artifacts import ensure_artifact
 from study.training.workshop import Workshop
 
@@ -176,7 +178,7 @@ def job(folder, name, on_tick):
     def tick(news):
         ticks.append(news.iteration)
         on_tick(news.iteration)
-    workshop = Workshop(images, images, folder, study_judge(None, device), {}, device)
+    workshop = Workshop(images, images, ArtifactFolder(folder), study_judge(None, device), {}, device)
     artifact = ensure_artifact(config, "fidelity", workshop, tick)
     (folder / (name + ".json")).write_text(json.dumps({"reused": artifact.reused, "ticks": ticks}))
 
@@ -336,6 +338,32 @@ def test_killed_adversarial_run_ends_where_an_unbroken_one_does(
     for name in ("0000003.safetensors", "0000006.safetensors", "0000006/test0.png"):
         assert (broken / "points" / name).read_bytes() == (tmp_path / "unbroken" / "points" / name).read_bytes()
     assert sorted(path.name for path in broken.iterdir()) == ["config.json", "done.json", "points"]
+
+
+def test_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_from_there(
+    workshop: Workshop, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOOK_EVERY", 1)
+    run = replace(small_run, {"cadence.checkpoint_every": 100})
+    train_adversarial(run, workshop, tmp_path / "unbroken", lambda _: None)
+    ticks: list[int] = []
+    stopping = dataclasses.replace(workshop, stopping=lambda: ticks[-1] == 2)
+    with pytest.raises(Stopped, match="adversarial was asked to stop after iteration 2"):
+        train_adversarial(run, stopping, tmp_path / "run", lambda _: None, lambda news: ticks.append(news.iteration))
+    train_adversarial(run, workshop, tmp_path / "run", lambda _: None, lambda news: ticks.append(news.iteration))
+    assert ticks == [1, 2, 3, 4, 5, 6]  # no step is done twice
+    for name in ("0000003.safetensors", "0000006.safetensors"):
+        assert (tmp_path / "run/points" / name).read_bytes() == (tmp_path / "unbroken/points" / name).read_bytes()
+
+
+def test_run_that_is_through_when_asked_to_stop_is_through(
+    workshop: Workshop, small_run: RunConfig, tmp_path: Path
+) -> None:
+    at_end: list[int] = []
+    stopping = dataclasses.replace(workshop, stopping=lambda: bool(at_end))
+    tick = lambda news: at_end.append(6) if news.iteration == 6 else None  # noqa: E731
+    train_adversarial(small_run, stopping, tmp_path, lambda _: None, tick)
+    assert (tmp_path / "done.json").exists()
 
 
 @pytest.mark.parametrize("finished", [False, True])

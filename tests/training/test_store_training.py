@@ -27,7 +27,7 @@ def folders(training_images: ImageSet, held_out_images: ImageSet, tmp_path: Path
 
 def workshop(train: Path | str, test: Path | str, artifacts: Path) -> Workshop:
     data = DataConfig(train=str(train), test=str(test), scale=4)
-    return Setting(data, largest_patch=32, artifacts=artifacts, backbones={}, judge=None).open()
+    return Setting(data, largest_patch=32, artifacts=str(artifacts), backbones={}, judge=None).open()
 
 
 def results(opened: Workshop, config: RunConfig, directory: Path) -> dict[str, bytes]:
@@ -36,7 +36,7 @@ def results(opened: Workshop, config: RunConfig, directory: Path) -> dict[str, b
         ensure_artifact(config, stage, opened)
     metrics = []
     train_adversarial(config, opened, directory, lambda point: metrics.append(point.evaluation.metrics))
-    weights = [*opened.artifacts.glob("*/weights.safetensors"), *directory.glob("points/*.safetensors")]
+    weights = [*opened.artifacts.folder.glob("*/weights.safetensors"), *directory.glob("points/*.safetensors")]
     return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in weights} | {
         "metrics": repr(metrics).encode()
     }

@@ -17,6 +17,7 @@ from study.data import ImageSet
 from study.losses.adversarial import relativistic_discriminator_loss, relativistic_generator_loss
 from study.metrics.judge import study_judge
 from study.training.adversarial import train_adversarial
+from study.training.artifact_store import ArtifactFolder
 from study.training.artifacts import ensure_artifact
 from study.training.loop import Tick
 from study.training.stages import artifact_key, needs_of
@@ -68,7 +69,7 @@ def _trained(config: RunConfig, team: Team, place: Path) -> dict[str, Any]:
     terms: list[Any] = []
     points: list[int] = []
     images = _images()
-    workshop = Workshop(images, images, place / "artifacts", study_judge(None, CPU), {}, CPU, team)
+    workshop = Workshop(images, images, ArtifactFolder(place / "artifacts"), study_judge(None, CPU), {}, CPU, team)
 
     def tick(news: Tick) -> None:
         terms.append([news.stage, news.iteration, news.terms])
