@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from rich.console import Console
 
 from study.cluster.connection import connected
 from study.cluster.deaths import cause_of_death
-from study.cluster.jobs import JobQueue
+from study.cluster.jobs import JobQueue, Leases, NoLeases
 from study.cluster.journal import Journal
+from study.cluster.leases import ClusterLeases
 from study.cluster.notice import StopNotices
 from study.cluster.progress import ProgressView, Snapshot
 from study.cluster.records import Records
@@ -168,10 +170,14 @@ def _run(
     # Without the dashboard, Ray Train never gets back what a group held that was stopped from outside.
     with connected(study.address, dashboard=study.most_workers > 1):
         _check_room(study)
+        queue.leases = _leases(study, workshop)
         searcher = _searcher(study, queue, source, records, objectives)
         with ProgressView(console) as view:
             watch = _Watch(view, searcher, queue, source, records, study, objectives)
-            interrupted = _fit(study, searcher, watch, console)
+            try:
+                interrupted = _fit(study, searcher, watch, console)
+            finally:
+                queue.leases.close()
             view.show(watch.snapshot())
     if searcher.halted is not None:
         return "HALTED", searcher.halted
@@ -204,6 +210,14 @@ def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Recor
         workers_of=study.workers_of,
         finished_artifacts={key for key in there if workshop.artifacts.has(key)},
     )
+
+
+def _leases(study: Study, workshop: Workshop) -> Leases:
+    """A Ray of our own has no other study on it."""
+    if study.address == "local":
+        return NoLeases()
+    name = f"study {study.output.name} (in {study.output.resolve()}, on {socket.gethostname()}, pid {os.getpid()})"
+    return ClusterLeases(str(workshop.artifacts), name)
 
 
 def _searcher(
@@ -370,6 +384,7 @@ class _Watch(tune.Callback):
             front=front,
             objectives=list(self._objectives),
             hypervolume=_hypervolume([values for _, values in front], self._study, self._objectives),
+            elsewhere=self._queue.elsewhere,
         )
 
 

@@ -21,6 +21,29 @@ class Source(Protocol):
     def ask(self) -> Asked: ...
 
 
+class Leases(Protocol):
+    """Keeps other studies from training the same artifact at the same time (`cluster.leases`)."""
+
+    def acquire(self, key: str) -> str | None: ...
+    def release(self, key: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class NoLeases:
+    """Where nobody else is."""
+
+    def acquire(self, key: str) -> str | None:
+        """It is ours."""
+        del key
+        return None
+
+    def release(self, key: str) -> None:
+        """Nothing was taken."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 @dataclass(frozen=True)
 class Job:
     """Something for a worker to do: train (or find) an artifact, or run a trial.
@@ -62,6 +85,9 @@ class JobQueue:
         clock: seconds since the epoch.
         ahead: how many drawn trials may be held back at once.
         workers_of: how many processes do a job of a stage together.
+        finished_artifacts: keys of those that no job is needed for.
+        leases: asked before an artifact is handed out.
+        elsewhere: who trains the artifacts that are needed here, by key, as of the last call of `next`.
     """
 
     source: Source
@@ -73,6 +99,8 @@ class JobQueue:
     ahead: int = 4
     workers_of: Callable[[Stage], int] = lambda stage: 1
     finished_artifacts: set[str] = field(default_factory=set)
+    leases: Leases = field(default_factory=NoLeases)
+    elsewhere: dict[str, str] = field(default_factory=dict)
     _failed_artifacts: dict[str, str] = field(default_factory=dict)
     _running: dict[str, Job] = field(default_factory=dict)
     _held: list[_Held] = field(default_factory=list)
@@ -99,10 +127,12 @@ class JobQueue:
             room: workers that are free. While there is too little for the job whose turn it is, none is handed out, for
                 smaller ones would keep it from ever having enough.
         """
+        self.elsewhere = {}
         while True:
             job = self._ready_trial() or self._startable_artifact()
             if job is not None:
                 if room is not None and job.workers > room:
+                    self._release(job)
                     return None
                 self._held = [held for held in self._held if held.asked.number != job.trial]
                 self._running[job.name] = job
@@ -114,6 +144,7 @@ class JobQueue:
     def end(self, name: str, cause: str | None = None) -> None:
         """Take note that a job ended; `cause` says why it failed."""
         job = self._running.pop(name)
+        self._release(job)
         if job.kind == "artifact":
             if cause is None:
                 self.finished_artifacts.add(name)
@@ -122,7 +153,11 @@ class JobQueue:
 
     def put_back(self, name: str) -> None:
         """Take note that a job stopped before its end; it is left to whoever continues the study."""
-        self._running.pop(name)
+        self._release(self._running.pop(name))
+
+    def _release(self, job: Job) -> None:
+        if job.kind == "artifact":
+            self.leases.release(job.name)
 
     def _draw(self) -> None:
         try:
@@ -165,9 +200,14 @@ class JobQueue:
             for need in held.needs:
                 known = need.key in self.finished_artifacts or need.key in self._failed_artifacts
                 startable = all(key in self.finished_artifacts for key in need.after)
-                if not known and need.key not in self._running and startable:
-                    workers = self.workers_of(need.stage)
-                    return Job(need.key, "artifact", need.stage, need.config, ready_at=self.clock(), workers=workers)
+                if known or need.key in self._running or need.key in self.elsewhere or not startable:
+                    continue
+                holder = self.leases.acquire(need.key)
+                if holder is not None:
+                    self.elsewhere[need.key] = holder
+                    continue
+                workers = self.workers_of(need.stage)
+                return Job(need.key, "artifact", need.stage, need.config, ready_at=self.clock(), workers=workers)
         return None
 
 

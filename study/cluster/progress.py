@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -31,6 +31,7 @@ class Snapshot:
         front: the present front, best fidelity first: a label and the objectives' values.
         objectives: names of the objectives.
         hypervolume: of the front.
+        elsewhere: who trains the artifacts that are waited for, by key.
     """
 
     total: int
@@ -40,6 +41,7 @@ class Snapshot:
     front: Sequence[tuple[str, tuple[float, ...]]]
     objectives: Sequence[str]
     hypervolume: float
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
 class ProgressView:
@@ -79,6 +81,7 @@ def one_line(snapshot: Snapshot) -> str:
     jobs = ", ".join(f"{name} {done}/{total}" for name, done, total in snapshot.jobs) or "nothing running"
     front = " ".join("/".join(f"{value:.4g}" for value in values) for _, values in snapshot.front[:FRONT_ROWS])
     axes = "/".join(snapshot.objectives)
+    jobs = "; ".join([jobs, *_elsewhere(snapshot)])
     return f"{_counts(snapshot)} | {time_left(snapshot.seconds_left)} | {jobs} | front ({axes}): {front or 'none yet'}"
 
 
@@ -105,6 +108,10 @@ def _counts(snapshot: Snapshot) -> str:
     return ", ".join(parts)
 
 
+def _elsewhere(snapshot: Snapshot) -> list[str]:
+    return [f"{key} is being trained by {holder}" for key, holder in snapshot.elsewhere.items()]
+
+
 def _drawing(snapshot: Snapshot) -> Group:
     head = Text(f"{_counts(snapshot)}   {time_left(snapshot.seconds_left)}", style="bold")
     jobs = Table.grid(padding=(0, 2))
@@ -118,7 +125,7 @@ def _drawing(snapshot: Snapshot) -> Group:
     )
     for label, values in snapshot.front[:FRONT_ROWS]:
         front.add_row(label, *(f"{value:.4f}" for value in values))
-    return Group(head, jobs, front)
+    return Group(head, jobs, *map(Text, _elsewhere(snapshot)), front)
 
 
 class StageProgress:

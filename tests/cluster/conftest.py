@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
+from PIL import Image
+from ray.cluster_utils import Cluster
 
 from study.config import RunConfig, replace
 from study.recipes import aesop
 from study.search.trials import Asked, UnusableTrial
+from tests.cluster.small_studies import SPACE, arguments_of, run
 
 PIXEL = {"loss.guidance": "pixel"}
 
@@ -61,15 +66,47 @@ def source_of() -> Callable[..., ListSource]:
 
 
 @pytest.fixture(scope="session")
-def shared_ray() -> Iterator[str]:
-    """One Ray for all tests; the studies connect to it, as to a cluster. Groups of workers need its dashboard."""
+def cluster() -> Iterator[Cluster]:
+    """One Ray for all tests: a head that has nothing but the dashboard, which groups of workers need, and a node."""
+    head = {"num_cpus": 0, "include_dashboard": True}
     for attempt in (1, 2, 3):
         try:
-            ray.init(address="local", num_cpus=2, include_dashboard=True, log_to_driver=False)
+            made = Cluster(initialize_head=True, head_node_args=head, connect=True)
+            made.add_node(num_cpus=2)
             break
         except Exception as error:  # Ray gives its node 30 seconds, too few on a machine that is busy otherwise
             ray.shutdown()
             if attempt == 3 or "timed out during startup" not in str(error):
                 raise
-    yield ray.get_runtime_context().gcs_address
+    yield made
     ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture(scope="session")
+def shared_ray(cluster: Cluster) -> str:
+    """The address of the Ray for all tests; the studies connect to it, as to a cluster."""
+    return str(cluster.address)
+
+
+@pytest.fixture(scope="session")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a space, images to train on and images to judge by."""
+    folder = tmp_path_factory.mktemp("material")
+    random = np.random.default_rng(0)
+    for name, count, side in (("train", 4, 72), ("test", 2, 60)):
+        (folder / name).mkdir()
+        for index in range(count):
+            waves = np.sin(np.linspace(0, 20 + 9 * index, side))
+            image = 128 + 60 * waves[:, None, None] * waves[None, :, None] + random.normal(0, 9, (side, side, 3))
+            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / name / f"{index}.png")
+    (folder / "space.py").write_text(SPACE)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(shared_ray: str, material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that nothing happened to, with artifacts of its own."""
+    output = tmp_path_factory.mktemp("undisturbed") / "study"
+    run(shared_ray, arguments_of(material, output))
+    return output

@@ -1,0 +1,113 @@
+"""A small study of everything, how tests run it as a user does, and how they read what it left."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+
+ROOT = Path(__file__).resolve().parents[2]
+TRIALS = 5
+
+# Five trials of everything, in seconds: larger networks and real photographs would only make it slower.
+SPACE = """
+from study.config import replace
+from study.recipes import aesop
+
+SIZE = "tiny"
+TRIALS = 5
+REFERENCE = {"psnr_y": 0.0, "lpips_alex": 2.0, "swd": 2000.0}
+GROUPS = ("loss.guidance",)
+SMALL = {"features": 4, "blocks": 1, "growth": 2}
+
+def base(size, networks):
+    return replace(aesop(size), {
+        "generator": SMALL, "discriminator.features": 2, "loss.perceptual": 0,
+        "fidelity.budget": {"iterations": 30, "batch": 2, "patch": 32},
+        "autoencoder": {**SMALL, "budget": {"iterations": 10, "batch": 2, "patch": 32}},
+        "budget": {"iterations": 40, "batch": 2, "patch": 32},
+        "cadence": {"evaluate_every": 20, "evaluate_share": 100, "checkpoint_every": 5},
+    })
+
+def sample(trial, base):
+    guidance = trial.suggest_categorical("loss.guidance", ["pixel", "aesop"])
+    weight = trial.suggest_float("loss.adversarial", 1e-4, 1e-2, log=True)
+    changes = {"loss.guidance": guidance, "loss.adversarial": weight}
+    if guidance == "aesop":
+        name = "autoencoder.bottleneck_channels"
+        changes[name] = trial.suggest_categorical(name, [3, 6])
+    if trial.number == 3:
+        changes["optimiser.learning_rate"] = 100.0
+    return changes
+"""
+
+
+def arguments_of(material: Path, output: Path, *more: str) -> list[str]:
+    common = [
+        "--space",
+        str(material / "space.py"),
+        "--data",
+        str(material / "train"),
+        "--test",
+        str(material / "test"),
+    ]
+    return [*common, "--output", str(output), *more]
+
+
+def start(address: str, arguments: list[str]) -> subprocess.Popen[str]:
+    environment = os.environ | {"RAY_ADDRESS": address, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "study" / "sweep.py"), *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def run(address: str, arguments: list[str], expected: int = 0) -> str:
+    process = start(address, arguments)
+    text, _ = process.communicate(timeout=480)
+    assert process.returncode == expected, text
+    return text
+
+
+def events(output: Path) -> list[dict[str, Any]]:
+    path = output / "journal.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def entries(output: Path, event: str) -> list[dict[str, Any]]:
+    return [entry for entry in events(output) if entry["event"] == event]
+
+
+def states_everywhere(output: Path) -> dict[str, dict[int, str]]:
+    """How each trial ended, by what keeps it: the journal, Optuna, MLflow; each may hold it once."""
+    ends = [(end["trial"], end["state"]) for end in entries(output, "end")]
+    study = optuna.load_study(study_name=output.name, storage=f"sqlite:///{output / 'optuna.db'}")
+    told = [(trial.number, trial.state.name.replace("FAIL", "FAILED")) for trial in study.trials]
+    client = MlflowClient(f"sqlite:///{output.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(output.name)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    logged = [(int(run.data.tags["trial"]), run.data.tags["state"]) for run in runs if "trial" in run.data.tags]
+    for found in (ends, told, logged):
+        assert len(found) == len(dict(found)), found
+    return {"journal": dict(ends), "optuna": dict(told), "mlflow": dict(logged)}
+
+
+def wait_for(process: subprocess.Popen[str], condition: Any, seconds: float = 240) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None or time.monotonic() > limit:
+            pytest.fail(f"did not come to pass: {process.communicate()[0]}")
+        time.sleep(0.02)
+
+
+def final_weights(output: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for path in sorted(output.glob("trials/*/points/*.safetensors"))
+    }

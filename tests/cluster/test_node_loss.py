@@ -1,0 +1,66 @@
+"""A study on a cluster of which one part after the other is killed: nodes, the keeper of leases, the driver."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from study.cluster.leases import keeper
+from tests.cluster.small_studies import (
+    TRIALS,
+    arguments_of,
+    entries,
+    final_weights,
+    start,
+    states_everywhere,
+    wait_for,
+)
+
+pytestmark = pytest.mark.cluster
+
+TRAINS = {"num_cpus": 1, "num_gpus": 1}  # a GPU that is none: what tells the nodes of this study from the others
+
+
+def test_nothing_is_lost_when_nodes_the_keeper_and_the_driver_are_killed(
+    cluster: Cluster, shared_ray: str, material: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "study"
+    arguments = arguments_of(material, output, "--resume", "--gpus-per-trial", "1")
+    with_keeper, trains = cluster.add_node(num_cpus=0), cluster.add_node(**TRAINS)
+    place = NodeAffinitySchedulingStrategy(with_keeper.node_id, soft=True)
+    ray.kill(keeper(), no_restart=True)  # of earlier tests
+    ray.get(keeper(scheduling_strategy=place).call.remote("renew", "nobody", []))
+    replacement = None
+    try:
+        first = start(shared_ray, arguments)
+        wait_for(first, lambda: list(tmp_path.glob("artifacts/.partial/*/checkpoint.pt")))
+        cluster.remove_node(with_keeper, allow_graceful=False)
+
+        wait_for(first, lambda: entries(output, "point"))
+        cluster.remove_node(trains, allow_graceful=False)
+        replacement = cluster.add_node(**TRAINS)
+        wait_for(first, lambda: len(entries(output, "end")) >= 1)
+        first.kill()
+        first.communicate(timeout=60)
+
+        second = start(shared_ray, arguments)
+        text, _ = second.communicate(timeout=400)
+        assert second.returncode == 0, text
+    finally:
+        for node in (with_keeper, trains, replacement):
+            if node in cluster.worker_nodes:
+                cluster.remove_node(node)
+
+    deaths = entries(output, "death")
+    assert [(death["name"], death["trial"]) for death in deaths] == [("trial-0000", 0)]
+    assert 0 < deaths[0]["iteration"] < 40  # while it trained
+    assert "actor" in deaths[0]["cause"]
+    expected = dict.fromkeys(range(TRIALS), "COMPLETE") | {3: "FAILED"}
+    assert states_everywhere(output) == {"journal": expected, "optuna": expected, "mlflow": expected}
+    assert set(Counter(entry["key"] for entry in entries(output, "artifact")).values()) == {1}
+    points = Counter((point["trial"], point["iteration"]) for point in entries(output, "point"))
+    assert points == Counter((point["trial"], point["iteration"]) for point in entries(undisturbed, "point"))
+    assert final_weights(output) == final_weights(undisturbed)
