@@ -10,9 +10,10 @@ import torch
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let `pytest -n` give a file to one process, and all that starts Ray to one, which begins with it.
 
-    The studies of the cluster's tests are the longest of all, and two Rays on a machine confuse each other.
+    The studies of the cluster's tests are the longest of all, and two Rays on a machine confuse each other: who starts
+    one of their own comes before those who share one.
     """
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+    items.sort(key=lambda item: (item.get_closest_marker("cluster") is None, "cluster" in item.fixturenames))
     for item in items:
         group = "cluster" if item.get_closest_marker("cluster") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))

@@ -98,13 +98,14 @@ class Outcome:
     unsent: int
 
 
-def run_study(study: Study, workshop: Workshop, console: Console) -> Outcome:
+def run_study(study: Study, workshop: Workshop, console: Console, worker: type[Worker] = Worker) -> Outcome:
     """Run, or continue, a study to its end.
 
     Args:
         study: all about it.
         workshop: the opened setting; its images have been found good.
         console: for progress.
+        worker: does the jobs; benchmarks have one that trains nothing.
 
     Raises:
         OccupiedError: the directory holds another study, or one that is being run.
@@ -118,7 +119,7 @@ def run_study(study: Study, workshop: Workshop, console: Console) -> Outcome:
         tracker = Tracker(study.output, study.mlflow_uri)
         tracker.start()
         try:
-            state, cause = _run(study, workshop, records, objectives, console)
+            state, cause = _run(study, workshop, records, objectives, console, worker)
             with contextlib.suppress(StorageError) if state == "HALTED" else contextlib.nullcontext():
                 records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
         finally:
@@ -141,7 +142,12 @@ def _facts(study: Study, workshop: Workshop) -> Facts:
 
 
 def _run(
-    study: Study, workshop: Workshop, records: Records, objectives: Mapping[str, Direction], console: Console
+    study: Study,
+    workshop: Workshop,
+    records: Records,
+    objectives: Mapping[str, Direction],
+    console: Console,
+    worker: type[Worker],
 ) -> tuple[Literal["COMPLETE", "INTERRUPTED", "HALTED"], str | None]:
     baseline, name = (
         judge_baseline(study.base.data, workshop, study.output / "references"),
@@ -175,7 +181,7 @@ def _run(
         with ProgressView(console) as view:
             watch = _Watch(view, searcher, queue, source, records, study, objectives)
             try:
-                interrupted = _fit(study, searcher, watch, console)
+                interrupted = _fit(study, searcher, watch, console, worker)
             finally:
                 queue.leases.close()
             view.show(watch.snapshot())
@@ -262,11 +268,11 @@ def _finish_recording(source: TrialSource, records: Records) -> None:
             records.end(number, "FAILED", cause=cause)
 
 
-def _fit(study: Study, searcher: StudySearcher, watch: "_Watch", console: Console) -> bool:
+def _fit(study: Study, searcher: StudySearcher, watch: "_Watch", console: Console, worker: type[Worker]) -> bool:
     """Let Tune run until the searcher is through; True if a signal ended it before."""
     stop = Stop(searcher, StopNotices(study.output), console)
     tuner = tune.Tuner(
-        tune.with_resources(Worker, lambda config: _resources(study, config["job"]["workers"], config["lane"])),
+        tune.with_resources(worker, lambda config: _resources(study, config["job"]["workers"], config["lane"])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=_Retries(searcher),

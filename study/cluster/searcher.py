@@ -157,6 +157,7 @@ class StudySearcher(Searcher):
                     self._deaths.setdefault(trial_id, _Deaths()).reach(message["iteration"])
             case "point":
                 assert job.trial is not None
+                self._deaths.setdefault(trial_id, _Deaths()).reach(message["iteration"])
                 self._records.point(job.trial, {name: value for name, value in message.items() if name != "type"})
             case "end" if message["state"] == "HALTED":
                 self.halted = message["cause"]

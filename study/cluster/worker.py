@@ -26,6 +26,11 @@ class Worker(tune.Trainable):
     about to be taken away send, makes the job save where it is before the process dies of it.
     """
 
+    @staticmethod
+    def perform(config: dict[str, Any], send: Send, stopping: Callable[[], bool]) -> None:
+        """Do a job in this process alone."""
+        perform(config, ALONE, send, stopping)
+
     def setup(self, config: dict[str, Any]) -> None:
         """Start on the first job."""
         self._jobs_done = 0
@@ -70,8 +75,8 @@ class Worker(tune.Trainable):
         self._stop, self._messages = threading.Event(), queue.SimpleQueue[Any]()
         notices, name = StopNotices(Path(config["run_dir"])), config["job"]["name"]
         asked = (self._stop.is_set, self._terminated.is_set, lambda: notices.asks(name))
-        arguments = (config, self._jobs_done > 0, self._messages, lambda: any(ask() for ask in asked))
-        self._thread = threading.Thread(target=_work, args=arguments, daemon=True)
+        arguments = (config, self._jobs_done > 0, self._messages.put, lambda: any(ask() for ask in asked))
+        self._thread = threading.Thread(target=self._work, args=arguments, daemon=True)
         self._jobs_done += 1
         self._thread.start()
 
@@ -80,14 +85,14 @@ class Worker(tune.Trainable):
         self._thread.join(STOP_SECONDS)
         return not self._thread.is_alive()
 
-
-def _work(config: dict[str, Any], warm: bool, messages: "queue.SimpleQueue[Any]", stopping: Callable[[], bool]) -> None:
-    send: Send = messages.put
-    try:
-        if config["job"]["workers"] > 1:
-            perform_together(config, send, stopping)
-        else:
-            send({"type": "entered", "at": time.time(), "warm": warm})
-            perform(config, ALONE, send, stopping)
-    except BaseException as error:  # whatever it is, Tune is waiting for a message
-        messages.put(error)
+    def _work(
+        self, config: dict[str, Any], warm: bool, send: Callable[[Any], None], stopping: Callable[[], bool]
+    ) -> None:
+        try:
+            if config["job"]["workers"] > 1:
+                perform_together(config, send, stopping)
+            else:
+                send({"type": "entered", "at": time.time(), "warm": warm})
+                self.perform(config, send, stopping)
+        except BaseException as error:  # whatever it is, Tune is waiting for a message
+            send(error)

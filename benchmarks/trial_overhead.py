@@ -1,0 +1,217 @@
+"""What a trial costs beside its training: ours, and the documented way to tune a distributed trainer, in the same run.
+
+python benchmarks/trial_overhead.py                         (about a quarter of an hour on 2 cores)
+python benchmarks/trial_overhead.py --trials 200 --peer-trials 2
+
+Ours is a whole study (`study.cluster.driver.run_study`: drawing, journal, Optuna, MLflow, front) whose workers report a
+point and train nothing. Its overhead is what every study records: seconds from a trial being sampled to its training
+function entered, on a worker that has done a job before. Besides: the driver's time and memory for each trial, the
+first hundred against the last. Driver's time is the time of the whole process on its cores, all threads together.
+
+The peer is the nesting of Ray's documentation: a Tune trial that builds a TorchTrainer of one worker with a
+`TuneReportCallback`, whose training function reports once. Its overhead is counted likewise, from the search
+algorithm's answer to the first line of the training function.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+# Started as a script: Python looks in benchmarks/, but the packages are one up.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0", RAY_USAGE_STATS_ENABLED="0")
+
+import numpy as np
+import psutil
+import ray
+import ray.train
+from PIL import Image
+from ray import tune
+from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.search import Searcher
+from rich.console import Console
+
+from study.cluster import records as recording
+from study.cluster.driver import Study, run_study
+from study.cluster.perform import Send
+from study.cluster.tracking import default_uri
+from study.cluster.worker import Worker
+from study.search.spaces import load_space
+from study.training.setting import Setting
+
+HUNDRED = 100
+
+SPACE = """
+from study.config import replace
+from study.recipes import aesop
+
+SIZE = "tiny"
+REFERENCE = {"psnr_y": 0.0, "lpips_alex": 2.0, "swd": 2000.0}
+GROUPS = ()
+
+def base(size, networks):
+    return replace(aesop(size), {"loss.perceptual": 0, "start": "scratch", "loss.guidance": "pixel"})
+
+def sample(trial, base):
+    return {"loss.adversarial": trial.suggest_float("loss.adversarial", 1e-4, 1e-2, log=True),
+            "loss.fidelity": trial.suggest_float("loss.fidelity", 1e-3, 1.0, log=True)}
+"""
+
+
+class IdleWorker(Worker):
+    """Reports a point of numbers that the trial's values decide, and ends."""
+
+    @staticmethod
+    def perform(config: dict[str, Any], send: Send, stopping: Any) -> None:
+        """Do nothing, and say so."""
+        loss = config["job"]["config"]["loss"]
+        metrics = {"psnr_y": 28 - loss["adversarial"] * 100, "swd": 20 + loss["fidelity"]}
+        send(
+            {"type": "point", "iteration": 1, "metrics": metrics, "images": {}, "terms": {}, "samples": None}
+            | {"budget": {"iterations": 1, "pixels_seen": 1, "device_seconds": 0.0}}
+        )
+        send({"type": "end", "state": "COMPLETE", "cause": None})
+
+
+def main() -> None:
+    """Measure both, and print one JSON line."""
+    options = _parse()
+    with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
+        ours = _ours(Path(folder), options.trials)
+        peer = _peer(Path(folder), options.peer_trials)
+    figures = {
+        "benchmark": "trial_overhead",
+        "ratio": round(median(peer) / ours["overhead_seconds"], 1),
+        "peer_overhead_seconds": round(median(peer), 2),
+        "peer_trials": len(peer),
+        **ours,
+    }
+    print(json.dumps(figures))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=1000, metavar="N", help="of our study; 200 or more")
+    parser.add_argument("--peer-trials", type=int, default=4, metavar="N")
+    return parser.parse_args()
+
+
+def _ours(place: Path, trials: int) -> dict[str, Any]:
+    """A study of trials that train nothing: overhead, and what the driver spent on the first and the last hundred."""
+    (place / "space.py").write_text(SPACE)
+    noise = np.random.default_rng(0)
+    for name in ("train", "test"):
+        (place / name).mkdir()
+        Image.fromarray(noise.integers(0, 256, (96, 96, 3), np.uint8)).save(place / name / "a.png")
+    space = load_space(str(place / "space.py"))
+    base = space.base("tiny", {})
+    data = base.data.model_copy(update={"train": str(place / "train"), "test": str(place / "test")})
+    base = base.model_copy(update={"data": data})
+    study = Study(
+        space=space.around(base, {}),
+        base=base,
+        output=place / "study",
+        trials=trials,
+        seed=0,
+        setting=Setting(data, 64, str(place / "artifacts"), {}, None),
+        address="local",
+        cpus_per_trial=1,
+        gpus_per_trial=0.0,
+        mlflow_uri=default_uri(place / "study"),
+        notes=(),
+    )
+    spent = _watch_the_driver()
+    began = time.monotonic()
+    outcome = run_study(study, study.setting.open(), Console(quiet=not sys.stdout.isatty()), IdleWorker)
+    seconds = time.monotonic() - began
+    assert outcome.records.count("COMPLETE") == trials, outcome
+    cpu, memory, wall = (np.array(column) for column in zip(*spent, strict=True))
+    return {
+        "overhead_seconds": round(median(outcome.records.overheads), 4),
+        "overhead_seconds_at_most": round(max(outcome.records.overheads), 4),
+        "trials": trials,
+        "study_seconds": round(seconds, 1),
+        "driver_seconds_first_hundred": round(float(cpu[HUNDRED] - cpu[0]), 2),
+        "driver_seconds_last_hundred": round(float(cpu[-1] - cpu[-1 - HUNDRED]), 2),
+        "wall_seconds_first_hundred": round(float(wall[HUNDRED] - wall[0]), 2),
+        "wall_seconds_last_hundred": round(float(wall[-1] - wall[-1 - HUNDRED]), 2),
+        "driver_mebibytes_first_hundred": round(float(memory[HUNDRED] - memory[0]) / 2**20, 2),
+        "driver_mebibytes_last_hundred": round(float(memory[-1] - memory[-1 - HUNDRED]) / 2**20, 2),
+    }
+
+
+def _watch_the_driver() -> list[tuple[float, int, float]]:
+    """Note this process's CPU seconds, memory and the time at the end of each trial."""
+    spent: list[tuple[float, int, float]] = []
+    process, end = psutil.Process(), recording.Records.end
+
+    def noted_end(self: recording.Records, *arguments: Any, **facts: Any) -> None:
+        end(self, *arguments, **facts)
+        times = process.cpu_times()
+        spent.append((times.user + times.system, process.memory_info().rss, time.monotonic()))
+
+    recording.Records.end = noted_end  # type: ignore[method-assign]
+    return spent
+
+
+class _Stamped(Searcher):
+    """Says when it was asked."""
+
+    def __init__(self, trials: int) -> None:
+        super().__init__(metric="at", mode="min")
+        self._left = trials
+
+    def suggest(self, trial_id: str) -> Any:
+        """One more, or the end."""
+        if self._left == 0:
+            return Searcher.FINISHED
+        self._left -= 1
+        return {"sampled": time.time()}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """Nothing to learn."""
+
+
+def _train(config: dict[str, Any]) -> None:
+    entered = time.time()
+    ray.train.report({"at": entered, "overhead": entered - config["sampled"]})
+
+
+def _peer(place: Path, trials: int) -> list[float]:
+    """Seconds from sampled to the training function entered, of each nested trial, one after the other."""
+
+    def nested(config: dict[str, Any]) -> None:
+        name = f"nested-{tune.get_context().get_trial_id()}"
+        TorchTrainer(
+            _train,
+            train_loop_config=config,
+            scaling_config=ray.train.ScalingConfig(num_workers=1),
+            run_config=ray.train.RunConfig(
+                name=name, storage_path=str(place / "peer"), callbacks=[TuneReportCallback()]
+            ),
+        ).fit()
+
+    ray.init(address="local", include_dashboard=True, log_to_driver=False)
+    try:
+        tuner = tune.Tuner(
+            tune.with_resources(nested, {"CPU": 0.01}),
+            tune_config=tune.TuneConfig(search_alg=_Stamped(trials), num_samples=-1, max_concurrent_trials=1),
+            run_config=tune.RunConfig(storage_path=str(place / "tune"), verbose=0),
+        )
+        with contextlib.redirect_stdout(sys.stderr):
+            results = tuner.fit()
+        return [result.metrics["overhead"] for result in results if result.metrics]
+    finally:
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""A study as a cluster's user runs it: a head with a token, and a checkout that is submitted from elsewhere."""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.small_studies import ROOT, entries, states_everywhere
+
+pytestmark = pytest.mark.cluster
+
+RAY = str(Path(sys.executable).parent / "ray")
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> dict[str, str]:
+    """The environment of somebody who has the cluster's token."""
+    (tmp_path / "token").write_text(secrets.token_hex(32))
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"), "OMP_NUM_THREADS": "1"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | own | {"PATH": path}
+
+
+@pytest.fixture
+def job_server(user: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """A head with a job server; the tests' common cluster is not yet there, or two would confuse each other."""
+    dashboard = free_port()
+    command = [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={free_port()}", "--disable-usage-stats"]
+    command += [f"--dashboard-port={dashboard}", f"--temp-dir={tmp_path / 'ray'}"]
+    with open(tmp_path / "head.log", "wb") as log:
+        head = subprocess.Popen(command, env=user, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield f"http://127.0.0.1:{dashboard}"
+    finally:
+        head.send_signal(signal.SIGTERM)
+        head.wait(60)
+
+
+def checkout(target: Path) -> Path:
+    """A bare checkout, told from what is installed here by its version."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (ROOT / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+    package = target / "study" / "__init__.py"
+    package.write_text(package.read_text() + '\n__version__ += "+submitted"\n')
+    return target
+
+
+def test_a_job_from_a_checkout_runs_to_its_end(
+    job_server: str, user: dict[str, str], material: Path, tmp_path: Path
+) -> None:
+    here, output = tmp_path / "elsewhere", tmp_path / "shared" / "study"
+    here.mkdir()
+    work = checkout(tmp_path / "checkout")
+    submit = [RAY, "job", "submit", "--address", job_server]
+    code = ["--working-dir", str(work), "--runtime-env", str(work / "cluster" / "runtime_env.yaml")]
+    sources = ["--data", str(material / "train"), "--test", str(material / "test")]
+    study = ["python", "study/sweep.py", "--space", str(material / "space.py"), *sources, "--output", str(output)]
+
+    stranger = {name: value for name, value in user.items() if name != "RAY_AUTH_TOKEN_PATH"}
+    options = {"cwd": here, "capture_output": True, "text": True, "timeout": 300}
+    wait = f"until curl -s -o /dev/null {job_server}/api/version; do sleep 0.3; done"
+    subprocess.run(["bash", "-c", wait], timeout=90, check=True)
+    refused = subprocess.run([*submit, "--", "true"], env=stranger | {"HOME": str(here)}, **options)
+    assert refused.returncode != 0
+    assert "token" in (refused.stdout + refused.stderr).lower()
+
+    done = subprocess.run([*submit, *code, "--", *study, "--trials", "2"], env=user, **options)
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log
+    assert "succeeded" in log
+    assert "2 of 2 trials done" in log
+    expected = dict.fromkeys(range(2), "COMPLETE")
+    assert states_everywhere(output) == {"journal": expected, "optuna": expected, "mlflow": expected}
+    assert len(entries(output, "point")) == 4
+    assert "+submitted" in json.loads((output / "study.json").read_text())["code_version"]
+    assert (output / "report.html").stat().st_size > 10_000
+
+
+def test_the_ready_environment_leaves_out_what_a_study_does_not_import() -> None:
+    environment = yaml.safe_load((ROOT / "cluster" / "runtime_env.yaml").read_text())
+    assert {"/tests", "/docs", "/benchmarks", ".git"} <= set(environment["excludes"])
+    needed = {"study", "search_spaces", "analysis", "cluster"}
+    assert not needed & {name.strip("/") for name in environment["excludes"]}
+    assert all(isinstance(value, str) for value in environment["env_vars"].values())
+    assert set(environment) <= {"excludes", "env_vars"}
