@@ -4,14 +4,16 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -40,16 +42,31 @@ def user(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def job_server(user: dict[str, str], tmp_path: Path) -> Iterator[str]:
     """A head with a job server; the tests' common cluster is not yet there, or two would confuse each other."""
-    dashboard = free_port()
+    dashboard, sockets = free_port(), tempfile.mkdtemp(prefix="ray-")  # a socket's path may have 107 characters
     command = [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={free_port()}", "--disable-usage-stats"]
-    command += [f"--dashboard-port={dashboard}", f"--temp-dir={tmp_path / 'ray'}"]
+    command += [f"--dashboard-port={dashboard}", f"--temp-dir={sockets}"]
     with open(tmp_path / "head.log", "wb") as log:
         head = subprocess.Popen(command, env=user, stdout=log, stderr=log, start_new_session=True)
     try:
+        wait_for_port(dashboard, head, tmp_path / "head.log")
         yield f"http://127.0.0.1:{dashboard}"
     finally:
-        head.send_signal(signal.SIGTERM)
+        for process in [*psutil.Process(head.pid).children(recursive=True), head]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         head.wait(60)
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+def wait_for_port(port: int, head: "subprocess.Popen[bytes]", log: Path) -> None:
+    limit = time.monotonic() + 90
+    while time.monotonic() < limit:
+        assert head.poll() is None, log.read_text()
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        time.sleep(0.2)
+    pytest.fail(log.read_text())
 
 
 def checkout(target: Path) -> Path:
@@ -77,8 +94,6 @@ def test_a_job_from_a_checkout_runs_to_its_end(
 
     stranger = {name: value for name, value in user.items() if name != "RAY_AUTH_TOKEN_PATH"}
     options = {"cwd": here, "capture_output": True, "text": True, "timeout": 300}
-    wait = f"until curl -s -o /dev/null {job_server}/api/version; do sleep 0.3; done"
-    subprocess.run(["bash", "-c", wait], timeout=90, check=True)
     refused = subprocess.run([*submit, "--", "true"], env=stranger | {"HOME": str(here)}, **options)
     assert refused.returncode != 0
     assert "token" in (refused.stdout + refused.stderr).lower()
