@@ -55,7 +55,7 @@ SPACE = """
 from study.config import replace
 from study.recipes import aesop
 
-SIZE = "tiny"
+SIZE, TRIALS = "tiny", 16
 REFERENCE = {"psnr_y": 0.0, "lpips_alex": 2.0, "swd": 2000.0}
 GROUPS = ("loss.guidance",)
 SMALL = {"features": 4, "blocks": 1, "growth": 2}

@@ -53,7 +53,7 @@ SPACE = """
 from study.config import replace
 from study.recipes import aesop
 
-SIZE = "tiny"
+SIZE, TRIALS = "tiny", 16
 REFERENCE = {"psnr_y": 0.0, "lpips_alex": 2.0, "swd": 2000.0}
 GROUPS = ()
 
@@ -130,7 +130,7 @@ def _ours(place: Path, trials: int) -> dict[str, Any]:
     )
     spent = _watch_the_driver()
     began = time.monotonic()
-    outcome = run_study(study, study.setting.open(), Console(quiet=not sys.stdout.isatty()), IdleWorker)
+    outcome = run_study(study, study.setting.open(), Console(stderr=True), IdleWorker)
     seconds = time.monotonic() - began
     assert outcome.records.count("COMPLETE") == trials, outcome
     cpu, memory, wall = (np.array(column) for column in zip(*spent, strict=True))

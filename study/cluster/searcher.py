@@ -71,7 +71,7 @@ class StudySearcher(Searcher):
         """Tune asks for work: a job, None for "not now", FINISHED."""
         if self.halted is not None or self.stopping or self._queue.exhausted:
             return Searcher.FINISHED
-        room = self._slots() - self._occupied()
+        room = self._slots() - sum(job.workers for job in self._queue.running)
         if room <= 0:
             return None
         try:
@@ -91,14 +91,12 @@ class StudySearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A worker is done; `error` if its process died, and died again whenever it was started anew."""
-        self._left_lanes.append(self._lanes.pop(trial_id))
+        del result
+        self._leave_lane(trial_id)
         job = self._jobs[trial_id]
         if trial_id in self._ended or self.halted is not None:
             return
-        message = json.loads(result["message"]) if result and not error else {"type": None}
-        if message["type"] == "end":
-            self._heed(trial_id, job, message)
-        elif error:
+        if error:
             cause = self._deaths.get(trial_id, _Deaths()).sentence
             self._heed(trial_id, job, {"type": "end", "state": "FAILED", "cause": cause})
 
@@ -126,16 +124,15 @@ class StudySearcher(Searcher):
         """Nothing to pickle either: Tune puts its searcher aside for a restore that we do not use."""
         return {}
 
-    def _occupied(self) -> int:
-        """Workers of jobs that run, or that Tune has not put away yet."""
-        running = sum(job.workers for job in self._queue.running)
-        return max(running, sum(self._jobs[trial_id].workers for trial_id in self._lanes))
-
     def _take_lane(self, trial_id: str) -> int:
         """Choose the worker of a job: the one that ended its last job most recently, for Tune may still have it."""
         lane = self._left_lanes.pop() if self._left_lanes else len(self._lanes)
         self._lanes[trial_id] = lane
         return lane
+
+    def _leave_lane(self, trial_id: str) -> None:
+        if trial_id in self._lanes:
+            self._left_lanes.append(self._lanes.pop(trial_id))
 
     def _heed(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
         self._guarded(lambda: self._take(trial_id, job, message))
@@ -166,6 +163,8 @@ class StudySearcher(Searcher):
 
     def _end(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
         self._ended.add(trial_id)
+        # Its worker says "done" next. Tune asks for another job before, sees that it suits the worker, and keeps it.
+        self._leave_lane(trial_id)
         self.progress.pop(job.name, None)
         if message["state"] == "STOPPED":
             self._queue.put_back(job.name)

@@ -65,7 +65,7 @@ class Worker(tune.Trainable):
         if message.get("state") == "STOPPED" and self._terminated.is_set():
             raise RuntimeError("the worker was told to terminate (SIGTERM) and has saved a checkpoint")
         # As text: Tune flattens nested results for its loggers.
-        return {"message": json.dumps(message), "done": message["type"] == "end"}
+        return {"message": json.dumps(message), "done": message["type"] == "done"}
 
     def cleanup(self) -> None:
         """Stop, for good."""
@@ -94,5 +94,6 @@ class Worker(tune.Trainable):
             else:
                 send({"type": "entered", "at": time.time(), "warm": warm})
                 self.perform(config, send, stopping)
+            send({"type": "done"})
         except BaseException as error:  # whatever it is, Tune is waiting for a message
             send(error)

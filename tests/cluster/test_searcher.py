@@ -146,14 +146,14 @@ def test_no_two_jobs_share_a_lane_and_a_free_one_is_taken_again(bench_of: Any, v
     assert bench.searcher.suggest("t4")["lane"] == lanes["t2"]
 
 
-def test_a_lane_is_free_only_when_tune_has_its_worker_back(bench: Bench) -> None:
+def test_a_lane_is_free_before_tune_has_its_worker_back_or_it_would_not_keep_it(bench: Bench) -> None:
     bench.room = 1
     bench.enter("t0")
     bench.reach("t0", 160)
     bench.say("t0", type="end", state="COMPLETE", cause=None)
-    assert bench.searcher.suggest("t1") is None
-    bench.searcher.on_trial_complete("t0", None)
     assert bench.searcher.suggest("t1")["lane"] == 0
+    bench.searcher.on_trial_complete("t0", None)
+    assert bench.searcher.suggest("t2") is None
 
 
 def test_when_nothing_is_left_tune_is_told_that_it_is_finished(bench: Bench) -> None:
