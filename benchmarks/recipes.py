@@ -28,16 +28,13 @@ import torch
 
 from study.config import RunConfig, replace
 from study.data import ImageSet
-from study.files import write_json
 from study.metrics.judge import study_judge
-from study.models import save_weights
 from study.models.backbones import find_backbone
 from study.recipes import RECIPES, get_recipe
-from study.training import adversarial
+from study.training.adversarial import prepare_adversarial
 from study.training.artifact_store import ArtifactFolder
-from study.training.artifacts import WEIGHTS, empty_network
 from study.training.loop import pick_device
-from study.training.stages import artifact_key, needs_of
+from study.training.measurement import give_random_upstream
 from study.training.state import set_learning_rate, update_ema
 from study.training.workshop import Workshop
 
@@ -107,13 +104,8 @@ def _prepare(
     config: RunConfig, workshop: Workshop, device: torch.device
 ) -> tuple[Callable[[], object], dict[str, Any]]:
     """A function that trains one step of a recipe, and what its networks weigh."""
-    for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, workshop.train)):
-        target = workshop.artifacts.open(need.key)
-        if not target.exists():
-            save_weights(empty_network(need.config, need.stage), target / WEIGHTS, layout="plain")
-            write_json(target / "budget.json", {})
-    state = adversarial._adversarial_state(config, workshop)
-    step = adversarial._adversarial(config, workshop)
+    give_random_upstream(config, "adversarial", workshop)
+    state, step, _ = prepare_adversarial(config, workshop)
     budget, scale = config.budget, config.data.scale
     hr = torch.rand(budget.batch, 3, budget.patch, budget.patch, device=device)
     low = torch.rand(budget.batch, 3, budget.patch // scale, budget.patch // scale, device=device)

@@ -6,6 +6,8 @@ python study/sweep.py --space aesop --trials 64 --output runs/aesop
 import argparse
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 # Started as a script from a checkout that is not installed: Python looks in study/, but the packages are one up.
@@ -33,15 +35,17 @@ def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     console.print("reading the space, the weights and the images", highlight=False)
-    from study.cluster.connection import check_address, check_lasting
+    from study.cluster.connection import check_address, check_lasting, look_at
     from study.cluster.driver import run_study
+    from study.cluster.dry_run import dry_run, packed
     from study.cluster.run_directory import check_output
     from study.training.setting import check_training_images
 
     check_address(options.address)
     check_lasting("--output", options.output)
     check_output(options.output, resume=options.resume)
-    study, draws = _plan(options, console)
+    there = {} if options.address == "local" else look_at(options.address)
+    study, draws = _plan(options, there, console)
     workshop = study.setting.open()
     check_training_images(draws, workshop.train)
     console.print(
@@ -49,6 +53,13 @@ def main(arguments: list[str], console: Console) -> int:
         f"{len(workshop.train)} training and {len(workshop.test)} held-out images",
         highlight=False,
     )
+    if options.pack == "auto":
+        share = packed(study, workshop)
+        study = replace(study, gpus_per_trial=share)
+        console.print(f"--pack auto: {1 / share:.0f} jobs on a GPU at a time", highlight=False)
+    if options.dry_run:
+        dry_run(study, workshop, console)
+        return 0
     outcome = run_study(study, workshop, console)
     return _conclude(study, outcome, console)
 
@@ -68,9 +79,22 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar="X",
         help="GPUs, or a part of one, of a worker (default: 1 if there are any)",
     )
+    parser.add_argument(
+        "--pack", choices=["auto"], help="measure how many jobs fit on a GPU, in place of --gpus-per-trial"
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that train a trial together")
     parser.add_argument(
         "--pretrain-workers", type=int, metavar="N", help="the same for upstream stages (default: as --workers)"
+    )
+    parser.add_argument(
+        "--retries",
+        type=int,
+        default=3,
+        metavar="N",
+        help="how often a job is started anew that got no further since its process or node died (default: 3)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what the study would train, cost and store; start nothing"
     )
     parser.add_argument(
         "--address",
@@ -80,14 +104,20 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     add_common_options(parser)
     options = parser.parse_args(arguments)
+    if options.pack and (options.gpus_per_trial is not None or options.workers > 1):
+        parser.error("--pack chooses the part of a GPU of single workers: leave out --gpus-per-trial and --workers")
+    if options.retries < 0:
+        parser.error(f"--retries must not be negative, but got {options.retries}")
     for name in ("trials", "cpus_per_trial", "workers", "pretrain_workers"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, but got {getattr(options, name)}")
     return options
 
 
-def _plan(options: argparse.Namespace, console: Console) -> "tuple[Study, list[RunConfig]]":
-    """What to run, and draws of what its trials may be."""
+def _plan(
+    options: argparse.Namespace, there: "Mapping[str, float]", console: Console
+) -> "tuple[Study, list[RunConfig]]":
+    """What to run, and draws of what its trials may be; `there` is what the cluster has, empty for this machine."""
     from study.cluster.driver import Study
     from study.cluster.tracking import default_uri
     from study.recipes import get_recipe
@@ -118,7 +148,7 @@ def _plan(options: argparse.Namespace, console: Console) -> "tuple[Study, list[R
         notes.append(f"The perceptual loss term is off: the published {wanted} weights could not be had.")
     for note in notes:
         console.print(f"[bold]note:[/] {note}", highlight=False)
-    on_gpu = pick_device().type == "cuda"
+    on_gpu = there.get("GPU", 0) >= 1 if there else pick_device().type == "cuda"
     study = Study(
         space=space,
         base=base,
@@ -139,6 +169,7 @@ def _plan(options: argparse.Namespace, console: Console) -> "tuple[Study, list[R
         notes=tuple(notes),
         workers=options.workers,
         pretrain_workers=options.pretrain_workers or options.workers,
+        retries=options.retries,
     )
     check_shares([base, *draws], study.workers_of)
     return study, draws

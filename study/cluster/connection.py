@@ -60,6 +60,16 @@ def check_lasting(name: str, path: Path) -> None:
         )
 
 
+def look_at(address: str) -> dict[str, float]:
+    """What a running cluster has, such as `{"CPU": 64.0, "GPU": 8.0}`.
+
+    Raises:
+        ConnectionError: as `connected`.
+    """
+    with connected(address, dashboard=False):
+        return dict(ray.cluster_resources())
+
+
 @contextmanager
 def connected(address: str, *, dashboard: bool) -> Iterator[None]:
     """Be connected to Ray; what was started here is stopped here.

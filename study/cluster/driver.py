@@ -21,6 +21,7 @@ from study.cluster.deaths import cause_of_death
 from study.cluster.jobs import JobQueue, Leases, NoLeases
 from study.cluster.journal import Journal
 from study.cluster.leases import ClusterLeases
+from study.cluster.nodes import check_nodes
 from study.cluster.notice import StopNotices
 from study.cluster.progress import ProgressView, Snapshot
 from study.cluster.records import Records
@@ -29,7 +30,8 @@ from study.cluster.searcher import StudySearcher, seconds_left
 from study.cluster.stop import Stop
 from study.cluster.tracking import Tracker
 from study.cluster.worker import Worker
-from study.config import ConfigError, RunConfig, Stage, to_dict
+from study.config import INITIAL_WEIGHTS, ConfigError, RunConfig, Stage, get, to_dict
+from study.data.remote import is_uri
 from study.files import StorageError, is_disk_full
 from study.search.front import Direction, hypervolume, non_dominated
 from study.search.spaces import SearchSpace
@@ -175,7 +177,9 @@ def _run(
         return "COMPLETE", None  # it was complete already: only the report is made anew
     # Without the dashboard, Ray Train never gets back what a group held that was stopped from outside.
     with connected(study.address, dashboard=study.most_workers > 1):
-        _check_room(study)
+        check_room(study)
+        if study.address != "local":
+            check_nodes(*_paths(study))
         queue.leases = _leases(study, workshop)
         searcher = _searcher(study, queue, source, records, objectives)
         with ProgressView(console) as view:
@@ -218,6 +222,18 @@ def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Recor
     )
 
 
+def _paths(study: Study) -> tuple[dict[str, Path], dict[str, Path]]:
+    """What workers on every node read, and where they write, by the option that names it."""
+    setting = study.setting
+    sources = {"--data": setting.data.train, "--test": setting.data.test}
+    reads = {option: Path(place) for option, place in sources.items() if place and Path(place).is_absolute()}
+    files = [path for path in (*setting.backbones.values(), setting.judge) if path is not None]
+    reads |= {f"--weights ({path.name})": path for path in files}
+    reads |= {path: Path(str(get(study.base, path))) for path in INITIAL_WEIGHTS if get(study.base, path) is not None}
+    writes = {"--output": study.output.resolve()}
+    return reads, writes if is_uri(setting.artifacts) else writes | {"--artifacts": Path(setting.artifacts)}
+
+
 def _leases(study: Study, workshop: Workshop) -> Leases:
     """A Ray of our own has no other study on it."""
     if study.address == "local":
@@ -244,7 +260,7 @@ def _searcher(
         queue,
         records,
         tell,
-        slots=lambda: _slots(study),
+        slots=lambda: slots_of(study),
         common=common,
         reference_scale=study.base.data.scale,
         retries=study.retries,
@@ -386,7 +402,7 @@ class _Watch(tune.Callback):
             counts={state: records.count(state) for state in ("COMPLETE", "PRUNED", "FAILED")}
             | {"RUNNING": running, "WAITING": records.count("RUNNING") - running},
             jobs=[(name, *done) for name, done in progress.items()],
-            seconds_left=seconds_left(progress, records.durations, not_drawn, _slots(self._study)),
+            seconds_left=seconds_left(progress, records.durations, not_drawn, slots_of(self._study)),
             front=front,
             objectives=list(self._objectives),
             hypervolume=_hypervolume([values for _, values in front], self._study, self._objectives),
@@ -418,7 +434,8 @@ def _hypervolume(values: list[tuple[float, ...]], study: Study, objectives: Mapp
     return hypervolume(np.array(values), list(reference.values()), list(objectives.values())) if values else 0.0
 
 
-def _slots(study: Study) -> int:
+def slots_of(study: Study) -> int:
+    """How many workers the connected cluster has room for at once."""
     resources = ray.cluster_resources()
     slots = int(resources.get("CPU", 0) // study.cpus_per_trial)
     if study.gpus_per_trial > 0:
@@ -426,9 +443,9 @@ def _slots(study: Study) -> int:
     return slots
 
 
-def _check_room(study: Study) -> None:
+def check_room(study: Study) -> None:
     """Refuse workers that the cluster can never place; ConfigError."""
-    if _slots(study) >= study.most_workers:
+    if slots_of(study) >= study.most_workers:
         return
     workers, there = study.most_workers, ray.cluster_resources()
     raise ConfigError(

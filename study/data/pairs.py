@@ -32,6 +32,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.names)
 
+    def only(self, index: int) -> "Pairs":
+        """One of the pairs."""
+        hr, lq = LoadedImages([self.hr[index]]), LoadedImages([self.lq[index]])
+        return Pairs((self.names[index],), hr, lq, self.scale, self.exact)
+
     def tensors(self, index: int) -> tuple[Tensor, Tensor]:
         """Return the whole pair as (lq, hr), each (1, 3, h, w) float32 in [0, 1], to evaluate on."""
         return to_float(image_to_tensor(self.lq[index])), to_float(image_to_tensor(self.hr[index]))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from study.config import DataConfig, RunConfig, to_dict
+from study.data import Batches
 from study.files import write_json
 from study.losses import build_perceptual
 from study.losses.gradient import LOSS_PADDING
@@ -94,11 +95,8 @@ def train_adversarial(
         point = _save_point(points, state, terms, workshop, config.data)
         report(point)
 
-    batches = workshop.batches(config.data, config.budget, config.seed)
     train(
-        _adversarial_state(config, workshop),
-        _adversarial(config, workshop),
-        batches,
+        *prepare_adversarial(config, workshop),
         plan,
         evaluate=make_point,
         tick=tick,
@@ -107,6 +105,12 @@ def train_adversarial(
     if workshop.team.leads:
         write_json(directory / "done.json", {"key": key})
         (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
+
+
+def prepare_adversarial(config: RunConfig, workshop: Workshop) -> tuple[TrainState, Step, Batches]:
+    """What `training.loop.train` needs to train a perceptual generator from the start."""
+    batches = workshop.batches(config.data, config.budget, config.seed)
+    return _adversarial_state(config, workshop), _adversarial(config, workshop), batches
 
 
 def is_exportable(config: RunConfig) -> bool:

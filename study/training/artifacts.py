@@ -34,7 +34,7 @@ from study.training.evaluation import (
 )
 from study.training.loop import Plan, train
 from study.training.stages import artifact_key, initial_weights, upstream
-from study.training.state import new_state, seeded, state_on_cpu
+from study.training.state import TrainState, new_state, seeded, state_on_cpu
 from study.training.steps import Step, autoencoder_step, fidelity_step
 from study.training.workshop import OnTick, Workshop
 
@@ -172,10 +172,8 @@ def _train_artifact(config: RunConfig, stage: Stage, key: str, workshop: Worksho
     budget: dict[str, float] = {}
     if given is not None:
         budget = _take_over(config, stage, Path(given), partial) if leads else {}
-    elif stage == "fidelity":
-        budget = _train_fidelity(config, key, workshop, partial, tick)
-    elif stage == "autoencoder":
-        budget = _train_autoencoder(config, key, workshop, partial, tick)
+    elif stage != "critics":
+        budget = _train_in_batches(config, stage, key, workshop, partial, tick)
     elif leads:
         critics, budget = train_critics(config, key, workshop, partial, tick)
         save_weights(critics, partial / WEIGHTS, layout="plain")
@@ -204,29 +202,34 @@ def _take_over(config: RunConfig, stage: Stage, given: Path, partial: Path) -> d
     return {"iterations": 0, "pixels_seen": 0, "device_seconds": 0.0}
 
 
-def _train_fidelity(
-    config: RunConfig, key: str, workshop: Workshop, partial: Path, tick: OnTick | None
-) -> dict[str, float]:
-    part = config.fidelity
-    generator = seeded(lambda: empty_network(config, "fidelity"), part.seed)
-    batches = workshop.batches(config.data, part.budget, part.seed)
-    plan = _upstream_plan("fidelity", key, part, partial, config, workshop)
-    return _train_to_the_end(generator, fidelity_step, batches, plan, workshop, partial, tick)
-
-
-def _train_autoencoder(
-    config: RunConfig, key: str, workshop: Workshop, partial: Path, tick: OnTick | None
-) -> dict[str, float]:
+def prepare_upstream(config: RunConfig, stage: Stage, workshop: Workshop) -> tuple[TrainState, Step, Batches]:
+    """What `training.loop.train` needs to train a fidelity generator or an auto-encoder from the start."""
+    if stage == "fidelity":
+        fidelity = config.fidelity
+        model: nn.Module = seeded(lambda: empty_network(config, "fidelity"), fidelity.seed)
+        state = new_state(model.to(workshop.device), fidelity.optimiser, team=workshop.team)
+        return state, fidelity_step, workshop.batches(config.data, fidelity.budget, fidelity.seed)
     part = config.autoencoder
     step = autoencoder_step(
         bottleneck_weight=part.bottleneck_weight if part.trains_bottleneck else 0.0,
         scale_weight=part.scale_weight if config.has_scale_head else 0.0,
         frozen_until=round(part.frozen_decoder * part.budget.iterations),
     )
-    autoencoder = _new_autoencoder(config, workshop)
-    batches = workshop.clean_batches(part.factor, part.budget, part.seed)
-    plan = _upstream_plan("autoencoder", key, part, partial, config, workshop)
-    return _train_to_the_end(autoencoder, step, batches, plan, workshop, partial, tick)
+    state = new_state(_new_autoencoder(config, workshop).to(workshop.device), part.optimiser, team=workshop.team)
+    return state, step, workshop.clean_batches(part.factor, part.budget, part.seed)
+
+
+def _train_in_batches(
+    config: RunConfig, stage: Stage, key: str, workshop: Workshop, partial: Path, tick: OnTick | None
+) -> dict[str, float]:
+    """Train a fidelity generator or an auto-encoder and leave its averaged weights; returns what it cost."""
+    part = config.fidelity if stage == "fidelity" else config.autoencoder
+    plan = _upstream_plan(stage, key, part, partial, config, workshop)
+    state, step, batches = prepare_upstream(config, stage, workshop)
+    train(state, step, batches, plan, tick=tick, stopping=workshop.stopping)
+    if workshop.team.leads:
+        save_weights(state.ema, partial / WEIGHTS, layout="plain")
+    return state.spent
 
 
 def _upstream_plan(
@@ -247,23 +250,6 @@ def _upstream_plan(
         seed=part.seed,
         on_saved=lambda: workshop.artifacts.saved(key),
     )
-
-
-def _train_to_the_end(
-    model: nn.Module,
-    step: Step,
-    batches: Batches,
-    plan: Plan,
-    workshop: Workshop,
-    partial: Path,
-    tick: OnTick | None,
-) -> dict[str, float]:
-    """Train an upstream stage and leave its averaged weights; returns what it cost."""
-    state = new_state(model.to(workshop.device), plan.optimiser, team=workshop.team)
-    train(state, step, batches, plan, tick=tick, stopping=workshop.stopping)
-    if workshop.team.leads:
-        save_weights(state.ema, partial / WEIGHTS, layout="plain")
-    return state.spent
 
 
 def _new_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:

@@ -1,0 +1,113 @@
+"""Whether every node of a cluster sees the study's files and has the right time: each is asked before anything runs."""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from study.config import ConfigError
+
+MOST_SKEW_SECONDS = 60.0
+ANSWER_SECONDS = 180.0
+"""How long a node may take to answer: it may have to unpack the job's working directory first."""
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """What a node sees.
+
+    Attributes:
+        name: its address.
+        clock: seconds since the epoch, by its own clock.
+        asked, answered: the same by the driver's clock, before and after.
+        unseen: which of the paths are not there, by the option that names them.
+    """
+
+    name: str
+    clock: float
+    asked: float
+    answered: float
+    unseen: Mapping[str, str]
+
+    @property
+    def skew(self) -> float:
+        """By how many seconds its clock is ahead of the driver's, at least; negative if it is behind."""
+        if self.asked <= self.clock <= self.answered:
+            return 0.0
+        return self.clock - (self.asked if self.clock < self.asked else self.answered)
+
+
+def check_nodes(paths: Mapping[str, Path], writable: Mapping[str, Path]) -> None:
+    """Ask all nodes that can work.
+
+    Args:
+        paths: files and folders that workers read, by the option that names them.
+        writable: folders that workers write into and others read from; each gets a file for the time of the question.
+
+    Raises:
+        ConfigError: which nodes do not see what, do not answer, or have another time, all of it at once.
+    """
+    markers = {option: folder / f".seen-by-{uuid.uuid4().hex}" for option, folder in writable.items()}
+    for marker in markers.values():
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    try:
+        views, silent = _ask({**paths, **markers})
+    finally:
+        for marker in markers.values():
+            marker.unlink(missing_ok=True)
+    named = {option: str(folder) for option, folder in {**paths, **writable}.items()}
+    found = complaints(views, silent, named)
+    if found:
+        raise ConfigError("\n".join(["the cluster is not ready for a study:", *found]))
+
+
+def complaints(views: Sequence[NodeView], silent: Sequence[str], paths: Mapping[str, str]) -> list[str]:
+    """What is wrong with which nodes, a sentence each."""
+    found = [f"node {name} did not answer within {ANSWER_SECONDS:g} s; `ray status` says how it is" for name in silent]
+    for option, path in paths.items():
+        blind = [view.name for view in views if option in view.unseen]
+        if blind:
+            found.append(
+                f"{option} {path} is not seen on node {', '.join(blind)}; put it on storage that every node has at the "
+                "same path (NFS), or, for data and artifacts, name it by a URI such as s3://bucket/place"
+            )
+    for view in views:
+        if abs(view.skew) > MOST_SKEW_SECONDS:
+            off = f"{abs(view.skew):.0f} s {'ahead of' if view.skew > 0 else 'behind'}"
+            found.append(
+                f"the clock of node {view.name} is {off} the driver's; records would have wrong times, and object "
+                "stores refuse requests signed at another time: set the clocks (chrony or ntpd)"
+            )
+    return found
+
+
+def _ask(paths: Mapping[str, Path]) -> tuple[list[NodeView], list[str]]:
+    nodes = {
+        node["NodeID"]: node["NodeManagerAddress"]
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU", 0) > 0
+    }
+    look = ray.remote(num_cpus=0, max_retries=2)(_look)
+    asked = time.time()
+    plain = {option: str(path) for option, path in paths.items()}
+    answers = {
+        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(plain): name
+        for node, name in nodes.items()
+    }
+    views, waiting = [], list(answers)
+    limit = time.monotonic() + ANSWER_SECONDS
+    while waiting and time.monotonic() < limit:
+        done, waiting = ray.wait(waiting, timeout=limit - time.monotonic())
+        for answer in done:
+            clock, unseen = ray.get(answer)
+            views.append(NodeView(answers[answer], clock, asked, time.time(), unseen))
+    return views, [answers[answer] for answer in waiting]
+
+
+def _look(paths: dict[str, str]) -> tuple[float, dict[str, str]]:
+    return time.time(), {option: path for option, path in paths.items() if not Path(path).exists()}
