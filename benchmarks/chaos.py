@@ -70,7 +70,7 @@ def base(size, networks):
     })
 
 def sample(trial, base):
-    trial.suggest_float("unused", 0, 1)
+    trial.suggest_float("loss.adversarial", 1e-4, 1e-2, log=True)
     return {"loss.guidance": ("pixel", "aesop")[trial.number % 2], "seed": trial.number,
             "autoencoder.bottleneck_channels": (3, 6)[trial.number // 2 % 2],
             "loss.adversarial": 10 ** (-4 + 2 * (trial.number % 5) / 4)}

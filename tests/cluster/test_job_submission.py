@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -30,6 +31,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Head(NamedTuple):
+    """Where a cluster's head is: its job server, its address."""
+
+    jobs: str
+    address: str
+
+
 @pytest.fixture
 def user(tmp_path: Path) -> dict[str, str]:
     """The environment of somebody who has the cluster's token."""
@@ -40,28 +48,32 @@ def user(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def job_server(user: dict[str, str], tmp_path: Path) -> Iterator[str]:
+def head(user: dict[str, str], tmp_path: Path) -> Iterator[Head]:
     """A head with a job server; the tests' common cluster is not yet there, or two would confuse each other."""
-    dashboard, sockets = free_port(), tempfile.mkdtemp(prefix="ray-")  # a socket's path may have 107 characters
-    command = [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={free_port()}", "--disable-usage-stats"]
+    dashboard, port, sockets = (
+        free_port(),
+        free_port(),
+        tempfile.mkdtemp(prefix="ray-"),
+    )  # a socket's path may have 107 characters
+    command = [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--disable-usage-stats"]
     command += [f"--dashboard-port={dashboard}", f"--temp-dir={sockets}"]
     with open(tmp_path / "head.log", "wb") as log:
-        head = subprocess.Popen(command, env=user, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, env=user, stdout=log, stderr=log, start_new_session=True)
     try:
-        wait_for_port(dashboard, head, tmp_path / "head.log")
-        yield f"http://127.0.0.1:{dashboard}"
+        wait_for_port(dashboard, process, tmp_path / "head.log")
+        yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}")
     finally:
-        for process in [*psutil.Process(head.pid).children(recursive=True), head]:
+        for started in [*psutil.Process(process.pid).children(recursive=True), process]:
             with suppress(psutil.NoSuchProcess):
-                process.kill()
-        head.wait(60)
+                started.kill()
+        process.wait(60)
         shutil.rmtree(sockets, ignore_errors=True)
 
 
-def wait_for_port(port: int, head: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
     limit = time.monotonic() + 90
     while time.monotonic() < limit:
-        assert head.poll() is None, log.read_text()
+        assert process.poll() is None, log.read_text()
         with suppress(OSError):
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
@@ -82,12 +94,12 @@ def checkout(target: Path) -> Path:
 
 
 def test_a_job_from_a_checkout_runs_to_its_end(
-    job_server: str, user: dict[str, str], material: Path, tmp_path: Path
+    head: Head, user: dict[str, str], material: Path, tmp_path: Path
 ) -> None:
     here, output = tmp_path / "elsewhere", tmp_path / "shared" / "study"
     here.mkdir()
     work = checkout(tmp_path / "checkout")
-    submit = [RAY, "job", "submit", "--address", job_server]
+    submit = [RAY, "job", "submit", "--address", head.jobs]
     code = ["--working-dir", str(work), "--runtime-env", str(work / "cluster" / "runtime_env.yaml")]
     sources = ["--data", str(material / "train"), "--test", str(material / "test")]
     study = ["python", "study/sweep.py", "--space", str(material / "space.py"), *sources, "--output", str(output)]
@@ -97,6 +109,17 @@ def test_a_job_from_a_checkout_runs_to_its_end(
     refused = subprocess.run([*submit, "--", "true"], env=stranger | {"HOME": str(here)}, **options)
     assert refused.returncode != 0
     assert "token" in (refused.stdout + refused.stderr).lower()
+
+    wrong = tmp_path / "wrong-token"
+    wrong.write_text(secrets.token_hex(32))
+    outside = [sys.executable, str(ROOT / "study" / "sweep.py"), *study[2:], "--address", head.address]
+    began = time.monotonic()
+    refused = subprocess.run(outside, env=user | {"RAY_AUTH_TOKEN_PATH": str(wrong)}, **options)
+    assert refused.returncode == 2
+    assert "Most often the token is another one: give the cluster's token by RAY_AUTH_TOKEN_PATH" in refused.stderr
+    assert wrong.read_text() not in refused.stdout + refused.stderr
+    assert not output.parent.exists()  # found out before anything was read or written
+    assert time.monotonic() - began < 90
 
     done = subprocess.run([*submit, *code, "--", *study, "--trials", "2"], env=user, **options)
     log = done.stdout + done.stderr

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from study import sweep
 from tests.cluster.small_studies import (
+    ROOT,
     SPACE,
     TRIALS,
     arguments_of,
@@ -124,6 +126,34 @@ def test_an_interrupted_study_loses_and_repeats_nothing(
     for made in runs:
         if made.data.tags.get("state") == "COMPLETE" and "trial" in made.data.tags:
             assert len(client.get_metric_history(made.info.run_id, "psnr_y")) == 2
+
+
+def test_a_worker_that_is_told_to_terminate_saves_first_and_another_goes_on(
+    shared_ray: str, material: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    output, artifacts = tmp_path / "study", str(undisturbed.parent / "artifacts")
+    more = ("--artifacts", artifacts, "--trials", "1", "--set", "budget.iterations=400")
+    rare = ("--set", "cadence.checkpoint_every=1000", "--set", "cadence.evaluate_every=400")
+    process = start(shared_ray, arguments_of(material, output, *more, *rare))
+    # The loop looks for a wish to stop every 25 iterations: a moment after the start is well before the 400th.
+    wait_for(process, lambda: (output / "trials" / "0000" / "config.json").exists())
+    subprocess.run([sys.executable, str(ROOT / "cluster" / "save_and_leave.py"), "60"], check=True)
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, text
+    (death,) = entries(output, "death")
+    assert death["cause"].endswith("the worker was told to terminate (SIGTERM) and has saved a checkpoint")
+    assert [(end["trial"], end["state"]) for end in entries(output, "end")] == [(0, "COMPLETE")]
+    (point,) = entries(output, "point")
+    assert (point["iteration"], point["budget"]["iterations"]) == (400, 400)
+
+
+def test_more_workers_than_the_cluster_has_room_for_are_refused(
+    shared_ray: str, material: Path, tmp_path: Path
+) -> None:
+    changes = [f"{stage}budget.batch=8" for stage in ("", "fidelity.", "autoencoder.")]
+    batches = [word for change in changes for word in ("--set", change)]
+    text = run(shared_ray, arguments_of(material, tmp_path / "study", "--workers", "8", *batches), expected=2)
+    assert "a job needs 8 CPUs and 0 GPUs for its 8 workers, but the cluster has 2 and 0; lower --workers" in text
 
 
 def test_a_full_disk_halts_a_study_that_loses_nothing_and_reuses_artifacts(

@@ -1,0 +1,138 @@
+"""Trials an hour on one GPU: one at a time against several at once, and what memory they take together.
+
+python benchmarks/packing.py --recipe aesop --size full --jobs 4              (on a GPU; minutes)
+python benchmarks/packing.py --size tiny --jobs 2 --seconds 5                 (a try on a CPU)
+
+Each job is a process as a study's worker is, which trains the recipe's adversarial stage on random patches, from random
+weights, for the same time; what all have done together, by the iterations of a trial, are trials. A first part is not
+counted. With `--jobs auto` as many run as `--pack auto` would choose. It needs neither Ray nor any data.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+# Started as a script: Python looks in benchmarks/, but the packages are one up.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import torch
+from torch import multiprocessing
+
+from study.config import RunConfig, replace
+from study.data import ImageSet
+from study.data.feed import feed
+from study.metrics.judge import study_judge
+from study.recipes import RECIPES, get_recipe
+from study.training.adversarial import prepare_adversarial
+from study.training.artifact_store import ArtifactFolder
+from study.training.loop import pick_device
+from study.training.measurement import give_random_upstream, measure
+from study.training.state import set_learning_rate, update_ema
+from study.training.workshop import Workshop
+
+WARM_UP = 3  # steps that are not counted
+
+
+def main() -> None:
+    """Measure one job alone and several together; print both and one JSON line."""
+    options = _parse()
+    config = replace(get_recipe(options.recipe, options.size), {"loss.perceptual": 0.0})
+    jobs = _fitting(config) if options.jobs == "auto" else int(options.jobs)
+    found = {number: _together(config, number, options.seconds) for number in (1, jobs)}
+    for number, figures in found.items():
+        print(
+            f"{number} at once: {figures['trials_an_hour']:.4f} trials/h, {figures['steps_a_second']:.2f} steps/s, "
+            f"{figures['peak_gib']:.2f} GiB a job at most, {figures['all_gib']:.2f} GiB in all"
+        )
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {multiprocessing.cpu_count()} cores"
+    summary = {
+        "benchmark": "packing",
+        "recipe": options.recipe,
+        "size": options.size,
+        "device": device,
+        "jobs": jobs,
+        "ratio": round(found[jobs]["trials_an_hour"] / found[1]["trials_an_hour"], 3),
+        "alone": found[1],
+        "packed": found[jobs],
+    }
+    print(json.dumps(summary))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--recipe", choices=list(RECIPES), default="aesop")
+    parser.add_argument("--size", choices=["full", "small", "tiny"], default="full")
+    parser.add_argument("--jobs", default="4", metavar="N", help="how many at once, or auto (default: 4)")
+    parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="how long each part is measured")
+    return parser.parse_args()
+
+
+def _workshop(folder: Path) -> Workshop:
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
+    images = ImageSet.loaded("noise", ("noise",), (noise,))
+    device = pick_device()
+    return Workshop(images, images, ArtifactFolder(folder), study_judge(None, device), {}, device)
+
+
+def _fitting(config: RunConfig) -> int:
+    from study.cluster.dry_run import jobs_on_a_gpu  # late: it needs Ray
+
+    with TemporaryDirectory() as folder:
+        peak = measure(config, "adversarial", _workshop(Path(folder))).peak_bytes
+    return jobs_on_a_gpu(peak, torch.cuda.mem_get_info()[1])
+
+
+def _together(config: RunConfig, jobs: int, seconds: float) -> dict[str, Any]:
+    """What some jobs do at once in a time that begins when all are warm."""
+    context = multiprocessing.get_context("spawn")
+    ready, results = context.Barrier(jobs + 1), context.Queue()
+    workers = [context.Process(target=_job, args=(config, seconds, ready, results)) for _ in range(jobs)]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+    total = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else 0
+    done = [results.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    rate = sum(steps / taken for steps, taken, _ in done)
+    return {
+        "steps_a_second": round(rate, 3),
+        "trials_an_hour": round(3600 * rate / config.budget.iterations, 5),
+        "peak_gib": round(max(peak for _, _, peak in done) / 2**30, 3),
+        "all_gib": round((total - free) / 2**30, 3),
+    }
+
+
+def _job(config: RunConfig, seconds: float, ready: Any, results: Any) -> None:
+    torch.set_num_threads(max(1, multiprocessing.cpu_count() // 4))
+    with TemporaryDirectory() as folder:
+        workshop = _workshop(Path(folder))
+        give_random_upstream(config, "adversarial", workshop)
+        state, step, batches = prepare_adversarial(config, workshop)
+        set_learning_rate(state, 0.0)  # from random weights it might diverge; the work is the same
+        on_gpu = workshop.device.type == "cuda"
+        steps, began = 0, 0.0
+        with feed(batches, range(10**9), workshop.device) as incoming:
+            for number, (low, hr) in enumerate(incoming):
+                if number == WARM_UP:
+                    ready.wait()
+                    began = time.perf_counter()
+                if number >= WARM_UP and time.perf_counter() - began > seconds:
+                    break
+                step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (low, hr)))
+                update_ema(state, config.optimiser.ema_decay)
+                if on_gpu:
+                    torch.cuda.synchronize()
+                steps += number >= WARM_UP
+        taken = time.perf_counter() - began
+        results.put((steps, taken, torch.cuda.max_memory_reserved() if on_gpu else 0))
+
+
+if __name__ == "__main__":
+    main()

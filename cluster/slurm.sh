@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# A study on Slurm: Ray on the nodes of one allocation, the driver on the first of them.
+#   sbatch --nodes 4 --gpus-per-node 4 cluster/slurm.sh --space aesop --trials 64 --data /shared/DF2K.arrow \
+#       --weights /shared/weights --artifacts /shared/artifacts --output /shared/runs/aesop
+# All that follows the script's name goes to study/sweep.py. The checkout, its environment (make setup) and --output have
+# to be on storage that all nodes see. At the end of the time limit, and before a node is taken away for another job,
+# Slurm sends SIGTERM: every trial saves where it is, and the job puts itself back into the queue to continue.
+#SBATCH --job-name=aesop-study
+#SBATCH --ntasks-per-node=1
+#SBATCH --exclusive
+#SBATCH --time=24:00:00
+#SBATCH --signal=B:TERM@180
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=aesop-study-%j.log
+set -euo pipefail
+
+cd "${SLURM_SUBMIT_DIR:?run it by sbatch}"
+export PATH="$PWD/.venv/bin:$PATH"
+unset PYTHONDONTWRITEBYTECODE
+port=${RAY_PORT:-$((20000 + SLURM_JOB_ID % 20000))} # two jobs may share a login node's neighbours
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+address="$head:$port"
+
+# A token of this job alone, on shared storage, for nobody else to read. It is in no command line, which `ps` shows.
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$PWD/.ray-token-$SLURM_JOB_ID" RAY_USAGE_STATS_ENABLED=0
+(umask 077 && python -c 'import secrets; print(secrets.token_hex(32), end="")' > "$RAY_AUTH_TOKEN_PATH")
+
+cpus=${SLURM_CPUS_ON_NODE:-$(nproc)}
+srun --nodes=1 --ntasks=1 --nodelist="$head" --overlap \
+    ray start --head --block --node-ip-address="$head" --port="$port" --num-cpus="$cpus" --disable-usage-stats &
+pids=($!)
+if [ "${SLURM_JOB_NUM_NODES:-1}" -gt 1 ]; then
+    srun --nodes=$((SLURM_JOB_NUM_NODES - 1)) --ntasks=$((SLURM_JOB_NUM_NODES - 1)) --exclude="$head" --overlap \
+        bash -c "until ray health-check --address $address; do sleep 2; done > /dev/null 2>&1
+                 exec ray start --block --address=$address --num-cpus=$cpus --disable-usage-stats" &
+    pids+=($!)
+fi
+finish() {
+    kill "${pids[@]}" 2> /dev/null || true
+    wait "${pids[@]}" 2> /dev/null || true
+    rm -f "$RAY_AUTH_TOKEN_PATH"
+}
+trap finish EXIT
+
+for _ in $(seq 120); do
+    ray health-check --address "$address" > /dev/null 2>&1 && break
+    sleep 1
+done
+
+python study/sweep.py --resume --address "$address" "$@" &
+driver=$!
+trap 'stopped=1; kill -TERM "$driver" 2> /dev/null || true' TERM
+code=0
+wait "$driver" || code=$?
+if [ -n "${stopped:-}" ]; then # the wait above ended with the signal, not with the driver
+    code=0
+    wait "$driver" || code=$?
+fi
+if [ -n "${stopped:-}" ] && [ "$code" = 130 ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
