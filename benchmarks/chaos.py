@@ -111,7 +111,7 @@ class Machine:
         """Kill something, and put what people or their cluster would put in its place."""
         match kind:
             case "trial" | "keeper":
-                _kill_one_of(_ray_processes("ray::Worker" if kind == "trial" else "ray::Keeper"), draw)
+                self._kill_process("ray::Worker" if kind == "trial" else "ray::Keeper", draw)
             case "node":
                 assert self.cluster is not None
                 victim = self.nodes.pop(draw.randrange(len(self.nodes)))
@@ -125,6 +125,10 @@ class Machine:
                 self.stop_cluster()
                 self.start_cluster()
                 self.start_driver()
+
+    def _kill_process(self, title: str, draw: random.Random) -> None:
+        """Kill one of a kind; where there is none at this moment, as soon as there is."""
+        _wait(self, lambda: any(_killed(draw.choice(found)) for found in [_ray_processes(title)] if found))
 
     def _kill_driver(self) -> None:
         assert self.driver is not None
@@ -263,11 +267,14 @@ def _ray_processes(title: str) -> list[psutil.Process]:
     return found
 
 
-def _kill_one_of(processes: list[psutil.Process], draw: random.Random) -> None:
-    """Kill one; where there is none at this moment, the moment was well chosen for the study."""
-    if processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            draw.choice(processes).kill()
+def _killed(process: psutil.Process) -> bool:
+    """Kill a process; False if it was gone already."""
+    try:
+        process.kill()
+        process.wait(10)
+    except psutil.NoSuchProcess:
+        return False
+    return True
 
 
 def _complete_everywhere(machine: Machine) -> set[int]:

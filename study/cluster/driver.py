@@ -288,7 +288,7 @@ def _fit(study: Study, searcher: StudySearcher, watch: "_Watch", console: Consol
     """Let Tune run until the searcher is through; True if a signal ended it before."""
     stop = Stop(searcher, StopNotices(study.output), console)
     tuner = tune.Tuner(
-        tune.with_resources(worker, lambda config: _resources(study, config["job"]["workers"], config["lane"])),
+        worker,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=_Retries(searcher),
@@ -319,20 +319,6 @@ def _fit(study: Study, searcher: StudySearcher, watch: "_Watch", console: Consol
                 raise
             searcher.halted = searcher.halted or str(error)
     return stop.requested
-
-
-def _resources(study: Study, workers: int, lane: int) -> tune.PlacementGroupFactory:
-    """What a job occupies, and a few bytes that make each lane's workers a kind of their own.
-
-    The workers of a group have a placement of their own, beside the few bytes of the trial that starts them.
-
-    Tune gives a worker that gets free to whatever job of its kind waits for a starting one, and takes the starting one
-    away. Behind jobs not much longer than a start, no second worker would ever come up.
-    """
-    if workers > 1:
-        return tune.PlacementGroupFactory([{"memory": float(1 + lane)}])
-    bundle = {"CPU": float(study.cpus_per_trial), "memory": float(1 + lane)}
-    return tune.PlacementGroupFactory([bundle | ({"GPU": study.gpus_per_trial} if study.gpus_per_trial else {})])
 
 
 class _StopAll(tune.Stopper):

@@ -26,6 +26,21 @@ class Worker(tune.Trainable):
     about to be taken away send, makes the job save where it is before the process dies of it.
     """
 
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """What a job occupies, and a few bytes that make each lane's workers a kind of their own.
+
+        The workers of a group have a placement of their own, beside the few bytes of the trial that starts them.
+
+        Tune gives a worker that gets free to whatever job of its kind waits for a starting one, and takes the starting
+        one away. Behind jobs not much longer than a start, no second worker would ever come up.
+        """
+        lane = {"memory": float(1 + config["lane"])}
+        if config["job"]["workers"] > 1:
+            return tune.PlacementGroupFactory([lane])
+        bundle = {"CPU": float(config["threads"])} | lane
+        return tune.PlacementGroupFactory([bundle | ({"GPU": config["gpus"]} if config["gpus"] else {})])
+
     @staticmethod
     def perform(config: dict[str, Any], send: Send, stopping: Callable[[], bool]) -> None:
         """Do a job in this process alone."""

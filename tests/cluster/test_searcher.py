@@ -390,3 +390,58 @@ def test_the_time_left_is_that_of_the_rest_of_the_running_and_the_not_drawn() ->
     assert seconds_left({}, [10.0], not_drawn=0, slots=2) == 0.0
     assert seconds_left({}, [10.0], not_drawn=3, slots=0) == pytest.approx(30.0)
     assert math.isnan(seconds_left(running, [], not_drawn=4, slots=2))
+
+
+# --- deaths and stops ----------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_gets_further_may_die_again_and_again(bench: Bench) -> None:
+    bench.enter("t0")
+    for iteration in (25, 50, 75):
+        bench.say("t0", type="tick", name="trial-0000", iteration=iteration, iterations=160)
+        bench.searcher.on_death("t0", "its node died")
+        assert bench.searcher.retries_left("t0") == 2
+        bench.enter("t0", warm=False)
+    assert [(death["name"], death["iteration"]) for death in bench.events("death")] == [
+        ("trial-0000", 25),
+        ("trial-0000", 50),
+        ("trial-0000", 75),
+    ]
+    assert bench.events("end") == []
+
+
+def test_one_that_does_not_is_failed_with_the_last_cause(bench: Bench) -> None:
+    bench.enter("t0")
+    bench.say("t0", type="tick", name="trial-0000", iteration=50, iterations=160)
+    for left in (2, 1, 0, -1):
+        bench.searcher.on_death("t0", "out of memory")
+        assert bench.searcher.retries_left("t0") == left
+        bench.enter("t0", warm=False)
+        bench.say("t0", type="tick", name="trial-0000", iteration=25, iterations=160)  # from the checkpoint, again
+    bench.searcher.on_trial_complete("t0", None, error=True)
+    (end,) = bench.events("end")
+    assert end["state"] == "FAILED"
+    assert end["cause"] == (
+        "its process died 4 times without getting further than iteration 50; the last time: out of memory"
+    )
+
+
+def test_a_job_that_stopped_is_neither_ended_nor_handed_out_again_here(bench: Bench) -> None:
+    bench.enter("t0")
+    bench.searcher.stopping = True
+    bench.say("t0", type="end", state="STOPPED", cause="adversarial was asked to stop after iteration 75")
+    bench.searcher.on_trial_complete("t0", {"message": "{}"})
+    assert bench.events("end") == []
+    assert bench.told == []
+    assert bench.records.states[0] == "RUNNING"
+    assert bench.searcher.suggest("t1") == Searcher.FINISHED
+
+
+def test_an_artifact_that_stopped_is_not_finished(bench_of: Any, variant: Any) -> None:
+    bench = bench_of(variant(pixel=True))
+    name = bench.searcher.suggest("f")["job"]["name"]
+    bench.enter("f")
+    bench.say("f", type="end", state="STOPPED", cause="fidelity was asked to stop after iteration 75")
+    assert name not in bench.queue.finished_artifacts
+    assert bench.events("artifact") == []
+    assert bench.queue.running == []

@@ -150,7 +150,7 @@ def test_a_worker_that_is_told_to_terminate_saves_first_and_another_goes_on(
 def test_more_workers_than_the_cluster_has_room_for_are_refused(
     shared_ray: str, material: Path, tmp_path: Path
 ) -> None:
-    changes = [f"{stage}budget.batch=8" for stage in ("", "fidelity.", "autoencoder.")]
+    changes = [f"{stage}budget.batch=16" for stage in ("", "fidelity.", "autoencoder.")]
     batches = [word for change in changes for word in ("--set", change)]
     text = run(shared_ray, arguments_of(material, tmp_path / "study", "--workers", "8", *batches), expected=2)
     assert "a job needs 8 CPUs and 0 GPUs for its 8 workers, but the cluster has 2 and 0; lower --workers" in text
