@@ -1,10 +1,6 @@
-"""A trial that two workers train, stopped in the middle and continued. (Stages: tests/training/test_team.py.)"""
+"""Trials that two workers train: one stopped in the middle, one to its end. (Stages: tests/training/test_team.py.)"""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,10 +11,18 @@ import numpy as np
 import pytest
 import ray
 from PIL import Image
+from ray import tune
+
+from study.cluster.jobs import Job, describe
+from study.cluster.worker import Worker
+from study.config import replace
+from study.search.spaces import load_space
+from study.training.checkpoints import load_checkpoint
+from study.training.setting import Setting
+from tests.cluster.small_studies import entries
+from tests.cluster.small_studies import run as run_study
 
 pytestmark = pytest.mark.cluster
-
-ROOT = Path(__file__).resolve().parents[2]
 
 SPACE = """
 from study.config import replace
@@ -43,13 +47,6 @@ def sample(trial, base):
 """
 
 
-def events(output: Path, kind: str) -> list[dict[str, Any]]:
-    path = output / "journal.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    found = [json.loads(line) for line in lines if line.endswith("\n")]
-    return [event for event in found if event["event"] == kind]
-
-
 def wait_until(true: Callable[[], bool], seconds: float = 300) -> None:
     limit = time.monotonic() + seconds
     while not true():
@@ -57,34 +54,70 @@ def wait_until(true: Callable[[], bool], seconds: float = 300) -> None:
         time.sleep(0.1)
 
 
-def test_two_workers_train_a_trial_and_give_back_what_they_held(shared_ray: str, tmp_path: Path) -> None:
+def cpus_are_free() -> bool:
+    return ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     for name in ("train/a", "train/b", "test/c"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / f"{name}.png")
     (tmp_path / "space.py").write_text(SPACE)
-    output = tmp_path / "study"
-    command = [sys.executable, str(ROOT / "study" / "sweep.py"), "--space", str(tmp_path / "space.py"), "--resume"]
-    command += ["--data", str(tmp_path / "train"), "--test", str(tmp_path / "test"), "--workers", "2"]
-    environment = os.environ | {"RAY_ADDRESS": shared_ray, "OMP_NUM_THREADS": "1"}
+    return tmp_path
 
-    def start() -> "subprocess.Popen[str]":
-        options = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen([*command, "--output", str(output)], **options)
 
-    first = start()
-    wait_until(lambda: len(events(output, "point")) >= 1 or first.poll() is not None)
-    first.send_signal(signal.SIGTERM)
-    text, _ = first.communicate(timeout=240)
-    assert first.returncode == 130, text
-    wait_until(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], seconds=120)
-    reached = len(events(output, "point"))
-    assert events(output, "end") == []
-    assert reached < 4
+def test_a_group_that_the_scheduler_stops_saves_and_gives_back_what_it_held(shared_ray: str, images: Path) -> None:
+    space = load_space(str(images / "space.py"))
+    run = replace(
+        space.base("tiny", {}),
+        {"data.train": str(images / "train"), "data.test": str(images / "test"), "budget.iterations": 5000},
+    )
+    job = Job("trial-0000", "trial", "adversarial", run, ready_at=0.0, trial=0, workers=2)
+    setting = Setting(run.data, 32, str(images / "artifacts"), {}, None)
+    config = {"job": describe(job), "lane": 0, "setting": setting.to_dict()}
+    config |= {"run_dir": str(images), "threads": 1, "gpus": 0.0}
+    told: list[str] = []
 
-    second = start()
-    text, _ = second.communicate(timeout=400)
-    assert second.returncode == 0, text
-    assert [(end["trial"], end["state"]) for end in events(output, "end")] == [(0, "COMPLETE")]
-    assert Counter(point["iteration"] for point in events(output, "point")) == dict.fromkeys((50, 100, 150, 200), 1)
-    wait_until(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], seconds=120)
+    class Stop(tune.stopper.Stopper):
+        """As an early-stopping scheduler would: after the first point."""
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            told.append(json.loads(result["message"])["type"])
+            return told[-1] == "point"
+
+        def stop_all(self) -> bool:
+            return False
+
+    wait_until(cpus_are_free)
+    tune.Tuner(
+        Worker,
+        param_space=config,
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(images),
+            stop=Stop(),
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    ).fit()
+    wait_until(cpus_are_free, seconds=120)
+    assert "entered" in told
+    assert told[-1] == "point"
+    saved = load_checkpoint(
+        images / "trials" / "0000" / "checkpoint.pt",
+        json.loads((images / "trials/0000/config.json").read_text())["key"],
+    )
+    assert saved is not None
+    assert 50 <= saved["counters"]["iteration"] < 5000
+    assert not (images / "trials" / "0000" / "done.json").exists()
+
+
+def test_two_workers_train_a_study(shared_ray: str, images: Path) -> None:
+    output = images / "study"
+    arguments = ["--space", str(images / "space.py"), "--workers", "2", "--output", str(output)]
+    run_study(shared_ray, [*arguments, "--data", str(images / "train"), "--test", str(images / "test")])
+    assert [(end["trial"], end["state"]) for end in entries(output, "end")] == [(0, "COMPLETE")]
+    assert Counter(point["iteration"] for point in entries(output, "point")) == dict.fromkeys((50, 100, 150, 200), 1)
+    wait_until(cpus_are_free, seconds=120)

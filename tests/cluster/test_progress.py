@@ -130,3 +130,13 @@ def test_on_a_terminal_each_stage_has_its_bar() -> None:
         view.tick(Tick("adversarial", 3, 160, {"fidelity": 0.5, "adversarial": 0.25}))
     for part in ("fidelity", "800/800", "pixel 0.04", "adversarial", "3/160", "fidelity 0.5 adversarial 0.25"):
         assert part in text.getvalue()
+
+
+def test_what_another_study_trains_is_said_with_that_study() -> None:
+    waiting = replace(BUSY, elsewhere={"fidelity-00aa": "study other (in /runs/other, on b, pid 7)"})
+    sentence = "fidelity-00aa is being trained by study other (in /runs/other, on b, pid 7)"
+    assert sentence in one_line(waiting)
+    text = io.StringIO()
+    with ProgressView(console_to(text, terminal=True)) as view:
+        view.show(waiting)
+    assert sentence in text.getvalue()
