@@ -107,8 +107,10 @@ class Machine:
                     node.kill_all_processes(check_alive=False, allow_graceful=False)
         self.cluster, self.nodes = None, []
 
-    def kill(self, kind: str, draw: random.Random) -> None:
-        """Kill something, and put what people or their cluster would put in its place."""
+    def kill(self, kind: str, draw: random.Random) -> str:
+        """Kill something, and put what people or their cluster would put in its place; returns what it was."""
+        if kind == "keeper" and not _ray_processes("ray::Keeper"):
+            kind = "trial"  # a new cluster has no keeper before an artifact is needed
         match kind:
             case "trial" | "keeper":
                 self._kill_process("ray::Worker" if kind == "trial" else "ray::Keeper", draw)
@@ -125,6 +127,7 @@ class Machine:
                 self.stop_cluster()
                 self.start_cluster()
                 self.start_driver()
+        return kind
 
     def _kill_process(self, title: str, draw: random.Random) -> None:
         """Kill one of a kind; where there is none at this moment, as soon as there is."""
@@ -238,9 +241,9 @@ def _strike(machine: Machine, points: int, kind: str, draw: random.Random, conso
     _wait(machine, lambda: len(machine.events("point")) >= points)
     time.sleep(draw.uniform(0, 3))
     before = len(machine.events("point"))
-    console.print(f"at {before} points: kill {kind}", highlight=False)
     began = time.monotonic()
-    machine.kill(kind, draw)
+    kind = machine.kill(kind, draw)
+    console.print(f"at {before} points: killed {kind}", highlight=False)
     _wait(machine, lambda: len(machine.events("point")) > before or machine.driver.poll() is not None)  # type: ignore[union-attr]
     return {"kind": kind, "points": before, "seconds": time.monotonic() - began}
 

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from study.config import RunConfig, replace
 from study.recipes import aesop
 from study.search.trials import Asked, UnusableTrial
-from tests.cluster.small_studies import SPACE, arguments_of, run
+from tests.cluster.small_studies import SPACE, arguments_of, start
 
 PIXEL = {"loss.guidance": "pixel"}
 
@@ -105,8 +105,21 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(shared_ray: str, material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study that nothing happened to, with artifacts of its own."""
-    output = tmp_path_factory.mktemp("undisturbed") / "study"
-    run(shared_ray, arguments_of(material, output))
-    return output
+def neighbours(shared_ray: str, material: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two studies that ran on one cluster at the same time, and share their artifacts; the second is shorter."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    outputs = folder / "study", folder / "neighbour"
+    running = [
+        start(shared_ray, arguments_of(material, outputs[0])),
+        start(shared_ray, arguments_of(material, outputs[1], "--trials", "2")),
+    ]
+    for process in running:
+        text, _ = process.communicate(timeout=480)
+        assert process.returncode == 0, text
+    return outputs
+
+
+@pytest.fixture(scope="session")
+def undisturbed(neighbours: tuple[Path, Path]) -> Path:
+    """A study that nothing happened to."""
+    return neighbours[0]
