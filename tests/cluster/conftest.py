@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from study.config import RunConfig, replace
 from study.recipes import aesop
 from study.search.trials import Asked, UnusableTrial
-from tests.cluster.small_studies import SPACE, arguments_of, start
+from tests.cluster.small_studies import SPACE, arguments_of, free_port, kill_children, start
 
 PIXEL = {"loss.guidance": "pixel"}
 
@@ -68,15 +68,16 @@ def source_of() -> Callable[..., ListSource]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """One Ray for all tests: a head that has nothing but the dashboard, which groups of workers need, and a node."""
-    head = {"num_cpus": 0, "include_dashboard": True}
     for attempt in (1, 2, 3):
+        head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": free_port()}
         try:
             made = Cluster(initialize_head=True, head_node_args=head, connect=True)
             made.add_node(num_cpus=2)
             break
-        except Exception as error:  # Ray gives its node 30 seconds, too few on a machine that is busy otherwise
+        except Exception:  # Ray gives its node 30 seconds, too few on a machine that is busy otherwise
             ray.shutdown()
-            if attempt == 3 or "timed out during startup" not in str(error):
+            kill_children()
+            if attempt == 3:
                 raise
     yield made
     ray.shutdown()

@@ -2,13 +2,16 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -46,6 +49,19 @@ def sample(trial, base):
         changes["optimiser.learning_rate"] = 100.0
     return changes
 """
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def kill_children(of: int | None = None) -> None:
+    """Kill all processes that a process, by default this one, has started."""
+    for started in psutil.Process(of).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            started.kill()
 
 
 def arguments_of(material: Path, output: Path, *more: str) -> list[str]:

@@ -10,25 +10,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import pytest
 import yaml
 
-from tests.cluster.small_studies import ROOT, entries, states_everywhere
+from tests.cluster.small_studies import ROOT, entries, free_port, kill_children, states_everywhere
 
 pytestmark = pytest.mark.cluster
 
 RAY = str(Path(sys.executable).parent / "ray")
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Head(NamedTuple):
@@ -63,9 +56,8 @@ def head(user: dict[str, str], tmp_path: Path) -> Iterator[Head]:
         wait_for_port(dashboard, process, tmp_path / "head.log")
         yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}")
     finally:
-        for started in [*psutil.Process(process.pid).children(recursive=True), process]:
-            with suppress(psutil.NoSuchProcess):
-                started.kill()
+        kill_children(process.pid)
+        process.kill()
         process.wait(60)
         shutil.rmtree(sockets, ignore_errors=True)
 
@@ -121,8 +113,12 @@ def test_a_job_from_a_checkout_runs_to_its_end(
     assert not output.parent.exists()  # found out before anything was read or written
     assert time.monotonic() - began < 90
 
-    done = subprocess.run([*submit, *code, "--", *study, "--trials", "2"], env=user, **options)
-    log = done.stdout + done.stderr
+    for _ in range(30):
+        done = subprocess.run([*submit, *code, "--", *study, "--trials", "2"], env=user, **options)
+        log = done.stdout + done.stderr
+        if "No available agent to submit job, please try again later" not in log:
+            break
+        time.sleep(1)  # the head is up, and its agent not yet
     assert done.returncode == 0, log
     assert "succeeded" in log
     assert "2 of 2 trials done" in log
