@@ -35,7 +35,7 @@ study: setup
 	$(BIN)/python study/sweep.py --space quick --resume --output "$(OUTPUT)" $(STUDY_ARGS)
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check .

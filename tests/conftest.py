@@ -1,6 +1,7 @@
 """What all tests share."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,15 +9,27 @@ import torch
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let `pytest -n` give a file to one process, and all that starts Ray to one, which begins with it.
+    """Begin with what starts Ray: these studies are the longest tests of all.
 
-    The studies of the cluster's tests are the longest of all, and two Rays on a machine confuse each other: who starts
-    one of their own comes before those who share one.
+    Two Rays on a machine confuse each other: who starts one of their own comes before those who share one.
     """
     items.sort(key=lambda item: (item.get_closest_marker("cluster") is None, "cluster" in item.fixturenames))
-    for item in items:
-        group = "cluster" if item.get_closest_marker("cluster") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let `pytest -n` give a file to one process, and all that starts Ray to one and the same.
+
+    `--dist loadgroup` would be for this, but pytest-xdist 3.8 cannot tell pytest 9.2 of its groups: each test is one.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "cluster" if "pytestmark = pytest.mark.cluster" in (config.rootpath / file).read_text() else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")
