@@ -5,10 +5,13 @@ for it, and what it missed is sent later. Each record carries the time of its ev
 (a crash between sending and noting) is stored once.
 """
 
+import fcntl
 import json
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -224,9 +227,23 @@ def _connect(uri: str) -> Any:
 
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    client = MlflowClient(tracking_uri=uri)
-    client.search_experiments(max_results=1)  # makes the tables of a new database now
+    with _making_tables(uri):
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)  # makes the tables of a new database now
     return client
+
+
+@contextmanager
+def _making_tables(uri: str) -> Iterator[None]:
+    """One after the other: two studies that make a database's tables at the same time leave it broken for good."""
+    if not uri.startswith("sqlite:///"):
+        yield  # a server makes its own
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with open(database.with_name(f".{database.name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _params(config: dict[str, Any]) -> dict[str, str]:

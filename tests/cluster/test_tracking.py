@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -316,3 +318,20 @@ def test_the_password_is_not_said_either(run_dir: Path, impatient: None, caplog:
 
 def test_by_default_the_database_lies_beside_the_study(tmp_path: Path) -> None:
     assert default_uri(tmp_path / "runs" / "quick") == f"sqlite:///{tmp_path.resolve()}/runs/mlflow.db"
+
+
+MAKE_TABLES = """
+import sys
+from study.cluster.tracking import _connect
+assert _connect(sys.argv[1]).search_experiments()[0].name == "Default"
+"""
+
+
+def test_studies_that_start_at_the_same_time_make_one_database(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
+    starting = [
+        subprocess.Popen([sys.executable, "-c", MAKE_TABLES, uri], stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    for process in starting:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
