@@ -124,8 +124,9 @@ class ClusterLeases:
                 log.warning("the lease of %s could not be given back (%s)", key, type(error).__name__)
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Give back what is held, and ask nothing more: after `ray.shutdown` that would end the process."""
         self._closed.set()
+        self._thread.join()
         for name in list(self._held):
             self.release(name.removeprefix(f"{self._store}/"))
 
