@@ -1,13 +1,16 @@
 """Files that are either whole or absent, written aside and renamed."""
 
 import errno
+import fcntl
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class StorageError(OSError):
@@ -41,6 +44,22 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(OSError):  # nothing to remove where not even the folder could be made
             aside.unlink()
         raise StorageError(error.errno, _explain(error, path, len(content)), str(path)) from error
+
+
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Keep the other processes of this machine out; the system takes the lock back from a holder who dies.
+
+    A file system without locks goes without.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
 
 
 def write_json(path: Path, values: Any) -> None:

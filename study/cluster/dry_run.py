@@ -1,6 +1,8 @@
 """`--dry-run`: what a study would train, and what that would cost, before anything is spent; and `--pack auto`."""
 
 import json
+import math
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +73,12 @@ def packed(study: Study, workshop: Workshop) -> float:
             costs, total = _measured_on_a_worker(study, works, gpus=1.0)
     if not total:
         raise ConfigError("--pack auto measures GPU memory, but there is no GPU here; leave it out")
-    return 1 / jobs_on_a_gpu(max(cost.peak_bytes for cost in costs.values()), total)
+    return share_for(jobs_on_a_gpu(max(cost.peak_bytes for cost in costs.values()), total))
+
+
+def share_for(jobs: int) -> float:
+    """The part of a GPU for each of some jobs, in the ten-thousandths that Ray counts in (it refuses finer ones)."""
+    return math.floor(10_000 / jobs) / 10_000
 
 
 def jobs_on_a_gpu(peak_bytes: int, total_bytes: int) -> int:
@@ -95,7 +102,7 @@ def _works(study: Study, workshop: Workshop) -> list[Work]:
 
 
 def _slots_here(study: Study) -> int:
-    slots = (torch.multiprocessing.cpu_count() or 1) // study.cpus_per_trial
+    slots = (os.cpu_count() or 1) // study.cpus_per_trial
     if study.gpus_per_trial:
         slots = min(slots, int(torch.cuda.device_count() / study.gpus_per_trial + 1e-9))
     return max(1, slots)

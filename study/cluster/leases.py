@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import RayActorError, RayError
 
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 10.0
@@ -92,6 +92,7 @@ class ClusterLeases:
         """
         self._store, self._holder = store, holder
         self._held: set[str] = set()
+        self._asking = threading.Lock()  # or a renewal under way would take up again what is given back meanwhile
         self._refused: dict[str, tuple[str, float]] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
@@ -116,7 +117,9 @@ class ClusterLeases:
     def release(self, key: str) -> None:
         """Give a lease back; one that cannot be given back ends by itself."""
         name = self._name(key)
-        if name in self._held:
+        if name not in self._held:
+            return
+        with self._asking:
             self._held.discard(name)
             try:
                 self._ask("release", name, self._holder)
@@ -135,9 +138,9 @@ class ClusterLeases:
 
     def _renew(self) -> None:
         while not self._closed.wait(RENEW_SECONDS):
-            names = list(self._held)
             try:
-                lost = self._ask("renew", self._holder, names) if names else []
+                with self._asking:
+                    lost = self._ask("renew", self._holder, list(self._held)) if self._held else []
             except RayError:
                 continue  # the next time
             for name in lost:
@@ -147,8 +150,6 @@ class ClusterLeases:
         """Call the actor, and start it where there is none (any more)."""
         try:
             return ray.get(keeper().call.remote(method, *arguments), timeout=_CALL_SECONDS)
-        except GetTimeoutError:
-            raise
         except RayActorError:
             return ray.get(keeper().call.remote(method, *arguments), timeout=_CALL_SECONDS)
 

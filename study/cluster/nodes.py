@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.config import ConfigError
@@ -66,9 +67,12 @@ def check_nodes(paths: Mapping[str, Path], writable: Mapping[str, Path]) -> None
         raise ConfigError("\n".join(["the cluster is not ready for a study:", *found]))
 
 
-def complaints(views: Sequence[NodeView], silent: Sequence[str], paths: Mapping[str, str]) -> list[str]:
-    """What is wrong with which nodes, a sentence each."""
-    found = [f"node {name} did not answer within {ANSWER_SECONDS:g} s; `ray status` says how it is" for name in silent]
+def complaints(views: Sequence[NodeView], silent: Mapping[str, str], paths: Mapping[str, str]) -> list[str]:
+    """What is wrong with which nodes, a sentence each; `silent` says why a node gave no answer."""
+    found = [
+        f"node {name} did not answer ({why}); `ray status` says how it is, and requirements.lock what has to be there"
+        for name, why in silent.items()
+    ]
     for option, path in paths.items():
         blind = [view.name for view in views if option in view.unseen]
         if blind:
@@ -86,7 +90,7 @@ def complaints(views: Sequence[NodeView], silent: Sequence[str], paths: Mapping[
     return found
 
 
-def _ask(paths: Mapping[str, Path]) -> tuple[list[NodeView], list[str]]:
+def _ask(paths: Mapping[str, Path]) -> tuple[list[NodeView], dict[str, str]]:
     nodes = {
         node["NodeID"]: node["NodeManagerAddress"]
         for node in ray.nodes()
@@ -99,14 +103,18 @@ def _ask(paths: Mapping[str, Path]) -> tuple[list[NodeView], list[str]]:
         look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(plain): name
         for node, name in nodes.items()
     }
-    views, waiting = [], list(answers)
+    views, waiting, silent = [], list(answers), {}
     limit = time.monotonic() + ANSWER_SECONDS
     while waiting and time.monotonic() < limit:
         done, waiting = ray.wait(waiting, timeout=limit - time.monotonic())
         for answer in done:
-            clock, unseen = ray.get(answer)
+            try:
+                clock, unseen = ray.get(answer)
+            except RayError as error:  # it died, or lacks what our code imports
+                silent[answers[answer]] = str(error).strip().splitlines()[-1]
+                continue
             views.append(NodeView(answers[answer], clock, asked, time.time(), unseen))
-    return views, [answers[answer] for answer in waiting]
+    return views, silent | {answers[answer]: f"within {ANSWER_SECONDS:g} s" for answer in waiting}
 
 
 def _look(paths: dict[str, str]) -> tuple[float, dict[str, str]]:

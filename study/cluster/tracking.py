@@ -5,19 +5,17 @@ for it, and what it missed is sent later. Each record carries the time of its ev
 (a crash between sending and noting) is stored once.
 """
 
-import fcntl
 import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from study.cluster.journal import read_events
 from study.config import digest, flatten
-from study.files import write_json
+from study.files import only_one, write_json
 
 log = logging.getLogger(__name__)
 
@@ -233,17 +231,12 @@ def _connect(uri: str) -> Any:
     return client
 
 
-@contextmanager
-def _making_tables(uri: str) -> Iterator[None]:
+def _making_tables(uri: str) -> AbstractContextManager[None]:
     """One after the other: two studies that make a database's tables at the same time leave it broken for good."""
     if not uri.startswith("sqlite:///"):
-        yield  # a server makes its own
-        return
+        return nullcontext()  # a server makes its own
     database = Path(uri.removeprefix("sqlite:///"))
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with open(database.with_name(f".{database.name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return only_one(database.with_name(f".{database.name}.lock"))
 
 
 def _params(config: dict[str, Any]) -> dict[str, str]:

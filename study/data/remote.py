@@ -1,16 +1,15 @@
 """Brings a store on other storage to this machine, once, whatever number of processes ask for it."""
 
-import fcntl
 import hashlib
 import logging
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+from study.files import only_one
 
 if TYPE_CHECKING:  # imported late: folders and photographs need no pyarrow
     from pyarrow import fs
@@ -75,7 +74,7 @@ def local_copy(source: str) -> Path:
     identity = f"{source}\n{info.size}\n{info.mtime_ns}"
     copy = cache_folder() / f"{Path(place).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.arrow"
     if not copy.exists():
-        with _only_one(copy):
+        with only_one(copy.with_suffix(".lock")):
             if not copy.exists():
                 _fetch(source, filesystem, place, info.size, copy)
     return copy
@@ -170,11 +169,3 @@ def _on_network(path: Path) -> bool:
     mounts = {fields[1].replace("\\040", " "): fields[2] for fields in map(str.split, lines)}
     above = [str(parent) for parent in path.parents if str(parent) in mounts]
     return bool(above) and mounts[max(above, key=len)] in _NETWORK_FILESYSTEMS
-
-
-@contextmanager
-def _only_one(copy: Path) -> Iterator[None]:
-    """Hold a lock between the processes of this machine; the system takes it back when its holder dies."""
-    with open(copy.with_suffix(".lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

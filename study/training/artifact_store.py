@@ -6,24 +6,22 @@ none is not there. Whoever comes second finds that it is there and drops its own
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from study.data.remote import cache_folder, connect, is_uri
-from study.files import StorageError, write_atomically
+from study.files import StorageError, only_one, write_atomically
 
 CHECKPOINT = "checkpoint.pt"
 MANIFEST = "complete.json"
 PARTIAL = ".partial"
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class ArtifactFolder:
@@ -67,21 +65,9 @@ class ArtifactFolder:
             shutil.rmtree(partial, ignore_errors=True)  # another node, beyond the reach of our lock, was first
         (final / CHECKPOINT).unlink(missing_ok=True)
 
-    @contextmanager
-    def only_one(self, key: str) -> Iterator[None]:
-        """Keep the other processes of this machine from an artifact; the system takes the lock from who dies.
-
-        Between nodes the leases of `cluster/leases.py` do it. A file system without locks goes without.
-        """
-        lock = self.folder / ".locks" / key
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with open(lock, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
-            yield
+    def only_one(self, key: str) -> AbstractContextManager[None]:
+        """Keep the other processes of this machine from an artifact; between nodes `cluster/leases.py` does it."""
+        return only_one(self.folder / ".locks" / key)
 
 
 class RemoteArtifacts(ArtifactFolder):

@@ -4,10 +4,11 @@ import io
 from pathlib import Path
 
 import pytest
+import ray
 from rich.console import Console
 
 from study import sweep
-from study.cluster.dry_run import CONTEXT_BYTES, SAFE_SHARE, jobs_on_a_gpu
+from study.cluster.dry_run import CONTEXT_BYTES, SAFE_SHARE, jobs_on_a_gpu, share_for
 from study.config import ConfigError
 from tests.cluster.small_studies import arguments_of
 
@@ -21,6 +22,13 @@ def test_as_many_jobs_as_fit_with_something_to_spare(peak: float, total: int, jo
     found = jobs_on_a_gpu(int(peak * GIB), total * GIB)
     assert found == jobs
     assert found == 1 or found * (peak * GIB + CONTEXT_BYTES) <= SAFE_SHARE * total * GIB
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 6, 7, 107])
+def test_the_share_of_a_job_is_one_that_ray_takes_and_lets_as_many_in(jobs: int) -> None:
+    share = share_for(jobs)
+    ray.remote(num_gpus=share)(lambda: None)  # ValueError beyond 0.0001
+    assert jobs <= 1 / share < jobs + 1
 
 
 def test_a_job_that_does_not_fit_one_gpu_is_refused() -> None:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from study.config import RunConfig, Stage, replace
@@ -13,14 +14,13 @@ from study.search.forecast import Work, draw_configs, forecast, measure_kinds, w
 from study.search.spaces import load_space
 from study.training.artifact_store import ArtifactFolder
 from study.training.measurement import Cost
+from study.training.stages import artifact_key
 
 BASE = replace(aesop("tiny"), {"cadence": {"evaluate_every": 40, "evaluate_share": 100, "checkpoint_every": 40}})
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> ImageSet:
-    import numpy as np
-
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     return ImageSet.loaded("noise", ("a", "b"), (noise, noise[::-1].copy()))
 
@@ -35,8 +35,6 @@ def test_artifacts_are_counted_once_and_finished_ones_are_found(images: ImageSet
     works = works_of([variant(3), variant(6), variant(3, seed=1)], images, store)
     assert [work.stage for work in works] == ["fidelity", "autoencoder", "autoencoder", *["adversarial"] * 3]
     assert [work.left for work in works] == [800, 200, 200, 160, 160, 160]
-    from study.training.stages import artifact_key
-
     (tmp_path / artifact_key(BASE, "fidelity", images)).mkdir()
     again = works_of([variant(3)], images, store)
     assert [(work.there, work.left) for work in again] == [(True, 0), (False, 200), (False, 160)]
