@@ -1,5 +1,6 @@
 """The way to a Ray cluster: found out before anything expensive whether there is one, and said why not."""
 
+import gc
 import logging
 import socket
 from collections.abc import Iterator
@@ -99,4 +100,18 @@ def connected(address: str, *, dashboard: bool) -> Iterator[None]:
     try:
         yield
     finally:
+        _shut_down()
+
+
+def _shut_down() -> None:
+    """Disconnect from Ray while no garbage is collected.
+
+    Python collects garbage in whichever thread happens to allocate. Were that another one (the one that records in
+    MLflow), and the garbage one of Ray's references, Ray would be called while it goes away, and end the process with 1.
+    """
+    gc.collect()
+    gc.disable()
+    try:
         ray.shutdown()
+    finally:
+        gc.enable()
