@@ -107,7 +107,7 @@ def _shut_down() -> None:
     """Disconnect from Ray while no garbage is collected.
 
     Python collects garbage in whichever thread happens to allocate. Were that another one (the one that records in
-    MLflow), and the garbage one of Ray's references, Ray would be called while it goes away, and end the process with 1.
+    MLflow), and the garbage one of Ray's references, Ray would be called as it goes away, and end the process with 1.
     """
     gc.collect()
     gc.disable()
