@@ -44,7 +44,7 @@ def sample(trial, base):
     changes = {"loss.guidance": guidance, "loss.adversarial": weight}
     if guidance == "aesop":
         name = "autoencoder.bottleneck_channels"
-        changes[name] = trial.suggest_categorical(name, [3, 6])
+        changes[name] = trial.suggest_categorical(name, [3])
     if trial.number == 3:
         changes["optimiser.learning_rate"] = 100.0
     return changes
