@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.findings import image_metrics, point_name
-from analysis.fronts import front_of, is_of_trial
+from analysis.fronts import front_of, is_blend, is_of_trial
 from analysis.tables import Results
 from analysis.wording import metric_name, with_unit
 
@@ -63,7 +63,7 @@ def _columns(results: Results) -> Iterator[tuple[str, str, pd.Series | None]]:
         for _, point in results.points[results.points["kind"] == kind].head(1).iterrows():
             yield point_name(point), _text(point["samples"]), point
     members = front_of(results.points, results.facts)
-    members = members[is_of_trial(members)]
+    members = members[is_of_trial(members) | is_blend(members)]
     for _, point in spread(members, MAX_FRONT_MEMBERS).iterrows():
         yield point_name(point), _text(point["samples"]), point
     yield "HR", "references/hr", None

@@ -18,6 +18,7 @@ from analysis.fronts import (
     front_of,
     group_fronts,
     group_values,
+    is_blend,
     is_candidate,
     is_measured,
     is_of_trial,
@@ -107,6 +108,7 @@ def _draw_all(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
     vertical, horizontal = facts.objectives[:2]
     _draw_steps(axes, front_of(points, facts), facts, colour=_FRONT_COLOUR, width=4.5, alpha=0.3)
     _draw_trials(axes, trial_points, facts, colours, markers)
+    _draw_blends(axes, measured, facts)
     _draw_group_fronts(axes, points, facts, colours)
     _draw_references(axes, measured, facts)
     shown = _shown_region(measured, facts)
@@ -130,7 +132,8 @@ def _shown_region(measured: pd.DataFrame, facts: StudyFacts) -> pd.DataFrame:
     if not beats_reference(measured, facts).any():
         return measured
     on_front = measured["front"].to_numpy(dtype=bool)
-    return measured[beats_reference(measured, facts) | on_front | ~is_of_trial(measured)]
+    reference = ~is_of_trial(measured) & ~is_blend(measured)
+    return measured[beats_reference(measured, facts) | on_front | reference]
 
 
 def _draw_trials(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: _Style, markers: _Style) -> None:
@@ -145,6 +148,19 @@ def _draw_trials(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: _
         off, on = part[~on_front], part[on_front]
         axes.plot(off[horizontal], off[vertical], **look, markersize=4.5, alpha=0.45, zorder=3)
         axes.plot(on[horizontal], on[vertical], **look, markersize=8, markeredgecolor="black", zorder=6)
+
+
+def _draw_blends(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
+    """Small diamonds, of which those on the front are outlined; full for weights, empty for pixels."""
+    vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
+    blends = points[is_blend(points) & is_candidate(points)]
+    for space, fill in (("weights", _FRONT_COLOUR), ("pixels", "none")):
+        part = blends[np.asarray(blends["blend.space"] == space, dtype=bool)]
+        on_front = part["front"].to_numpy(dtype=bool)
+        look: Any = {"marker": "D", "linestyle": "none", "markerfacecolor": fill, "markeredgecolor": _FRONT_COLOUR}
+        off, on = part[~on_front], part[on_front]
+        axes.plot(off[horizontal], off[vertical], **look, markersize=2.5, alpha=0.25, zorder=2)
+        axes.plot(on[horizontal], on[vertical], **look, markersize=5, zorder=5)
 
 
 def _draw_group_fronts(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: _Style) -> None:
@@ -200,6 +216,20 @@ def _draw_legend(axes: Axes, points: pd.DataFrame, colours: _Style, markers: _St
     handles = [Line2D([], [], color=_FRONT_COLOUR, linewidth=4.5, alpha=0.3, label="front of all points")]
     if (points["kind"] == "trial").any():
         handles += _group_handles(colours, markers)
+    for space, fill in (("weights", _FRONT_COLOUR), ("pixels", "none")):
+        if (points["blend.space"] == space).any():
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    marker="D",
+                    linestyle="none",
+                    markersize=5,
+                    markerfacecolor=fill,
+                    markeredgecolor=_FRONT_COLOUR,
+                    label=f"blend of {space}",
+                )
+            )
     labels = (("fidelity", "*", "fidelity generator"), ("bicubic", "x", "bicubic"), ("input", "x", "input"))
     for kind, marker, label in labels:
         if (points["kind"] == kind).any():

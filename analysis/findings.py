@@ -12,6 +12,7 @@ from analysis.fronts import (
     front_hypervolume,
     front_of,
     group_fronts,
+    is_blend,
     is_candidate,
     is_measured,
     is_of_trial,
@@ -77,7 +78,35 @@ def _front(results: Results) -> Iterator[str]:
     yield f"The front has {size} and a hypervolume of {volume}, counted where {box}."
     if len(front) == 1:
         yield "One point was best in everything, or the only one: this study shows no trade-off."
+    yield from _origins(results, front)
     yield from _fidelity_against_baseline(results)
+
+
+def _origins(results: Results, front: pd.DataFrame) -> Iterator[str]:
+    """Which part of the front came from where, and what blending was worth."""
+    if not is_blend(results.points).any():
+        return
+    last = results.points[is_of_trial(results.points)].groupby("trial")["iteration"].max()
+    at_end = is_of_trial(front) & np.asarray(front["iteration"] == front["trial"].map(last), dtype=bool)
+    spaces = front["blend.space"].fillna("")
+    origins = {
+        "trials' last points": int(at_end.sum()),
+        "their earlier checkpoints": int((is_of_trial(front) & ~at_end).sum()),
+        "fidelity generators": int((front["kind"] == "fidelity").sum()),
+        "blends of weights": int((spaces == "weights").sum()),
+        "blends of pixels": int((spaces == "pixels").sum()),
+    }
+    parts = list_text(f"{count} from {name}" for name, count in origins.items() if count)
+    rest = results.points[~is_blend(results.points)]
+    images = results.points[np.asarray(results.points["blend.space"].fillna("pixels") == "pixels", dtype=bool)]
+    whole = front_hypervolume(front, results.facts)
+    without, in_pixels = (front_hypervolume(front_of(part, results.facts), results.facts) for part in (rest, images))
+    cost = results.points[is_blend(results.points)]["device_seconds"].sum()
+    yield (
+        f"Of the front's points, {parts} came. Blending took {duration_text(cost)} of device time and made the "
+        f"hypervolume {_share(whole - without, without)} larger; blending pixels alone would have made it "
+        f"{_share(in_pixels - without, without)} larger."
+    )
 
 
 def _step(value: float, axis: Objective) -> str:
@@ -150,6 +179,9 @@ def image_metrics(results: Results, point: pd.Series) -> Mapping[str, Mapping[st
     """The metrics of a point by held-out image, as far as the journal has them."""
     if point["kind"] == "trial":
         event = results.journal.points[int(point["trial"]), int(point["iteration"])]
+    elif point["kind"] == "blend":
+        pair, _, name = str(point["name"]).rpartition(" ")
+        event = results.journal.blends[pair, name]
     else:
         event = results.journal.references[point["name"]]
     images = event.get("images")
@@ -160,6 +192,9 @@ def point_name(point: pd.Series) -> str:
     """How to speak of a point: "trial 3 at iteration 200", "fidelity generator"."""
     if point["kind"] == "trial":
         return f"trial {point['trial']} at iteration {point['iteration']:,}"
+    if point["kind"] == "blend" and not pd.isna(point["trial"]):
+        of = f"trial {point['trial']} at iteration {point['iteration']:,}"
+        return f"{point['blend.share']:.0%} {of}, rest {short_text(point['blend.with'])}, in {point['blend.space']}"
     return "fidelity generator" if point["kind"] == "fidelity" else short_text(str(point["name"]))
 
 

@@ -36,13 +36,29 @@ def objective_values(points: pd.DataFrame, facts: StudyFacts) -> np.ndarray:
 
 
 def is_candidate(points: pd.DataFrame) -> np.ndarray:
-    """Mark what may stand on the front: points of trials that did not fail, and fidelity generators.
+    """Mark what may stand on the front: points of trials that did not fail, their blends, and fidelity generators.
 
     Bicubic interpolation is there to compare with; nobody would search for it.
     """
-    of_trial = is_of_trial(points) & np.asarray(points["state"] != "FAILED", dtype=bool)
+    trained = is_of_trial(points) | is_blend(points)
+    of_trial = trained & np.asarray(points["state"] != "FAILED", dtype=bool)
     candidate: np.ndarray = of_trial | np.asarray(points["kind"] == "fidelity", dtype=bool)
     return candidate
+
+
+def is_blend(points: pd.DataFrame) -> np.ndarray:
+    """Mark the blends of two generators."""
+    return np.asarray(points["kind"] == "blend", dtype=bool)
+
+
+def is_allowed(points: pd.DataFrame, facts: StudyFacts) -> np.ndarray:
+    """Mark the points that miss none of the study's constraints."""
+    allowed = np.ones(len(points), dtype=bool)
+    for constraint in facts.constraints:
+        values = points.get(constraint.metric, pd.Series(np.nan, index=points.index))
+        violations = [constraint.violation({constraint.metric: value}) for value in values]
+        allowed &= np.array(violations, dtype=float) <= 0
+    return allowed
 
 
 def is_of_trial(points: pd.DataFrame) -> np.ndarray:
@@ -58,7 +74,7 @@ def is_measured(points: pd.DataFrame, facts: StudyFacts) -> np.ndarray:
 
 def front_mask(points: pd.DataFrame, facts: StudyFacts) -> np.ndarray:
     """Mark the non-dominated among the points that count; of equal points the first is kept."""
-    mask: np.ndarray = is_candidate(points) & is_measured(points, facts)
+    mask: np.ndarray = is_candidate(points) & is_measured(points, facts) & is_allowed(points, facts)
     mask[mask] = non_dominated(objective_values(points[mask], facts), facts.directions)
     return mask
 

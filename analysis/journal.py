@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from study.search.constraints import Constraint
 from study.search.front import Direction
 
 Event = Mapping[str, Any]
@@ -17,6 +18,7 @@ _REQUIRED: Mapping[str, Mapping[str, type]] = {
     "trial": {"trial": int},
     "point": {"trial": int, "iteration": int, "metrics": dict},
     "end": {"trial": int, "state": str},
+    "blend": {"pair": str, "name": str, "space": str, "share": float, "parents": list, "metrics": dict},
 }
 
 
@@ -56,6 +58,8 @@ class StudyFacts:
     config: Mapping[str, Any]
     groups: tuple[str, ...]
     """Config paths by which fronts are split; the first is the study's main question."""
+    constraints: tuple[Constraint, ...] = ()
+    """A point that misses one of these does not count for the front."""
 
     @property
     def task(self) -> str:
@@ -94,6 +98,8 @@ class Journal:
     points: Mapping[tuple[int, int], Event] = field(default_factory=dict)
     """By (trial, iteration)."""
     ends: Mapping[int, Event] = field(default_factory=dict)
+    blends: Mapping[tuple[str, str], Event] = field(default_factory=dict)
+    """By (pair, blend)."""
     unreadable: int = 0
     """Lines that hold no usable event; a torn last line is not counted."""
 
@@ -128,6 +134,7 @@ def read_facts(run_dir: Path) -> StudyFacts:
         code_version=_required(path, content, "code_version", str),
         config=_required(path, content, "config", dict),
         groups=tuple(map(str, _required(path, content, "groups", list))),
+        constraints=tuple(_constraint(path, entry) for entry in content.get("constraints", [])),
     )
 
 
@@ -152,6 +159,7 @@ def _sort_events(events: Iterable[Event], *, unreadable: int) -> Journal:
     trials: dict[int, Event] = {}
     points: dict[tuple[int, int], Event] = {}
     ends: dict[int, Event] = {}
+    blends: dict[tuple[str, str], Event] = {}
     for event in events:
         match event["event"]:
             case "artifact":
@@ -164,12 +172,15 @@ def _sort_events(events: Iterable[Event], *, unreadable: int) -> Journal:
                 points[event["trial"], event["iteration"]] = event
             case "end":
                 ends[event["trial"]] = event
+            case "blend":
+                blends[event["pair"], event["name"]] = event
     return Journal(
         artifacts=tuple(artifacts),
         references=references,
         trials=trials,
         points=points,
         ends=ends,
+        blends=blends,
         unreadable=unreadable,
     )
 
@@ -210,6 +221,15 @@ def _objectives(path: Path, content: Mapping[str, Any]) -> tuple[Objective, ...]
     if len(entries) < 2:
         raise RunDirectoryError(f"{path}: objectives must name at least two metrics, but got {entries}")
     return tuple(_objective(path, entry) for entry in entries)
+
+
+def _constraint(path: Path, entry: Any) -> Constraint:
+    try:
+        return Constraint(str(entry["metric"]), entry["sense"], float(entry["bound"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunDirectoryError(
+            f"{path}: a constraint must hold metric, sense and bound, but got {entry!r} ({error})"
+        ) from error
 
 
 def _objective(path: Path, entry: Any) -> Objective:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis.crops import crop_rows
 from analysis.figures import count_hidden
 from analysis.findings import findings, limits
-from analysis.fronts import front_of, group_fronts, group_values
+from analysis.fronts import front_of, group_fronts, group_values, is_blend
 from analysis.journal import StudyFacts
 from analysis.tables import Results
 from analysis.wording import (
@@ -75,9 +75,11 @@ def front_table(results: Results, paths: Sequence[str]) -> TextTable:
     facts, front = results.facts, front_of(results.points, results.facts)
     metrics = metric_columns(results)
     settings = {path: group_values(front, path) for path in paths}
+    blended = bool(is_blend(front).any())
     rows = [
         (
             *_point_cells(point),
+            *([_blend_text(point)] if blended else []),
             *(_setting_text(point, settings[path][index]) for path in paths),
             *(metric_text(point[metric]) for metric in metrics),
         )
@@ -88,6 +90,7 @@ def front_table(results: Results, paths: Sequence[str]) -> TextTable:
         columns=(
             "trial",
             "iteration",
+            *(["blend"] if blended else []),
             *_path_heads(paths),
             *(_metric_head(facts, metric) for metric in metrics),
         ),
@@ -244,12 +247,19 @@ def _figure_text(results: Results) -> str:
 
 
 def _point_cells(point: pd.Series) -> tuple[str, str]:
-    return (str(point["trial"]), _cell(point["iteration"])) if point["kind"] == "trial" else ("fidelity", NOTHING)
+    return ("fidelity", NOTHING) if pd.isna(point["trial"]) else (str(point["trial"]), _cell(point["iteration"]))
+
+
+def _blend_text(point: pd.Series) -> str:
+    """What a blend is of, for a table: "50% in weights, rest fidelity"."""
+    if point["kind"] != "blend":
+        return NOTHING
+    return f"{point['blend.share']:.0%} in {point['blend.space']}, rest {short_text(point['blend.with'])}"
 
 
 def _setting_text(point: pd.Series, value: str) -> str:
     # A fidelity generator knows nothing of what a study varies after it, whatever its config's defaults say.
-    return short_text(value) if point["kind"] == "trial" else NOTHING
+    return NOTHING if pd.isna(point["trial"]) else short_text(value)
 
 
 def _cell(value: Any) -> str:

@@ -2,8 +2,8 @@
 
     python analysis/report.py RUN_DIR
 
-reads study.json and journal.jsonl and writes points.parquet, trials.parquet, front.csv, front.png, front.svg
-and report.html. A study that is still running can be reported on too.
+reads study.json and journal.jsonl and writes points.parquet, trials.parquet, artifacts.parquet, front.csv, front.png,
+front.svg and report.html. A study that is still running can be reported on too.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from analysis.tables import Results, load_results
 from analysis.text_figure import draw_text
 from analysis.wording import metric_text
 
-_FILES = ("points.parquet", "trials.parquet", "front.csv", "front.png", "front.svg", "report.html")
+_FILES = ("points.parquet", "trials.parquet", "artifacts.parquet", "front.csv", "front.png", "front.svg", "report.html")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,7 @@ def write_report(run_dir: Path) -> Report:
     paths = {name: run_dir / name for name in _FILES}
     _replace(paths["points.parquet"], lambda path: results.points.to_parquet(path, index=False))
     _replace(paths["trials.parquet"], lambda path: results.trials.to_parquet(path, index=False))
+    _replace(paths["artifacts.parquet"], lambda path: results.artifacts.to_parquet(path, index=False))
     _replace(paths["front.csv"], lambda path: _write_front(path, results))
     figure = draw_front(results.points, facts)
     _replace(paths["front.png"], lambda path: save_figure(figure, path, "png"))

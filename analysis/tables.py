@@ -23,6 +23,9 @@ _POINT_TYPES = {
     "pixels_seen": "Int64",
     "device_seconds": "float64",
     "samples": "string",
+    "blend.space": "string",
+    "blend.share": "float64",
+    "blend.with": "string",
     "artifact.fidelity": "string",
     "artifact.autoencoder": "string",
 }
@@ -84,16 +87,19 @@ def load_results(run_dir: Path) -> Results:
 
 
 def points_table(facts: StudyFacts, journal: Journal) -> pd.DataFrame:
-    """Make a row per point: references first, then trials by number and iteration.
+    """Make a row per point: references first, then trials by number and iteration, then blends.
 
-    Columns: `trial` (null for references), `kind` (trial, fidelity, bicubic or input), `name` (of a reference),
-    `state`, `iteration`, a column per metric, `front`, the budget (`iterations`, `pixels_seen`,
+    Columns: `trial` (null for references), `kind` (trial, blend, fidelity, bicubic or input), `name` (of a reference or
+    blend), `state`, `iteration`, a column per metric, `front`, the budget (`iterations`, `pixels_seen`,
     `device_seconds`: of the point's own stage, upstream stages not included), `samples`, `term.<loss term>`,
-    `artifact.<stage>` and `config.<path>`. Lists in a config are JSON strings; a missing metric is NaN.
+    `artifact.<stage>` and `config.<path>`. What a blend is of stands in `blend.space` (weights or pixels),
+    `blend.share` (of the trial's point that the row names) and `blend.with` (the rest's origin). Lists in a config are
+    JSON strings; a missing metric is NaN.
     """
     trained = {event["key"]: event for event in journal.artifacts if not event.get("reused")}
     rows = [_reference_row(event, trained.get(name, {})) for name, event in journal.references.items()]
     rows += [_point_row(journal, journal.points[key]) for key in sorted(journal.points)]
+    rows += [_blend_row(journal, event) for event in journal.blends.values()]
     objectives = [objective.metric for objective in facts.objectives]
     metrics = _in_order(objectives, (name for row in rows for name in row["metrics"]))
     # Metrics are stored under their bare names; one that is called like a column of ours cannot be.
@@ -174,6 +180,29 @@ def _point_row(journal: Journal, event: Event) -> dict[str, Any]:
         "metrics": event["metrics"],
         **_budget(event),
         **{f"term.{name}": _number(value) for name, value in _mapping(event, "terms").items()},
+        **{f"artifact.{stage}": key for stage, key in _mapping(trial, "upstream").items()},
+        **flatten(_mapping(trial, "config"), "config"),
+    }
+
+
+def _blend_row(journal: Journal, event: Event) -> dict[str, Any]:
+    """A blend belongs to the trial of its second parent, if that is one; else to its first's."""
+    parents = event["parents"]
+    own, other = (parents[1], parents[0]) if parents[1]["trial"] is not None else (parents[0], parents[1])
+    share = event["share"] if own is parents[1] else 1 - event["share"]
+    trial = journal.trials.get(own["trial"], {})
+    return {
+        "trial": own["trial"],
+        "kind": "blend",
+        "name": f"{event['pair']} {event['name']}",
+        "state": trial_state(journal, own["trial"]),
+        "iteration": own["iteration"],
+        "samples": event.get("samples"),
+        "metrics": event["metrics"],
+        "blend.space": event["space"],
+        "blend.share": share,
+        "blend.with": "fidelity" if other["trial"] is None else other["label"],
+        **_budget(event),
         **{f"artifact.{stage}": key for stage, key in _mapping(trial, "upstream").items()},
         **flatten(_mapping(trial, "config"), "config"),
     }

@@ -11,7 +11,7 @@ from analysis.journal import StudyFacts
 from analysis.wording import metric_name, metric_text, path_label, short_text
 
 WIDTH, HEIGHT = 72, 22
-SYMBOLS = {"fidelity": "*", "bicubic": "+", "input": "+"}
+SYMBOLS = {"blend": ".", "fidelity": "*", "bicubic": "+", "input": "+"}
 _EMPTY = " "
 
 

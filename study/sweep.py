@@ -6,7 +6,7 @@ python study/sweep.py --space aesop --trials 64 --output runs/aesop
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from study.command_line import INTERRUPTED, add_common_options, artifacts_of, ru
 if TYPE_CHECKING:  # imported late, so that --help answers at once
     from study.cluster.driver import Outcome, Study
     from study.config import RunConfig
+    from study.search.plan import SearchPlan
+    from study.search.stopping import Plateau
 
 
 def main(arguments: list[str], console: Console) -> int:
@@ -36,7 +38,7 @@ def main(arguments: list[str], console: Console) -> int:
     options = _parse(arguments)
     console.print("reading the space, the weights and the images", highlight=False)
     from study.cluster.connection import check_address, check_lasting, look_at
-    from study.cluster.driver import run_study
+    from study.cluster.driver import check_search, run_study
     from study.cluster.dry_run import dry_run, packed
     from study.cluster.run_directory import check_output
     from study.training.setting import check_training_images
@@ -48,6 +50,8 @@ def main(arguments: list[str], console: Console) -> int:
     study, draws = _plan(options, there, console)
     workshop = study.setting.open()
     check_training_images(draws, workshop.train)
+    study = replace(study, search=_search_plan(options, workshop.judge.names))
+    check_search(study, workshop)
     console.print(
         f"study {study.output.name}: {study.trials} trials of space {study.space.name} ({study.base.size}), "
         f"{len(workshop.train)} training and {len(workshop.test)} held-out images",
@@ -71,6 +75,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--space", required=True, metavar="NAME", help="a file of search_spaces/, or a path to one")
     parser.add_argument("--trials", type=int, metavar="N", help="how many to draw in all (default: the space's)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampler")
+    _add_search_options(parser)
     parser.add_argument("--resume", action="store_true", help="continue the study in --output, if there is one")
     parser.add_argument("--cpus-per-trial", type=int, default=1, metavar="N", help="CPU cores and threads of a worker")
     parser.add_argument(
@@ -112,6 +117,90 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, but got {getattr(options, name)}")
     return options
+
+
+def _add_search_options(parser: argparse.ArgumentParser) -> None:
+    search = parser.add_argument_group("search")
+    search.add_argument(
+        "--sampler", default="tpe", metavar="NAME", help="tpe (default), nsga2, nsga3, gp, qmc or random"
+    )
+    search.add_argument(
+        "--grace",
+        type=int,
+        metavar="N",
+        help="stop trials early: compare them after N iterations, N * eta, N * eta^2 ... (default: never)",
+    )
+    search.add_argument("--eta", type=float, metavar="X", help="one of X trials goes on where they are compared (3)")
+    search.add_argument(
+        "--tie-break", choices=["hypervolume", "crowding"], help="what orders trials of one front (hypervolume)"
+    )
+    search.add_argument(
+        "--constraint",
+        action="append",
+        default=[],
+        metavar="BOUND",
+        help="points that miss it do not count, such as lr_psnr>=45; may be repeated",
+    )
+    search.add_argument("--device-hours", type=float, metavar="X", help="draw no more trials once these are spent")
+    search.add_argument(
+        "--plateau",
+        metavar="N[:SHARE]",
+        help="draw no more once the hypervolume grew by less than SHARE (0.005) over the last N trials",
+    )
+    search.add_argument(
+        "--blends", type=int, default=3, metavar="N", help="of each front member with its neighbours (3; 0 for none)"
+    )
+    search.add_argument(
+        "--densify",
+        choices=["front", "every"],
+        default="front",
+        help="every: blend all points with their fidelity generator, for study/replay.py",
+    )
+    search.add_argument("--warm-start", type=Path, metavar="RUN_DIR", help="try the front of an earlier study first")
+    search.add_argument(
+        "--learn-from-trials", action="store_true", help="let the sampler learn from all trials of --warm-start"
+    )
+
+
+def _search_plan(options: argparse.Namespace, metrics: "Sequence[str]") -> "SearchPlan":
+    """How to search, as the options say; ValueError naming the one that is wrong."""
+    from study.search.constraints import parse_constraint
+    from study.search.early_stopping import Rungs
+    from study.search.plan import SearchPlan
+    from study.search.samplers import SAMPLERS
+
+    if options.sampler not in SAMPLERS:
+        raise ValueError(f"--sampler must be one of {', '.join(SAMPLERS)}, but got {options.sampler}")
+    if options.blends < 0:
+        raise ValueError(f"--blends must not be negative, but got {options.blends}")
+    if options.grace is None and (options.eta is not None or options.tie_break is not None):
+        raise ValueError("--eta and --tie-break are about early stopping, which --grace N turns on; give it, too")
+    if options.learn_from_trials and options.warm_start is None:
+        raise ValueError("--learn-from-trials is about the trials of --warm-start RUN_DIR; give it, too")
+    rungs = None
+    if options.grace is not None:
+        rungs = Rungs(options.grace, options.eta or 3.0, options.tie_break or "hypervolume")
+    return SearchPlan(
+        sampler=options.sampler,
+        rungs=rungs,
+        constraints=tuple(parse_constraint(text, metrics) for text in options.constraint),
+        device_hours=options.device_hours,
+        plateau=None if options.plateau is None else _plateau(options.plateau),
+        blends=options.blends,
+        densify=options.densify,
+        warm_start=options.warm_start,
+        learn=options.learn_from_trials,
+    )
+
+
+def _plateau(text: str) -> "Plateau":
+    from study.search.stopping import Plateau
+
+    trials, _, share = text.partition(":")
+    try:
+        return Plateau(int(trials), float(share)) if share else Plateau(int(trials))
+    except ValueError as error:
+        raise ValueError(f"--plateau must look like 16 or 16:0.005, but got {text!r} ({error})") from error
 
 
 def _plan(
@@ -181,9 +270,10 @@ def _conclude(study: "Study", outcome: "Outcome", console: Console) -> int:
 
     records = outcome.records
     for number, cause in sorted(records.causes.items()):
-        console.print(
-            f"trial {number} {records.states[number]}: {cause}", markup=False, highlight=False, soft_wrap=True
-        )
+        if records.states[number] == "FAILED":
+            console.print(f"trial {number} FAILED: {cause}", markup=False, highlight=False, soft_wrap=True)
+    if records.enough is not None and outcome.state == "COMPLETE":
+        console.print(f"no more trials were drawn: {records.enough['cause']}", highlight=False, soft_wrap=True)
     if outcome.state != "COMPLETE":
         why = f"halted: {outcome.cause}" if outcome.state == "HALTED" else "interrupted"
         console.print(f"{why}\nnothing is lost: run the same command with --resume", highlight=False, soft_wrap=True)

@@ -1,23 +1,23 @@
 """Runs a study: connects Ray, keeps the records, shows progress, stops so that it can be continued."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import ray
 from ray import tune
-from ray.tune.schedulers import FIFOScheduler
 from rich.console import Console
 
+from study.cluster.candidates import Goals, front_of
 from study.cluster.connection import connected
-from study.cluster.deaths import cause_of_death
+from study.cluster.densifier import Densifier
 from study.cluster.jobs import JobQueue, Leases, NoLeases
 from study.cluster.journal import Journal
 from study.cluster.leases import ClusterLeases
@@ -25,7 +25,8 @@ from study.cluster.nodes import check_nodes
 from study.cluster.notice import StopNotices
 from study.cluster.progress import ProgressView, Snapshot
 from study.cluster.records import Records
-from study.cluster.run_directory import Facts, objectives_of, sole_driver, write_facts
+from study.cluster.run_directory import Facts, identity_of, objectives_of, sole_driver, write_facts
+from study.cluster.scheduler import StudyScheduler
 from study.cluster.searcher import StudySearcher, seconds_left
 from study.cluster.stop import Stop
 from study.cluster.tracking import Tracker
@@ -33,11 +34,14 @@ from study.cluster.worker import Worker
 from study.config import INITIAL_WEIGHTS, ConfigError, RunConfig, Stage, get, to_dict
 from study.data.remote import is_uri
 from study.files import StorageError, is_disk_full
-from study.search.front import Direction, hypervolume, non_dominated
+from study.search.early_stopping import Decision, Halving
+from study.search.plan import SearchPlan
 from study.search.spaces import SearchSpace
+from study.search.stopping import Limits
 from study.search.trials import Asked, TrialSource
-from study.training.artifacts import BASELINES, baseline_name, judge_baseline
-from study.training.evaluation import spacing_note
+from study.search.warm_start import WarmStart, check_comparable, load_warm_start
+from study.training.artifacts import baseline_name, judge_baseline
+from study.training.evaluation import evaluation_spacing, spacing_note
 from study.training.setting import Setting
 from study.training.stages import artifact_key
 from study.training.workshop import Workshop
@@ -61,6 +65,7 @@ class Study:
         mlflow_uri: where the runs are recorded.
         notes: what every reader has to know.
         retries: how often a job is started anew that got no further since its process died last.
+        search: sampler, early stopping, constraints, limits, blends.
     """
 
     space: SearchSpace
@@ -77,6 +82,12 @@ class Study:
     workers: int = 1
     pretrain_workers: int = 1
     retries: int = 3
+    search: SearchPlan = field(default_factory=SearchPlan)
+
+    @property
+    def limits(self) -> Limits:
+        """What ends it."""
+        return Limits(self.trials, self.search.device_hours, self.search.plateau)
 
     def workers_of(self, stage: Stage) -> int:
         """How many processes do a job of a stage; critics learn from one image, which cannot be shared out."""
@@ -114,19 +125,73 @@ def run_study(study: Study, workshop: Workshop, console: Console, worker: type[W
         ConnectionError: Ray cannot be reached.
     """
     with sole_driver(study.output):
-        objectives = objectives_of(workshop)
+        goals = goals_of(study, workshop)
+        earlier = earlier_study(study, workshop)
         write_facts(study.output, _facts(study, workshop), workshop)
         records = Records(Journal(study.output / "journal.jsonl"))
         records.study("RUNNING")
         tracker = Tracker(study.output, study.mlflow_uri)
         tracker.start()
         try:
-            state, cause = _run(study, workshop, records, objectives, console, worker)
+            state, cause = _run(study, workshop, records, goals, earlier, console, worker)
             with contextlib.suppress(StorageError) if state == "HALTED" else contextlib.nullcontext():
                 records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
         finally:
             unsent = tracker.close()
     return Outcome(state, cause, records, unsent)
+
+
+def goals_of(study: Study, workshop: Workshop) -> Goals:
+    """What the study's front is of.
+
+    Raises:
+        SpaceError: the space has no reference for an objective.
+    """
+    objectives = objectives_of(workshop)
+    return Goals(objectives, study.space.reference_for(objectives), study.search.constraints)
+
+
+def check_search(study: Study, workshop: Workshop) -> None:
+    """Find out before anything is started whether a study can be searched as it is to be.
+
+    Raises:
+        ValueError: rungs beyond the budget, or limits that mean nothing.
+        SpaceError: the space has no reference for an objective.
+        WarmStartError: the earlier study cannot be used.
+    """
+    study.limits.reached(0, 0.0, [])
+    halving_of(study, workshop, goals_of(study, workshop))
+    earlier_study(study, workshop)
+
+
+def earlier_study(study: Study, workshop: Workshop) -> WarmStart | None:
+    """What `--warm-start` names, for a new study; WarmStartError if it cannot be used."""
+    plan = study.search
+    if plan.warm_start is None or (study.output / "optuna.db").exists():
+        return None
+    earlier = load_warm_start(plan.warm_start, study.space, study.base, learn=plan.learn)
+    if plan.learn:
+        check_comparable(plan.warm_start, identity_of(_facts(study, workshop), workshop))
+    return earlier
+
+
+def halving_of(study: Study, workshop: Workshop, goals: Goals) -> Halving | None:
+    """The rule that stops trials early; None to stop none.
+
+    Raises:
+        ValueError: the rungs do not fit the budget.
+    """
+    rungs, base = study.search.rungs, study.base
+    if rungs is None:
+        return None
+    return Halving(
+        rungs.of(base.budget.iterations, evaluation_spacing(base, workshop.test)),
+        rungs.eta,
+        list(goals.directions.values()),
+        list(goals.reference.values()),
+        rungs.tie_break,
+        study.seed,
+    )
 
 
 def _facts(study: Study, workshop: Workshop) -> Facts:
@@ -140,6 +205,7 @@ def _facts(study: Study, workshop: Workshop) -> Facts:
         reference=study.space.reference_for(objectives_of(workshop)),
         groups=study.space.groups,
         notes=(*study.notes, *spacing_note(study.base, workshop.test)),
+        search=study.search,
     )
 
 
@@ -147,7 +213,8 @@ def _run(
     study: Study,
     workshop: Workshop,
     records: Records,
-    objectives: Mapping[str, Direction],
+    goals: Goals,
+    earlier: WarmStart | None,
     console: Console,
     worker: type[Worker],
 ) -> tuple[Literal["COMPLETE", "INTERRUPTED", "HALTED"], str | None]:
@@ -165,13 +232,17 @@ def _run(
     source = TrialSource(
         study.output / "optuna.db",
         study.output.name,
-        list(objectives.values()),
+        list(goals.directions.values()),
         study.space,
         study.base,
         seed=study.seed,
+        sampler=study.search.sampler,
+        trials=study.trials,
+        warm_start=earlier,
     )
-    _finish_telling(source, records, objectives)
-    queue = _queue(study, workshop, source, records)
+    compare = _comparison(study, workshop, records, goals)
+    _finish_telling(source, records, goals)
+    queue = _queue(study, workshop, source, records, goals)
     _finish_recording(source, records)
     if queue.exhausted:
         return "COMPLETE", None  # it was complete already: only the report is made anew
@@ -181,9 +252,9 @@ def _run(
         if study.address != "local":
             check_nodes(*_paths(study))
         queue.leases = _leases(study, workshop)
-        searcher = _searcher(study, queue, source, records, objectives)
+        searcher = _searcher(study, queue, source, records, goals, compare)
         with ProgressView(console) as view:
-            watch = _Watch(view, searcher, queue, source, records, study, objectives)
+            watch = _Watch(view, searcher, queue, source, records, study, goals)
             try:
                 interrupted = _fit(study, searcher, watch, console, worker)
             finally:
@@ -191,13 +262,55 @@ def _run(
             view.show(watch.snapshot())
     if searcher.halted is not None:
         return "HALTED", searcher.halted
-    if interrupted or records.count("RUNNING") or source.count < study.trials:
+    if interrupted or _is_left(queue, records):
         return "INTERRUPTED", None
-    shutil.rmtree(study.output / "tune", ignore_errors=True)  # Tune's scratch: all that counts is in the journal
+    _tidy(study, records)
     return "COMPLETE", None
 
 
-def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Records) -> JobQueue:
+def _is_left(queue: JobQueue, records: Records) -> bool:
+    return not queue.exhausted or records.count("RUNNING") > 0
+
+
+def _tidy(study: Study, records: Records) -> None:
+    """Remove what nobody will go on from: Tune's scratch (all that counts is in the journal), pruned checkpoints."""
+    shutil.rmtree(study.output / "tune", ignore_errors=True)
+    for number, state in records.states.items():
+        if state == "PRUNED":
+            (study.output / "trials" / f"{number:04d}" / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _comparison(
+    study: Study, workshop: Workshop, records: Records, goals: Goals
+) -> Callable[[int, int, dict[str, float]], Decision | None]:
+    """The rule of early stopping, brought to where the journal is; what it has stopped is recorded as PRUNED."""
+    halving = halving_of(study, workshop, goals)
+    if halving is None:
+        return lambda trial, iteration, metrics: None
+    for (trial, iteration), metrics in records.points.items():
+        decision = halving.take(trial, iteration, goals.values(metrics))
+        if decision is not None and not decision.go_on:
+            records.end(trial, "PRUNED", cause=decision.reason)  # if the driver died before it could
+    return lambda trial, iteration, metrics: halving.take(trial, iteration, goals.values(metrics))
+
+
+def _enough(study: Study, source: TrialSource, records: Records) -> Callable[[], str | None]:
+    """Says why no more trials are to be drawn; once said, it stays, also for a study that is continued."""
+    limits = study.limits
+    stated = json.loads(json.dumps(asdict(limits)))
+
+    def enough() -> str | None:
+        if records.enough is not None and records.enough["limits"] == stated:
+            return str(records.enough["cause"])
+        cause = limits.reached(source.count, records.device_seconds, records.hypervolumes)
+        if cause is not None:
+            records.no_more(stated, cause)
+        return cause
+
+    return enough
+
+
+def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Records, goals: Goals) -> JobQueue:
     def key_of(config: RunConfig, stage: Stage) -> str:
         return artifact_key(config, stage, workshop.train)
 
@@ -209,6 +322,7 @@ def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Recor
         records.end(number, "FAILED", cause=cause)
         source.tell(number, "FAILED", cause=cause)
 
+    densifier = Densifier(records, goals, study.search.blends, study.search.densify)
     there = {key for key, event in records.artifacts.items() if event["state"] == "COMPLETE"}
     return JobQueue(
         source=source,
@@ -219,6 +333,8 @@ def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Recor
         clock=time.time,
         workers_of=study.workers_of,
         finished_artifacts={key for key in there if workshop.artifacts.has(key)},
+        enough=_enough(study, source, records),
+        follow_ups=densifier.jobs if study.search.blends else None,
     )
 
 
@@ -243,12 +359,16 @@ def _leases(study: Study, workshop: Workshop) -> Leases:
 
 
 def _searcher(
-    study: Study, queue: JobQueue, source: TrialSource, records: Records, objectives: Mapping[str, Direction]
+    study: Study,
+    queue: JobQueue,
+    source: TrialSource,
+    records: Records,
+    goals: Goals,
+    compare: Callable[[int, int, dict[str, float]], Decision | None],
 ) -> StudySearcher:
     def tell(number: int, state: str, metrics: dict[str, float] | None, cause: str | None) -> None:
-        values = None if metrics is None else [metrics[name] for name in objectives]
-        source.tell(number, state, values, cause)  # type: ignore[arg-type]
-        _record_front(records, study, objectives)
+        _tell(source, goals, number, state, metrics, cause)
+        _record_front(records, goals)
 
     common = {
         "setting": study.setting.to_dict(),
@@ -264,16 +384,23 @@ def _searcher(
         common=common,
         reference_scale=study.base.data.scale,
         retries=study.retries,
+        compare=compare,
     )
 
 
-def _finish_telling(source: TrialSource, records: Records, objectives: Mapping[str, Direction]) -> None:
+def _tell(
+    source: TrialSource, goals: Goals, number: int, state: str, metrics: Mapping[str, float] | None, cause: str | None
+) -> None:
+    values = None if metrics is None else goals.values(metrics)
+    violations = {str(constraint): constraint.violation(metrics or {}) for constraint in goals.constraints}
+    source.tell(number, state, values, cause, violations)  # type: ignore[arg-type]
+
+
+def _finish_telling(source: TrialSource, records: Records, goals: Goals) -> None:
     """Tell Optuna of the trials that ended when the driver could no longer: the journal is written first."""
     for number, state in records.states.items():
         if state != "RUNNING":
-            metrics = records.last_metrics(number)
-            values = None if metrics is None else [metrics[name] for name in objectives]
-            source.tell(number, state, values, records.causes.get(number))  # type: ignore[arg-type]
+            _tell(source, goals, number, state, records.last_metrics(number), records.causes.get(number))
 
 
 def _finish_recording(source: TrialSource, records: Records) -> None:
@@ -291,7 +418,7 @@ def _fit(study: Study, searcher: StudySearcher, watch: "_Watch", console: Consol
         worker,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_Retries(searcher),
+            scheduler=StudyScheduler(searcher),
             num_samples=-1,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -335,25 +462,6 @@ class _StopAll(tune.Stopper):
         return {}  # as the searcher's
 
 
-class _Retries(FIFOScheduler):
-    """Jobs in their order; one whose process dies is started anew while it gets further."""
-
-    def __init__(self, searcher: StudySearcher) -> None:
-        super().__init__()
-        self._searcher = searcher
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # as the searcher's
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        left = self._searcher.retries_left(trial.trial_id)
-        trial.max_failures = trial.run_metadata.num_failures + left
-        return str(super().on_trial_result(tune_controller, trial, result))
-
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._searcher.on_death(trial.trial_id, cause_of_death(Path(trial.error_file)))
-
-
 class _Watch(tune.Callback):
     """Refreshes the live view as Tune's loop turns."""
 
@@ -365,10 +473,10 @@ class _Watch(tune.Callback):
         source: TrialSource,
         records: Records,
         study: Study,
-        objectives: Mapping[str, Direction],
+        goals: Goals,
     ) -> None:
         self._view, self._searcher, self._queue = view, searcher, queue
-        self._source, self._records, self._study, self._objectives = source, records, study, objectives
+        self._source, self._records, self._study, self._goals = source, records, study, goals
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as the searcher's
@@ -378,46 +486,32 @@ class _Watch(tune.Callback):
             self._view.show(self.snapshot())
 
     def snapshot(self) -> Snapshot:
-        records, progress = self._records, self._searcher.progress
-        front = front_of(records, self._objectives)
-        not_drawn = self._study.trials - sum(state != "RUNNING" for state in records.states.values())
+        records, progress, limits = self._records, self._searcher.progress, self._study.limits
+        front = front_of(records, self._goals)
         running = sum(job.kind == "trial" for job in self._queue.running)
-        not_drawn = max(0, not_drawn - running)
+        ended = sum(state != "RUNNING" for state in records.states.values())
+        drawn_out = len(records.states) if self._queue.all_drawn else self._study.trials
         return Snapshot(
             total=self._study.trials,
             counts={state: records.count(state) for state in ("COMPLETE", "PRUNED", "FAILED")}
             | {"RUNNING": running, "WAITING": records.count("RUNNING") - running},
             jobs=[(name, *done) for name, done in progress.items()],
-            seconds_left=seconds_left(progress, records.durations, not_drawn, slots_of(self._study)),
-            front=front,
-            objectives=list(self._objectives),
-            hypervolume=_hypervolume([values for _, values in front], self._study, self._objectives),
+            seconds_left=seconds_left(
+                progress, records.durations, max(0, drawn_out - ended - running), slots_of(self._study)
+            ),
+            front=[(member.label, member.values) for member in front],
+            objectives=list(self._goals.directions),
+            hypervolume=self._goals.hypervolume(front),
             elsewhere=self._queue.elsewhere,
+            limits=limits.standing(records.device_seconds, records.hypervolumes),
         )
 
 
-def front_of(records: Records, objectives: Mapping[str, Direction]) -> list[tuple[str, tuple[float, ...]]]:
-    """The present front, fidelity generators included: labels and values, best in the first objective first."""
-    named = {f"trial {trial} at {iteration}": point for (trial, iteration), point in records.live_points().items()}
-    named |= {f"fidelity {name[-6:]}": point for name, point in records.references.items() if name not in BASELINES}
-    if not named:
-        return []
-    values = np.array([[point[name] for name in objectives] for point in named.values()])
-    mask = non_dominated(values, list(objectives.values()))
-    members = [(label, tuple(map(float, row))) for label, row, on in zip(named, values, mask, strict=True) if on]
-    return sorted(members, key=lambda member: member[1], reverse=next(iter(objectives.values())) == "maximize")
-
-
-def _record_front(records: Records, study: Study, objectives: Mapping[str, Direction]) -> None:
-    front = front_of(records, objectives)
+def _record_front(records: Records, goals: Goals) -> None:
+    front = front_of(records, goals)
     ended = sum(state != "RUNNING" for state in records.states.values())
-    size = _hypervolume([values for _, values in front], study, objectives)
-    records.front(trials_ended=ended, hypervolume=size, members=[label for label, _ in front])
-
-
-def _hypervolume(values: list[tuple[float, ...]], study: Study, objectives: Mapping[str, Direction]) -> float:
-    reference = study.space.reference_for(objectives)
-    return hypervolume(np.array(values), list(reference.values()), list(objectives.values())) if values else 0.0
+    members = [member.label for member in front]
+    records.front(trials_ended=ended, hypervolume=goals.hypervolume(front), members=members)
 
 
 def slots_of(study: Study) -> int:

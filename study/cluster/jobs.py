@@ -1,9 +1,11 @@
 """What to run next: artifacts first, each once, and no trial before what it starts from is there.
 
+What follows from trials that have ended, the blends of their points, is cheap and goes before everything else.
+
 Pure bookkeeping, without Ray: `searcher.py` hands the jobs to Tune.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -46,23 +48,25 @@ class NoLeases:
 
 @dataclass(frozen=True)
 class Job:
-    """Something for a worker to do: train (or find) an artifact, or run a trial.
+    """Something for a worker to do: train (or find) an artifact, run a trial, or judge the blends of two generators.
 
     Attributes:
-        name: an artifact's key, or `trial-0003`.
+        name: an artifact's key, `trial-0003`, or a pair's name.
         ready_at: when nothing stood in its way any more; for a trial that had to wait for nothing, when it was sampled.
         waited: a trial that was held back for an artifact.
         workers: how many processes do it together.
+        pair: of a blend: what to blend and how (`cluster.densifier`).
     """
 
     name: str
-    kind: Literal["artifact", "trial"]
+    kind: Literal["artifact", "trial", "blend"]
     stage: Stage
     config: RunConfig
     ready_at: float
     trial: int | None = None
     waited: bool = False
     workers: int = 1
+    pair: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -87,6 +91,9 @@ class JobQueue:
         workers_of: how many processes do a job of a stage together.
         finished_artifacts: keys of those that no job is needed for.
         leases: asked before an artifact is handed out.
+        enough: why no more trials are to be drawn, though `total` is not reached; None to go on.
+        follow_ups: jobs that follow from what has ended and have not been done; asked with True once nothing trains any
+            more, nor ever will.
         elsewhere: who trains the artifacts that are needed here, by key, as of the last call of `next`.
     """
 
@@ -100,6 +107,8 @@ class JobQueue:
     workers_of: Callable[[Stage], int] = lambda stage: 1
     finished_artifacts: set[str] = field(default_factory=set)
     leases: Leases = field(default_factory=NoLeases)
+    enough: Callable[[], str | None] = lambda: None
+    follow_ups: Callable[[bool], Iterable[Job]] | None = None
     elsewhere: dict[str, str] = field(default_factory=dict)
     _failed_artifacts: dict[str, str] = field(default_factory=dict)
     _running: dict[str, Job] = field(default_factory=dict)
@@ -118,7 +127,18 @@ class JobQueue:
     @property
     def exhausted(self) -> bool:
         """No job is left to hand out, now or later."""
-        return not self._held and self.source.count >= self.total
+        if self._held or not self.all_drawn:
+            return False
+        return self.follow_ups is None or (self._trained and self._follow_up() is None)
+
+    @property
+    def all_drawn(self) -> bool:
+        """No more trials are to be drawn."""
+        return self.source.count >= self.total or self.enough() is not None
+
+    @property
+    def _trained(self) -> bool:
+        return not self._held and self.all_drawn and all(job.kind == "blend" for job in self.running)
 
     def next(self, room: int | None = None) -> Job | None:
         """Hand out a job; None if all that is left waits for running ones, or nothing is left (`exhausted`).
@@ -129,7 +149,7 @@ class JobQueue:
         """
         self.elsewhere = {}
         while True:
-            job = self._ready_trial() or self._startable_artifact()
+            job = self._follow_up() or self._ready_trial() or self._startable_artifact()
             if job is not None:
                 if room is not None and job.workers > room:
                     self._release(job)
@@ -137,7 +157,7 @@ class JobQueue:
                 self._held = [held for held in self._held if held.asked.number != job.trial]
                 self._running[job.name] = job
                 return job
-            if len(self._held) >= self.ahead or self.source.count >= self.total:
+            if len(self._held) >= self.ahead or self.all_drawn:
                 return None
             self._draw()
 
@@ -172,6 +192,10 @@ class JobQueue:
         }
         self.on_trial(asked, direct)
         self._held.append(_Held(asked, needs, sampled_at=self.clock()))
+
+    def _follow_up(self) -> Job | None:
+        jobs = () if self.follow_ups is None else self.follow_ups(self._trained)
+        return next((job for job in jobs if job.name not in self._running), None)
 
     def _ready_trial(self) -> Job | None:
         for held in list(self._held):
@@ -222,4 +246,5 @@ def describe(job: Job) -> dict[str, Any]:
         "ready_at": job.ready_at,
         "waited": job.waited,
         "workers": job.workers,
+        "pair": job.pair,
     }

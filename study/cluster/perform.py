@@ -18,6 +18,7 @@ from study.config import from_dict
 from study.files import is_disk_full
 from study.training.adversarial import Point, train_adversarial
 from study.training.artifacts import make_artifact
+from study.training.blending import Trained, judge_blends
 from study.training.loop import Diverged, Stopped, Tick
 from study.training.setting import Setting
 from study.training.team import Team, TeamLost
@@ -80,9 +81,31 @@ def _run(job: dict[str, Any], workshop: Workshop, run_dir: Path, send: Send) -> 
     tick = _throttled_tick(job["name"], send)
     if job["kind"] == "artifact":
         return make_artifact(run, job["stage"], workshop, run_dir, tick)
+    if job["kind"] == "blend":
+        return _blend(job, workshop, run_dir, send)
     directory = run_dir / "trials" / f"{job['trial']:04d}"
     train_adversarial(run, workshop, directory, lambda point: _send_point(job, point, send), tick)
     return {}
+
+
+def _blend(job: dict[str, Any], workshop: Workshop, run_dir: Path, send: Send) -> dict[str, Any]:
+    first, second = (_trained(parent, run_dir) for parent in job["pair"]["parents"])
+    spaces, shares = job["pair"]["spaces"], job["pair"]["shares"]
+    folder = run_dir / "blends" / job["name"]
+    blends = judge_blends(first, second, spaces=spaces, shares=shares, workshop=workshop, folder=folder)
+    for name, blend in blends:
+        samples = f"blends/{job['name']}/{name}"
+        send({"type": "blend", "name": name, "samples": samples, **blend.to_dict()})
+    return {}
+
+
+def _trained(parent: dict[str, Any], run_dir: Path) -> Trained:
+    config = from_dict(parent["config"])
+    if parent["trial"] is None:
+        return Trained(config, None)
+    return Trained(
+        config, run_dir / "trials" / f"{parent['trial']:04d}" / "points" / f"{parent['iteration']:07d}.safetensors"
+    )
 
 
 @functools.lru_cache(maxsize=2)

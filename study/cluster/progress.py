@@ -32,6 +32,7 @@ class Snapshot:
         objectives: names of the objectives.
         hypervolume: of the front.
         elsewhere: who trains the artifacts that are waited for, by key.
+        limits: how near the study is to what ends it, beside the number of trials.
     """
 
     total: int
@@ -42,6 +43,7 @@ class Snapshot:
     objectives: Sequence[str]
     hypervolume: float
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    limits: Sequence[str] = ()
 
 
 class ProgressView:
@@ -81,7 +83,7 @@ def one_line(snapshot: Snapshot) -> str:
     jobs = ", ".join(f"{name} {done}/{total}" for name, done, total in snapshot.jobs) or "nothing running"
     front = " ".join("/".join(f"{value:.4g}" for value in values) for _, values in snapshot.front[:FRONT_ROWS])
     axes = "/".join(snapshot.objectives)
-    jobs = "; ".join([jobs, *_elsewhere(snapshot)])
+    jobs = "; ".join([jobs, *_elsewhere(snapshot), *snapshot.limits])
     return f"{_counts(snapshot)} | {time_left(snapshot.seconds_left)} | {jobs} | front ({axes}): {front or 'none yet'}"
 
 
@@ -125,7 +127,7 @@ def _drawing(snapshot: Snapshot) -> Group:
     )
     for label, values in snapshot.front[:FRONT_ROWS]:
         front.add_row(label, *(f"{value:.4f}" for value in values))
-    return Group(head, jobs, *map(Text, _elsewhere(snapshot)), front)
+    return Group(head, jobs, *map(Text, [*_elsewhere(snapshot), *snapshot.limits]), front)
 
 
 class StageProgress:

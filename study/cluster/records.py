@@ -3,10 +3,12 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from study.cluster.journal import Journal
 from study.config import to_dict
+from study.search.early_stopping import Decision
 from study.training.stages import Need
 
 Facts = Mapping[str, Any]
@@ -17,11 +19,17 @@ class Records:
 
     Attributes:
         states: how each drawn trial stands: RUNNING, COMPLETE, PRUNED or FAILED.
-        causes: why trials failed.
+        causes: why trials failed, or were pruned.
+        configs: of each trial, as plain types.
+        upstream: the keys of each trial's artifacts, by stage.
         points: the metrics of each point, by (trial, iteration).
         artifacts: the last event of each artifact.
         references: metrics by name: bicubic, and the fidelity generators by key.
+        blends: metrics by (pair, blend).
+        pairs: how the judging of each pair's blends ended.
         overheads: seconds from ready to the training function entered, of trials on warm workers.
+        hypervolumes: of the front, after each trial that ended.
+        enough: what was said when no more trials were to be drawn: the limits then, and the cause.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -33,14 +41,25 @@ class Records:
         self.references: dict[str, dict[str, float]] = {}
         self.overheads: list[float] = []
         self.durations: list[float] = []
-        self._upstream: dict[int, dict[str, str]] = {}
+        self.configs: dict[int, dict[str, Any]] = {}
+        self.upstream: dict[int, dict[str, str]] = {}
+        self.blends: dict[tuple[str, str], dict[str, float]] = {}
+        self.pairs: dict[str, str] = {}
+        self.hypervolumes: list[float] = []
+        self.enough: dict[str, Any] | None = None
+        self._seconds: dict[Any, float] = {}
         for event in journal.events():
             self._take(event)
 
     @property
     def uses(self) -> Counter[str]:
         """How many trials start from each artifact."""
-        return Counter(key for upstream in self._upstream.values() for key in upstream.values())
+        return Counter(key for upstream in self.upstream.values() for key in upstream.values())
+
+    @property
+    def device_seconds(self) -> float:
+        """Spent on training and judging so far, by what was recorded; artifacts found from before cost nothing."""
+        return sum(self._seconds.values())
 
     def trial(self, number: int, config: Facts, params: Facts, upstream: Mapping[str, str]) -> None:
         """A trial was drawn, or taken up again."""
@@ -56,6 +75,23 @@ class Records:
         """A trial ended."""
         if self.states.get(number, "RUNNING") == "RUNNING":
             self._write("end", trial=number, state=state, cause=cause, **facts)
+
+    def rung(self, decision: Decision) -> None:
+        """A trial was compared with others."""
+        self._write("rung", **asdict(decision))
+
+    def blend(self, pair: str, name: str, facts: Facts) -> None:
+        """A blend of two generators was judged."""
+        if (pair, name) not in self.blends:
+            self._write("blend", pair=pair, name=name, **facts)
+
+    def pair(self, name: str, state: str, cause: str | None = None) -> None:
+        """All blends of a pair are judged, or cannot be."""
+        self._write("pair", name=name, state=state, cause=cause)
+
+    def no_more(self, limits: Facts, cause: str) -> None:
+        """No more trials are to be drawn, by the limits of the study."""
+        self._write("enough", limits=limits, cause=cause)
 
     def death(self, name: str, trial: int | None, iteration: int, cause: str) -> None:
         """The process of a job died, after it had reached an iteration; the job may be started anew."""
@@ -89,6 +125,10 @@ class Records:
         """The study started, went on, was interrupted or ended."""
         self._write("study", state=state)
 
+    def last_iteration(self, number: int) -> int:
+        """Of a trial's latest point; 0 if it has none."""
+        return max((iteration for trial, iteration in self.points if trial == number), default=0)
+
     def last_metrics(self, number: int) -> dict[str, float] | None:
         """The metrics of a trial's latest point; None if it has none, or one of them is not finite."""
         iterations = [iteration for trial, iteration in self.points if trial == number]
@@ -117,16 +157,34 @@ class Records:
         match event["event"]:
             case "trial":
                 self.states.setdefault(event["trial"], "RUNNING")
-                self._upstream[event["trial"]] = event["upstream"]
+                self.configs[event["trial"]] = event["config"]
+                self.upstream[event["trial"]] = event["upstream"]
             case "point":
                 self.points[event["trial"], event["iteration"]] = event["metrics"]
+                self._spend(event["trial"], event)
             case "end":
                 self.states[event["trial"]] = event["state"]
                 self._take_end(event)
             case "artifact":
                 self.artifacts[event["key"]] = event
+                if not event.get("reused"):
+                    self._spend(event["key"], event)
+            case "blend":
+                self.blends[event["pair"], event["name"]] = event["metrics"]
+                self._spend((event["pair"], event["name"]), event)
+            case "pair":
+                self.pairs[event["name"]] = event["state"]
+            case "front":
+                self.hypervolumes.append(event["hypervolume"])
+            case "enough":
+                self.enough = {"limits": event["limits"], "cause": event["cause"]}
             case "reference":
                 self.references[event["name"]] = event["metrics"]
+
+    def _spend(self, what: Any, event: dict[str, Any]) -> None:
+        """Note what something has cost by now; a trial's points count on."""
+        seconds = (event.get("budget") or {}).get("device_seconds", 0.0)
+        self._seconds[what] = max(seconds, self._seconds.get(what, 0.0))
 
     def _take_end(self, event: dict[str, Any]) -> None:
         if event["cause"] is not None:

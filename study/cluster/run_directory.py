@@ -6,7 +6,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from study.data import ImageSet
 from study.files import write_json
 from study.metrics import METRICS
 from study.search.front import Direction
+from study.search.plan import SearchPlan
 from study.training.workshop import Workshop
 
 
@@ -37,6 +38,7 @@ class Facts:
         reference: the hypervolume's reference point, by metric.
         groups: config paths by which fronts are told apart.
         notes: what every reader has to know.
+        search: how its trials are chosen; None for a single run.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Facts:
     reference: Mapping[str, float]
     groups: Sequence[str]
     notes: Sequence[str]
+    search: SearchPlan | None = None
 
 
 def check_output(output: Path, *, resume: bool) -> None:
@@ -96,17 +99,7 @@ def write_facts(output: Path, facts: Facts, workshop: Workshop) -> None:
         OccupiedError: it is of another; the message says in what they differ.
     """
     objectives = list(objectives_of(workshop))
-    identity = {
-        "space": facts.space,
-        "space_fingerprint": facts.space_fingerprint,
-        "recipe": facts.base.recipe,
-        "size": facts.base.size,
-        "seed": facts.seed,
-        "config": digest({**to_dict(facts.base), "data": facts.base.data.scale}),
-        "training images": workshop.train.fingerprint[:16],
-        "held-out images": workshop.test.fingerprint[:16],
-        "objectives": objectives,
-    }
+    identity = identity_of(facts, workshop)
     write_json(
         output / "study.json",
         {
@@ -120,6 +113,7 @@ def write_facts(output: Path, facts: Facts, workshop: Workshop) -> None:
             "seed": facts.seed,
             "objectives": [_objective(name) for name in objectives],
             "reference": {name: facts.reference[name] for name in objectives},
+            "constraints": [] if facts.search is None else [asdict(bound) for bound in facts.search.constraints],
             "notes": list(facts.notes),
             "data": {"train": _image_facts(workshop.train), "test": _image_facts(workshop.test)},
             "scale": facts.base.data.scale,
@@ -128,6 +122,22 @@ def write_facts(output: Path, facts: Facts, workshop: Workshop) -> None:
             "groups": list(facts.groups),
         },
     )
+
+
+def identity_of(facts: Facts, workshop: Workshop) -> dict[str, Any]:
+    """What makes a study the one that it is, and may not change when it is continued."""
+    return {
+        "space": facts.space,
+        "space_fingerprint": facts.space_fingerprint,
+        "recipe": facts.base.recipe,
+        "size": facts.base.size,
+        "seed": facts.seed,
+        "config": digest({**to_dict(facts.base), "data": facts.base.data.scale}),
+        "training images": workshop.train.fingerprint[:16],
+        "held-out images": workshop.test.fingerprint[:16],
+        "objectives": list(objectives_of(workshop)),
+        **({} if facts.search is None else facts.search.identity),
+    }
 
 
 def code_version() -> str:

@@ -9,12 +9,15 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from study.cluster.densifier import parents_of
 from study.cluster.jobs import Job, JobQueue, describe
 from study.cluster.records import Records
 from study.files import StorageError
+from study.search.early_stopping import Decision
 from study.training.stages import Need
 
 Tell = Callable[[int, str, dict[str, float] | None, str | None], None]
+Compare = Callable[[int, int, dict[str, float]], Decision | None]
 
 
 class StudySearcher(Searcher):
@@ -42,6 +45,7 @@ class StudySearcher(Searcher):
         common: dict[str, Any],
         reference_scale: int,
         retries: int = 3,
+        compare: Compare = lambda trial, iteration, metrics: None,
     ) -> None:
         """Set up.
 
@@ -53,6 +57,7 @@ class StudySearcher(Searcher):
             common: sent to the workers with every job.
             reference_scale: fidelity generators of this scale are points of the study.
             retries: how often a job is started anew that got no further since its process died last.
+            compare: decides at each point of a trial whether it goes on; None where nothing is to be decided.
         """
         super().__init__(metric=None, mode=None)
         self.progress: dict[str, tuple[int, int]] = {}
@@ -60,9 +65,11 @@ class StudySearcher(Searcher):
         self.stopping = False
         self._queue, self._records, self._tell, self._slots = queue, records, tell, slots
         self._common, self._reference_scale, self._retries = common, reference_scale, retries
+        self._compare = compare
         self._jobs: dict[str, Job] = {}
         self._entered: dict[str, dict[str, Any]] = {}
         self._ended: set[str] = set()
+        self._pruned: set[str] = set()
         self._deaths: dict[str, _Deaths] = {}
         self._lanes: dict[str, int] = {}
         self._left_lanes: list[int] = []
@@ -84,10 +91,15 @@ class StudySearcher(Searcher):
         self._jobs[trial_id] = job
         return {"job": describe(job), "lane": self._take_lane(trial_id), **self._common}
 
+    def hear(self, trial_id: str, message: str) -> bool:
+        """A worker said something (JSON); returns whether its job goes on."""
+        if trial_id in self._pruned:
+            return False
+        self._heed(trial_id, self._jobs[trial_id], json.loads(message))
+        return True
+
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A worker said something."""
-        job, message = self._jobs[trial_id], json.loads(result["message"])
-        self._heed(trial_id, job, message)
+        """Nothing to do: Tune does not say this of a result that makes a trial stop. The scheduler calls `hear`."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A worker is done; `error` if its process died, and died again whenever it was started anew."""
@@ -155,11 +167,28 @@ class StudySearcher(Searcher):
             case "point":
                 assert job.trial is not None
                 self._deaths.setdefault(trial_id, _Deaths()).reach(message["iteration"])
-                self._records.point(job.trial, {name: value for name, value in message.items() if name != "type"})
+                self._records.point(job.trial, _facts(message))
+                self._consider(trial_id, job, message)
+            case "blend":
+                self.progress[job.name] = (self.progress[job.name][0] + 1, _iterations(job))
+                self._records.blend(job.name, message["name"], _facts(message) | {"parents": parents_of(job)})
             case "end" if message["state"] == "HALTED":
                 self.halted = message["cause"]
             case "end":
                 self._end(trial_id, job, message)
+
+    def _consider(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
+        """Prune a trial that is not among the best at a rung; its worker is stopped with its next message.
+
+        Not at once: Tune keeps a worker only if the next job is there already, and asks for it in between.
+        """
+        assert job.trial is not None
+        decision = self._compare(job.trial, message["iteration"], message["metrics"])
+        if decision is not None:
+            self._records.rung(decision)
+            if not decision.go_on:
+                self._end(trial_id, job, {"state": "PRUNED", "cause": decision.reason})
+                self._pruned.add(trial_id)
 
     def _end(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
         self._ended.add(trial_id)
@@ -172,6 +201,8 @@ class StudySearcher(Searcher):
         self._queue.end(job.name, message["cause"])
         if job.kind == "artifact":
             self._end_artifact(job, message)
+        elif job.kind == "blend":
+            self._records.pair(job.name, message["state"], message["cause"])
         else:
             self._end_trial(trial_id, job, message)
 
@@ -218,7 +249,14 @@ class _Deaths:
         )
 
 
+def _facts(message: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in message.items() if name not in ("type", "name")}
+
+
 def _iterations(job: Job) -> int:
+    """Of a job's training; of a blend's job, how many are to be judged."""
+    if job.pair is not None:
+        return len(job.pair["spaces"]) * len(job.pair["shares"])
     config = job.config
     parts = {
         "fidelity": config.fidelity.budget.iterations,

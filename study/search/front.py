@@ -9,7 +9,7 @@ import numpy as np
 Direction = Literal["maximize", "minimize"]
 
 
-def _as_losses(values: np.ndarray, directions: Sequence[Direction]) -> np.ndarray:
+def as_losses(values: np.ndarray, directions: Sequence[Direction]) -> np.ndarray:
     """Flip the objectives that are maximised, so that less is better in every column."""
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != len(directions):
@@ -33,7 +33,7 @@ def non_dominated(values: np.ndarray, directions: Sequence[Direction]) -> np.nda
     Returns:
         Boolean mask, shape (n,).
     """
-    losses = _as_losses(values, directions)
+    losses = as_losses(values, directions)
     mask = ~np.isnan(losses).any(axis=1)
     if mask.any():
         mask[mask] = moocore.is_nondominated(losses[mask], keep_weakly=False)
@@ -51,8 +51,8 @@ def hypervolume(values: np.ndarray, reference: Sequence[float], directions: Sequ
     Returns:
         The exact hypervolume, in the product of the objectives' units; 0 without points.
     """
-    losses = _as_losses(values, directions)
-    corner = _as_losses(np.asarray([reference], dtype=np.float64), directions)[0]
+    losses = as_losses(values, directions)
+    corner = as_losses(np.asarray([reference], dtype=np.float64), directions)[0]
     losses = losses[~np.isnan(losses).any(axis=1)]
     if not len(losses):
         return 0.0

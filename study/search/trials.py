@@ -15,14 +15,15 @@ from optuna.trial import TrialState
 from study.config import RunConfig, from_dict, to_dict
 from study.files import StorageError
 from study.search.front import Direction
+from study.search.samplers import make_sampler
 from study.search.spaces import SearchSpace, SpaceError, config_path, in_turn
+from study.search.warm_start import WarmStart
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 State = Literal["COMPLETE", "PRUNED", "FAILED"]
 
 _OPTUNA_STATE = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
-_RANDOM_TRIALS = 8  # before TPE has something to learn from
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ def _storage(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]
 class TrialSource:
     """A multi-objective Optuna study on disk, asked and told by hand.
 
-    Trial 0 has the recipe's own values. Each ask seeds a sampler of its own from (seed, number), so that a continued
-    study draws what an unbroken one would, given the same results so far, and never the same point twice.
+    Trial 0 has the recipe's own values; those of an earlier study's front follow. Each ask seeds a sampler of its own
+    from (seed, number), so that a continued study draws what an unbroken one would, given the same results so far, and
+    never the same point twice. Trials of an earlier study that are learned from come before trial 0 in the database,
+    and have no number here.
     """
 
     def __init__(
@@ -72,10 +75,25 @@ class TrialSource:
         base: RunConfig,
         *,
         seed: int,
+        sampler: str = "tpe",
+        trials: int = 64,
+        warm_start: WarmStart | None = None,
     ) -> None:
-        """Open the study in an SQLite file, or create it there."""
+        """Open the study in an SQLite file, or create it there.
+
+        Args:
+            database: the file.
+            name: of the study in it.
+            directions: of the objectives.
+            space, base: what varies around which run.
+            seed: of the sampler.
+            sampler: one of `samplers.SAMPLERS`.
+            trials: about how many will be asked for; a genetic sampler's generations depend on it.
+            warm_start: an earlier study; heeded when this one is created.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space, self._base, self._seed = space, base, seed
+        self._sampler_name, self._trials = sampler, trials
         self._study = optuna.create_study(
             storage=f"sqlite:///{database.resolve()}",
             study_name=name,
@@ -83,12 +101,14 @@ class TrialSource:
             load_if_exists=True,
         )
         if not self._study.trials:
-            self._study.enqueue_trial(space.own_values(base))
+            self._begin(warm_start)
+        self._taken_over = sum("warm_start" in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
 
     @property
     def count(self) -> int:
         """How many trials were drawn so far."""
-        return sum(trial.state != TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+        trials = self._study.get_trials(deepcopy=False)
+        return sum(trial.state != TrialState.WAITING for trial in trials) - self._taken_over
 
     @_storage
     def unfinished(self) -> list[Asked]:
@@ -100,9 +120,9 @@ class TrialSource:
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if "config" in frozen.user_attrs:
                 config = from_dict(json.loads(frozen.user_attrs["config"]))
-                asked.append(Asked(frozen.number, _by_path(frozen.params), config))
+                asked.append(Asked(self._number(frozen), _by_path(frozen.params), config))
             else:
-                self._study.sampler = self._sampler(frozen.number)
+                self._study.sampler = self._sampler(self._number(frozen))
                 with contextlib.suppress(UnusableTrial):
                     asked.append(self._configure(self._live(frozen)))
         return asked
@@ -110,7 +130,10 @@ class TrialSource:
     def failed(self) -> list[tuple[int, dict[str, Any], str]]:
         """The trials that were told FAILED: number, parameters, cause."""
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-        return [(trial.number, _by_path(trial.params), trial.user_attrs.get("cause", "unknown")) for trial in trials]
+        own = [trial for trial in trials if "warm_start" not in trial.user_attrs]
+        return [
+            (self._number(trial), _by_path(trial.params), trial.user_attrs.get("cause", "unknown")) for trial in own
+        ]
 
     @_storage
     def ask(self) -> Asked:
@@ -123,32 +146,61 @@ class TrialSource:
         return self._configure(self._study.ask())
 
     @_storage
-    def tell(self, number: int, state: State, values: Sequence[float] | None = None, cause: str | None = None) -> None:
-        """Say how a trial ended; `values` (one per direction) belong to COMPLETE. Telling twice does nothing."""
-        trial = self._study.get_trials(deepcopy=False)[number]
+    def tell(
+        self,
+        number: int,
+        state: State,
+        values: Sequence[float] | None = None,
+        cause: str | None = None,
+        violations: Mapping[str, float] | None = None,
+    ) -> None:
+        """Say how a trial ended; telling twice does nothing.
+
+        Args:
+            number: of the trial.
+            state: how it ended.
+            values: one per direction, of a COMPLETE one.
+            cause: why it is not COMPLETE.
+            violations: by how much it misses each constraint, at most 0 where it does not.
+        """
+        trial = self._study.get_trials(deepcopy=False)[number + self._taken_over]
         if trial.state.is_finished():
             return
+        live = self._live(trial)
         if cause is not None:
-            self._live(trial).set_user_attr("cause", cause)
-        self._study.tell(number, values=values if state == "COMPLETE" else None, state=_OPTUNA_STATE[state])
+            live.set_user_attr("cause", cause)
+        for name, violation in (violations or {}).items():
+            live.set_constraint(name, violation)
+        self._study.tell(trial.number, values=values if state == "COMPLETE" else None, state=_OPTUNA_STATE[state])
+
+    def _begin(self, warm_start: WarmStart | None) -> None:
+        """Fill a new study: what is learned from first, then what is to be tried first."""
+        own = self._space.own_values(self._base)
+        earlier = warm_start or WarmStart(Path(), ())
+        for trial in earlier.finished:
+            trial.user_attrs = {"warm_start": str(earlier.origin)}
+            self._study.add_trial(trial)
+        for params in (own, *(params for params in earlier.front if params != own)):
+            self._study.enqueue_trial(params)
+
+    def _number(self, frozen: optuna.trial.FrozenTrial) -> int:
+        return frozen.number - self._taken_over
 
     def _configure(self, trial: optuna.Trial) -> Asked:
         try:
             config = self._space.sample(trial, self._base)
         except SpaceError as error:
-            self.tell(trial.number, "FAILED", cause=str(error))
-            raise UnusableTrial(trial.number, _by_path(trial.params), str(error)) from error
+            number = trial.number - self._taken_over
+            self.tell(number, "FAILED", cause=str(error))
+            raise UnusableTrial(number, _by_path(trial.params), str(error)) from error
         trial.set_user_attr("config", json.dumps(to_dict(config)))
-        return Asked(trial.number, _by_path(trial.params), config)
+        return Asked(trial.number - self._taken_over, _by_path(trial.params), config)
 
     def _live(self, frozen: optuna.trial.FrozenTrial) -> optuna.Trial:
         return optuna.Trial(self._study, frozen._trial_id)
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = (self._seed * 1_000_003 + number) % 2**32
-        sampler = optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=_RANDOM_TRIALS
-        )
+        sampler = make_sampler(self._sampler_name, seed=self._seed, number=number, trials=self._trials)
         return in_turn(sampler, self._space, number)
 
 

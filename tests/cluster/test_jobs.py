@@ -349,5 +349,6 @@ def test_a_job_is_described_in_plain_types_that_give_the_run_back(variant: Any, 
         "ready_at": 1000.0,
         "waited": True,
         "workers": 1,
+        "pair": None,
     }
     assert describe(artifact)["trial"] is None

@@ -53,7 +53,7 @@ class Bench:
         return stage_key(config, stage, "images")
 
     def say(self, tune_id: str, **message: Any) -> None:
-        self.searcher.on_trial_result(tune_id, {"message": json.dumps(message), "training_iteration": 1})
+        self.searcher.hear(tune_id, json.dumps(message))
 
     def enter(self, tune_id: str, *, warm: bool = True) -> None:
         self.say(tune_id, type="entered", at=time.time(), warm=warm)

@@ -1,0 +1,47 @@
+"""How a study searches: sampler, early stopping, what counts, when enough is enough, what is blended."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from study.search.constraints import Constraint
+from study.search.early_stopping import Rungs
+from study.search.stopping import Plateau
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What a person may choose of a search.
+
+    Attributes:
+        sampler: one of `samplers.SAMPLERS`.
+        rungs: where trials may be stopped early; None to let every one train to its end.
+        constraints: a point that misses one does not count.
+        device_hours, plateau: no more trials are drawn once so many are spent, or the hypervolume stands still.
+        blends: how many of each pair of the front, evenly between the two; 0 for none.
+        densify: `every` blends every point with its fidelity generator, for a recording that is to be replayed.
+        warm_start: directory of an earlier study, the front of which is tried first.
+        learn: let the sampler learn from the finished trials of `warm_start`.
+    """
+
+    sampler: str = "tpe"
+    rungs: Rungs | None = None
+    constraints: tuple[Constraint, ...] = ()
+    device_hours: float | None = None
+    plateau: Plateau | None = None
+    blends: int = 3
+    densify: Literal["front", "every"] = "front"
+    warm_start: Path | None = None
+    learn: bool = False
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a study cannot change on its way, for study.json; what it may is left out."""
+        rungs = self.rungs
+        return {
+            "sampler": self.sampler,
+            "early stopping": None if rungs is None else [rungs.grace, rungs.eta, rungs.tie_break],
+            "constraints": [str(constraint) for constraint in self.constraints],
+            "warm start": None if self.warm_start is None else [str(self.warm_start), self.learn],
+        }

@@ -1,0 +1,218 @@
+"""A finished study as a table that can be searched again: its trials' curves, their costs, what they started from."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as parquet
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+from study.search.front import Direction, hypervolume
+
+TABLES = ("points.parquet", "trials.parquet", "artifacts.parquet")
+FEW_VALUES = 8
+"""Numbers that take no more values than this are choices."""
+LOG_RANGE = 30.0
+"""A positive parameter that spans more than this factor was drawn on a log scale."""
+
+
+class RecordingError(ValueError):
+    """A run directory that cannot be replayed: names the file and what is missing in it."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A trial as it was recorded.
+
+    Attributes:
+        number: of the trial.
+        params: what was drawn, by config path.
+        iterations: of its points, ascending, shape (points,).
+        seconds: device-seconds of its own stage by then, shape (points,).
+        values: the objectives, shape (points, objectives).
+        upstream: keys of its artifacts, each before what starts from it.
+        blends: for each point the objectives of its blends with the fidelity generator, shape (blends, objectives).
+        blend_seconds: device-seconds of these, by point.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    iterations: np.ndarray
+    seconds: np.ndarray
+    values: np.ndarray
+    upstream: tuple[str, ...]
+    blends: tuple[np.ndarray, ...]
+    blend_seconds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A finished study.
+
+    Attributes:
+        name: of the study.
+        curves: its trials with points; failed ones are left out.
+        artifacts: device-seconds by key.
+        generators: objectives of the fidelity generators, by key.
+        metrics, directions, reference: the objectives.
+    """
+
+    name: str
+    curves: tuple[Curve, ...]
+    artifacts: Mapping[str, float]
+    generators: Mapping[str, np.ndarray]
+    metrics: tuple[str, ...]
+    directions: tuple[Direction, ...]
+    reference: tuple[float, ...]
+    _spans: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The space that was searched, as far as what was drawn tells."""
+        names = sorted({name for curve in self.curves for name in curve.params})
+        return {name: _distribution([c.params[name] for c in self.curves if name in c.params]) for name in names}
+
+    @cached_property
+    def always(self) -> tuple[str, ...]:
+        """The parameters that every trial has."""
+        return tuple(name for name in self.distributions if all(name in curve.params for curve in self.curves))
+
+    @cached_property
+    def conditions(self) -> dict[str, set[tuple[Any, ...]]]:
+        """For each other parameter, the choices (of those that every trial has) with which it occurred."""
+        rest = [name for name in self.distributions if name not in self.always]
+        return {name: {self.choices(c.params) for c in self.curves if name in c.params} for name in rest}
+
+    def choices(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What was chosen for the categorical parameters that every trial has."""
+        chosen = (name for name in self.always if isinstance(self.distributions[name], CategoricalDistribution))
+        return tuple(params[name] for name in chosen)
+
+    def place(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters in [0, 1], by name, where they are numbers; choices as they are."""
+        return {name: _scaled(value, self.distributions[name]) for name, value in params.items()}
+
+    def final_hypervolume(self) -> float:
+        """Of all points of all trials and the fidelity generators; blends are left out."""
+        values = [curve.values for curve in self.curves] + [value[None] for value in self.generators.values()]
+        return hypervolume(np.concatenate(values), self.reference, self.directions)
+
+
+def distance(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
+    """How far two places are apart: Euclidean, with 1 for each other choice and for what only one of them has."""
+    total = 0.0
+    for name in set(first) | set(second):
+        one, other = first.get(name), second.get(name)
+        both = isinstance(one, float) and isinstance(other, float)
+        total += (one - other) ** 2 if both else float(one != other)  # type: ignore[operator]
+    return math.sqrt(total)
+
+
+def load_recording(run_dir: Path) -> Recording:
+    """Read a run directory's tables.
+
+    Raises:
+        RecordingError: a table is missing or lacks something, no trial has a point, or there is nothing to search.
+    """
+    facts = _facts(run_dir)
+    metrics = tuple(objective["metric"] for objective in facts["objectives"])
+    points, trials, artifacts = (_rows(run_dir, name) for name in TABLES)
+    costs = {row["key"]: float(row["device_seconds"] or 0) for row in artifacts}
+    by_trial: dict[int, list[dict[str, Any]]] = {}
+    for row in points:
+        if row["kind"] in ("trial", "blend") and row["trial"] is not None:
+            by_trial.setdefault(row["trial"], []).append(row)
+    kept = [trial for trial in trials if trial["state"] in ("COMPLETE", "PRUNED")]
+    curves = [_curve(trial, by_trial.get(trial["trial"], []), metrics, run_dir) for trial in kept]
+    curves = [curve for curve in curves if len(curve.values)]
+    if len(curves) < 2:
+        raise RecordingError(f"{run_dir} has {len(curves)} trials with points; a replay needs 2 at least")
+    generators = {row["name"]: _values(row, metrics) for row in points if row["kind"] == "fidelity"}
+    recording = Recording(
+        name=facts["name"],
+        curves=tuple(curves),
+        artifacts=costs,
+        generators=generators,
+        metrics=metrics,
+        directions=tuple(objective["direction"] for objective in facts["objectives"]),
+        reference=tuple(float(facts["reference"][metric]) for metric in metrics),
+    )
+    if recording.final_hypervolume() <= 0:
+        raise RecordingError(
+            f"{run_dir}/study.json: no point is better than the reference {facts['reference']} in every objective, "
+            "so there is no hypervolume to compare; name another with --reference"
+        )
+    return recording
+
+
+def _facts(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / "study.json"
+    if not path.is_file():
+        raise RecordingError(f"{path} does not exist: name a directory that study/sweep.py wrote with --output")
+    facts: dict[str, Any] = json.loads(path.read_text())
+    return facts
+
+
+def _rows(run_dir: Path, name: str) -> list[dict[str, Any]]:
+    path = run_dir / name
+    if not path.is_file():
+        raise RecordingError(f"{path} does not exist; make the tables with: python analysis/report.py {run_dir}")
+    rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    return rows
+
+
+def _curve(trial: dict[str, Any], rows: Sequence[dict[str, Any]], metrics: Sequence[str], run_dir: Path) -> Curve:
+    own = sorted((row for row in rows if row["kind"] == "trial"), key=lambda row: row["iteration"])
+    if any(row["device_seconds"] is None for row in own):
+        raise RecordingError(f"{run_dir}/points.parquet: a point of trial {trial['trial']} has no device_seconds")
+    blends: dict[int, list[dict[str, Any]]] = {row["iteration"]: [] for row in own}
+    for row in rows:
+        if row["kind"] == "blend" and row["blend.space"] == "weights" and row["blend.with"] == "fidelity":
+            blends[row["iteration"]].append(row)
+    prefix = "artifact."
+    return Curve(
+        number=trial["trial"],
+        params={name.removeprefix("param."): value for name, value in trial.items() if _is_param(name, value)},
+        iterations=np.array([row["iteration"] for row in own]),
+        seconds=np.array([row["device_seconds"] for row in own], dtype=np.float64),
+        values=np.array([_values(row, metrics) for row in own]).reshape(-1, len(metrics)),
+        upstream=tuple(value for name, value in trial.items() if name.startswith(prefix) and value is not None),
+        blends=tuple(
+            np.array([_values(row, metrics) for row in blends[point["iteration"]]]).reshape(-1, len(metrics))
+            for point in own
+        ),
+        blend_seconds=np.array([sum(row["device_seconds"] for row in blends[point["iteration"]]) for point in own]),
+    )
+
+
+def _is_param(name: str, value: Any) -> bool:
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return name.startswith("param.") and not missing
+
+
+def _values(row: Mapping[str, Any], metrics: Sequence[str]) -> np.ndarray:
+    return np.array([math.nan if row[name] is None else row[name] for name in metrics], dtype=np.float64)
+
+
+def _distribution(values: Sequence[Any]) -> BaseDistribution:
+    distinct = sorted(set(values), key=lambda value: (str(type(value)), value))
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct):
+        return CategoricalDistribution(distinct)
+    if len(distinct) <= FEW_VALUES:
+        return CategoricalDistribution(distinct)
+    low, high = float(distinct[0]), float(distinct[-1])
+    return FloatDistribution(low, high, log=low > 0 and high / low > LOG_RANGE)
+
+
+def _scaled(value: Any, distribution: BaseDistribution) -> Any:
+    if not isinstance(distribution, FloatDistribution):
+        return value
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    return float((value - low) / (high - low))
