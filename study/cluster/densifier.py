@@ -54,8 +54,10 @@ class Densifier:
         points = front if self.extent == "front" else self._all_points()
         pairs = with_own_generators(points, [self._generator(key) for key in self._generator_keys()])
         pairs += neighbours(front) if last else []
-        unique = {frozenset((pair.first, pair.second)): pair for pair in reversed(pairs)}
-        return {_name(pair): pair for pair in reversed(unique.values())}
+        unique: dict[frozenset[Parent], Pair] = {}
+        for pair in pairs:
+            unique.setdefault(frozenset((pair.first, pair.second)), pair)
+        return {_name(pair): pair for pair in unique.values()}
 
     def _all_points(self) -> list[Parent]:
         return [self._point(*key) for key in self.records.live_points() if self._has_ended(key[0])]

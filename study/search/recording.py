@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow.parquet as parquet
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from study.search.front import Direction, hypervolume
+from study.search.early_stopping import Rungs
+from study.search.front import Direction, hypervolume, non_dominated
 
 TABLES = ("points.parquet", "trials.parquet", "artifacts.parquet")
 FEW_VALUES = 8
@@ -69,7 +70,6 @@ class Recording:
     metrics: tuple[str, ...]
     directions: tuple[Direction, ...]
     reference: tuple[float, ...]
-    _spans: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -97,10 +97,20 @@ class Recording:
         """Parameters in [0, 1], by name, where they are numbers; choices as they are."""
         return {name: _scaled(value, self.distributions[name]) for name, value in params.items()}
 
-    def final_hypervolume(self) -> float:
-        """Of all points of all trials and the fidelity generators; blends are left out."""
+    def rungs(self, rungs: Rungs) -> tuple[int, ...]:
+        """Where trials of the recording are compared; ValueError if no rung is below their budget."""
+        iterations = max((curve.iterations for curve in self.curves), key=len)
+        return rungs.of(int(iterations[-1]), int(iterations[0]))
+
+    def final_front(self) -> np.ndarray:
+        """Of all points of all trials and the fidelity generators, shape (points, objectives); blends are left out."""
         values = [curve.values for curve in self.curves] + [value[None] for value in self.generators.values()]
-        return hypervolume(np.concatenate(values), self.reference, self.directions)
+        points = np.concatenate(values)
+        return points[non_dominated(points, self.directions)]
+
+    def final_hypervolume(self) -> float:
+        """Of the final front."""
+        return hypervolume(self.final_front(), self.reference, self.directions)
 
 
 def distance(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
@@ -113,11 +123,16 @@ def distance(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
     return math.sqrt(total)
 
 
-def load_recording(run_dir: Path) -> Recording:
+def load_recording(run_dir: Path, reference: Mapping[str, float] | None = None) -> Recording:
     """Read a run directory's tables.
 
+    Args:
+        run_dir: what study/sweep.py wrote, or a copy of its study.json and tables.
+        reference: the hypervolume's reference point by metric, where it is to be another than the study's.
+
     Raises:
-        RecordingError: a table is missing or lacks something, no trial has a point, or there is nothing to search.
+        RecordingError: a table is missing or lacks something, no trial has a point, an objective is constant or not
+            known, or the reference point lies inside the front.
     """
     facts = _facts(run_dir)
     metrics = tuple(objective["metric"] for objective in facts["objectives"])
@@ -140,14 +155,40 @@ def load_recording(run_dir: Path) -> Recording:
         generators=generators,
         metrics=metrics,
         directions=tuple(objective["direction"] for objective in facts["objectives"]),
-        reference=tuple(float(facts["reference"][metric]) for metric in metrics),
+        reference=_corner(facts, metrics, reference or {}),
     )
-    if recording.final_hypervolume() <= 0:
-        raise RecordingError(
-            f"{run_dir}/study.json: no point is better than the reference {facts['reference']} in every objective, "
-            "so there is no hypervolume to compare; name another with --reference"
-        )
+    _check(recording, run_dir)
     return recording
+
+
+def _corner(facts: Mapping[str, Any], metrics: Sequence[str], given: Mapping[str, float]) -> tuple[float, ...]:
+    unknown = [name for name in given if name not in metrics]
+    if unknown:
+        raise RecordingError(f"--reference: {unknown[0]} is no objective of the study; these are {', '.join(metrics)}")
+    reference = {**facts["reference"], **given}
+    return tuple(float(reference[metric]) for metric in metrics)
+
+
+def _check(recording: Recording, run_dir: Path) -> None:
+    """Refuse what cannot be compared: a constant objective, a reference point that cuts the front."""
+    values = np.concatenate([curve.values for curve in recording.curves])
+    for name, column in zip(recording.metrics, values.T, strict=True):
+        if np.nanmax(column) == np.nanmin(column):
+            raise RecordingError(
+                f"{run_dir}: every point has the same {name}, {column[0]:g}: there is no trade-off to search for"
+            )
+    front = recording.final_front()
+    for name, column, corner, direction in zip(
+        recording.metrics, front.T, recording.reference, recording.directions, strict=True
+    ):
+        worst = column.min() if direction == "maximize" else column.max()
+        inside = worst <= corner if direction == "maximize" else worst >= corner
+        if inside:
+            better = worst - 0.1 * abs(worst) if direction == "maximize" else worst + 0.1 * abs(worst)
+            raise RecordingError(
+                f"the reference point's {name} {corner:g} lies inside the front of {run_dir}, whose worst is "
+                f"{worst:g}: points beyond it would not count; name a worse one: --reference {name}={better:.3g}"
+            )
 
 
 def _facts(run_dir: Path) -> dict[str, Any]:

@@ -84,13 +84,13 @@ class Trace:
         return np.concatenate([[0.0], self.hypervolumes])[index]
 
 
-def pareto_halving(rungs: Callable[[Recording], tuple[int, ...]], eta: float, tie_break: TieBreak) -> MakeStopper:
+def pareto_halving(rungs: tuple[int, ...], eta: float, tie_break: TieBreak = "hypervolume") -> MakeStopper:
     """The study's own rule (`early_stopping.Halving`)."""
 
     def make(recording: Recording, seed: int) -> Stopper:
         directions: list[Direction] = ["minimize"] * len(recording.directions)
         corner = as_losses(np.array([recording.reference]), recording.directions)[0]
-        return _Pareto(Halving(rungs(recording), eta, directions, tuple(corner), tie_break, seed))
+        return _Pareto(Halving(rungs, eta, directions, tuple(corner), tie_break, seed))
 
     return make
 

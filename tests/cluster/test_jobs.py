@@ -352,3 +352,60 @@ def test_a_job_is_described_in_plain_types_that_give_the_run_back(variant: Any, 
         "pair": None,
     }
     assert describe(artifact)["trial"] is None
+
+
+# --- what ends the drawing, and what follows -----------------------------------------------------------------------
+
+
+def test_no_more_is_drawn_once_it_is_enough_and_what_was_drawn_is_finished(
+    variant: Any, source_of: Any, told: Told
+) -> None:
+    enough: list[str] = []
+    queue = make_queue(source_of([variant(pixel=True, seed=seed) for seed in range(9)]), told)
+    queue.enough = lambda: enough[0] if enough else None
+    finish(queue)
+    start(queue)
+    drawn = queue.source.count
+    enough.append("the hypervolume stands still")
+    assert queue.all_drawn
+    while queue.next() is not None:
+        pass
+    assert queue.source.count == drawn
+    assert queue.exhausted
+
+
+def test_what_follows_goes_first_and_the_last_round_waits_for_all_training(
+    variant: Any, source_of: Any, told: Told
+) -> None:
+    rounds: list[bool] = []
+    waiting: list[Job] = []
+
+    def follow_ups(last: bool) -> list[Job]:
+        rounds.append(last)
+        return waiting
+
+    def blend(name: str) -> Job:
+        return Job(name, "blend", "adversarial", variant(pixel=True), ready_at=0.0, pair={})
+
+    queue = make_queue(source_of([variant(pixel=True, seed=seed) for seed in range(2)]), told)
+    queue.follow_ups = follow_ups
+    finish(queue)
+    first = start(queue)
+    waiting.append(blend("one"))
+    assert start(queue).name == "one"
+    second = start(queue)
+    assert (first.kind, second.kind) == ("trial", "trial")
+    assert queue.next() is None  # "one" runs
+    assert not queue.exhausted  # for the trials may be followed by more
+    assert not any(rounds)
+    queue.end(first.name)
+    waiting.clear()
+    queue.end("one")
+    queue.end(second.name)
+    waiting.append(blend("two"))
+    assert start(queue).name == "two"
+    assert rounds[-1]
+    assert queue.exhausted  # while "two" runs: nothing follows from it
+    waiting.clear()
+    queue.end("two")
+    assert queue.exhausted

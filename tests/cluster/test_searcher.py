@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from study.cluster.jobs import JobQueue
+from study.cluster.jobs import Job, JobQueue
 from study.cluster.journal import Journal
 from study.cluster.records import Records
 from study.cluster.searcher import StudySearcher, seconds_left
 from study.config import RunConfig, Stage, replace, stage_key, to_dict
 from study.recipes import mdf
+from study.search.early_stopping import Halving
 
 GOOD = {"psnr_y": 28.0, "swd": 12.5}
 COMMON = {"setting": {"data": "here"}, "run_dir": "runs/quick", "threads": 1}
@@ -445,3 +446,85 @@ def test_an_artifact_that_stopped_is_not_finished(bench_of: Any, variant: Any) -
     assert name not in bench.queue.finished_artifacts
     assert bench.events("artifact") == []
     assert bench.queue.running == []
+
+
+# --- stopping trials early -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def halved(bench_of: Callable[..., Bench], variant: Any) -> Bench:
+    """As `bench`, with a rung at 40 iterations, at which trials are ranked by PSNR."""
+    bench = bench_of(*(variant(pixel=True, seed=seed) for seed in range(3)))
+    rule = Halving((40,), 3, ("maximize", "minimize"), (0.0, 100.0))
+    bench.searcher._compare = lambda trial, iteration, metrics: rule.take(
+        trial, iteration, (metrics["psnr_y"], metrics["swd"])
+    )
+    bench.make_artifact("f")
+    for number in range(2):
+        bench.start_trial(f"t{number}")
+        bench.enter(f"t{number}")
+    return bench
+
+
+def test_a_trial_that_is_not_among_the_best_is_pruned_and_keeps_its_points(halved: Bench) -> None:
+    halved.reach("t0", 40, psnr_y=28.0, swd=10.0)
+    assert halved.told == []
+    halved.reach("t1", 40, psnr_y=27.0, swd=11.0)
+    cause = "rank 2 of 2 at iteration 40, of which 1 go on"
+    assert halved.told == [(1, "PRUNED", {"psnr_y": 27.0, "swd": 11.0}, cause)]
+    assert [(rung["trial"], rung["go_on"], rung["reason"]) for rung in halved.events("rung")] == [
+        (0, True, "rank 1 of 1 at iteration 40, of which 1 go on"),
+        (1, False, cause),
+    ]
+    (end,) = halved.events("end")
+    assert (end["trial"], end["state"], end["cause"]) == (1, "PRUNED", cause)
+    assert (1, 40) in halved.records.live_points()
+
+
+def test_a_pruned_trial_is_stopped_with_its_next_word_when_another_job_waits_already(halved: Bench) -> None:
+    halved.reach("t0", 40, psnr_y=28.0, swd=10.0)
+    point = {"iteration": 40, "metrics": {"psnr_y": 27.0, "swd": 11.0}, "images": {}, "terms": {}, "budget": {}}
+    assert halved.searcher.hear("t1", json.dumps({"type": "point", "samples": "s", **point}))
+    halved.start_trial("t2")  # its lane is free, so that Tune keeps the worker
+    tick = json.dumps({"type": "tick", "name": "trial-0001", "iteration": 45, "iterations": 160})
+    assert not halved.searcher.hear("t1", tick)
+    assert "trial-0001" not in halved.searcher.progress
+    halved.searcher.on_trial_complete("t1", {"message": "{}"})
+    assert [end["trial"] for end in halved.events("end")] == [1]
+
+
+def test_what_a_pruned_trial_still_says_is_not_recorded(halved: Bench) -> None:
+    halved.reach("t0", 40, psnr_y=28.0, swd=10.0)
+    halved.reach("t1", 40, psnr_y=27.0, swd=11.0)
+    halved.reach("t1", 80, psnr_y=40.0, swd=1.0)
+    halved.end("t1")
+    assert [(event["trial"], event["iteration"]) for event in halved.events("point")] == [(0, 40), (1, 40)]
+    assert [end["state"] for end in halved.events("end")] == ["PRUNED"]
+
+
+# --- blends --------------------------------------------------------------------------------------------------------
+
+
+def test_blends_are_recorded_with_their_parents_as_they_are_judged(bench: Bench, variant: Any) -> None:
+    run = variant(pixel=True)
+    parents = [
+        {"trial": None, "iteration": None, "fidelity": "fidelity-a", "label": "fidelity a", "config": to_dict(run)},
+        {"trial": 0, "iteration": 40, "fidelity": "fidelity-a", "label": "trial 0 at 40", "config": to_dict(run)},
+    ]
+    pair = {"parents": parents, "spaces": ["weights"], "shares": [0.5, 0.75]}
+    job = Job("a--b", "blend", "adversarial", run, ready_at=0.0, pair=pair)
+    bench.queue.follow_ups = lambda last: [job] if "a--b" not in bench.records.pairs else []
+    handed_out = bench.searcher.suggest("b0")
+    assert isinstance(handed_out, dict)
+    assert handed_out["job"]["pair"] == pair
+    bench.enter("b0")
+    assert bench.searcher.progress["a--b"] == (0, 2)
+    judged = {"space": "weights", "share": 0.5, "metrics": GOOD, "images": IMAGES, "budget": {"device_seconds": 2.0}}
+    bench.say("b0", type="blend", name="weights-5000", samples="blends/x", **judged)
+    assert bench.searcher.progress["a--b"] == (1, 2)
+    bench.end("b0")
+    (event,) = bench.events("blend")
+    assert (event["pair"], event["name"], event["share"]) == ("a--b", "weights-5000", 0.5)
+    assert event["parents"] == [{name: value for name, value in one.items() if name != "config"} for one in parents]
+    assert bench.records.pairs == {"a--b": "COMPLETE"}
+    assert bench.told == []

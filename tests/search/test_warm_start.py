@@ -1,0 +1,141 @@
+"""A study that begins with what an earlier one found."""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import replace as replace_field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytest
+
+from study.config import RunConfig
+from study.recipes import aesop
+from study.search.spaces import SearchSpace
+from study.search.trials import TrialSource
+from study.search.warm_start import WarmStartError, check_comparable, load_warm_start
+
+BASE = aesop("tiny")
+IDENTITY = {"config": "c", "training images": "t", "held-out images": "h", "objectives": ["psnr_y", "lpips_alex"]}
+
+
+@pytest.fixture(autouse=True)
+def no_word_on_experimental_options() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+def space_of(low: float = 0.1, high: float = 2.0, name: str = "loss.fidelity") -> SearchSpace:
+    def sample(trial: optuna.Trial, base: RunConfig) -> Mapping[str, Any]:
+        return {name: trial.suggest_float(name, low, high)}
+
+    return SearchSpace("own", Path("own.py"), "tiny", 9, {}, (), "f", _base=lambda *_: BASE, _sample=sample)
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """A study of five trials, of which numbers 3 and 1 are on the front; number 4 was pruned."""
+    folder = tmp_path / "earlier"
+    folder.mkdir()
+    (folder / "study.json").write_text(json.dumps({"identity": IDENTITY}))
+    source = TrialSource(folder / "optuna.db", "earlier", ["maximize", "minimize"], space_of(), BASE, seed=0)
+    for number in range(5):
+        source.ask()
+        source.tell(number, "PRUNED" if number == 4 else "COMPLETE", (float(number), 1.0))
+    front = {"trial": [0, 1, 3, None], "front": [False, True, True, True]}
+    pd.DataFrame(front).astype({"trial": "Int64"}).to_parquet(folder / "points.parquet")
+    return folder
+
+
+def weights_of(folder: Path) -> list[float]:
+    stored = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'optuna.db'}").trials
+    return [trial.params["loss.fidelity"] for trial in stored]
+
+
+def test_the_front_is_tried_after_the_recipe_s_own_values(earlier: Path, tmp_path: Path) -> None:
+    there = weights_of(earlier)
+    begun = load_warm_start(earlier, space_of(), BASE, learn=False)
+    source = TrialSource(
+        tmp_path / "new.db", "new", ["maximize", "minimize"], space_of(), BASE, seed=9, warm_start=begun
+    )
+    asked = [source.ask() for _ in range(3)]
+    assert [one.number for one in asked] == [0, 1, 2]
+    assert [one.params["loss.fidelity"] for one in asked] == [BASE.loss.fidelity, there[1], there[3]]
+    assert source.ask().params["loss.fidelity"] not in there
+
+
+def test_trials_that_are_learned_from_have_no_number_here(earlier: Path, tmp_path: Path) -> None:
+    begun = load_warm_start(earlier, space_of(), BASE, learn=True)
+    assert len(begun.finished) == 4
+
+    def opened() -> TrialSource:
+        directions = ["maximize", "minimize"]
+        return TrialSource(tmp_path / "new.db", "new", directions, space_of(), BASE, seed=9, warm_start=begun)  # type: ignore[arg-type]
+
+    source = opened()
+    assert source.count == 0
+    first, second = source.ask(), source.ask()
+    assert (first.number, second.number, source.count) == (0, 1, 2)
+    source.tell(0, "COMPLETE", (30.0, 0.2))
+    source.tell(1, "FAILED", cause="diverged")
+    again = opened()
+    assert (again.count, again.unfinished()) == (2, [])
+    assert again.failed() == [(1, second.params, "diverged")]
+    third = again.ask()
+    assert [left.number for left in opened().unfinished()] == [third.number] == [2]
+    stored = optuna.load_study(study_name="new", storage=f"sqlite:///{tmp_path / 'new.db'}").trials
+    assert [trial.values for trial in stored[:5]] == [[0.0, 1.0], [1.0, 1.0], [2.0, 1.0], [3.0, 1.0], [30.0, 0.2]]
+
+
+def test_a_study_that_was_warm_started_itself_hands_on_its_own_trials(earlier: Path, tmp_path: Path) -> None:
+    begun = load_warm_start(earlier, space_of(), BASE, learn=True)
+    folder = tmp_path / "second"
+    folder.mkdir()
+    (folder / "study.json").write_text("{}")
+    source = TrialSource(
+        folder / "optuna.db", "second", ["maximize", "minimize"], space_of(), BASE, seed=1, warm_start=begun
+    )
+    asked = source.ask()
+    source.tell(0, "COMPLETE", (5.0, 0.5))
+    pd.DataFrame({"trial": [0], "front": [True]}).to_parquet(folder / "points.parquet")
+    handed_on = load_warm_start(folder, space_of(), BASE, learn=True)
+    assert handed_on.front == (asked.params,)
+    assert [trial.values for trial in handed_on.finished] == [[5.0, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        (space_of(name="loss.artifact"), r"does not fit space own .*name a study of the same space"),
+        (space_of(high=0.2), r"outside of what the space offers: loss\.fidelity = "),
+    ],
+)
+def test_a_study_of_another_space_is_refused(earlier: Path, space: SearchSpace, said: str) -> None:
+    with pytest.raises(WarmStartError, match=said):
+        load_warm_start(earlier, space, BASE, learn=False)
+
+
+def test_a_space_that_takes_turns_is_refused(earlier: Path) -> None:
+    space = replace_field(space_of(), in_turn={"loss.guidance": ("pixel", "aesop")})
+    with pytest.raises(WarmStartError, match=r"takes loss\.guidance in turn"):
+        load_warm_start(earlier, space, BASE, learn=False)
+
+
+def test_what_is_no_finished_study_says_what_is_missing(earlier: Path, tmp_path: Path) -> None:
+    with pytest.raises(WarmStartError, match=r"holds no study \(study\.json and optuna\.db\)"):
+        load_warm_start(tmp_path, space_of(), BASE, learn=False)
+    pd.DataFrame({"trial": [0], "front": [False]}).to_parquet(earlier / "points.parquet")
+    with pytest.raises(WarmStartError, match="no trial of it is on its front"):
+        load_warm_start(earlier, space_of(), BASE, learn=False)
+    (earlier / "points.parquet").unlink()
+    with pytest.raises(WarmStartError, match=r"has no points\.parquet; make it with: python analysis/report\.py"):
+        load_warm_start(earlier, space_of(), BASE, learn=False)
+
+
+def test_values_measured_on_other_images_are_not_learned_from(earlier: Path) -> None:
+    check_comparable(earlier, {**IDENTITY, "seed": 7})
+    with pytest.raises(WarmStartError, match=r"differs in held-out images \(there h, here x\)"):
+        check_comparable(earlier, {**IDENTITY, "held-out images": "x"})
