@@ -27,9 +27,13 @@ def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     from analysis.replays import draw_replays, replay_tables
-    from study.search.recording import load_recording
+    from study.search.recording import load_recording, save_recording
     from study.search.replay import replay
 
+    if options.save is not None:
+        save_recording(options.run_dir, options.save)
+        console.print(f"recording: {options.save}", highlight=False, soft_wrap=True)
+        return 0
     recording = load_recording(options.run_dir, _reference(options.reference))
     strategies = _strategies(options, recording)
     traces: dict[str, list[Trace]] = {name: [] for name in strategies}
@@ -73,6 +77,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar="METRIC=VALUE",
         help="the hypervolume's reference point, in place of the study's",
     )
+    parser.add_argument("--save", type=Path, metavar="DIR", help="copy what a replay needs, to be kept or handed on")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw hypervolume against cost (.png or .svg)")
     options = parser.parse_args(arguments)
     for name in ("seeds", "workers"):

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "study.cluster": CORE | {"study", "study.recipes", "study.training", "study.search"},
     "study.command_line": FOUNDATION | {"study.recipes", "study.data.remote"},
 }
-ENTRY_POINTS = {"study.sweep", "study.train", "study.evaluate", "study.prepare", "study.export"}
+ENTRY_POINTS = {"study.sweep", "study.train", "study.evaluate", "study.prepare", "study.export", "study.replay"}
 MAY_IMPORT_ENGINES = {"study.cluster": {"ray", "mlflow"}, "study.search": {"optuna"}, "search_spaces": {"optuna"}}
 
 

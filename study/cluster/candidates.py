@@ -1,7 +1,8 @@
 """All that may stand on a study's front: points of its trials, fidelity generators, blends of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -54,32 +55,62 @@ class Goals:
         return hypervolume(values, list(self.reference.values()), list(self.directions.values())) if front else 0.0
 
 
-def candidates_of(records: Records, goals: Goals) -> list[Candidate]:
-    """Everything that counts, in the order in which it came: trials' points, fidelity generators, blends."""
-    found = [
-        Candidate(point_label(trial, iteration), goals.values(metrics), trial=trial, iteration=iteration)
-        for (trial, iteration), metrics in records.live_points().items()
-        if fulfils(metrics, goals.constraints)
-    ]
-    found += [
-        Candidate(fidelity_label(name), goals.values(metrics), fidelity=name)
-        for name, metrics in records.references.items()
-        if name not in BASELINES and fulfils(metrics, goals.constraints)
-    ]
-    found += [
-        Candidate(f"{pair} {name}", goals.values(metrics))
-        for (pair, name), metrics in records.blends.items()
-        if fulfils(metrics, goals.constraints)
-    ]
-    return found
+class StudyFront:
+    """The front of a study's records, which grows with them.
 
+    Only what is new is compared, with the front as it was; a trial that failed takes its points away, and everything is
+    compared anew.
+    """
 
-def front_of(records: Records, goals: Goals) -> list[Candidate]:
-    """The present front, best in the first objective first."""
-    candidates = candidates_of(records, goals)
-    if not candidates:
-        return []
-    directions = list(goals.directions.values())
-    mask = non_dominated(np.array([candidate.values for candidate in candidates]), directions)
-    members = [candidate for candidate, on in zip(candidates, mask, strict=True) if on]
-    return sorted(members, key=lambda member: member.values, reverse=directions[0] == "maximize")
+    def __init__(self, records: Records, goals: Goals) -> None:
+        """Start with what the records hold."""
+        self._records, self._goals = records, goals
+        self._members: list[Candidate] = []
+        self._seen, self._failed = [0, 0, 0], records.count("FAILED")
+
+    @property
+    def members(self) -> list[Candidate]:
+        """The present front, best in the first objective first."""
+        failed = self._records.count("FAILED")
+        if failed != self._failed:
+            self._members, self._seen, self._failed = [], [0, 0, 0], failed
+        new = list(self._new_candidates())
+        if new:
+            self._members = self._non_dominated([*self._members, *new])
+        return list(self._members)
+
+    @property
+    def hypervolume(self) -> float:
+        """Of the present front."""
+        return self._goals.hypervolume(self.members)
+
+    def _new_candidates(self) -> Iterator[Candidate]:
+        records, goals = self._records, self._goals
+        sources: list[tuple[Mapping[Any, Mapping[str, float]], Callable[[Any], Candidate | None]]] = [
+            (records.points, self._point),
+            (records.references, self._generator),
+            (records.blends, lambda name: Candidate(" ".join(name), goals.values(records.blends[name]))),
+        ]
+        for index, (found, candidate_of) in enumerate(sources):
+            for name in list(found)[self._seen[index] :]:
+                candidate = candidate_of(name) if fulfils(found[name], goals.constraints) else None
+                if candidate is not None:
+                    yield candidate
+            self._seen[index] = len(found)
+
+    def _point(self, name: tuple[int, int]) -> Candidate | None:
+        if self._records.states[name[0]] == "FAILED":
+            return None
+        values = self._goals.values(self._records.points[name])
+        return Candidate(point_label(*name), values, trial=name[0], iteration=name[1])
+
+    def _generator(self, name: str) -> Candidate | None:
+        if name in BASELINES:
+            return None
+        return Candidate(fidelity_label(name), self._goals.values(self._records.references[name]), fidelity=name)
+
+    def _non_dominated(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        directions = list(self._goals.directions.values())
+        mask = non_dominated(np.array([candidate.values for candidate in candidates]), directions)
+        members = [candidate for candidate, on in zip(candidates, mask, strict=True) if on]
+        return sorted(members, key=lambda member: member.values, reverse=directions[0] == "maximize")

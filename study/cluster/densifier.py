@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from study.cluster.candidates import Candidate, Goals, front_of
+from study.cluster.candidates import Candidate, StudyFront
 from study.cluster.jobs import Job
 from study.cluster.records import Records
 from study.config import RunConfig, digest, from_dict, to_dict
@@ -22,13 +22,13 @@ class Densifier:
 
     Attributes:
         records: of the study.
-        goals: what the front is of.
+        front: of the study.
         blends: how many of a pair, evenly between the two; 0 for none at all.
         extent: `every` blends every point with its fidelity generator, for a recording that is to be replayed.
     """
 
     records: Records
-    goals: Goals
+    front: StudyFront
     blends: int
     extent: Extent = "front"
     _known: tuple[Any, dict[str, Pair]] | None = field(default=None, repr=False)
@@ -48,7 +48,7 @@ class Densifier:
         return self._known[1]
 
     def _find_pairs(self, last: bool) -> dict[str, Pair]:
-        members = [candidate for candidate in front_of(self.records, self.goals) if _is_trained(candidate)]
+        members = [candidate for candidate in self.front.members if _is_trained(candidate)]
         front = [self._parent(candidate) for candidate in members]
         front = [parent for parent in front if parent.trial is None or self._has_ended(parent.trial)]
         points = front if self.extent == "front" else self._all_points()

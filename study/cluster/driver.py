@@ -15,7 +15,7 @@ import ray
 from ray import tune
 from rich.console import Console
 
-from study.cluster.candidates import Goals, front_of
+from study.cluster.candidates import Goals, StudyFront
 from study.cluster.connection import connected
 from study.cluster.densifier import Densifier
 from study.cluster.jobs import JobQueue, Leases, NoLeases
@@ -242,7 +242,8 @@ def _run(
     )
     compare = _comparison(study, workshop, records, goals)
     _finish_telling(source, records, goals)
-    queue = _queue(study, workshop, source, records, goals)
+    front = StudyFront(records, goals)
+    queue = _queue(study, workshop, source, records, front)
     _finish_recording(source, records)
     if queue.exhausted:
         return "COMPLETE", None  # it was complete already: only the report is made anew
@@ -252,9 +253,9 @@ def _run(
         if study.address != "local":
             check_nodes(*_paths(study))
         queue.leases = _leases(study, workshop)
-        searcher = _searcher(study, queue, source, records, goals, compare)
+        searcher = _searcher(study, queue, source, records, goals, front, compare)
         with ProgressView(console) as view:
-            watch = _Watch(view, searcher, queue, source, records, study, goals)
+            watch = _Watch(view, searcher, queue, records, study, goals, front)
             try:
                 interrupted = _fit(study, searcher, watch, console, worker)
             finally:
@@ -310,7 +311,7 @@ def _enough(study: Study, source: TrialSource, records: Records) -> Callable[[],
     return enough
 
 
-def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Records, goals: Goals) -> JobQueue:
+def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Records, front: StudyFront) -> JobQueue:
     def key_of(config: RunConfig, stage: Stage) -> str:
         return artifact_key(config, stage, workshop.train)
 
@@ -322,7 +323,7 @@ def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Recor
         records.end(number, "FAILED", cause=cause)
         source.tell(number, "FAILED", cause=cause)
 
-    densifier = Densifier(records, goals, study.search.blends, study.search.densify)
+    densifier = Densifier(records, front, study.search.blends, study.search.densify)
     there = {key for key, event in records.artifacts.items() if event["state"] == "COMPLETE"}
     return JobQueue(
         source=source,
@@ -364,11 +365,12 @@ def _searcher(
     source: TrialSource,
     records: Records,
     goals: Goals,
+    front: StudyFront,
     compare: Callable[[int, int, dict[str, float]], Decision | None],
 ) -> StudySearcher:
     def tell(number: int, state: str, metrics: dict[str, float] | None, cause: str | None) -> None:
         _tell(source, goals, number, state, metrics, cause)
-        _record_front(records, goals)
+        _record_front(records, front)
 
     common = {
         "setting": study.setting.to_dict(),
@@ -470,13 +472,13 @@ class _Watch(tune.Callback):
         view: ProgressView,
         searcher: StudySearcher,
         queue: JobQueue,
-        source: TrialSource,
         records: Records,
         study: Study,
         goals: Goals,
+        front: StudyFront,
     ) -> None:
         self._view, self._searcher, self._queue = view, searcher, queue
-        self._source, self._records, self._study, self._goals = source, records, study, goals
+        self._records, self._study, self._goals, self._front = records, study, goals, front
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as the searcher's
@@ -487,7 +489,6 @@ class _Watch(tune.Callback):
 
     def snapshot(self) -> Snapshot:
         records, progress, limits = self._records, self._searcher.progress, self._study.limits
-        front = front_of(records, self._goals)
         running = sum(job.kind == "trial" for job in self._queue.running)
         ended = sum(state != "RUNNING" for state in records.states.values())
         drawn_out = len(records.states) if self._queue.all_drawn else self._study.trials
@@ -499,19 +500,18 @@ class _Watch(tune.Callback):
             seconds_left=seconds_left(
                 progress, records.durations, max(0, drawn_out - ended - running), slots_of(self._study)
             ),
-            front=[(member.label, member.values) for member in front],
+            front=[(member.label, member.values) for member in self._front.members],
             objectives=list(self._goals.directions),
-            hypervolume=self._goals.hypervolume(front),
+            hypervolume=self._front.hypervolume,
             elsewhere=self._queue.elsewhere,
             limits=limits.standing(records.device_seconds, records.hypervolumes),
         )
 
 
-def _record_front(records: Records, goals: Goals) -> None:
-    front = front_of(records, goals)
+def _record_front(records: Records, front: StudyFront) -> None:
     ended = sum(state != "RUNNING" for state in records.states.values())
-    members = [member.label for member in front]
-    records.front(trials_ended=ended, hypervolume=goals.hypervolume(front), members=members)
+    members = [member.label for member in front.members]
+    records.front(trials_ended=ended, hypervolume=front.hypervolume, members=members)
 
 
 def slots_of(study: Study) -> int:

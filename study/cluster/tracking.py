@@ -121,8 +121,21 @@ class Tracker:
             case "front":
                 metrics = {"hypervolume": event["hypervolume"], "front_size": len(event["members"])}
                 self._log(self._parent(event["time"]), event, metrics, step=event["trials_ended"])
+            case "blend":
+                self._log_blend(event)
+            case "enough":
+                self._log(self._parent(event["time"]), event, tags={"enough": event["cause"]})
             case "study":
                 self._mark_study(event)
+
+    def _log_blend(self, event: dict[str, Any]) -> None:
+        """Objectives alone, in the run of a trial that it is a blend of, under few names: the UI gets slow with many."""
+        trials = [parent for parent in reversed(event["parents"]) if parent["trial"] is not None]
+        run = self._run_of(trials[0]["trial"], event["time"]) if trials else self._parent(event["time"])
+        names = [objective["metric"] for objective in self._study["objectives"]]
+        kind = "blend" if len(trials) == 1 else "blend_of_neighbours"
+        metrics = {f"{kind}.{event['space']}.{event['share']:g}.{name}": event["metrics"][name] for name in names}
+        self._log(run, event, metrics, step=trials[0]["iteration"] if trials else 0)
 
     def _mark_study(self, event: dict[str, Any]) -> None:
         parent = self._parent(event["time"])

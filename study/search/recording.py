@@ -22,6 +22,24 @@ LOG_RANGE = 30.0
 """A positive parameter that spans more than this factor was drawn on a log scale."""
 
 
+_KEPT_COLUMNS = ("trial", "kind", "name", "state", "iteration", "front", "device_seconds", "key", "stage")
+_KEPT_FACTS = (
+    "name",
+    "space",
+    "recipe",
+    "size",
+    "trials",
+    "seed",
+    "objectives",
+    "reference",
+    "constraints",
+    "notes",
+    "scale",
+    "code_version",
+    "groups",
+)
+
+
 class RecordingError(ValueError):
     """A run directory that cannot be replayed: names the file and what is missing in it."""
 
@@ -159,6 +177,30 @@ def load_recording(run_dir: Path, reference: Mapping[str, float] | None = None) 
     )
     _check(recording, run_dir)
     return recording
+
+
+def save_recording(run_dir: Path, target: Path) -> None:
+    """Copy what a replay needs of a run directory, which is a small part of it.
+
+    Raises:
+        RecordingError: it cannot be replayed, or the target is there already.
+    """
+    load_recording(run_dir)
+    if target.exists():
+        raise RecordingError(f"--save {target} is there already; name another")
+    target.mkdir(parents=True)
+    facts = _facts(run_dir)
+    kept = {name: facts[name] for name in _KEPT_FACTS if name in facts}
+    (target / "study.json").write_text(json.dumps(kept, indent=1) + "\n")
+    metrics = [objective["metric"] for objective in facts["objectives"]]
+    for name in TABLES:
+        table = parquet.read_table(run_dir / name)
+        columns = [column for column in table.column_names if column in (*_KEPT_COLUMNS, *metrics) or _is_kept(column)]
+        parquet.write_table(table.select(columns).replace_schema_metadata(None), target / name, compression="zstd")
+
+
+def _is_kept(column: str) -> bool:
+    return column.startswith(("param.", "artifact.", "blend."))
 
 
 def _corner(facts: Mapping[str, Any], metrics: Sequence[str], given: Mapping[str, float]) -> tuple[float, ...]:

@@ -102,13 +102,14 @@ class TrialSource:
         )
         if not self._study.trials:
             self._begin(warm_start)
-        self._taken_over = sum("warm_start" in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
+        there = self._study.get_trials(deepcopy=False)
+        self._taken_over = sum("warm_start" in trial.user_attrs for trial in there)
+        self._count = sum(trial.state != TrialState.WAITING for trial in there) - self._taken_over
 
     @property
     def count(self) -> int:
-        """How many trials were drawn so far."""
-        trials = self._study.get_trials(deepcopy=False)
-        return sum(trial.state != TrialState.WAITING for trial in trials) - self._taken_over
+        """How many trials were drawn so far; nobody else draws from this study."""
+        return self._count
 
     @_storage
     def unfinished(self) -> list[Asked]:
@@ -142,8 +143,10 @@ class TrialSource:
         Raises:
             UnusableTrial: the space raised, or drew what is no valid configuration.
         """
-        self._study.sampler = self._sampler(self.count)
-        return self._configure(self._study.ask())
+        self._study.sampler = self._sampler(self._count)
+        drawn = self._study.ask()
+        self._count += 1
+        return self._configure(drawn)
 
     @_storage
     def tell(

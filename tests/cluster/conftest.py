@@ -107,12 +107,15 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def neighbours(shared_ray: str, material: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two studies that ran on one cluster at the same time, and share their artifacts; the second is shorter."""
+    """Two studies that ran on one cluster at the same time, and share their artifacts.
+
+    The second has two trials, stops them early, and blends what is on its front.
+    """
     folder = tmp_path_factory.mktemp("undisturbed")
     outputs = folder / "study", folder / "neighbour"
     running = [
         start(shared_ray, arguments_of(material, outputs[0])),
-        start(shared_ray, arguments_of(material, outputs[1], "--trials", "2")),
+        start(shared_ray, arguments_of(material, outputs[1], "--trials", "2", "--grace", "20", "--blends", "1")),
     ]
     for process in running:
         text, _ = process.communicate(timeout=480)

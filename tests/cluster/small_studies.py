@@ -72,6 +72,8 @@ def arguments_of(material: Path, output: Path, *more: str) -> list[str]:
         str(material / "train"),
         "--test",
         str(material / "test"),
+        "--blends",
+        "0",
     ]
     return [*common, "--output", str(output), *more]
 

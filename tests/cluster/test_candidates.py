@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from study.cluster.candidates import Goals, candidates_of, front_of
+from study.cluster.candidates import Candidate, Goals, StudyFront
 from study.cluster.densifier import Densifier, parents_of
 from study.cluster.journal import Journal
 from study.cluster.records import Records
@@ -47,6 +48,14 @@ def records(tmp_path: Path, tiny: RunConfig) -> Records:
     return records
 
 
+def front_of(records: Records, goals: Goals) -> list[Candidate]:
+    return StudyFront(records, goals).members
+
+
+def densifier_of(records: Records, **more: Any) -> Densifier:
+    return Densifier(records, StudyFront(records, GOALS), **more)
+
+
 # --- the front -----------------------------------------------------------------------------------------------------
 
 
@@ -70,8 +79,8 @@ def test_a_blend_may_stand_on_it(records: Records) -> None:
 def test_what_misses_a_bound_does_not_count(records: Records) -> None:
     records.blend("a--b", "weights-5000", {"metrics": metrics(29.5, 0.35, 44.0)})
     bounded = Goals(GOALS.directions, GOALS.reference, [Constraint("lr_psnr", ">=", 45.0)])
-    assert "a--b weights-5000" not in [member.label for member in candidates_of(records, bounded)]
-    assert len(candidates_of(records, bounded)) == len(candidates_of(records, GOALS)) - 1
+    assert "a--b weights-5000" in [member.label for member in front_of(records, GOALS)]
+    assert "a--b weights-5000" not in [member.label for member in front_of(records, bounded)]
     none = Goals(GOALS.directions, GOALS.reference, [Constraint("psnr_y", ">=", 99.0)])
     assert front_of(records, none) == []
     assert none.hypervolume([]) == 0
@@ -82,6 +91,25 @@ def test_its_hypervolume_by_hand(records: Records) -> None:
     assert GOALS.hypervolume(front_of(records, GOALS)) == pytest.approx(5 + 0.9 + 0.8 + 0.7 + 0.6)
 
 
+def test_it_grows_with_the_records_and_loses_what_failed(records: Records) -> None:
+    """Kept along the way, it is at each moment what one from scratch is."""
+    kept = StudyFront(records, GOALS)
+    random = np.random.default_rng(0)
+    for step in range(60):
+        values = float(random.uniform(24, 31)), float(random.uniform(0.05, 0.6))
+        match step % 4:
+            case 0 | 1:
+                records.trial(10 + step, {}, {}, {})
+                records.point(10 + step, point(20, *values))
+            case 2:
+                records.blend("a--b", f"weights-{step}", {"metrics": metrics(*values)})
+            case 3:
+                records.end(10 + step - 2, "FAILED" if random.random() < 0.5 else "COMPLETE")
+        assert kept.members == StudyFront(records, GOALS).members, step
+        assert kept.hypervolume == GOALS.hypervolume(kept.members)
+    assert records.count("FAILED") > 3
+
+
 # --- densification -------------------------------------------------------------------------------------------------
 
 
@@ -90,7 +118,7 @@ def names(densifier: Densifier, *, last: bool) -> list[str]:
 
 
 def test_points_on_the_front_are_blended_once_their_trial_has_ended(records: Records) -> None:
-    densifier = Densifier(records, GOALS, blends=3)
+    densifier = densifier_of(records, blends=3)
     assert names(densifier, last=False) == [f"{KEY}--0000-0000020", f"{KEY}--0000-0000040", f"{KEY}--0001-0000020"]
     records.end(3, "COMPLETE")
     assert f"{KEY}--0003-0000020" in names(densifier, last=False)
@@ -98,7 +126,7 @@ def test_points_on_the_front_are_blended_once_their_trial_has_ended(records: Rec
 
 def test_neighbours_come_last_and_no_pair_twice(records: Records) -> None:
     records.end(3, "PRUNED")
-    found = names(Densifier(records, GOALS, blends=3), last=True)
+    found = names(densifier_of(records, blends=3), last=True)
     assert found == [
         f"{KEY}--0000-0000020",  # its own generator's, and its neighbour as well
         f"{KEY}--0000-0000040",
@@ -111,17 +139,17 @@ def test_neighbours_come_last_and_no_pair_twice(records: Records) -> None:
 
 
 def test_what_is_done_is_not_done_again(records: Records) -> None:
-    densifier = Densifier(records, GOALS, blends=3)
+    densifier = densifier_of(records, blends=3)
     first = names(densifier, last=False)
     records.pair(first[0], "COMPLETE")
     records.pair(first[1], "FAILED", "an image was not finite")
     assert names(densifier, last=False) == first[2:]
-    again = Densifier(Records(records.journal), GOALS, blends=3)
+    again = densifier_of(Records(records.journal), blends=3)
     assert names(again, last=False) == first[2:]
 
 
 def test_a_job_says_all_that_a_worker_needs(records: Records, tiny: RunConfig) -> None:
-    job = next(iter(Densifier(records, GOALS, blends=3).jobs(last=False)))
+    job = next(iter(densifier_of(records, blends=3).jobs(last=False)))
     assert (job.kind, job.workers, job.config) == ("blend", 1, tiny)
     assert job.pair is not None
     assert (job.pair["spaces"], job.pair["shares"]) == (["weights", "pixels"], [0.25, 0.5, 0.75])
@@ -133,7 +161,7 @@ def test_a_job_says_all_that_a_worker_needs(records: Records, tiny: RunConfig) -
 
 
 def test_every_point_is_blended_for_a_recording(records: Records) -> None:
-    densifier = Densifier(records, GOALS, blends=2, extent="every")
+    densifier = densifier_of(records, blends=2, extent="every")
     records.point(0, point(60, 20.0, 0.9))  # far from the front
     found = list(densifier.jobs(last=False))
     assert [job.name for job in found] == [
@@ -146,4 +174,4 @@ def test_every_point_is_blended_for_a_recording(records: Records) -> None:
 
 
 def test_nothing_is_blended_where_no_blends_are_asked_for(records: Records) -> None:
-    assert names(Densifier(records, GOALS, blends=0), last=True) == []
+    assert names(densifier_of(records, blends=0), last=True) == []

@@ -116,7 +116,7 @@ def test_a_group_that_the_scheduler_stops_saves_and_gives_back_what_it_held(shar
 
 def test_two_workers_train_a_study(shared_ray: str, images: Path) -> None:
     output = images / "study"
-    arguments = ["--space", str(images / "space.py"), "--workers", "2", "--output", str(output)]
+    arguments = ["--space", str(images / "space.py"), "--workers", "2", "--blends", "0", "--output", str(output)]
     run_study(shared_ray, [*arguments, "--data", str(images / "train"), "--test", str(images / "test")])
     assert [(end["trial"], end["state"]) for end in entries(output, "end")] == [(0, "COMPLETE")]
     assert Counter(point["iteration"] for point in entries(output, "point")) == dict.fromkeys((50, 100, 150, 200), 1)

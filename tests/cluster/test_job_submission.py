@@ -94,7 +94,8 @@ def test_a_job_from_a_checkout_runs_to_its_end(
     submit = [RAY, "job", "submit", "--address", head.jobs]
     code = ["--working-dir", str(work), "--runtime-env", str(work / "cluster" / "runtime_env.yaml")]
     sources = ["--data", str(material / "train"), "--test", str(material / "test")]
-    study = ["python", "study/sweep.py", "--space", str(material / "space.py"), *sources, "--output", str(output)]
+    space = ["--space", str(material / "space.py"), "--blends", "0"]
+    study = ["python", "study/sweep.py", *space, *sources, "--output", str(output)]
 
     stranger = {name: value for name, value in user.items() if name != "RAY_AUTH_TOKEN_PATH"}
     options = {"cwd": here, "capture_output": True, "text": True, "timeout": 300}

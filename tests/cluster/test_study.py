@@ -59,6 +59,24 @@ def test_each_artifact_is_trained_once_by_studies_that_run_at_the_same_time(neig
     assert {path.name for path in (undisturbed.parent / "artifacts").iterdir() if path.name[0] != "."} == needed
 
 
+def test_a_study_stops_trials_early_and_blends_its_front(neighbours: tuple[Path, Path]) -> None:
+    """Two trials and one rung: the first to come goes on, and the other one unless it is better."""
+    _, study = neighbours
+    states = {end["trial"]: end["state"] for end in entries(study, "end")}
+    assert states_everywhere(study) == {"journal": states, "optuna": states, "mlflow": states}
+    decisions = {rung["trial"]: rung for rung in entries(study, "rung")}
+    assert {trial: "COMPLETE" if rung["go_on"] else "PRUNED" for trial, rung in decisions.items()} == states
+    assert all(rung["position"] == 1 for rung in decisions.values() if rung["go_on"])
+    reached = {trial: max(p["iteration"] for p in entries(study, "point") if p["trial"] == trial) for trial in states}
+    assert all(reached[trial] == (40 if state == "COMPLETE" else 20) for trial, state in states.items())
+    blends = entries(study, "blend")
+    assert blends
+    assert {blend["pair"] for blend in blends} == {pair["name"] for pair in entries(study, "pair")}
+    points = pd.read_parquet(study / "points.parquet")
+    assert (points["kind"] == "blend").sum() == len(blends)
+    assert all((study / blend["samples"]).is_dir() for blend in blends)
+
+
 def test_the_tables_hold_every_point(undisturbed: Path) -> None:
     points = pd.read_parquet(undisturbed / "points.parquet")
     trials = points[points["kind"] == "trial"]

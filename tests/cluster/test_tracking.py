@@ -43,6 +43,7 @@ def run_dir(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         "recipe": "aesop",
         "size": "tiny",
         "code_version": "0.1+abc",
+        "objectives": [{"metric": "psnr_y"}, {"metric": "swd"}],
         "data": {"train": {"fingerprint": "5f3c9a11"}},
     }
     (folder / "study.json").write_text(json.dumps(study))
@@ -335,3 +336,21 @@ def test_studies_that_start_at_the_same_time_make_one_database(tmp_path: Path) -
     for process in starting:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
+
+
+def test_blends_stand_in_their_trial_s_run_under_few_names(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    fidelity, first, second = (
+        {"trial": trial, "iteration": iteration} for trial, iteration in ((None, None), (0, 80), (1, 80))
+    )
+    judged = {"share": 0.25, "metrics": {"psnr_y": 28.5, "swd": 12.0, "ssim_y": 0.9}, "budget": {}}
+    journal.append("blend", pair="a", name="x", space="weights", parents=[fidelity, first], **judged)
+    journal.append("blend", pair="b", name="y", space="pixels", parents=[first, second], **judged)
+    journal.append("enough", limits={}, cause="0.5 of --device-hours 0.5 are spent")
+    assert follow(run_dir, server) == 0
+    runs = runs_of(server, run_dir)
+    assert history(server, runs["0"], "blend.weights.0.25.psnr_y") == [(80, 28.5)]
+    assert history(server, runs["1"], "blend_of_neighbours.pixels.0.25.swd") == [(80, 12.0)]
+    assert not any("ssim_y" in name for run in runs.values() for name in run.data.metrics if name.startswith("blend"))
+    assert runs["parent"].data.tags["enough"] == "0.5 of --device-hours 0.5 are spent"

@@ -219,6 +219,20 @@ def test_a_run_directory_is_read(tmp_path: Path) -> None:
     assert load_recording(tmp_path, {"psnr_y": 10}).reference == (10.0, 0.9)
 
 
+def test_a_recording_is_a_small_copy_that_replays_alike(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    points = pd.read_parquet(write_run(run) / "points.parquet").assign(**{"config.seed": 0, "term.pixel": 0.1})
+    points.to_parquet(run / "points.parquet")
+    assert main([str(run), "--save", str(tmp_path / "kept")], Console(quiet=True)) == 0
+    assert "config.seed" not in pd.read_parquet(tmp_path / "kept" / "points.parquet")
+    first, second = load_recording(run), load_recording(tmp_path / "kept")
+    for strategy in (PLAIN, Strategy()):
+        assert replay(first, strategy, 3).hypervolumes.tolist() == replay(second, strategy, 3).hypervolumes.tolist()
+    with pytest.raises(RecordingError, match="is there already; name another"):
+        main([str(run), "--save", str(tmp_path / "kept")], Console(quiet=True))
+
+
 def test_what_cannot_be_replayed_says_why(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"study\.json does not exist: name a directory"):
         load_recording(tmp_path / "nowhere")

@@ -1,0 +1,247 @@
+"""What a study's front costs to find: ours, part by part, against what else there is, by replays of a recorded study.
+
+python benchmarks/search.py                     (about five minutes on 2 cores)
+python benchmarks/search.py --seeds 5 --recording runs/aesop
+
+Cost is device-seconds, upstream stages included, until 95% of the hypervolume of everything that was recorded (blends
+left out) is found; the median over seeds. Every strategy's every checkpoint counts, also where the tool that it stands
+for would keep a trial's last result alone: that is in the peers' favour.
+
+- random, TPE: each trial trains its own upstream stages to the end, as with Ray Tune and OptunaSearch today
+- MOASHA: Syne Tune's rule on random draws (`moasha.py`), as its paper has it and as its code computes it, with the
+  reduction factor that suits it best here
+- ours: TPE, upstream stages shared, trials stopped early, points on the front blended with their fidelity generator
+
+Caveats. A draw becomes the nearest of the recorded trials that is left. What a shared stage saves depends on what it
+costs beside a trial, so the ratio is given again with upstream stages priced as at the paper's setting, and for people
+who have the fidelity generator's weights from elsewhere. At last, 1,000 simulated trials go through the study's own
+bookkeeping.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+# Started as a script: Python looks in benchmarks/, but the packages are one up.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.moasha import Moasha
+from study.search.early_stopping import Halving, Rungs
+from study.search.recording import Recording, load_recording
+from study.search.replay import Strategy, Trace, pareto_halving, replay
+
+RECORDING = Path(__file__).parent / "recordings" / "aesop-tiny"
+REFERENCE = {"psnr_y": 28.0, "lpips_alex": 0.26}
+"""The region of interest: from 2 dB below the fidelity generator, and better than it perceptually."""
+TARGET = 0.95
+FULL_PRICES = {"fidelity": 0.15, "autoencoder": 0.54}
+"""What an upstream stage costs beside a trial at the paper's setting, as a share of what it does at `tiny`, both in
+pixels seen: 1M x 16 x 128^2 and 100K x 64 x 256^2 beside 300K x 64 x 128^2 (METHODS 1.5), against 800 x 8 x 48^2 and
+200 x 8 x 64^2 beside 160 x 4 x 64^2."""
+GRACE, ETA = 20, 3.0
+
+
+def main() -> None:
+    """Replay, print tables, end with one JSON line."""
+    options = _parse()
+    console = Console(stderr=True, width=140)
+    recording = load_recording(options.recording, REFERENCE if options.recording == RECORDING else None)
+    prices: dict[str, Callable[[str], float]] = {
+        "as recorded": lambda stage: 1.0,
+        "upstream at the paper's price": lambda stage: FULL_PRICES.get(stage, 1.0),
+        "fidelity weights at hand": lambda stage: 0.0 if stage == "fidelity" else 1.0,
+    }
+    found = {}
+    for name, price in prices.items():
+        priced = replace(
+            recording, artifacts={key: cost * price(key.partition("-")[0]) for key, cost in recording.artifacts.items()}
+        )
+        costs = _costs(priced, options.seeds, console, name)
+        console.print(_table(name, costs))
+        found[name] = costs
+    costs = found["as recorded"]
+    seconds, trials = _simulate_a_thousand()
+    result = {
+        "benchmark": "search",
+        "trials": len(recording.curves),
+        "seeds": options.seeds,
+        "target": TARGET,
+        "median_device_seconds": {name: _rounded(values) for name, values in costs.items()},
+        "ratio": _ratio(costs, "random"),
+        "ratio_to_best_peer": min(_ratio(costs, peer) for peer in PEERS),
+        "share_of_parts": {part: round(_ratio(costs, name), 2) for name, part in PARTS.items()},
+        "ratio_at_the_paper_s_prices": _ratio(found["upstream at the paper's price"], "random"),
+        "ratio_with_fidelity_weights_at_hand": _ratio(found["fidelity weights at hand"], "random"),
+        "simulated_trials": trials,
+        "simulated_seconds": round(seconds, 1),
+    }
+    print(json.dumps(result))
+
+
+PEERS = ("random", "TPE", "MOASHA (paper)", "MOASHA (code)")
+OURS = "ours"
+PARTS = {
+    "ours without sharing": "sharing",
+    "ours without early stopping": "early stopping",
+    "ours without blends": "blends",
+    "ours with random draws": "sampler",
+}
+"""Each part's own share: how many times more it costs without it."""
+
+
+def strategies(recording: Recording, grace: int, eta: float) -> dict[str, Strategy]:
+    """All that are compared, by name."""
+    plain = Strategy(sampler="random", sharing=False, blending=False)
+    budget = int(max(curve.iterations[-1] for curve in recording.curves))
+    halving = pareto_halving(recording.rungs(Rungs(grace, eta)), eta)
+    ours = Strategy(sampler="tpe", sharing=True, stopper=halving, blending=True)
+
+    def moasha(*, as_coded: bool) -> Strategy:
+        return replace(plain, stopper=lambda recording, seed: Moasha(grace, budget, eta, as_coded))
+
+    return {
+        "random": plain,
+        "random, last points only": replace(plain, only_last=True),
+        "TPE": replace(plain, sampler="tpe"),
+        "MOASHA (paper)": moasha(as_coded=False),
+        "MOASHA (code)": moasha(as_coded=True),
+        "TPE + sharing": replace(plain, sampler="tpe", sharing=True),
+        "TPE + sharing + early stopping": replace(ours, blending=False),
+        OURS: ours,
+        "ours without sharing": replace(ours, sharing=False),
+        "ours without early stopping": replace(ours, stopper=None),
+        "ours without blends": replace(ours, blending=False),
+        "ours with random draws": replace(ours, sampler="random"),
+    }
+
+
+def _costs(recording: Recording, seeds: int, console: Console, name: str) -> dict[str, np.ndarray]:
+    """Device-seconds to the target, by strategy and seed."""
+    goal = TARGET * recording.final_hypervolume()
+    chosen = strategies(recording, GRACE, ETA)
+    jobs = [(strategy, seed) for strategy in chosen for seed in range(seeds)]
+    costs: dict[str, list[float]] = {strategy: [] for strategy in chosen}
+    for strategy, seed in track(jobs, name, console=console):
+        trace: Trace = replay(recording, chosen[strategy], seed)
+        costs[strategy].append(trace.cost_of(goal))
+    return {strategy: np.array(values) for strategy, values in costs.items()}
+
+
+def _ratio(costs: Mapping[str, np.ndarray], peer: str) -> float:
+    """How many times as much the peer costs, by the medians; a peer that never arrives is infinitely dear."""
+    ours = float(np.median(costs[OURS]))
+    return round(float(np.median(costs[peer])) / ours, 2) if np.isfinite(ours) else 0.0
+
+
+def _rounded(values: np.ndarray) -> float | None:
+    middle = float(np.median(values))
+    return round(middle, 1) if np.isfinite(middle) else None
+
+
+def _table(name: str, costs: Mapping[str, np.ndarray]) -> Table:
+    table = Table("strategy", "device-seconds", "10% to 90%", "arrived", "times ours", title=name, title_justify="left")
+    for strategy, values in costs.items():
+        low, middle, high = (np.quantile(values, share, method="nearest") for share in (0.1, 0.5, 0.9))
+        arrived = f"{np.isfinite(values).sum()} of {len(values)}"
+        ratio = f"{_ratio(costs, strategy):.2f}"
+        table.add_row(strategy, f"{middle:,.0f}", f"{low:,.0f} to {high:,.0f}", arrived, ratio)
+    return table
+
+
+def _simulate_a_thousand() -> tuple[float, int]:
+    """Trials that train nothing, through sampler, queue, journal, early stopping and front; seconds, and how many."""
+    from study.cluster.candidates import Goals, StudyFront
+    from study.cluster.jobs import JobQueue
+    from study.cluster.journal import Journal
+    from study.cluster.records import Records
+    from study.cluster.searcher import StudySearcher
+    from study.config import RunConfig, Stage, stage_key
+    from study.search.spaces import load_space
+    from study.search.trials import TrialSource
+
+    space, trials = load_space("aesop"), 1000
+    base = space.base("tiny", ())
+    goals = Goals({"psnr_y": "maximize", "swd": "minimize"}, {"psnr_y": 20.0, "swd": 60.0})
+    rule = Halving((40, 120), 3.0, ("maximize", "minimize"), (20.0, 60.0))
+    random = np.random.default_rng(0)
+    # In memory: each of a trial's two dozen small transactions is flushed to the disk otherwise.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        source = TrialSource(Path(folder) / "optuna.db", "s", ["maximize", "minimize"], space, base, seed=0)
+        records = Records(Journal(Path(folder) / "journal.jsonl"))
+        front = StudyFront(records, goals)
+
+        def key_of(config: RunConfig, stage: Stage) -> str:
+            return stage_key(config, stage, "images")
+
+        queue = JobQueue(
+            source,
+            trials,
+            key_of,
+            on_trial=lambda asked, upstream: records.trial(asked.number, {}, asked.params, upstream),
+            on_failed=lambda number, cause, params: None,
+            clock=time.time,
+        )
+
+        def tell(number: int, state: str, metrics: dict[str, float] | None, cause: str | None) -> None:
+            source.tell(number, state, None if metrics is None else goals.values(metrics), cause)  # type: ignore[arg-type]
+            records.front(trials_ended=number, hypervolume=front.hypervolume, members=[])
+
+        searcher = StudySearcher(
+            queue,
+            records,
+            tell,
+            slots=lambda: 8,
+            common={},
+            reference_scale=4,
+            compare=lambda trial, iteration, metrics: rule.take(trial, iteration, goals.values(metrics)),
+        )
+        began = time.monotonic()
+        _play(searcher, random)
+        return time.monotonic() - began, len(records.states)
+
+
+def _play(searcher: Any, random: np.random.Generator) -> None:
+    """Tune and eight workers: each job at once, trials with a point every 40 iterations."""
+    from ray.tune.search import Searcher
+
+    number = 0
+    while isinstance(handed_out := searcher.suggest(f"t{number}"), dict):
+        name, job = f"t{number}", handed_out["job"]
+
+        def say(name: str = name, **message: Any) -> bool:
+            return bool(searcher.hear(name, json.dumps(message)))
+
+        say(type="entered", at=time.time(), warm=True)
+        facts = {"metrics": {"psnr_y": 30.0, "swd": 20.0}, "images": {}, "budget": {}, "samples": ""}
+        if job["kind"] == "trial":
+            for iteration in (40, 80, 120, 160):
+                metrics = {"psnr_y": float(random.uniform(22, 30)), "swd": float(random.uniform(5, 50))}
+                point = {**facts, "metrics": metrics, "terms": {}}
+                say(type="point", iteration=iteration, **point)
+        say(type="end", state="COMPLETE", cause=None, reused=False, **facts)
+        searcher.on_trial_complete(name, {"message": "{}"})
+        number += 1
+    assert handed_out == Searcher.FINISHED
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="how often each strategy searches (20)")
+    parser.add_argument("--recording", type=Path, default=RECORDING, metavar="DIR", help="a finished study's directory")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
