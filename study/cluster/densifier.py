@@ -17,8 +17,8 @@ Extent = Literal["front", "every"]
 class Densifier:
     """Says which pairs are still to be blended.
 
-    A point of a trial that has ended is blended with its own fidelity generator as soon as it is on the front, and the
-    front's neighbours among each other once nothing trains any more.
+    When a trial has ended, the last of its points that is on the front is blended with its own fidelity generator. Once
+    nothing trains any more, all points on the front are, and the front's neighbours among each other.
 
     Attributes:
         records: of the study.
@@ -51,7 +51,7 @@ class Densifier:
         members = [candidate for candidate in self.front.members if _is_trained(candidate)]
         front = [self._parent(candidate) for candidate in members]
         front = [parent for parent in front if parent.trial is None or self._has_ended(parent.trial)]
-        points = front if self.extent == "front" else self._all_points()
+        points = self._all_points() if self.extent == "every" else front if last else _last_of_each(front)
         pairs = with_own_generators(points, [self._generator(key) for key in self._generator_keys()])
         pairs += neighbours(front) if last else []
         unique: dict[frozenset[Parent], Pair] = {}
@@ -112,6 +112,12 @@ class Densifier:
         config = self._config(parent)
         where = {"trial": parent.trial, "iteration": parent.iteration, "fidelity": parent.fidelity}
         return {**where, "label": parent.label, "config": to_dict(config)}
+
+
+def _last_of_each(points: list[Parent]) -> list[Parent]:
+    """Of each trial its last point: those before it lie nearer to the fidelity generator, as the blends do."""
+    last = {point.trial: point for point in sorted(points, key=lambda point: point.iteration or 0)}
+    return [point for point in points if last[point.trial] is point]
 
 
 def _form(config: dict[str, Any]) -> str:

@@ -129,7 +129,7 @@ class Tracker:
                 self._mark_study(event)
 
     def _log_blend(self, event: dict[str, Any]) -> None:
-        """Objectives alone, in the run of a trial that it is a blend of, under few names: the UI gets slow with many."""
+        """Objectives alone, in the run of a trial that it is a blend of, under few names: many slow the UI down."""
         trials = [parent for parent in reversed(event["parents"]) if parent["trial"] is not None]
         run = self._run_of(trials[0]["trial"], event["time"]) if trials else self._parent(event["time"])
         names = [objective["metric"] for objective in self._study["objectives"]]

@@ -126,6 +126,14 @@ class Recording:
         points = np.concatenate(values)
         return points[non_dominated(points, self.directions)]
 
+    def nadir(self) -> tuple[float, ...]:
+        """The worst of each objective on the final front, and a tenth of its range: a reference point that counts all
+        of the front and little else (Ishibuchi et al., Evolutionary Computation 2018)."""
+        front = self.final_front()
+        signs = np.array([1.0 if direction == "minimize" else -1.0 for direction in self.directions])
+        worst, best = (front * signs).max(axis=0), (front * signs).min(axis=0)
+        return tuple(((worst + 0.1 * (worst - best)) * signs).tolist())
+
     def final_hypervolume(self) -> float:
         """Of the final front."""
         return hypervolume(self.final_front(), self.reference, self.directions)

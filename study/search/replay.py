@@ -40,7 +40,8 @@ class Strategy:
         sampler: one of `samplers.SAMPLERS`.
         sharing: upstream artifacts are trained once; without it each trial pays for its own.
         stopper: makes the rule of early stopping from the recording and a seed; None to stop nothing.
-        blending: a trial's points on the front are blended with its fidelity generator once it has ended.
+        blending: once a trial has ended, the last of its points on the front is blended with its fidelity generator.
+        own_first: the recording's first trial, which has the recipe's own values, is drawn first.
         only_last: only the last point of a finished trial counts, as where a tool keeps one result of each trial.
         workers: trials at the same time.
     """
@@ -49,6 +50,7 @@ class Strategy:
     sharing: bool = True
     stopper: MakeStopper | None = None
     blending: bool = True
+    own_first: bool = True
     only_last: bool = False
     workers: int = 2
 
@@ -130,7 +132,8 @@ class _Replay:
     _blended: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._proposals = Proposals(self.recording, self.strategy.sampler, self.seed)
+        strategy = self.strategy
+        self._proposals = Proposals(self.recording, strategy.sampler, self.seed, own_first=strategy.own_first)
         make = self.strategy.stopper
         self._stopper = None if make is None else make(self.recording, self.seed)
 
@@ -190,13 +193,13 @@ class _Replay:
     def _blend(self, curve: Curve, reached: int) -> Iterator[float]:
         if not self.strategy.blending:
             return
-        for index in range(reached):
-            if len(curve.blends[index]) and self._on_front(curve.values[index]):
-                cost = float(curve.blend_seconds[index])
-                yield cost
-                self.blend_seconds += cost
-                self.seconds += cost
-                self._find(curve.blends[index])
+        on_front = [index for index in range(reached) if self._on_front(curve.values[index])]
+        if on_front and len(curve.blends[on_front[-1]]):
+            cost = float(curve.blend_seconds[on_front[-1]])
+            yield cost
+            self.blend_seconds += cost
+            self.seconds += cost
+            self._find(curve.blends[on_front[-1]])
 
     def _on_front(self, values: np.ndarray) -> bool:
         found = np.array(self._found)
@@ -217,7 +220,7 @@ class Proposals:
         drawn: how many trials so far.
     """
 
-    def __init__(self, recording: Recording, sampler: str, seed: int) -> None:
+    def __init__(self, recording: Recording, sampler: str, seed: int, *, own_first: bool = True) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._recording, self._sampler, self._seed = recording, sampler, seed
         self._study = optuna.create_study(directions=list(recording.directions))
@@ -226,15 +229,16 @@ class Proposals:
         self._asked: dict[int, optuna.Trial] = {}
         self._order = np.random.default_rng(seed).permutation([curve.number for curve in recording.curves]).tolist()
         self.drawn = 0
+        self._first = min(self._left) if own_first else None
 
     def draw(self) -> Curve | None:
         """The next trial; None once all were drawn."""
         if not self._left:
             return None
+        curve = self._left.pop(self._choose())
         if self._sampler == "random":
             self.drawn += 1
-            return self._left.pop(self._order[self.drawn - 1])
-        curve = self._left.pop(self._nearest(self._propose()))
+            return curve
         self._study.enqueue_trial(dict(curve.params))
         trial = self._study.ask()
         for name in curve.params:
@@ -242,6 +246,13 @@ class Proposals:
         self._asked[curve.number] = trial
         self.drawn += 1
         return curve
+
+    def _choose(self) -> int:
+        if self._first is not None and self.drawn == 0:
+            return self._first
+        if self._sampler == "random":
+            return next(number for number in self._order if number in self._left)
+        return self._nearest(self._propose())
 
     def tell(self, number: int, values: np.ndarray | None) -> None:
         """How a trial ended: its objectives, or None if it was stopped early."""

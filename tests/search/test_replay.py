@@ -62,7 +62,7 @@ def recording() -> Recording:
     )
 
 
-PLAIN = Strategy(sampler="random", sharing=False, blending=False)
+PLAIN = Strategy(sampler="random", sharing=False, blending=False, own_first=False)
 
 
 # --- costs ---------------------------------------------------------------------------------------------------------
@@ -105,14 +105,16 @@ def test_only_last_points_count_where_a_tool_keeps_no_others(recording: Recordin
     assert trace.hypervolumes[-1] == pytest.approx(hypervolume(last, recording.reference, recording.directions))
 
 
-def test_points_on_the_front_are_blended_once_their_trial_has_ended(recording: Recording) -> None:
-    """With one worker and the order of a seed, the blended points are those on the front when their trial ended."""
-    trace = replay(recording, replace(PLAIN, sharing=True, blending=True, workers=1), 1)
-    assert trace.blend_seconds % 0.5 == 0
+def test_the_last_point_on_the_front_is_blended_once_its_trial_has_ended(recording: Recording) -> None:
+    """Trial 0 comes first, alone: its second point is on the front; of all ten, at most three others are."""
+    trace = replay(recording, replace(PLAIN, sharing=True, blending=True, own_first=True, workers=1), 1)
+    assert trace.blend_seconds in (0.5, 1.0, 1.5, 2.0)
     assert trace.seconds[-1] == pytest.approx(170 + 40 + trace.blend_seconds)
     whole = np.concatenate([recording.final_front(), BLEND])
     assert trace.hypervolumes[-1] == pytest.approx(hypervolume(whole, recording.reference, recording.directions))
     assert trace.front.tolist().count([29.5, 0.3]) == 1
+    blended_at = np.flatnonzero(np.diff(trace.hypervolumes) > 0)[:3]
+    assert trace.seconds[blended_at[-1] + 1] == 100 + 4 + 0.5  # generator, two points, the blend
 
 
 def test_costs_and_courses_are_read_off(recording: Recording) -> None:
@@ -142,7 +144,7 @@ def test_the_study_s_own_rule_stops_the_poor_ones(recording: Recording) -> None:
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "gp"])  # a GP takes a second a draw
 def test_every_sampler_draws_each_trial_once_and_the_same_by_its_seed(recording: Recording, sampler: str) -> None:
     def order(seed: int) -> list[int]:
-        proposals, drawn = Proposals(recording, sampler, seed), []
+        proposals, drawn = Proposals(recording, sampler, seed, own_first=False), []
         while (next_one := proposals.draw()) is not None:
             drawn.append(next_one.number)
             proposals.tell(next_one.number, next_one.values[-1] if len(drawn) % 3 else None)
@@ -151,6 +153,12 @@ def test_every_sampler_draws_each_trial_once_and_the_same_by_its_seed(recording:
     assert sorted(order(0)) == list(range(10))
     assert order(0) == order(0)
     assert order(0) != order(1)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_the_recipe_s_own_trial_comes_first(recording: Recording, sampler: str) -> None:
+    firsts = [Proposals(recording, sampler, seed).draw() for seed in range(3)]
+    assert [first.number for first in firsts if first is not None] == [0, 0, 0]
 
 
 def test_the_space_is_read_off_what_was_drawn(recording: Recording) -> None:
@@ -163,6 +171,11 @@ def test_the_space_is_read_off_what_was_drawn(recording: Recording) -> None:
     assert recording.distributions["weight"].log  # type: ignore[attr-defined]
     assert recording.always == ("guidance", "weight")
     assert recording.conditions == {"channels": {("aesop",)}}
+
+
+def test_the_nadir_is_the_front_s_worst_and_a_tenth_of_its_range(recording: Recording) -> None:
+    assert recording.final_front()[:, 0].min() == 26
+    assert recording.nadir() == pytest.approx((26 - 0.1 * 4, 0.5 + 0.1 * 0.4))
 
 
 def test_distance_counts_choices_and_what_is_missing_as_one() -> None:

@@ -1,0 +1,44 @@
+"""Where do AESOP's weights lie, for somebody who knows their order of magnitude at best?
+
+Command:  python study/sweep.py --space wide --trials 64 --grace 40 --data DF2K/HR --test DIV2K100/HR --output runs/wide
+Time:     as space aesop. Half of what is drawn here trains badly: it is for a new network, or for comparing searches.
+
+Each weight, and the learning rate, spans three decades or more around the recipe's own; some trials will diverge.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import optuna
+
+from study.config import RunConfig
+from study.recipes import Size, aesop
+
+SIZE: Size = "full"
+TRIALS = 64
+REFERENCE = {"psnr_y": 20.0, "lpips_alex": 0.8, "swd": 60.0}
+GROUPS = ("loss.guidance", "autoencoder.bottleneck_channels")
+
+BOTTLENECK_CHANNELS = [3, 6, 12, 24]
+
+
+def base(size: Size, networks: Collection[str]) -> RunConfig:
+    """AESOP as the paper has it."""
+    del networks
+    return aesop(size)
+
+
+def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
+    """Guidance, its bottleneck, all four weights, the learning rate."""
+    changes: dict[str, Any] = {
+        "loss.guidance": trial.suggest_categorical("loss.guidance", ["pixel", "aesop"]),
+        "loss.fidelity": trial.suggest_float("loss.fidelity", 1e-3, 10.0, log=True),
+        "loss.artifact": trial.suggest_float("loss.artifact", 1e-2, 10.0, log=True),
+        "loss.perceptual": trial.suggest_float("loss.perceptual", 1e-2, 10.0, log=True),
+        "loss.adversarial": trial.suggest_float("loss.adversarial", 1e-4, 1.0, log=True),
+        "optimiser.learning_rate": trial.suggest_float("optimiser.learning_rate", 1e-6, 1e-2, log=True),
+    }
+    if changes["loss.guidance"] == "aesop":
+        name = "autoencoder.bottleneck_channels"
+        changes[name] = trial.suggest_categorical(name, BOTTLENECK_CHANNELS)
+    return changes
