@@ -12,6 +12,7 @@ from analysis.fronts import (
     front_hypervolume,
     front_of,
     group_fronts,
+    is_allowed,
     is_blend,
     is_candidate,
     is_measured,
@@ -87,7 +88,8 @@ def _origins(results: Results, front: pd.DataFrame) -> Iterator[str]:
     if not is_blend(results.points).any():
         return
     last = results.points[is_of_trial(results.points)].groupby("trial")["iteration"].max()
-    at_end = is_of_trial(front) & np.asarray(front["iteration"] == front["trial"].map(last), dtype=bool)
+    ended = (front["iteration"] == front["trial"].map(last)).fillna(False)
+    at_end = is_of_trial(front) & np.asarray(ended, dtype=bool)
     spaces = front["blend.space"].fillna("")
     origins = {
         "trials' last points": int(at_end.sum()),
@@ -253,6 +255,10 @@ def _left_out(results: Results) -> Iterator[str]:
     if unmeasured:
         size = count_text(unmeasured, "point")
         yield f"Left out of the front: {size} with an objective that is not a finite number."
+    forbidden = int((is_candidate(points) & is_measured(points, facts) & ~is_allowed(points, facts)).sum())
+    if forbidden:
+        bounds = list_text(map(str, facts.constraints))
+        yield f"Left out of the front: {count_text(forbidden, 'point')} that miss {bounds}."
     failed = int((is_of_trial(points) & ~is_candidate(points)).sum())
     if failed:
         yield f"Left out of the front: {count_text(failed, 'point')} of FAILED trials."
@@ -260,7 +266,10 @@ def _left_out(results: Results) -> Iterator[str]:
     outside = int((~beats_reference(front, facts)).sum())
     if outside:
         size = count_text(outside, "point")
-        yield f"Of the front, {size} beyond the reference point: no hypervolume is added."
+        yield (
+            f"Of the front, {size} beyond the reference point: no hypervolume is added. To count them, name a worse "
+            "REFERENCE in the space."
+        )
     if results.journal.unreadable:
         yield f"Unreadable in the journal, and left out: {count_text(results.journal.unreadable, 'line')}."
 

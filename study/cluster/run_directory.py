@@ -19,6 +19,9 @@ from study.search.front import Direction
 from study.search.plan import SearchPlan
 from study.training.workshop import Workshop
 
+_OLDER = {"sampler": "tpe", "constraints": []}
+"""What studies were that were started before these could be chosen."""
+
 
 class OccupiedError(ValueError):
     """The output directory holds something else, or is in use."""
@@ -156,6 +159,7 @@ def _id_of(output: Path, identity: dict[str, Any]) -> str:
         return uuid.uuid4().hex
     there = json.loads(path.read_text())
     before = there["identity"]
+    before = {**_OLDER, **before}
     different = [
         f"{name} (there {before.get(name)}, asked for {value})"
         for name, value in identity.items()

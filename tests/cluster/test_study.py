@@ -245,3 +245,24 @@ def test_images_too_small_are_refused_before_anything_runs(material: Path, tmp_p
     arguments = arguments_of(material, tmp_path / "out", "--set", "fidelity.budget.patch=128")
     _refused(arguments, "128")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--grace", "500"), "--grace 500 leaves no rung below the 40 iterations of a trial"),
+        (("--eta", "2"), "--grace N turns on; give it, too"),
+        (("--sampler", "grid"), "--sampler must be one of tpe, .* but got grid"),
+        (("--constraint", "niqe<=4"), "the study does not measure niqe; it measures psnr_y"),
+        (("--plateau", "soon"), "--plateau must look like 16 or 16:0.005, but got 'soon'"),
+        (("--device-hours", "0"), "--device-hours must be above 0"),
+        (("--learn-from-trials",), "about the trials of --warm-start RUN_DIR"),
+        (("--warm-start", "nowhere"), r"--warm-start nowhere holds no study \(study\.json and optuna\.db\)"),
+        (("--blends", "-1"), "--blends must not be negative, but got -1"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_before_anything_runs(
+    material: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    _refused(arguments_of(material, tmp_path / "out", *options), said)
+    assert not (tmp_path / "out").exists()
