@@ -227,7 +227,7 @@ def test_the_report_says_which_part_of_the_front_came_from_where(write_run, stud
     text = " ".join(report.findings)
     origin = (
         "Of the front's points, 1 from trials' last points, 1 from their earlier checkpoints, 1 from fidelity "
-        "generators, 2 from blends of weights and 1 from blends of pixels came. Blending took 10.0 s of device time"
+        "generators, 2 from blends of weights and 1 from blends of pixels came. Blending took 10 s of device time"
     )
     assert origin in text
     # Areas up to the corner (20 dB, 60): 424 without blends; 437.8 with all; 433.1 with those of pixels alone.
