@@ -23,10 +23,13 @@ bookkeeping.
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,7 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
+import optuna
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -42,7 +46,7 @@ from rich.table import Table
 from benchmarks.moasha import Moasha
 from study.search.early_stopping import Halving, Rungs
 from study.search.recording import Recording, load_recording
-from study.search.replay import Strategy, Trace, pareto_halving, replay
+from study.search.replay import Strategy, pareto_halving, replay
 
 RECORDING = Path(__file__).parent / "recordings" / "aesop-tiny"
 TARGET = 0.95
@@ -66,12 +70,10 @@ def main() -> None:
     }
     found = {}
     for name, price in prices.items():
-        priced = replace(
-            recording, artifacts={key: cost * price(key.partition("-")[0]) for key, cost in recording.artifacts.items()}
-        )
-        costs = _costs(priced, options.seeds, console, name)
-        console.print(_table(name, costs))
-        found[name] = costs
+        artifacts = {key: cost * price(key.partition("-")[0]) for key, cost in recording.artifacts.items()}
+        compared = ("random", "TPE", OURS) if found else tuple(strategies(recording, GRACE, ETA))
+        found[name] = _costs(replace(recording, artifacts=artifacts), compared, options.seeds, console, name)
+        console.print(_table(name, found[name]))
     costs = found["as recorded"]
     seconds, trials = _simulate_a_thousand()
     result = {
@@ -131,16 +133,25 @@ def strategies(recording: Recording, grace: int, eta: float) -> dict[str, Strate
     }
 
 
-def _costs(recording: Recording, seeds: int, console: Console, name: str) -> dict[str, np.ndarray]:
-    """Device-seconds to the target, by strategy and seed."""
+def _costs(
+    recording: Recording, compared: Sequence[str], seeds: int, console: Console, title: str
+) -> dict[str, np.ndarray]:
+    """Device-seconds to the target, by strategy and seed; on all cores."""
+    costs = {name: np.zeros(seeds) for name in compared}
+    with ProcessPoolExecutor(os.cpu_count()) as processes:
+        jobs = {
+            processes.submit(_cost, recording, name, seed): (name, seed) for name in compared for seed in range(seeds)
+        }
+        for job in track(as_completed(jobs), title, total=len(jobs), console=console):
+            name, seed = jobs[job]
+            costs[name][seed] = job.result()
+    return costs
+
+
+def _cost(recording: Recording, name: str, seed: int) -> float:
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     goal = TARGET * recording.final_hypervolume()
-    chosen = strategies(recording, GRACE, ETA)
-    jobs = [(strategy, seed) for strategy in chosen for seed in range(seeds)]
-    costs: dict[str, list[float]] = {strategy: [] for strategy in chosen}
-    for strategy, seed in track(jobs, name, console=console):
-        trace: Trace = replay(recording, chosen[strategy], seed)
-        costs[strategy].append(trace.cost_of(goal))
-    return {strategy: np.array(values) for strategy, values in costs.items()}
+    return replay(recording, strategies(recording, GRACE, ETA)[name], seed, until=goal).cost_of(goal)
 
 
 def _ratio(costs: Mapping[str, np.ndarray], peer: str) -> float:

@@ -6,6 +6,7 @@ not taken yet, so that at most the recorded trials can be drawn, each once.
 """
 
 import heapq
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -106,15 +107,16 @@ class _Pareto:
         return decision is None or decision.go_on
 
 
-def replay(recording: Recording, strategy: Strategy, seed: int) -> Trace:
+def replay(recording: Recording, strategy: Strategy, seed: int, *, until: float = math.inf) -> Trace:
     """Search a recording once.
 
     Args:
         recording: what there is.
         strategy: how to search.
         seed: of the sampler, and of all that is decided by lot.
+        until: a hypervolume at which to end.
     """
-    return _Replay(recording, strategy, seed).run()
+    return _Replay(recording, strategy, seed, until).run()
 
 
 @dataclass
@@ -122,6 +124,7 @@ class _Replay:
     recording: Recording
     strategy: Strategy
     seed: int
+    until: float
     seconds: float = 0.0
     upstream_seconds: float = 0.0
     blend_seconds: float = 0.0
@@ -142,7 +145,7 @@ class _Replay:
         queue = [(0.0, number, self._work()) for number in range(self.strategy.workers)]
         heapq.heapify(queue)
         self._now = 0.0
-        while queue:
+        while queue and not (self._trace and self._trace[-1][1] >= self.until):
             self._now, number, work = heapq.heappop(queue)
             lasts = next(work, None)
             if lasts is not None:
