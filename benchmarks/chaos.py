@@ -204,7 +204,7 @@ def _study(
     material = home.parent
     command = [sys.executable, str(ROOT / "study" / "sweep.py"), "--space", str(material / "space.py"), "--resume"]
     command += ["--data", str(material / "train"), "--test", str(material / "test")]
-    command += ["--trials", str(options.trials), "--output", str(home / "study")]
+    command += ["--trials", str(options.trials), "--output", str(home / "study"), "--blends", "0"]
     machine = Machine(home / "study", command)
     draw = random.Random(options.seed)
     moments = sorted(draw.randrange(options.trials * POINTS_A_TRIAL - 2) for _ in range(kills))

@@ -44,6 +44,7 @@ from study.cluster.driver import Study, run_study
 from study.cluster.perform import Send
 from study.cluster.tracking import default_uri
 from study.cluster.worker import Worker
+from study.search.plan import SearchPlan
 from study.search.spaces import load_space
 from study.training.setting import Setting
 
@@ -127,6 +128,7 @@ def _ours(place: Path, trials: int) -> dict[str, Any]:
         gpus_per_trial=0.0,
         mlflow_uri=default_uri(place / "study"),
         notes=(),
+        search=SearchPlan(blends=0),
     )
     spent = _watch_the_driver()
     began = time.monotonic()

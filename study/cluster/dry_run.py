@@ -162,11 +162,20 @@ def _print(
         f"{_size(_free(study.output))} are free at --output",
         *([f"GPU memory: at most {_size(peak)} a job; --pack auto would use it"] if peak else []),
         "the artifacts of later trials depend on what the sampler learns: their number is that of draws at random",
+        *_not_counted(study),
         *(f"note: {note}" for note in study.notes),
         "missing: nothing; without --dry-run, the same command starts it",
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _not_counted(study: Study) -> list[str]:
+    plan = study.search
+    left_out = ["what early stopping saves"] if plan.rungs is not None else []
+    left_out += ["what blends of the front cost"] if plan.blends else []
+    limits = ["--device-hours or --plateau may end it earlier"] if plan.device_hours or plan.plateau else []
+    return [*([f"not counted: {' and '.join(left_out)}"] if left_out else []), *limits]
 
 
 def _free(output: Path) -> int:
