@@ -51,6 +51,7 @@ _ARTIFACT_TYPES = {
     "iterations": "Int64",
     "pixels_seen": "Int64",
     "device_seconds": "float64",
+    "training_seconds": "float64",
 }
 _BUDGET = ("iterations", "pixels_seen", "device_seconds")
 
@@ -127,11 +128,15 @@ def trials_table(facts: StudyFacts, journal: Journal) -> pd.DataFrame:
 
 
 def artifacts_table(journal: Journal) -> pd.DataFrame:
-    """Make a row per artifact: how often it was trained (1 is right), how many trials use it, its cost."""
+    """Make a row per artifact: how often it was trained (1 is right), how many trials use it, what it cost here.
+
+    `training_seconds` is what its training took, in device-seconds, also where that was in another study.
+    """
     rows: dict[str, dict[str, Any]] = {}
     for event in journal.artifacts:
         row = rows.setdefault(event["key"], {"trained": 0, **dict.fromkeys(_BUDGET)})
         row |= {name: event.get(name) for name in ("key", "stage", "state", "cause")}
+        row["training_seconds"] = _budget(event)["device_seconds"] or row.get("training_seconds")
         if not event.get("reused"):
             row["trained"] += event["state"] == "COMPLETE"
             row |= _budget(event)

@@ -22,7 +22,18 @@ LOG_RANGE = 30.0
 """A positive parameter that spans more than this factor was drawn on a log scale."""
 
 
-_KEPT_COLUMNS = ("trial", "kind", "name", "state", "iteration", "front", "device_seconds", "key", "stage")
+_KEPT_COLUMNS = (
+    "trial",
+    "kind",
+    "name",
+    "state",
+    "iteration",
+    "front",
+    "device_seconds",
+    "training_seconds",
+    "key",
+    "stage",
+)
 _KEPT_FACTS = (
     "name",
     "space",
@@ -163,7 +174,7 @@ def load_recording(run_dir: Path, reference: Mapping[str, float] | None = None) 
     facts = _facts(run_dir)
     metrics = tuple(objective["metric"] for objective in facts["objectives"])
     points, trials, artifacts = (_rows(run_dir, name) for name in TABLES)
-    costs = {row["key"]: float(row["device_seconds"] or 0) for row in artifacts}
+    costs = {row["key"]: float(row["training_seconds"] or 0) for row in artifacts}
     by_trial: dict[int, list[dict[str, Any]]] = {}
     for row in points:
         if row["kind"] in ("trial", "blend") and row["trial"] is not None:

@@ -135,6 +135,15 @@ def test_artifacts_are_counted_by_training_and_use(write_run, study_json):
     events = [{**event, "reused": False, "budget": budget}, *uses, {**event, "reused": True}, uses[0]]
     artifacts = load_results(write_run(study_json, events)).artifacts
     assert artifacts[["key", "trained", "uses", "device_seconds"]].to_numpy().tolist() == [[key, 1, 3, 11.0]]
+    assert artifacts["training_seconds"].tolist() == [11.0]
+
+
+def test_what_an_artifact_of_another_study_took_is_told_apart_from_what_it_cost_here(write_run, study_json):
+    event = {"event": "artifact", "key": "fidelity-0123", "stage": "fidelity", "state": "COMPLETE", "reused": True}
+    budget = {"iterations": 600, "pixels_seen": 9, "device_seconds": 11.0}
+    (artifact,) = load_results(write_run(study_json, [{**event, "budget": budget}])).artifacts.to_dict("records")
+    assert np.isnan(artifact["device_seconds"])
+    assert (artifact["training_seconds"], artifact["trained"]) == (11.0, 0)
 
 
 def test_an_empty_study_has_tables_with_all_columns(write_run, study_json):

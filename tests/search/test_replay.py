@@ -213,7 +213,7 @@ def write_run(folder: Path, *, reference: dict[str, float] | None = None, lpips:
         "param.channels": [3.0, None, 6.0],
     }
     pd.DataFrame(trials).to_parquet(folder / "trials.parquet")
-    pd.DataFrame({"key": ["fidelity-a"], "device_seconds": [100.0]}).to_parquet(folder / "artifacts.parquet")
+    pd.DataFrame({"key": ["fidelity-a"], "training_seconds": [100.0]}).to_parquet(folder / "artifacts.parquet")
     return folder
 
 
