@@ -489,17 +489,23 @@ class _Watch(tune.Callback):
 
     def snapshot(self) -> Snapshot:
         records, progress, limits = self._records, self._searcher.progress, self._study.limits
-        running = sum(job.kind == "trial" for job in self._queue.running)
-        ended = sum(state != "RUNNING" for state in records.states.values())
-        drawn_out = len(records.states) if self._queue.all_drawn else self._study.trials
+        jobs = self._queue.running
+        blends = {job.name for job in jobs if job.kind == "blend"}
+        training = {name: done for name, done in progress.items() if name not in blends}
+        running = sum(job.kind == "trial" for job in jobs)
+        waiting = records.count("RUNNING") - running
+        drawn = len(records.states)
+        more = (
+            0
+            if self._queue.all_drawn
+            else limits.still_to_draw(drawn, drawn - records.count("RUNNING"), records.device_seconds)
+        )
         return Snapshot(
             total=self._study.trials,
             counts={state: records.count(state) for state in ("COMPLETE", "PRUNED", "FAILED")}
-            | {"RUNNING": running, "WAITING": records.count("RUNNING") - running},
+            | {"RUNNING": running, "WAITING": waiting},
             jobs=[(name, *done) for name, done in progress.items()],
-            seconds_left=seconds_left(
-                progress, records.durations, max(0, drawn_out - ended - running), slots_of(self._study)
-            ),
+            seconds_left=seconds_left(training, records.durations, waiting + more, slots_of(self._study)),
             front=[(member.label, member.values) for member in self._front.members],
             objectives=list(self._goals.directions),
             hypervolume=self._front.hypervolume,

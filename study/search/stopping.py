@@ -51,6 +51,14 @@ class Limits:
         if self.device_hours is not None and not self.device_hours > 0:
             raise ValueError(f"--device-hours must be above 0, but got {self.device_hours}")
 
+    def still_to_draw(self, drawn: int, ended: int, device_seconds: float) -> int:
+        """About how many trials will be drawn yet, if they go on costing what those that ended did."""
+        by_number = max(0, self.trials - drawn)
+        if self.device_hours is None or not ended:
+            return by_number
+        left = max(0.0, 3600 * self.device_hours - device_seconds)
+        return min(by_number, math.ceil(left / (device_seconds / ended))) if device_seconds else by_number
+
     def standing(self, device_seconds: float, hypervolumes: Sequence[float]) -> list[str]:
         """How near the limits are, for people; the number of trials is left out."""
         parts = []

@@ -44,6 +44,15 @@ def test_how_near_the_end_is() -> None:
     assert Limits(99).standing(0, []) == []
 
 
+def test_how_many_trials_are_still_to_come() -> None:
+    assert Limits(10).still_to_draw(4, 2, 99.0) == 6
+    limits = Limits(10, device_hours=0.1)  # 360 seconds; 4 trials cost 80 so far
+    assert limits.still_to_draw(5, 4, 320.0) == 1
+    assert limits.still_to_draw(5, 4, 100.0) == 5
+    assert limits.still_to_draw(5, 4, 999.0) == 0
+    assert limits.still_to_draw(5, 0, 0.0) == 5
+
+
 def test_limits_that_mean_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="--device-hours must be above 0, but got -1"):
         Limits(9, device_hours=-1)
