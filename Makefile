@@ -32,7 +32,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 # Run again, it continues a study that was interrupted, or only renders the report anew.
 study: setup
-	$(BIN)/python study/sweep.py --space quick --resume --output "$(OUTPUT)" $(STUDY_ARGS)
+	$(BIN)/python study/sweep.py --space quick --blends 1 --resume --output "$(OUTPUT)" $(STUDY_ARGS)
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)

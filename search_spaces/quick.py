@@ -1,6 +1,6 @@
 """Does AESOP trade fidelity for perception better than the pixel loss? In a few minutes, on a CPU.
 
-Command:  make study   (python study/sweep.py --space quick --output runs/quick)
+Command:  make study   (python study/sweep.py --space quick --blends 1 --output runs/quick)
 Time:     about 5 minutes on 2 cores, set-up included. Result: a direction to look in, no claim; it is far too short.
 
 Every trial sees the same number of pixels a step: a small patch comes with a large batch.
