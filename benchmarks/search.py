@@ -10,8 +10,8 @@ every checkpoint counts, also where the tool that it stands for would keep a tri
 peers' favour.
 
 - random, TPE: each trial trains its own upstream stages to the end, as with Ray Tune and OptunaSearch today
-- MOASHA: Syne Tune's rule on random draws (`moasha.py`), as its paper has it and as its code computes it, with the
-  reduction factor that suits it best here
+- MOASHA: Syne Tune's rule on random draws (`moasha.py`), as its paper has it and as its code computes it, with several
+  settings
 - ours: TPE, the recipe's own values first, upstream stages shared, trials stopped early, the last point of each trial
   that is on the front blended with its fidelity generator
 
@@ -31,6 +31,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +49,38 @@ from study.search.early_stopping import Halving, Rungs
 from study.search.recording import Recording, load_recording
 from study.search.replay import Strategy, pareto_halving, replay
 
-RECORDING = Path(__file__).parent / "recordings" / "aesop-tiny"
+RECORDINGS = [Path(__file__).parent / "recordings" / name for name in ("wide-tiny", "aesop-tiny")]
 TARGET = 0.95
 FULL_PRICES = {"fidelity": 0.15, "autoencoder": 0.54}
 """What an upstream stage costs beside a trial at the paper's setting, as a share of what it does at `tiny`, both in
 pixels seen: 1M x 16 x 128^2 and 100K x 64 x 256^2 beside 300K x 64 x 128^2 (METHODS 1.5), against 800 x 8 x 48^2 and
 200 x 8 x 64^2 beside 160 x 4 x 64^2."""
-GRACE, ETA = 20, 3.0
+GRACE, ETA = 80, 2.0
+MOASHA_SETTINGS = ((40, 3.0), (40, 2.0), (80, 2.0))
 
 
 def main() -> None:
     """Replay, print tables, end with one JSON line."""
     options = _parse()
     console = Console(stderr=True, width=140)
-    recording = load_recording(options.recording)
+    results = {path.name: _search(path, options.seeds, console) for path in options.recording}
+    seconds, trials = _simulate_a_thousand()
+    first = next(iter(results.values()))
+    result = {
+        "benchmark": "search",
+        "seeds": options.seeds,
+        "target": TARGET,
+        "recordings": results,
+        "simulated_trials": trials,
+        "simulated_seconds": round(seconds, 1),
+        "ratio": first["ratio"],
+    }
+    print(json.dumps(result))
+
+
+def _search(path: Path, seeds: int, console: Console) -> dict[str, Any]:
+    """All comparisons on one recording."""
+    recording = load_recording(path)
     recording = replace(recording, reference=recording.nadir())
     prices: dict[str, Callable[[str], float]] = {
         "as recorded": lambda stage: 1.0,
@@ -71,29 +90,28 @@ def main() -> None:
     found = {}
     for name, price in prices.items():
         artifacts = {key: cost * price(key.partition("-")[0]) for key, cost in recording.artifacts.items()}
-        compared = ("random", "TPE", OURS) if found else tuple(strategies(recording, GRACE, ETA))
-        found[name] = _costs(replace(recording, artifacts=artifacts), compared, options.seeds, console, name)
-        console.print(_table(name, found[name]))
+        compared = ("random", "TPE", OURS) if found else tuple(strategies(recording))
+        title = f"{path.name}, {name}"
+        found[name] = _costs(replace(recording, artifacts=artifacts), compared, seeds, console, title)
+        console.print(_table(title, found[name]))
     costs = found["as recorded"]
-    seconds, trials = _simulate_a_thousand()
-    result = {
-        "benchmark": "search",
+    peers = [name for name in costs if not name.startswith((OURS, "TPE, recipe first +"))]
+    return {
         "trials": len(recording.curves),
-        "seeds": options.seeds,
-        "target": TARGET,
         "median_device_seconds": {name: _rounded(values) for name, values in costs.items()},
         "ratio": _ratio(costs, "random"),
-        "ratio_to_best_peer": min(_ratio(costs, peer) for peer in PEERS),
-        "share_of_parts": {part: round(_ratio(costs, name), 2) for name, part in PARTS.items()},
+        "ratio_to_each_peer": {peer: _finite(_ratio(costs, peer)) for peer in peers},
+        "share_of_parts": {part: _finite(_ratio(costs, name)) for name, part in PARTS.items()},
         "ratio_at_the_paper_s_prices": _ratio(found["upstream at the paper's price"], "random"),
         "ratio_with_fidelity_weights_at_hand": _ratio(found["fidelity weights at hand"], "random"),
-        "simulated_trials": trials,
-        "simulated_seconds": round(seconds, 1),
     }
-    print(json.dumps(result))
 
 
-PEERS = ("random", "TPE", "TPE, recipe first", "MOASHA (paper)", "MOASHA (code)")
+def _finite(ratio: float) -> float | None:
+    """JSON has no infinity: None for what never arrives."""
+    return ratio if np.isfinite(ratio) else None
+
+
 OURS = "ours"
 PARTS = {
     "ours without sharing": "sharing",
@@ -105,23 +123,21 @@ PARTS = {
 """Each part's own share: how many times more it costs without it."""
 
 
-def strategies(recording: Recording, grace: int, eta: float) -> dict[str, Strategy]:
+def strategies(recording: Recording) -> dict[str, Strategy]:
     """All that are compared, by name."""
     plain = Strategy(sampler="random", sharing=False, blending=False, own_first=False)
     budget = int(max(curve.iterations[-1] for curve in recording.curves))
-    halving = pareto_halving(recording.rungs(Rungs(grace, eta)), eta)
+    halving = pareto_halving(recording.rungs(Rungs(GRACE, ETA)), ETA)
     ours = Strategy(sampler="tpe", sharing=True, stopper=halving, blending=True)
-
-    def moasha(*, as_coded: bool) -> Strategy:
-        return replace(plain, stopper=lambda recording, seed: Moasha(grace, budget, eta, as_coded))
-
+    peers = {"random": plain, "random, last points only": replace(plain, only_last=True)}
+    for grace, eta in MOASHA_SETTINGS:
+        for source, as_coded in (("paper", False), ("code", True)):
+            rule = partial(_moasha, grace=grace, budget=budget, eta=eta, as_coded=as_coded)
+            peers[f"MOASHA ({source}), grace {grace}, eta {eta:g}"] = replace(plain, stopper=rule)
     return {
-        "random": plain,
-        "random, last points only": replace(plain, only_last=True),
+        **peers,
         "TPE": replace(plain, sampler="tpe"),
         "TPE, recipe first": replace(plain, sampler="tpe", own_first=True),
-        "MOASHA (paper)": moasha(as_coded=False),
-        "MOASHA (code)": moasha(as_coded=True),
         "TPE, recipe first + sharing": replace(plain, sampler="tpe", own_first=True, sharing=True),
         "TPE, recipe first + sharing + early stopping": replace(ours, blending=False),
         OURS: ours,
@@ -131,6 +147,11 @@ def strategies(recording: Recording, grace: int, eta: float) -> dict[str, Strate
         "ours with random draws": replace(ours, sampler="random"),
         "ours without the recipe first": replace(ours, own_first=False),
     }
+
+
+def _moasha(recording: Recording, seed: int, *, grace: int, budget: int, eta: float, as_coded: bool) -> Moasha:
+    del recording, seed
+    return Moasha(grace, budget, eta, as_coded)
 
 
 def _costs(
@@ -151,7 +172,7 @@ def _costs(
 def _cost(recording: Recording, name: str, seed: int) -> float:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     goal = TARGET * recording.final_hypervolume()
-    return replay(recording, strategies(recording, GRACE, ETA)[name], seed, until=goal).cost_of(goal)
+    return replay(recording, strategies(recording)[name], seed, until=goal).cost_of(goal)
 
 
 def _ratio(costs: Mapping[str, np.ndarray], peer: str) -> float:
@@ -255,7 +276,9 @@ def _play(searcher: Any, random: np.random.Generator) -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="how often each strategy searches (20)")
-    parser.add_argument("--recording", type=Path, default=RECORDING, metavar="DIR", help="a finished study's directory")
+    parser.add_argument(
+        "--recording", type=Path, nargs="+", default=RECORDINGS, metavar="DIR", help="finished studies' directories"
+    )
     return parser.parse_args()
 
 
