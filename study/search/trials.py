@@ -68,7 +68,7 @@ class TrialSource:
 
     def __init__(
         self,
-        database: Path,
+        database: Path | None,
         name: str,
         directions: Sequence[Direction],
         space: SearchSpace,
@@ -82,7 +82,7 @@ class TrialSource:
         """Open the study in an SQLite file, or create it there.
 
         Args:
-            database: the file.
+            database: the file; None keeps the study in memory, for simulations.
             name: of the study in it.
             directions: of the objectives.
             space, base: what varies around which run.
@@ -95,7 +95,7 @@ class TrialSource:
         self._space, self._base, self._seed = space, base, seed
         self._sampler_name, self._trials = sampler, trials
         self._study = optuna.create_study(
-            storage=f"sqlite:///{database.resolve()}",
+            storage=None if database is None else f"sqlite:///{database.resolve()}",
             study_name=name,
             directions=list(directions),
             load_if_exists=True,
