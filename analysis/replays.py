@@ -33,18 +33,23 @@ def replay_tables(recording: Recording, traces: Mapping[str, Sequence[Trace]], *
 
 
 def draw_replays(recording: Recording, traces: Mapping[str, Sequence[Trace]], path: Path) -> None:
-    """Draw hypervolume against cost (median, and the band from the 10th to the 90th percentile of the seeds), and the
-    median attainment surface of the final fronts; as `.png` or `.svg`."""
+    """Draw hypervolume against cost (median, and the band from the 10th to the 90th percentile of the seeds), and what
+    half of the seeds had reached after a quarter of the longest replay; as `.png` or `.svg`."""
+    early = _cost_steps(traces, 4)[0]
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(11, 4.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         for colour, (name, runs) in zip(COLOURS * len(traces), traces.items(), strict=False):
             _draw_course(left, recording, runs, name, colour)
-            _draw_surface(right, recording, runs, name, colour)
+            _draw_surface(right, recording, runs, colour, early)
         left.set(xlabel="device-seconds, upstream stages included", ylabel="hypervolume, share of the recording's")
         left.axhline(1.0, color="#999999", linewidth=0.8)
         left.legend(frameon=False, loc="lower right")
-        right.set(xlabel=recording.metrics[1], ylabel=recording.metrics[0], title="median attainment surfaces")
+        right.set(
+            xlabel=recording.metrics[1],
+            ylabel=recording.metrics[0],
+            title=f"median attainment surfaces after {early:,.0f} device-seconds",
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150, format=path.suffix.removeprefix("."))
 
@@ -52,14 +57,13 @@ def draw_replays(recording: Recording, traces: Mapping[str, Sequence[Trace]], pa
 def _costs(recording: Recording, traces: Mapping[str, Sequence[Trace]], target: float) -> Table:
     table = Table(
         "strategy",
-        "device-seconds",
+        "median",
         "10% to 90%",
-        "reached by",
-        "trials",
+        "arrived",
         "stopped",
         "upstream",
         "blends",
-        title=f"cost to reach {target:.0%} of the recording's hypervolume",
+        title=f"device-seconds to reach {target:.0%} of the recording's hypervolume",
         title_justify="left",
         box=SIMPLE_HEAD,
     )
@@ -72,7 +76,6 @@ def _costs(recording: Recording, traces: Mapping[str, Sequence[Trace]], target: 
             middle,
             f"{low} to {high}",
             f"{np.isfinite(costs).sum()} of {len(runs)}",
-            f"{np.mean([trace.drawn for trace in runs]):.0f}",
             f"{np.mean([trace.stopped for trace in runs]):.0f}",
             _seconds(float(np.mean([trace.upstream_seconds for trace in runs]))),
             _seconds(float(np.mean([trace.blend_seconds for trace in runs]))),
@@ -113,11 +116,15 @@ def _draw_course(axes: Axes, recording: Recording, runs: Sequence[Trace], name: 
     axes.plot(costs, middle, color=colour, label=name)
 
 
-def _draw_surface(axes: Axes, recording: Recording, runs: Sequence[Trace], name: str, colour: str) -> None:
-    surface = attainment_surface([trace.front for trace in runs], recording.directions)
+def _draw_surface(axes: Axes, recording: Recording, runs: Sequence[Trace], colour: str, seconds: float) -> None:
+    fronts = [trace.front_at(seconds) for trace in runs]
+    fronts = [front for front in fronts if len(front)]
+    if len(fronts) <= len(runs) / 2:
+        return  # half of the seeds had found nothing yet
+    surface = attainment_surface(fronts, recording.directions, len(runs) / 2 / len(fronts))
     across = surface[np.argsort(surface[:, 1])]
     where: Any = "post" if recording.directions[1] == "minimize" else "pre"
-    axes.step(across[:, 1], across[:, 0], where=where, color=colour, label=name)
+    axes.step(across[:, 1], across[:, 0], where=where, color=colour)
 
 
 def _seconds(value: float) -> str:

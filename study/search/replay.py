@@ -65,7 +65,7 @@ class Trace:
         hypervolumes: then, non-decreasing, shape (n,).
         drawn, stopped: trials.
         upstream_seconds, blend_seconds: parts of the whole.
-        front: objectives of the final front, shape (points, objectives).
+        fronts: objectives of the front then, each of shape (points, objectives).
     """
 
     seconds: np.ndarray
@@ -74,7 +74,17 @@ class Trace:
     stopped: int
     upstream_seconds: float
     blend_seconds: float
-    front: np.ndarray
+    fronts: tuple[np.ndarray, ...]
+
+    @property
+    def front(self) -> np.ndarray:
+        """Objectives of the final front, shape (points, objectives)."""
+        return self.fronts[-1]
+
+    def front_at(self, seconds: float) -> np.ndarray:
+        """Objectives of the front that was found at a cost; empty before anything was."""
+        found = int(np.searchsorted(self.seconds, seconds, side="right"))
+        return self.fronts[found - 1] if found else self.fronts[0][:0]
 
     def cost_of(self, target: float) -> float:
         """Device-seconds until a hypervolume is reached; infinite if it never is."""
@@ -129,7 +139,7 @@ class _Replay:
     upstream_seconds: float = 0.0
     blend_seconds: float = 0.0
     stopped: int = 0
-    _found: list[np.ndarray] = field(default_factory=list)
+    _fronts: list[np.ndarray] = field(default_factory=list)
     _trace: list[tuple[float, float]] = field(default_factory=list)
     _made: dict[str, float] = field(default_factory=dict)
     _blended: set[tuple[int, int]] = field(default_factory=set)
@@ -151,10 +161,8 @@ class _Replay:
             if lasts is not None:
                 heapq.heappush(queue, (self._now + lasts, number, work))
         seconds, volumes = (np.array(column) for column in zip(*self._trace, strict=True))
-        front = np.array(self._found).reshape(-1, len(self.recording.metrics))
-        front = front[non_dominated(front, self.recording.directions)]
-        drawn = self._proposals.drawn
-        return Trace(seconds, volumes, drawn, self.stopped, self.upstream_seconds, self.blend_seconds, front)
+        drawn, fronts = self._proposals.drawn, tuple(self._fronts)
+        return Trace(seconds, volumes, drawn, self.stopped, self.upstream_seconds, self.blend_seconds, fronts)
 
     def _work(self) -> Iterator[float]:
         """A worker: one trial after the other; yields how long each piece of work lasts, done when it goes on."""
@@ -205,14 +213,13 @@ class _Replay:
             self._find(curve.blends[on_front[-1]])
 
     def _on_front(self, values: np.ndarray) -> bool:
-        found = np.array(self._found)
-        return bool((found[non_dominated(found, self.recording.directions)] == values).all(axis=1).any())
+        return bool((self._fronts[-1] == values).all(axis=1).any())
 
     def _find(self, values: np.ndarray) -> None:
         """Something was judged; a front alone is kept, for the rest adds nothing."""
-        found = np.concatenate([np.array(self._found).reshape(-1, values.shape[1]), values])
+        found = np.concatenate([*self._fronts[-1:], values])
         found = found[non_dominated(found, self.recording.directions)]
-        self._found = list(found)
+        self._fronts.append(found)
         self._trace.append((self.seconds, hypervolume(found, self.recording.reference, self.recording.directions)))
 
 

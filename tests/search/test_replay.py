@@ -125,6 +125,10 @@ def test_costs_and_courses_are_read_off(recording: Recording) -> None:
     assert trace.at(np.array([at_target - 1e-6]))[0] < 0.9 * final
     assert math.isinf(trace.cost_of(2 * final))
     assert trace.at(np.array([-1.0, 1e9])).tolist() == [0.0, final]
+    assert trace.front_at(-1.0).shape == (0, 2)
+    assert sorted(map(tuple, trace.front_at(1e9))) == sorted(map(tuple, recording.final_front()))
+    first = trace.front_at(trace.seconds[0])
+    assert hypervolume(first, recording.reference, recording.directions) == trace.hypervolumes[0]
 
 
 def test_the_study_s_own_rule_stops_the_poor_ones(recording: Recording) -> None:
@@ -280,7 +284,7 @@ def test_the_command_prints_costs_and_draws(tmp_path: Path) -> None:
     options = ["--sampler", "random", "tpe", "--seeds", "3", "--grace", "10", "--figure", str(figure)]
     assert main([str(write_run(tmp_path)), *options], console) == 0
     text = console.export_text()
-    assert "cost to reach 95% of the recording's hypervolume" in text
+    assert "device-seconds to reach 95% of the recording's hypervolume" in text
     assert "2 recorded trials, 3 seeds" in text
     assert figure.stat().st_size > 10_000
 
@@ -297,3 +301,17 @@ def test_the_command_prints_costs_and_draws(tmp_path: Path) -> None:
 def test_bad_options_are_told_apart(tmp_path: Path, options: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         main([str(write_run(tmp_path)), *options], Console(quiet=True))
+
+
+@pytest.mark.parametrize("name", ["aesop-tiny", "wide-tiny"])
+def test_the_recordings_that_ship_can_be_replayed(name: str) -> None:
+    recording = load_recording(Path(__file__).parents[2] / "benchmarks" / "recordings" / name)
+    assert len(recording.curves) >= 60
+    assert recording.curves[0].params["loss.adversarial"] == 1e-3  # the recipe's own
+    assert {len(curve.values) for curve in recording.curves} == {8}
+    assert all(len(blends) for curve in recording.curves for blends in curve.blends)
+    trace = replay(recording, PLAIN, 0)
+    assert trace.hypervolumes[-1] == pytest.approx(recording.final_hypervolume())
+    own = sum(curve.seconds[-1] for curve in recording.curves)
+    upstream = sum(recording.artifacts[key] for curve in recording.curves for key in curve.upstream)
+    assert trace.seconds[-1] == pytest.approx(own + upstream)
