@@ -106,8 +106,8 @@ def _origins(results: Results, front: pd.DataFrame) -> Iterator[str]:
     cost = results.points[is_blend(results.points)]["device_seconds"].sum()
     yield (
         f"Of the front's points, {parts} came. Blending took {duration_text(cost)} of device time and made the "
-        f"hypervolume {_share(whole - without, without)} larger; blending pixels alone would have made it "
-        f"{_share(in_pixels - without, without)} larger."
+        f"hypervolume {_fine_share(whole - without, without)} larger; blending pixels alone would have made it "
+        f"{_fine_share(in_pixels - without, without)} larger."
     )
 
 
@@ -164,6 +164,11 @@ def _gain(objective: Objective, here: float, there: float) -> float:
 
 def _share(gained: float, base: float) -> str:
     return f"{abs(gained / base):.0%}" if base else metric_text(abs(gained))
+
+
+def _fine_share(gained: float, base: float) -> str:
+    """As `_share` with two digits: with a reference point far away, the last bit of a front is a small part."""
+    return f"{100 * abs(gained / base):.2g}%" if base else metric_text(abs(gained))
 
 
 def _image_votes(results: Results, best: pd.Series, fidelity: pd.Series, objective: Objective) -> str:

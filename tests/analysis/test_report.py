@@ -234,8 +234,8 @@ def test_the_report_says_which_part_of_the_front_came_from_where(write_run, stud
     without = 10 * 40 + 8 * 8 + 7 * 4
     whole = 10 * 40 + 9.6 * 4 + 9.1 * 2 + 9.0 * 1 + 8 * 1 + 7 * 4
     pixels = 10 * 40 + 9.1 * 6 + 8 * 2 + 7 * 4
-    assert f"hypervolume {(whole - without) / without:.0%} larger" in text
-    assert f"would have made it {(pixels - without) / without:.0%} larger" in text
+    assert f"hypervolume {100 * (whole - without) / without:.2g}% larger" in text
+    assert f"would have made it {100 * (pixels - without) / without:.2g}% larger" in text
     page = _Page(report.page).text
     assert "25% in weights, rest fidelity" in page
     table = pd.read_parquet(report.points)
