@@ -22,6 +22,7 @@ _POINT_TYPES = {
     "iterations": "Int64",
     "pixels_seen": "Int64",
     "device_seconds": "float64",
+    "peak_gib": "float64",
     "samples": "string",
     "blend.space": "string",
     "blend.share": "float64",
@@ -37,6 +38,7 @@ _TRIAL_TYPES = {
     "iterations": "Int64",
     "pixels_seen": "Int64",
     "device_seconds": "float64",
+    "peak_gib": "float64",
     "overhead_seconds": "float64",
     "warm": "boolean",
     "waited": "boolean",
@@ -51,9 +53,10 @@ _ARTIFACT_TYPES = {
     "iterations": "Int64",
     "pixels_seen": "Int64",
     "device_seconds": "float64",
+    "peak_gib": "float64",
     "training_seconds": "float64",
 }
-_BUDGET = ("iterations", "pixels_seen", "device_seconds")
+_BUDGET = ("iterations", "pixels_seen", "device_seconds", "peak_gib")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +95,10 @@ def points_table(facts: StudyFacts, journal: Journal) -> pd.DataFrame:
 
     Columns: `trial` (null for references), `kind` (trial, blend, fidelity, bicubic or input), `name` (of a reference or
     blend), `state`, `iteration`, a column per metric, `front`, the budget (`iterations`, `pixels_seen`,
-    `device_seconds`: of the point's own stage, upstream stages not included), `samples`, `term.<loss term>`,
-    `artifact.<stage>` and `config.<path>`. What a blend is of stands in `blend.space` (weights or pixels),
-    `blend.share` (of the trial's point that the row names) and `blend.with` (the rest's origin). Lists in a config are
-    JSON strings; a missing metric is NaN.
+    `device_seconds`, `peak_gib`: of the point's own stage, upstream stages not included), `samples`,
+    `term.<loss term>`, `artifact.<stage>` and `config.<path>`. What a blend is of stands in `blend.space` (weights or
+    pixels), `blend.share` (of the trial's point that the row names) and `blend.with` (the rest's origin). Lists in a
+    config are JSON strings; a missing metric is NaN.
     """
     trained = {event["key"]: event for event in journal.artifacts if not event.get("reused")}
     rows = [_reference_row(event, trained.get(name, {})) for name, event in journal.references.items()]

@@ -110,6 +110,7 @@ def test_killed_run_ends_bit_for_bit_where_an_unbroken_one_does(finished: Path) 
         numbers = [json.loads((trial / "points" / f"{point}.json").read_text()) for trial in (killed, unbroken)]
         for number in numbers:
             assert number["budget"].pop("device_seconds") > 0
+            assert number["budget"].pop("peak_gib") > 0
         assert numbers[0] == numbers[1]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from study.cluster.records import Records
-from study.search.constraints import Constraint, fulfils
+from study.search.constraints import Constraint, fulfils, total_violation
 from study.search.densification import fidelity_label, point_label
 from study.search.front import Direction, hypervolume, non_dominated
 from study.training.artifacts import BASELINES
@@ -48,6 +48,10 @@ class Goals:
     def values(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """The objectives of a point; NaN for one that it lacks."""
         return tuple(float(metrics.get(name, np.nan)) for name in self.directions)
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """By how much a point misses the constraints; 0 if it misses none."""
+        return total_violation(metrics, self.constraints)
 
     def hypervolume(self, front: Sequence[Candidate]) -> float:
         """Of some candidates."""

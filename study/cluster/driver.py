@@ -288,11 +288,15 @@ def _comparison(
     halving = halving_of(study, workshop, goals)
     if halving is None:
         return lambda trial, iteration, metrics: None
+
+    def compare(trial: int, iteration: int, metrics: Mapping[str, float]) -> Decision | None:
+        return halving.take(trial, iteration, goals.values(metrics), goals.violation(metrics))
+
     for (trial, iteration), metrics in records.points.items():
-        decision = halving.take(trial, iteration, goals.values(metrics))
+        decision = compare(trial, iteration, metrics)
         if decision is not None and not decision.go_on:
             records.end(trial, "PRUNED", cause=decision.reason)  # if the driver died before it could
-    return lambda trial, iteration, metrics: halving.take(trial, iteration, goals.values(metrics))
+    return compare
 
 
 def _enough(study: Study, source: TrialSource, records: Records) -> Callable[[], str | None]:

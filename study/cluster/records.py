@@ -8,6 +8,7 @@ from typing import Any
 
 from study.cluster.journal import Journal
 from study.config import to_dict
+from study.search.constraints import COSTS
 from study.search.early_stopping import Decision
 from study.training.stages import Need
 
@@ -22,7 +23,7 @@ class Records:
         causes: why trials failed, or were pruned.
         configs: of each trial, as plain types.
         upstream: the keys of each trial's artifacts, by stage.
-        points: the metrics of each point, by (trial, iteration).
+        points: the metrics of each point, and what may be bounded of its costs, by (trial, iteration).
         artifacts: the last event of each artifact.
         references: metrics by name: bicubic, and the fidelity generators by key.
         blends: metrics by (pair, blend).
@@ -160,7 +161,7 @@ class Records:
                 self.configs[event["trial"]] = event["config"]
                 self.upstream[event["trial"]] = event["upstream"]
             case "point":
-                self.points[event["trial"], event["iteration"]] = event["metrics"]
+                self.points[event["trial"], event["iteration"]] = event["metrics"] | _bounded_costs(event)
                 self._spend(event["trial"], event)
             case "end":
                 self.states[event["trial"]] = event["state"]
@@ -193,3 +194,8 @@ class Records:
             self.overheads.append(event["overhead_seconds"])
         if event.get("seconds") is not None:
             self.durations.append(event["seconds"])
+
+
+def _bounded_costs(event: Facts) -> dict[str, float]:
+    budget = event.get("budget") or {}
+    return {name: budget[name] for name in COSTS if name in budget}

@@ -183,7 +183,8 @@ class StudySearcher(Searcher):
         Not at once: Tune keeps a worker only if the next job is there already, and asks for it in between.
         """
         assert job.trial is not None
-        decision = self._compare(job.trial, message["iteration"], message["metrics"])
+        point = (job.trial, message["iteration"])
+        decision = self._compare(*point, self._records.points[point])
         if decision is not None:
             self._records.rung(decision)
             if not decision.go_on:

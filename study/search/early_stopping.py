@@ -3,7 +3,8 @@
 Successive halving after ASHA (Li et al., MLSys 2020): a trial that reaches a rung is compared with all that reached it
 before, and goes on if it is among the best 1 / eta of them; nobody waits for others. Ranks are those of non-dominated
 sorting (NSGA-II, Deb et al. 2002), and within one front of the hypervolume that only a point has, or of its crowding
-distance. Syne Tune's MOASHA (Schmucker et al. 2021) has the same rungs, and orders a front by an epsilon-net.
+distance. Trials that miss a bound come behind all others, by how much they miss it (Deb et al. 2002, section VI).
+Syne Tune's MOASHA (Schmucker et al. 2021) has the same rungs, and orders a front by an epsilon-net.
 
 A decision depends on nothing but the order in which points came, so a rule that is told the points of a journal again
 is where it was.
@@ -104,9 +105,10 @@ class Halving:
     tie_break: TieBreak = "hypervolume"
     seed: int = 0
     _reached: dict[int, dict[int, tuple[float, ...]]] = field(default_factory=dict)
+    _missed: dict[int, dict[int, float]] = field(default_factory=dict)
     _stopped: set[int] = field(default_factory=set)
 
-    def take(self, trial: int, iteration: int, values: Sequence[float]) -> Decision | None:
+    def take(self, trial: int, iteration: int, values: Sequence[float], violation: float = 0.0) -> Decision | None:
         """Take a trial's point; None where it reaches no rung that the trial has not reached before.
 
         Points that come late are no news: of a trial that was stopped, or of an iteration below a rung that it has
@@ -116,6 +118,7 @@ class Halving:
             trial: its number.
             iteration: of the point.
             values: the objectives; one that is not finite makes the trial the last of its rung.
+            violation: by how much it misses its bounds (`constraints.total_violation`).
         """
         if len(values) != len(self.directions):
             raise ValueError(f"a point needs {len(self.directions)} objectives, but trial {trial} has {len(values)}")
@@ -125,6 +128,7 @@ class Halving:
             return None
         reached = self._reached.setdefault(rung, {})
         reached[trial] = tuple(map(float, values))
+        self._missed.setdefault(rung, {})[trial] = violation
         decision = self._decide(trial, rung, iteration)
         if not decision.go_on:
             self._stopped.add(trial)
@@ -133,23 +137,29 @@ class Halving:
     def _decide(self, trial: int, rung: int, iteration: int) -> Decision:
         reached = self._reached[rung]
         trials = list(reached)
-        order = self._order(trials, np.array([reached[number] for number in trials]))
+        missed = np.array([self._missed[rung][number] for number in trials])
+        order = self._order(trials, np.array([reached[number] for number in trials]), missed)
         position, among = order.index(trials.index(trial)) + 1, len(trials)
         finite = all(math.isfinite(value) for value in reached[trial])
         kept = max(1, math.floor(among / self.eta))
         go_on = finite and position <= kept
         why = f"rank {position} of {among} at iteration {rung}, of which {kept} go on"
+        if self._missed[rung][trial] > 0:
+            why += "; it misses a bound"
         if not finite:
             why = f"its objectives {reached[trial]} at iteration {iteration} are not all finite"
         return Decision(trial, rung, iteration, go_on, position, among, why)
 
-    def _order(self, trials: Sequence[int], values: np.ndarray) -> list[int]:
+    def _order(self, trials: Sequence[int], values: np.ndarray, missed: np.ndarray) -> list[int]:
         """Indices from best to worst."""
         losses = as_losses(values, self.directions)
         corner = as_losses(np.array([self.reference], dtype=np.float64), self.directions)[0]
-        fronts = _front_numbers(losses)
-        merit = np.zeros(len(losses))
-        for front in set(fronts.tolist()) - {_LAST}:
+        fronts = _front_numbers(np.where(missed[:, None] > 0, np.nan, losses))
+        finite = np.isfinite(losses).all(axis=1)
+        # Behind every front those that miss a bound, by how much; behind these what is not a number.
+        fronts[finite & (missed > 0)] = _MISSES
+        merit = np.where(fronts == _MISSES, -missed, 0.0)
+        for front in set(fronts.tolist()) - {_MISSES, _LAST}:
             members = np.flatnonzero(fronts == front)
             merit[members] = _merits(losses[members], corner, self.tie_break)
         drawn = [_draw(self.seed, trial) for trial in trials]
@@ -157,6 +167,7 @@ class Halving:
 
 
 _LAST = np.iinfo(np.int64).max
+_MISSES = _LAST - 1
 
 
 def _front_numbers(losses: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import Tensor
 from study.config import Budget, Optimiser
 from study.data import Batches, feed
 from study.training.checkpoints import load_checkpoint, save_checkpoint
+from study.training.peak_memory import PeakMemory
 from study.training.state import TrainState, learning_rate_at, set_learning_rate, update_ema
 from study.training.steps import Step
 
@@ -141,6 +142,7 @@ def _run_until(
     sums: dict[str, Tensor] = {}
     first = state.iteration
     started = time.perf_counter()
+    memory = PeakMemory(next(state.model.parameters()).device)
     for iteration in range(first, stop):
         low, hr = (images.contiguous(memory_format=torch.channels_last) for images in next(incoming))
         state.iteration = iteration
@@ -154,6 +156,7 @@ def _run_until(
     state.add_terms(totals, stop - first)
     state.iteration = stop
     state.pixels_seen += (stop - first) * plan.budget.pixels_per_step
+    state.add_peak(memory.read())
     state.device_seconds += (time.perf_counter() - started) * state.team.size
     return {name: total / (stop - first) for name, total in totals.items()}
 

@@ -16,7 +16,7 @@ from study.training.team import ALONE, Team
 
 Module = TypeVar("Module", bound=nn.Module)
 
-_COUNTERS = ("iteration", "pixels_seen", "device_seconds", "term_sums", "term_steps")
+_COUNTERS = ("iteration", "pixels_seen", "device_seconds", "peak_gib", "term_sums", "term_steps")
 
 
 @dataclass
@@ -33,6 +33,7 @@ class TrainState:
         pixels_seen: HR pixels over all steps done.
         device_seconds: wall-clock seconds spent in those steps, of each process of the team; evaluation and start-up
             excluded.
+        peak_gib: the most memory that they took (`peak_memory`); None where nobody can tell.
         term_sums, term_steps: the loss terms added up since they were last read, and over how many steps.
     """
 
@@ -45,6 +46,7 @@ class TrainState:
     iteration: int = 0
     pixels_seen: int = 0
     device_seconds: float = 0.0
+    peak_gib: float | None = None
     term_sums: dict[str, float] = field(default_factory=dict)
     term_steps: int = 0
 
@@ -63,11 +65,17 @@ class TrainState:
     @property
     def spent(self) -> dict[str, float]:
         """What the stage has cost so far."""
-        return {
+        spent = {
             "iterations": self.iteration,
             "pixels_seen": self.pixels_seen,
             "device_seconds": round(self.device_seconds, 3),
         }
+        return spent if self.peak_gib is None else spent | {"peak_gib": round(self.peak_gib, 4)}
+
+    def add_peak(self, gib: float | None) -> None:
+        """Remember the most memory that was taken."""
+        if gib is not None:
+            self.peak_gib = max(gib, self.peak_gib or 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs, in types that load with `weights_only`."""
@@ -80,7 +88,8 @@ class TrainState:
         for name, part in self._parts().items():
             part.load_state_dict(saved[name])
         for name in _COUNTERS:
-            setattr(self, name, saved["counters"][name])
+            if name in saved["counters"]:  # a checkpoint of an older version knows no peak
+                setattr(self, name, saved["counters"][name])
 
     def _parts(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"model": self.model, "ema": self.ema, "optimiser": self.optimiser}

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from study.search.constraints import Constraint, fulfils, parse_constraint
+from study.search.constraints import Constraint, fulfils, parse_constraint, total_violation
 
 METRICS = ("psnr_y", "lpips_alex", "lr_psnr")
 
@@ -22,7 +22,7 @@ def test_bounds_are_read() -> None:
         ("45<=lr_psnr", "must look like"),
         ("lr_psnr>=high", "must look like"),
         ("lr_psnr>=1e", "'1e' is not a number"),
-        ("niqe<=4", "the study does not measure niqe; it measures psnr_y, lpips_alex, lr_psnr"),
+        ("niqe<=4", "the study does not measure niqe; it measures psnr_y, lpips_alex, lr_psnr, peak_gib"),
     ],
 )
 def test_what_is_no_bound_is_refused(text: str, said: str) -> None:
@@ -39,3 +39,19 @@ def test_by_how_much_a_bound_is_missed() -> None:
     assert math.isinf(at_most.violation({"lpips_alex": math.nan}))
     assert fulfils({"lr_psnr": 46.0, "lpips_alex": 0.3}, [at_least, at_most])
     assert not fulfils({"lr_psnr": 46.0, "lpips_alex": 0.31}, [at_least, at_most])
+
+
+def test_memory_may_be_bounded() -> None:
+    memory = parse_constraint("peak_gib<=40", METRICS)
+    assert fulfils({"lr_psnr": 46.0, "peak_gib": 39.5}, [memory])
+    assert memory.violation({"peak_gib": 41.0}) == 1.0
+    assert fulfils({"lr_psnr": 46.0}, [memory])  # a blend: nothing was trained
+
+
+def test_violations_of_several_bounds_add_up() -> None:
+    """As shares: 0.5 dB of 45, twice a bound of 0.3; what is fulfilled takes nothing off."""
+    bounds = [Constraint("lr_psnr", ">=", 45.0), Constraint("lpips_alex", "<=", 0.3), Constraint("psnr_y", ">=", 20.0)]
+    missed = total_violation({"lr_psnr": 44.5, "lpips_alex": 0.9, "psnr_y": 30.0}, bounds)
+    assert missed == pytest.approx(0.5 / 45 + 2.0)
+    assert total_violation({"lr_psnr": 1.0}, [Constraint("lr_psnr", ">=", 0.0)]) == 0.0
+    assert total_violation({"lr_psnr": -2.0}, [Constraint("lr_psnr", ">=", 0.0)]) == 2.0

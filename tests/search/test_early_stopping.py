@@ -244,3 +244,35 @@ def test_crowding_distances_by_hand() -> None:
     losses = np.array([[0.0, 10.0], [1.0, 6.0], [4.0, 5.0], [10.0, 0.0]])
     assert crowding_distances(losses).tolist() == [math.inf, 0.4 + 0.5, 0.9 + 0.6, math.inf]
     assert crowding_distances(np.array([[1.0, 1.0], [1.0, 1.0]])).tolist() == [math.inf, math.inf]
+
+
+# --- bounds --------------------------------------------------------------------------------------------------------
+
+
+def test_trials_that_miss_a_bound_come_behind_all_others() -> None:
+    """Of six two go on: the best that misses its bound is behind the worst that does not."""
+    rule = halving()
+    for trial in range(4):
+        rule.take(trial, 100, (25.0 - trial, 0.5 + trial / 100))
+    best = rule.take(4, 100, (30.0, 0.1), 0.01)
+    assert best is not None
+    assert (best.go_on, best.position, best.among) == (False, 5, 5)
+    assert best.reason == "rank 5 of 5 at iteration 100, of which 1 go on; it misses a bound"
+    second = rule.take(5, 100, (24.5, 0.5))
+    assert second is not None
+    assert (second.go_on, second.position, second.among) == (True, 2, 6)
+
+
+def test_among_those_that_miss_a_bound_the_least_violation_is_best() -> None:
+    rule = halving()
+    positions = []
+    for trial, missed in enumerate([0.5, 0.1, math.inf, 0.3, 0.1]):
+        decision = rule.take(trial, 100, (25.0, 0.5), missed)
+        assert decision is not None
+        positions.append(decision.position)
+    # 0.5; before it 0.1; behind both inf; between them 0.3; beside the first 0.1, by lot.
+    assert positions[:4] == [1, 1, 3, 2]
+    assert positions[4] in (1, 2)
+    lost = rule.take(9, 100, (math.nan, 0.5), 0.0)
+    assert lost is not None
+    assert (lost.go_on, lost.position) == (False, 6)
