@@ -1,17 +1,18 @@
 """A study of tiny trials of which something is killed, again and again: is anything lost, done twice, or changed?
 
-python benchmarks/chaos.py                       (20 kills over 16 trials; about a quarter of an hour on 2 cores)
-python benchmarks/chaos.py --kills 5 --trials 4
+python benchmarks/chaos.py                       (24 kills over 16 trials; about a quarter of an hour on 2 cores)
+python benchmarks/chaos.py --kills 5 --blend-kills 1 --trials 4
 
 One machine plays a cluster: a head, and nodes with one core each. The study runs once undisturbed and once with kills,
 each at a moment drawn at random: how many of the study's points are there by then, and up to three seconds more. What
 is killed with SIGKILL: the process of a trial or artifact; a whole node, which another one replaces; the actor that
 keeps the leases; the driver, which is started again with `--resume`; and the head, with the driver on it and all that
-the cluster knew, after which a new cluster is started.
+the cluster knew, after which a new cluster is started. More kills of workers and of the driver follow while points are
+blended, drawn in the same way from the number of blends.
 
 A trial is lost if it did not end COMPLETE in the journal, in Optuna and in MLflow; it is done twice if anything of it
-(its end, a point, its run in MLflow), or an artifact, is recorded more than once. The front has to be the same to the
-last bit.
+(its end, a point, its run in MLflow), an artifact or a blend is recorded more than once. The front of the points has to
+be the same to the last bit, and so has what both studies have blended: what else they blend depends on when trials end.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from study.search.front import non_dominated
 ROOT = Path(__file__).resolve().parents[1]
 POINTS_A_TRIAL = 10
 NODES = 2
+BLEND_KINDS = ("trial", "driver")
 KINDS = ("trial", "trial", "trial", "node", "driver", "keeper", "node", "trial", "driver", "head")
 """What is killed, in equal shares, in an order drawn at random."""
 
@@ -138,6 +140,11 @@ class Machine:
         self.driver.kill()
         self.driver.wait()
 
+    @property
+    def progress(self) -> int:
+        """How much was judged."""
+        return len(self.events("point")) + len(self.events("blend"))
+
     def events(self, kind: str) -> list[dict[str, Any]]:
         """The journal's events of a kind."""
         path = self.output / "journal.jsonl"
@@ -153,12 +160,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         place = options.keep or Path(folder)
         _make_material(place)
-        calm, calm_seconds, _ = _study(place / "calm", options, console, kills=0)
-        struck, struck_seconds, rows = _study(place / "struck", options, console, kills=options.kills)
+        calm, calm_seconds, _ = _study(place / "calm", options, console, [])
+        draw = random.Random(options.seed)
+        strikes = _drawn(options.kills, "point", options.trials * POINTS_A_TRIAL, KINDS, draw)
+        strikes += _drawn(options.blend_kills, "blend", len(calm.events("blend")), BLEND_KINDS, draw)
+        struck, struck_seconds, rows = _study(place / "struck", options, console, strikes)
+        both = _blends(struck).keys() & _blends(calm).keys()
         found = {
             "lost": options.trials - len(_complete_everywhere(struck)),
             "duplicated": _recorded_twice(struck),
             "same_front": _front(struck) == _front(calm) and len(_front(calm)) > 0,
+            "blends_in_both": len(both),
+            "same_blends": all(_blends(struck)[name] == _blends(calm)[name] for name in both),
         }
         deaths = len(struck.events("death"))
     _print(rows, console)
@@ -173,12 +186,13 @@ def main() -> None:
         "median_seconds_to_go_on": round(float(np.median([row["seconds"] for row in rows])), 1) if rows else None,
     }
     print(json.dumps(figures | found))
-    sys.exit(not (found["lost"] == found["duplicated"] == 0 and found["same_front"]))
+    sys.exit(not (found["lost"] == found["duplicated"] == 0 and found["same_front"] and found["same_blends"]))
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, metavar="N")
+    parser.add_argument("--blend-kills", type=int, default=4, metavar="N")
     parser.add_argument("--trials", type=int, default=16, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is killed when")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave both studies here")
@@ -197,24 +211,21 @@ def _make_material(place: Path) -> None:
 
 
 def _study(
-    home: Path, options: argparse.Namespace, console: Console, *, kills: int
+    home: Path, options: argparse.Namespace, console: Console, strikes: list["_Strike"]
 ) -> tuple[Machine, float, list[dict[str, Any]]]:
     """Run a study to its end; returns it, the seconds that it took, and what was killed."""
     home.mkdir()
     material = home.parent
     command = [sys.executable, str(ROOT / "study" / "sweep.py"), "--space", str(material / "space.py"), "--resume"]
     command += ["--data", str(material / "train"), "--test", str(material / "test")]
-    command += ["--trials", str(options.trials), "--output", str(home / "study"), "--blends", "0"]
+    command += ["--trials", str(options.trials), "--output", str(home / "study"), "--blends", "1"]
     machine = Machine(home / "study", command)
     draw = random.Random(options.seed)
-    moments = sorted(draw.randrange(options.trials * POINTS_A_TRIAL - 2) for _ in range(kills))
-    kinds = [KINDS[index % len(KINDS)] for index in range(kills)]
-    draw.shuffle(kinds)
     rows: list[dict[str, Any]] = []
     with _started(machine):
         began = time.monotonic()
-        for points, kind in zip(moments, kinds, strict=True):
-            rows.append(_strike(machine, points, kind, draw, console))
+        for strike in strikes:
+            rows.append(_strike(machine, strike, draw, console))
         _wait(machine, lambda: machine.driver is not None and machine.driver.poll() is not None)
         seconds = time.monotonic() - began
     assert machine.driver is not None
@@ -236,16 +247,34 @@ def _started(machine: Machine) -> Iterator[None]:
         machine.stop_cluster()
 
 
-def _strike(machine: Machine, points: int, kind: str, draw: random.Random, console: Console) -> dict[str, Any]:
-    """Kill something once the study has so many points, and a little later; wait until it goes on."""
-    _wait(machine, lambda: len(machine.events("point")) >= points)
-    time.sleep(draw.uniform(0, 3))
-    before = len(machine.events("point"))
+@dataclass(frozen=True)
+class _Strike:
+    """What is to be killed once the journal has so many events of a kind."""
+
+    event: str
+    count: int
+    kind: str
+
+
+def _drawn(kills: int, event: str, most: int, kinds: Sequence[str], draw: random.Random) -> list[_Strike]:
+    """Moments at random, but for the last two events, and kinds in equal shares."""
+    moments = sorted(draw.randrange(max(1, most - 2)) for _ in range(kills))
+    shares = [kinds[index % len(kinds)] for index in range(kills)]
+    draw.shuffle(shares)
+    return [_Strike(event, moment, kind) for moment, kind in zip(moments, shares, strict=True)]
+
+
+def _strike(machine: Machine, strike: _Strike, draw: random.Random, console: Console) -> dict[str, Any]:
+    """Kill something at its moment, of points up to three seconds later; wait until the study goes on."""
+    _wait(machine, lambda: len(machine.events(strike.event)) >= strike.count)
+    if strike.event == "point":
+        time.sleep(draw.uniform(0, 3))
+    before, points, blends = machine.progress, len(machine.events("point")), len(machine.events("blend"))
     began = time.monotonic()
-    kind = machine.kill(kind, draw)
-    console.print(f"at {before} points: killed {kind}", highlight=False)
-    _wait(machine, lambda: len(machine.events("point")) > before or machine.driver.poll() is not None)  # type: ignore[union-attr]
-    return {"kind": kind, "points": before, "seconds": time.monotonic() - began}
+    kind = machine.kill(strike.kind, draw)
+    console.print(f"at {points} points and {blends} blends: killed {kind}", highlight=False)
+    _wait(machine, lambda: machine.progress > before or machine.driver.poll() is not None)  # type: ignore[union-attr]
+    return {"kind": kind, "points": points, "blends": blends, "seconds": time.monotonic() - began}
 
 
 def _wait(machine: Machine, condition: Callable[[], bool], seconds: float = 600) -> None:
@@ -293,6 +322,8 @@ def _recorded_twice(machine: Machine) -> int:
     keys = [("end", event["trial"]) for event in machine.events("end")]
     keys += [("point", (event["trial"], event["iteration"])) for event in machine.events("point")]
     keys += [("artifact", event["key"]) for event in machine.events("artifact")]
+    keys += [("blend", (event["pair"], event["name"])) for event in machine.events("blend")]
+    keys += [("pair", event["name"]) for event in machine.events("pair")]
     keys += [("run", trial) for trial, _ in _logged(machine.output)]
     return sum(count - 1 for count in Counter(keys).values())
 
@@ -312,10 +343,16 @@ def _front(machine: Machine) -> list[tuple[float, ...]]:
     return sorted(map(tuple, values[non_dominated(values, directions)].tolist()))
 
 
+def _blends(machine: Machine) -> dict[tuple[str, str], dict[str, float]]:
+    return {(event["pair"], event["name"]): event["metrics"] for event in machine.events("blend")}
+
+
 def _print(rows: list[dict[str, Any]], console: Console) -> None:
-    table = Table("kill", "what", "points by then", "seconds to the next point", title="kills", title_justify="left")
+    table = Table(
+        "kill", "what", "points by then", "blends", "seconds to the next", title="kills", title_justify="left"
+    )
     for number, row in enumerate(rows, start=1):
-        table.add_row(str(number), row["kind"], str(row["points"]), f"{row['seconds']:.1f}")
+        table.add_row(str(number), row["kind"], str(row["points"]), str(row["blends"]), f"{row['seconds']:.1f}")
     console.print(table)
 
 
