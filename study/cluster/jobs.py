@@ -129,7 +129,8 @@ class JobQueue:
         """No job is left to hand out, now or later."""
         if self._held or not self.all_drawn:
             return False
-        return self.follow_ups is None or (self._trained and self._follow_up() is None)
+        # A blend may push a point off the front, and make neighbours of those beside it: a job that nobody knew of.
+        return self.follow_ups is None or (not self._running and self._follow_up() is None)
 
     @property
     def all_drawn(self) -> bool:
