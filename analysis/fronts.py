@@ -115,7 +115,7 @@ def group_fronts(points: pd.DataFrame, facts: StudyFacts, path: str) -> list[Gro
     """Split the trials' points by a config path and take each group's front, without fidelity generators."""
     points = points[is_candidate(points) & is_of_trial(points)]
     values = np.asarray(group_values(points, path), dtype=object)
-    return [_group_front(value, points[values == value], facts) for value in sorted(set(values), key=_natural_order)]
+    return [_group_front(value, points[values == value], facts) for value in sorted(set(values), key=natural_order)]
 
 
 def _group_front(value: str, points: pd.DataFrame, facts: StudyFacts) -> GroupFront:
@@ -137,8 +137,8 @@ def _as_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _natural_order(value: str) -> tuple[bool, float, str]:
-    """Numbers by size, then words by letter."""
+def natural_order(value: str) -> tuple[bool, float, str]:
+    """Sorts values of a config path: numbers by size, then words by letter."""
     try:
         return (False, float(value), value)
     except ValueError:

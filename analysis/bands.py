@@ -1,0 +1,96 @@
+"""How far the fronts of groups could shift with other held-out images, or other seeds, drawn as bands."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.contenders import Contender, Contest
+from analysis.resampling import resampled_weights, student_reach
+from study.search.attainment import attainment_surface
+
+DRAWS = 1000
+STEPS = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A band about a front: for each value of the second objective, the best first objective between two limits.
+
+    Attributes:
+        across: values of the second objective, in its own unit, shape (n,).
+        low, high: of the first objective, in its own unit, shape (n,); `low` is the worse.
+    """
+
+    across: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def image_bands(contest: Contest, signs: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> dict[str, Band]:
+    """The pointwise 95% band of each group's front over bootstrap draws of the held-out images.
+
+    What an image does to all points alike is taken off before (Cousineau 2005): that an image is hard for everybody
+    moves all fronts together, and would hide by how much they may move against each other.
+
+    Args:
+        contest: the groups.
+        signs: -1 for each objective that is maximised, else 1.
+        draws: of the bootstrap.
+        seed: of the draws.
+
+    Returns:
+        By group; none for fewer than three images.
+    """
+    if contest.images < 3 or not contest.contenders:
+        return {}
+    weights = resampled_weights(contest.images, draws, np.random.default_rng(seed))
+    everything = np.concatenate([contender.losses for contender in contest.contenders])
+    common = everything.mean(axis=0) - everything.mean(axis=(0, 1))
+    return {contender.value: _band(contender.losses - common, weights, signs) for contender in contest.contenders}
+
+
+def _band(losses: np.ndarray, weights: np.ndarray, signs: np.ndarray) -> Band:
+    observed = losses[:, :, :2].mean(axis=1)
+    across = _grid(observed)
+    stairs = np.array([_stairs(means, across) for means in _draws(losses, weights)])
+    # Where the front of some draw has not begun, nothing can be said.
+    shown = np.isfinite(stairs).all(axis=0)
+    middle, reach = _stairs(observed, across)[shown], student_reach(stairs[:, shown], weights.shape[1])
+    return Band(across=across[shown] * signs[1], low=(middle + reach) * signs[0], high=(middle - reach) * signs[0])
+
+
+def _draws(losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    means: np.ndarray = np.einsum("di,pio->dpo", weights, losses[:, :, :2], optimize=True)
+    return means
+
+
+def _grid(means: np.ndarray) -> np.ndarray:
+    """From the front's best to its worst end, and a tenth beyond."""
+    best = means[means[:, 0].argmin(), 1]
+    start, end = means[:, 1].min(), max(best, means[:, 1].min())
+    margin = 0.1 * (end - start) or 0.02 * abs(start) or 1.0  # of a single point, too
+    return np.linspace(start - margin, end + margin, STEPS)
+
+
+def _stairs(means: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """The least first loss among points whose second is no greater than each value; infinite where there is none."""
+    order = np.argsort(means[:, 1], kind="stable")
+    least = np.minimum.accumulate(means[order, 0])
+    count = np.searchsorted(means[order, 1], across, side="right")
+    return np.where(count > 0, least[np.maximum(count, 1) - 1], np.inf)
+
+
+def seed_surfaces(contender: Contender, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """What every seed, half of the seeds and any seed of a group reaches: attainment surfaces of two objectives.
+
+    Returns:
+        The corners of each, shape (n, 2), in the objectives' own units; None for a single seed.
+    """
+    if len(contender.seeds) < 2:
+        return None
+    means = contender.losses.mean(axis=1)[:, :2]
+    fronts = [means[np.isfinite(costs)] for costs in contender.costs.T]
+    every, half, some = (
+        attainment_surface(fronts, ("minimize", "minimize"), share) * signs[:2] for share in (1.0, 0.5, 1 / len(fronts))
+    )
+    return every, half, some

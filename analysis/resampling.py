@@ -1,0 +1,96 @@
+"""Bootstrap over few units: held-out images, seeds.
+
+A plain percentile interval of a mean over n units is too narrow by sqrt((n - 1) / n) and by the ratio of Student's to
+the normal quantile (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician, 2015): of
+such 95% intervals over five images, some 83% hold the truth. So intervals here are Student's, with the bootstrap's
+standard error made as large as it should be; `benchmarks/coverage.py` says how often they hold the truth.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval; all but the estimate NaN where nothing was resampled that could vary.
+
+    Attributes:
+        estimate: the statistic.
+        low, high: the interval's ends.
+        positive: probability that the statistic is above 0, by the confidence distribution that the interval is from.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    positive: float
+
+
+def resampled_weights(units: int, draws: int, random: np.random.Generator) -> np.ndarray:
+    """How often each unit is drawn when as many as there are are drawn with replacement, as shares.
+
+    Returns:
+        Shape (draws, units); each row sums to 1.
+    """
+    return random.multinomial(units, np.full(units, 1 / units), size=draws) / units
+
+
+def student_reach(draws: np.ndarray, units: int, *, level: float = 0.95) -> np.ndarray:
+    """How far an interval reaches to either side of a statistic.
+
+    Args:
+        draws: the statistic over bootstrap draws of all units, shape (draws, ...).
+        units: how many there are; at least 2.
+        level: of the interval.
+
+    Returns:
+        Shape (...).
+    """
+    error = np.std(draws, axis=0) * math.sqrt(units / (units - 1))
+    reach: np.ndarray = stats.t.ppf((1 + level) / 2, units - 1) * error
+    return reach
+
+
+@dataclass(frozen=True)
+class Source:
+    """What varies, and what the statistic does when that alone is resampled.
+
+    Attributes:
+        draws: the statistic over bootstrap draws.
+        units: how many units each mean is over; the draws' variance is too small by (units - 1) / units.
+        freedom: degrees of freedom of that variance.
+    """
+
+    draws: np.ndarray
+    units: float
+    freedom: float
+
+
+def bootstrap_interval(estimate: float, sources: Sequence[Source], *, level: float = 0.95) -> Interval:
+    """An interval from independent sources of variation.
+
+    Variances add up, each made as large as it should be; the degrees of freedom are Satterthwaite's (Biometrics 1946).
+
+    Args:
+        estimate: the statistic with nothing resampled.
+        sources: one of a single unit says nothing of how that unit varies, and is left out.
+        level: of the interval.
+    """
+    parts = [
+        (float(np.var(source.draws)) * source.units / (source.units - 1), source.freedom)
+        for source in sources
+        if source.units > 1
+    ]
+    variance = sum(part for part, _ in parts)
+    if not parts:
+        return Interval(estimate, math.nan, math.nan, math.nan)
+    if variance == 0:
+        return Interval(estimate, estimate, estimate, 0.5 + 0.5 * float(np.sign(estimate)))
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    error = math.sqrt(variance)
+    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    return Interval(estimate, estimate - reach, estimate + reach, float(stats.t.cdf(estimate / error, freedom)))

@@ -1,0 +1,86 @@
+"""How often the 95% intervals of the report hold the truth, in made-up studies whose truth is known.
+
+python benchmarks/coverage.py                    (some minutes on 2 cores)
+python benchmarks/coverage.py --studies 500
+
+Two groups of trials are judged on few images that differ in how hard they are (by 2 dB), in what they do to each group,
+and in what they do to each point; runs of one setting differ by their seeds. For each study `analysis.dominance`
+compares the two groups' hypervolumes; the truth is the difference over infinitely many images and seeds. As a peer, the
+plain percentile interval of the same bootstrap.
+"""
+
+import argparse
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+# Started as a script: Python looks in benchmarks/, but the packages are one up.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import moocore
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from analysis.dominance import compare_all
+from analysis.resampling import resampled_weights
+from tests.analysis.made_contests import World
+
+WORLDS = {
+    "20 images": World(),
+    "5 images": World(images=5),
+    "100 images": World(images=100),
+    "10 images, equal groups": World(images=10, shift=0.0),
+    "20 images, 30 points that differ little": World(points=30, shift=0.0),
+    "12 images, points vary more than groups": World(images=12, by_group=0.05, by_point=0.3),
+    "20 images, 2 seeds": World(seeds=2, by_seed=0.15),
+    "20 images, 2 seeds that matter most": World(seeds=2, by_seed=0.15, by_group=0.05, by_point=0.05),
+    "20 images, 5 seeds": World(seeds=5, by_seed=0.15),
+}
+
+
+def main() -> None:
+    """Simulate, print a table, end with one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=2000, metavar="N", help="of each kind (2000)")
+    studies = parser.parse_args().studies
+    console = Console(stderr=True, width=120)
+    table = Table("studies of two groups", "interval holds the truth", "percentile interval", "wrongly sure")
+    found = {}
+    with ProcessPoolExecutor() as pool:
+        for name, world in track(WORLDS.items(), "simulating", console=console):
+            truth = world.truth(np.random.default_rng(10**6))
+            parts = pool.map(_judge, [world] * studies, [truth] * studies, range(studies), chunksize=25)
+            held, plain, wrong = np.mean(list(parts), axis=0)
+            found[name] = {"coverage": round(held, 4), "percentile": round(plain, 4), "wrongly_sure": round(wrong, 4)}
+            table.add_row(name, f"{held:.1%}", f"{plain:.1%}", f"{wrong:.1%}")
+    console.print(table)
+    covered = [each["coverage"] for each in found.values()]
+    print(
+        json.dumps(
+            {"benchmark": "coverage", "studies": studies, "nominal": 0.95, "worlds": found}
+            | {"lowest": min(covered), "highest": max(covered)}
+        )
+    )
+
+
+def _judge(world: World, truth: float, number: int) -> tuple[bool, bool, bool]:
+    """Whether either interval holds the truth, and whether the sign was called wrongly with 97.5% of confidence."""
+    made = world.contest(np.random.default_rng(number))
+    (comparison,) = compare_all(made, draws=300, seed=number)
+    found = comparison.difference
+    wrong = (found.positive > 0.975 and truth <= 0) or (found.positive < 0.025 and truth >= 0)
+    weights = resampled_weights(made.images, 300, np.random.default_rng(number))
+    fields = [one.losses for one in made.contenders]
+    draws = [
+        [moocore.hypervolume(means, ref=made.corner) for means in np.einsum("di,pio->dpo", weights, field)]
+        for field in fields
+    ]
+    low, high = np.quantile(np.subtract(*draws), [0.025, 0.975])
+    return found.low <= truth <= found.high, low <= truth <= high, wrong
+
+
+if __name__ == "__main__":
+    main()
