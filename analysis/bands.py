@@ -1,5 +1,6 @@
 """How far the fronts of groups could shift with other held-out images, or other seeds, drawn as bands."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,12 +47,14 @@ def image_bands(contest: Contest, signs: np.ndarray, *, draws: int = DRAWS, seed
     weights = resampled_weights(contest.images, draws, np.random.default_rng(seed))
     everything = np.concatenate([contender.losses for contender in contest.contenders])
     common = everything.mean(axis=0) - everything.mean(axis=(0, 1))
-    return {contender.value: _band(contender.losses - common, weights, signs) for contender in contest.contenders}
+    relative = {contender.value: contender.losses - common for contender in contest.contenders}
+    end = max(_reach(losses) for losses in relative.values())
+    return {value: _band(losses, weights, end, signs) for value, losses in relative.items()}
 
 
-def _band(losses: np.ndarray, weights: np.ndarray, signs: np.ndarray) -> Band:
+def _band(losses: np.ndarray, weights: np.ndarray, end: float, signs: np.ndarray) -> Band:
     observed = losses[:, :, :2].mean(axis=1)
-    across = _grid(observed)
+    across = np.linspace(observed[:, 1].min(), end, STEPS)
     stairs = np.array([_stairs(means, across) for means in _draws(losses, weights)])
     # Where the front of some draw has not begun, nothing can be said.
     shown = np.isfinite(stairs).all(axis=0)
@@ -64,12 +67,11 @@ def _draws(losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return means
 
 
-def _grid(means: np.ndarray) -> np.ndarray:
-    """From the front's best to its worst end, and a tenth beyond."""
-    best = means[means[:, 0].argmin(), 1]
-    start, end = means[:, 1].min(), max(best, means[:, 1].min())
-    margin = 0.1 * (end - start) or 0.02 * abs(start) or 1.0  # of a single point, too
-    return np.linspace(start - margin, end + margin, STEPS)
+def _reach(losses: np.ndarray) -> float:
+    """How far along the second objective a front goes, whichever images are drawn: its worst end and some spread."""
+    end = losses[losses[:, :, 0].mean(axis=1).argmin(), :, 1]
+    spread = float(end.std()) / math.sqrt(max(1, len(end) - 1))
+    return float(end.mean()) + (5 * spread or 0.02 * abs(float(end.mean())) or 1.0)
 
 
 def _stairs(means: np.ndarray, across: np.ndarray) -> np.ndarray:

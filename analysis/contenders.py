@@ -1,5 +1,6 @@
 """The groups of a study's trials as arrays: what each point scored on each image, and what it had cost by then."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +63,8 @@ class Contest:
     images: int
 
 
-def contest(results: Results, path: str) -> Contest:
-    """Split a study's trials by a config path.
+def contests(results: Results, paths: Sequence[str]) -> dict[str, Contest]:
+    """Split a study's trials by each of some config paths.
 
     Points that do not count for the front (of FAILED trials, beyond a bound, not finite) and points without a value on
     every image are left out; what their trials cost is not.
@@ -73,6 +74,11 @@ def contest(results: Results, path: str) -> Contest:
     losses = _losses(points, results)
     counts = is_candidate(points) & is_measured(points, facts) & is_allowed(points, facts)
     counts &= np.isfinite(losses).all(axis=(1, 2))
+    return {path: _split(points, losses, counts, results, path) for path in paths}
+
+
+def _split(points: pd.DataFrame, losses: np.ndarray, counts: np.ndarray, results: Results, path: str) -> Contest:
+    facts = results.facts
     values = np.asarray(group_values(points, path), dtype=object)
     contenders = [
         _contender(value, points[values == value], losses[values == value], counts[values == value], results)

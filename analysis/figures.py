@@ -44,7 +44,7 @@ COLOURS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _FRONT_COLOUR = "#333333"
 # Names come from configs and files: "$" in them must not start a formula. The salt makes SVG ids repeatable.
-_SETTINGS: Any = {
+SETTINGS: Any = {
     "text.parse_math": False,
     "svg.hashsalt": "front",
     "font.size": 10,
@@ -67,7 +67,7 @@ class _Style:
 
 def save_figure(figure: Figure, path: Path, file_format: Literal["png", "svg"]) -> None:
     """Write a figure as "png" (200 dpi) or "svg"; the same figure gives the same bytes."""
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         metadata = {"Date": None} if file_format == "svg" else None
         figure.savefig(path, dpi=200, format=file_format, metadata=metadata)
 
@@ -78,7 +78,7 @@ def draw_front(points: pd.DataFrame, facts: StudyFacts) -> Figure:
     The axes show the region that the hypervolume counts, so that a few diverged points do not squeeze the
     rest; `count_hidden` says how many points that leaves out.
     """
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(8.4, 5.8), layout="constrained")
         axes = figure.add_subplot()
         _label_axes(axes, *facts.objectives[:2])
@@ -189,13 +189,14 @@ def _draw_references(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> Non
 
 def _label_axes(axes: Axes, vertical: Objective, horizontal: Objective) -> None:
     """Name the axes and say with an arrow which way is better."""
-    axes.set_xlabel(_directed(horizontal))
-    axes.set_ylabel(_directed(vertical))
+    axes.set_xlabel(directed(horizontal))
+    axes.set_ylabel(directed(vertical))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _directed(objective: Objective) -> str:
+def directed(objective: Objective) -> str:
+    """An axis's label: name, unit, and an arrow to where it is better."""
     name = _axis_text(objective)
     if objective.direction == "maximize":
         return f"{name}   better \N{RIGHTWARDS ARROW}"

@@ -66,6 +66,12 @@ def is_of_trial(points: pd.DataFrame) -> np.ndarray:
     return np.asarray(points["kind"] == "trial", dtype=bool)
 
 
+def last_points(points: pd.DataFrame) -> pd.DataFrame:
+    """The last point of each trial that did not fail, by number."""
+    trained = points[is_of_trial(points) & is_candidate(points)]
+    return trained.sort_values(["trial", "iteration"]).drop_duplicates("trial", keep="last")
+
+
 def is_measured(points: pd.DataFrame, facts: StudyFacts) -> np.ndarray:
     """Mark the points whose objectives are all finite numbers."""
     finite: np.ndarray = np.isfinite(objective_values(points, facts)).all(axis=1)

@@ -9,7 +9,6 @@ show the same of their losses (METHODS 6.5).
 """  # noqa: E501  # a command is one line
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
+from analysis.artifact_networks import artifact_part, open_autoencoder
 from analysis.figures import save_figure
 from study.data import bicubic_downsample
 from study.data.images import read_image
@@ -42,7 +42,7 @@ from study.losses import (
     ssim_loss,
 )
 from study.metrics import LpipsMetric, psnr_y, quantise
-from study.models import Autoencoder, Critics, load_weights
+from study.models import Critics, load_weights
 from study.models.backbones import find_backbone
 
 Loss = Callable[[Tensor], Tensor]  # an image (1, 3, H, W) to its value, shape (1,)
@@ -129,13 +129,7 @@ def artifact_loss(folder: Path, hr: Tensor) -> tuple[str, Loss]:
     Raises:
         ValueError: the folder is no such artifact.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        stage, part = config["key"].partition("-")[0], config["part"]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{folder} is no artifact: --artifact takes a folder such as runs/artifacts/critics-0123456789abcdef"
-        ) from error
+    stage, part = artifact_part(folder)
     if stage == "autoencoder":
         return _aesop(folder, part, hr)
     if stage == "critics":
@@ -245,10 +239,7 @@ def _against(module: torch.nn.Module, hr: Tensor) -> Loss:
 
 
 def _aesop(folder: Path, part: dict[str, Any], hr: Tensor) -> tuple[str, Loss]:
-    fields = ("bottleneck_channels", "factor", "features", "blocks", "growth", "encoder", "decoder", "bicubic_skip")
-    network = Autoencoder(**{name: part[name] for name in fields}, scale_head=part["scale_head"])
-    load_weights(network, folder / "weights.safetensors")
-    network.eval().requires_grad_(False)
+    network = open_autoencoder(folder, part)
     label = f"AESOP, {part['bottleneck_channels']} channels, 1/{part['factor']}"
     return label, lambda sr: aesop_loss(network, sr, hr)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.contenders import Contender, contest
+from analysis.contenders import Contender, Contest, contests
 from analysis.image_values import image_values, images_table
 from analysis.tables import Results, load_results
 
@@ -42,6 +42,10 @@ def artifact(key: str, seconds: float) -> dict[str, Any]:
 @pytest.fixture
 def results_of(write_run: WriteRun, study_json: dict[str, Any]) -> Callable[[list[dict[str, Any]]], Results]:
     return lambda events: load_results(write_run(study_json, events))
+
+
+def contest(results: Results, path: str) -> Contest:
+    return contests(results, [path])[path]
 
 
 def by_value(results: Results) -> dict[str, Contender]:
