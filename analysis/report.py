@@ -27,8 +27,8 @@ from analysis.figures import draw_front, save_figure
 from analysis.findings import findings
 from analysis.fronts import front_hypervolume, front_of
 from analysis.journal import RunDirectoryError
-from analysis.pages import TextTable, front_table, metric_columns, render_page, sampled_paths
-from analysis.tables import Results, load_results
+from analysis.pages import TextTable, front_table, render_page
+from analysis.tables import Results, load_results, metric_columns, sampled_paths
 from analysis.text_figure import draw_text
 from analysis.wording import metric_text
 
