@@ -43,6 +43,8 @@ COLOURS = (
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 FRONT_COLOUR = "#333333"
+# An SVG of more points than this holds those off the front as one picture: a mark each would make it megabytes.
+_MOST_DRAWN_ONE_BY_ONE = 2_000
 # Names come from configs and files: "$" in them must not start a formula. The salt makes SVG ids repeatable.
 _SETTINGS: Any = {
     "text.parse_math": False,
@@ -152,15 +154,17 @@ def _shown_region(measured: pd.DataFrame, facts: StudyFacts) -> pd.DataFrame:
 
 def _draw_trials(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: Style, markers: Style) -> None:
     vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
+    raster = len(points) > _MOST_DRAWN_ONE_BY_ONE
     points = points.assign(colour=group_values(points, colours.label), marker=group_values(points, markers.label))
     for _, trial in points.sort_values("iteration").groupby("trial"):
         colour = colours[trial["colour"].iloc[0]]
-        axes.plot(trial[horizontal], trial[vertical], color=colour, alpha=0.25, linewidth=0.8, zorder=2)
+        line: Any = {"color": colour, "alpha": 0.25, "linewidth": 0.8, "zorder": 2, "rasterized": raster}
+        axes.plot(trial[horizontal], trial[vertical], **line)
     for (colour_value, marker_value), part in points.groupby(["colour", "marker"]):
         on_front = part["front"].to_numpy(dtype=bool)
         look: Any = {"color": colours[colour_value], "marker": markers[marker_value], "linestyle": "none"}
         off, on = part[~on_front], part[on_front]
-        axes.plot(off[horizontal], off[vertical], **look, markersize=4.5, alpha=0.45, zorder=3)
+        axes.plot(off[horizontal], off[vertical], **look, markersize=4.5, alpha=0.45, zorder=3, rasterized=raster)
         axes.plot(on[horizontal], on[vertical], **look, markersize=8, markeredgecolor="black", zorder=6)
 
 

@@ -2,7 +2,8 @@
 // The interactive chart of report.html. It draws what analysis/chart.py put into the page's JSON block and loads nothing.
 // Names in a study may be hostile: text gets into the page through textContent and setAttribute on fixed names alone.
 (() => {
-  const data = JSON.parse(document.getElementById("chart-data").textContent);
+  const block = document.getElementById("chart-data");
+  const data = JSON.parse(block.textContent);
   const stage = document.getElementById("chart-stage");
   const svg = stage.querySelector("svg");
   const controls = document.getElementById("chart-controls");
@@ -14,6 +15,7 @@
   const NEAR = 22; // pixels within which a point is meant
   const MAX_PINS = 24;
   const CLOSE_AFTER = 250; // milliseconds in which the pointer may travel from a point to its card
+  const DEFAULTS = { bands: true, blends: true, off: true, near: false };
   const DASHES = ["", "7 3", "2 2.5", "9 3 2 3", "4 2", "12 4"];
   const ROUND = "M-1,0a1,1 0 1,0 2,0a1,1 0 1,0 -2,0z";
   const CROSS = "M-1.1-.55L-.55-1.1L0-.55L.55-1.1L1.1-.55L.55,0L1.1,.55L.55,1.1L0,.55L-.55,1.1L-1.1,.55L-.55,0z";
@@ -44,7 +46,7 @@
   }
 
   let mode = 0; // by which grouping the chart is coloured
-  const show = { bands: true, blends: true, off: true };
+  const show = { ...DEFAULTS };
   let width = 0;
   let frame = null; // of the last drawing: where values lie in pixels
   let elements = new Map(); // of the last drawing: the mark of each point
@@ -55,11 +57,13 @@
   let pointer = "mouse";
   let pins = [];
 
+  const isCrowded = background.trials.length > 60;
   const isBlend = (point) => point.kind === "weights" || point.kind === "pixels";
   const isReference = (point) => point.trial === null && !isBlend(point);
   const onOwnFront = (point) => point.fronts.includes(mode);
   const isVisible = (point) =>
-    isReference(point) || ((show.blends || !isBlend(point)) && (show.off || point.front || onOwnFront(point)));
+    isInside(point) &&
+    (isReference(point) || ((show.blends || !isBlend(point)) && (show.off || point.front || onOwnFront(point))));
 
   // ---- elements -------------------------------------------------------------------------------------------------
 
@@ -77,6 +81,23 @@
     const element = html("button", { type: "button", ...(label ? { "aria-label": label } : {}) }, text);
     element.addEventListener("click", action);
     return element;
+  }
+
+  // ---- the region shown ----------------------------------------------------------------------------------------
+
+  const isInside = ({ x, y }) =>
+    x >= frame.across.low && x <= frame.across.high && y >= frame.up.low && y <= frame.up.high;
+
+  // All of the axes, or what the fronts take up of them, with a margin.
+  function region() {
+    const places = [...data.front, ...groupings.flatMap(({ groups }) => groups.flatMap((group) => group.front))];
+    if (!show.near || places.length < 2) return { across: axes.x, up: axes.y };
+    const around = (values, axis) => {
+      const [low, high] = [Math.min(...values), Math.max(...values)];
+      const margin = 0.06 * (high - low) || 0.05 * (axis.high - axis.low);
+      return { low: low - margin, high: high + margin };
+    };
+    return { across: around(places.map(([x]) => x), axes.x), up: around(places.map(([, y]) => y), axes.y) };
   }
 
   // ---- axes -----------------------------------------------------------------------------------------------------
@@ -98,26 +119,27 @@
 
   function layOut() {
     const height = Math.round(Math.min(560, Math.max(300, width * 0.6)));
-    const up = ticks(axes.y, height / 55);
-    const longest = Math.max(2, ...up.map((tick) => tick.text.length));
+    const { up, across } = region();
+    const upTicks = ticks(up, height / 55);
+    const longest = Math.max(2, ...upTicks.map((tick) => tick.text.length));
     const box = { left: 14 + 7.2 * longest, right: width - 14, top: 8, bottom: height - 26 };
-    const across = ticks(axes.x, (box.right - box.left) / 75);
+    const acrossTicks = ticks(across, (box.right - box.left) / 75);
     const scale = (axis, from, to) => (value) => from + ((value - axis.low) / (axis.high - axis.low)) * (to - from);
-    const x = scale(axes.x, box.left, box.right);
-    const y = scale(axes.y, box.bottom, box.top);
-    return { height, box, up, across, x, y };
+    const x = scale(across, box.left, box.right);
+    const y = scale(up, box.bottom, box.top);
+    return { height, box, up, across, upTicks, acrossTicks, x, y };
   }
 
   function drawAxes() {
-    const { box, up, across, x, y } = frame;
+    const { box, upTicks, acrossTicks, x, y } = frame;
     const group = shape("g", { class: "axes", "aria-hidden": "true" });
-    for (const tick of up) {
+    for (const tick of upTicks) {
       group.append(
         shape("path", { class: "grid", d: `M${box.left} ${y(tick.value)}H${box.right}` }),
         shape("text", { x: box.left - 7, y: y(tick.value), dy: ".33em", "text-anchor": "end" }, tick.text),
       );
     }
-    for (const tick of across) {
+    for (const tick of acrossTicks) {
       group.append(
         shape("path", { class: "grid", d: `M${x(tick.value)} ${box.top}V${box.bottom}` }),
         shape("text", { x: x(tick.value), y: box.bottom + 18, "text-anchor": "middle" }, tick.text),
@@ -162,7 +184,7 @@
       const live = new Set(trial.live);
       places.forEach((at, index) => live.has(index) || dots[group].push(`M${at}h.01`));
     }
-    const faint = background.trials.length > 60 ? " many" : "";
+    const faint = isCrowded ? " many" : "";
     groupings[mode].groups.forEach(({ colour }, group) => {
       layer.append(shape("path", { class: `way${faint}`, d: lines[group].join(""), stroke: colour }));
       layer.append(shape("path", { class: `dots${faint}`, d: dots[group].join(""), stroke: colour }));
@@ -198,7 +220,7 @@
     const group = groupings[mode].groups[point.groups[mode]];
     const colour = group ? group.colour : data.front_colour;
     if (point.front) return { size: 6, fill: colour, stroke: "#000", line: 1.2 };
-    return { size: faint ? 3.6 : 4.8, fill: colour, stroke: "#fff", line: 0.7, opacity: faint ? 0.5 : 1 };
+    return { size: faint ? 3.6 : 4.8, fill: colour, stroke: "#fff", line: 0.7, opacity: faint ? (isCrowded ? 0.35 : 0.55) : 1 };
   }
 
   function drawMark(marker, look) {
@@ -253,7 +275,7 @@
       const text = { x: x + (right ? 11 : -11), y: y - 8, "text-anchor": right ? "start" : "end" };
       rings.append(shape("circle", { class: "pin", cx: x, cy: y, r: 11 }), shape("text", text, String(index + 1)));
     });
-    if (open && elements.has(open.id)) {
+    if (open && elements.has(open.id) && !elements.get(open.id).matches(":focus-visible")) {
       rings.append(shape("circle", { class: "ring", cx: frame.x(open.x), cy: frame.y(open.y), r: 10 }));
     }
   }
@@ -269,10 +291,11 @@
     const under = shape("g", { "clip-path": "url(#chart-clip)", "aria-hidden": "true" });
     const points = shape("g", {});
     const { groups } = groupings[mode];
-    under.append(shape("path", { class: "front", d: steps(data.front), stroke: data.front_colour }));
     if (show.bands) groups.filter((group) => group.band).forEach((group) => under.append(drawBand(group)));
     if (show.off) drawBackground(under);
     if (show.off && show.blends) drawBlendDots(under);
+    for (const { front } of groups) under.append(shape("path", { class: "casing", d: steps(front) }));
+    under.append(shape("path", { class: "front", d: steps(data.front), stroke: data.front_colour }));
     groups.forEach((group, index) => {
       const dash = DASHES[index % DASHES.length];
       under.append(shape("path", { class: "own", d: steps(group.front), stroke: group.colour, "stroke-dasharray": dash }));
@@ -320,16 +343,20 @@
     input.checked = show[name];
     input.addEventListener("change", () => {
       show[name] = input.checked;
+      writeHash();
       draw();
     });
     return html("label", {}, input, ` ${text}`);
   }
 
   function makeControls() {
+    controls.replaceChildren();
     if (groupings.length > 1) {
       const choice = html("select", {}, ...groupings.map(({ label }, index) => html("option", { value: index }, label)));
+      choice.value = String(mode);
       choice.addEventListener("change", () => {
         mode = Number(choice.value);
+        writeHash();
         draw();
       });
       controls.append(html("label", {}, "Colour by ", choice));
@@ -337,7 +364,7 @@
     const hasBands = groupings.some(({ groups }) => groups.some((group) => group.band));
     if (hasBands) controls.append(check("bands", "uncertainty bands"));
     if (background.blends.length || data.points.some(isBlend)) controls.append(check("blends", "blends"));
-    controls.append(check("off", "points off the front"));
+    controls.append(check("off", "points off the front"), check("near", "only the region of the fronts"));
   }
 
   // ---- what a point is -----------------------------------------------------------------------------------------
@@ -401,13 +428,14 @@
     const point = open;
     card.setAttribute("aria-label", `Details of ${point.label}`);
     card.replaceChildren(
-      html("p", { class: "title" }, point.label),
+      html("div", { class: "card-head" },
+        html("p", { class: "title" }, point.label),
+        button(pinned ? "Unpin" : "Pin", () => toggle(point)),
+        button("\u00d7", () => closeCard(), "Close")),
       html("p", { class: "quiet" }, about(point)),
       list(data.metrics, point.metrics),
-      ...(point.trial === null ? [] : [settings(point)]),
       crops(point, 1),
-      html("p", { class: "buttons" },
-        button(pinned ? "Unpin" : "Pin", () => toggle(point)), " ", button("Close", () => closeCard())),
+      ...(point.trial === null ? [] : [settings(point)]),
     );
     card.scrollTop = 0;
   }
@@ -459,13 +487,24 @@
 
   function setPins(ids) {
     pins = ids;
+    writeHash();
+    showPins();
+  }
+
+  // The address holds what was pinned and chosen, so that a link, and a reload while the study runs, bring it back.
+  function writeHash() {
+    const chosen = Object.keys(show).filter((name) => show[name] !== DEFAULTS[name]);
+    const parts = [
+      ...(pins.length ? [`pin=${pins.join(",")}`] : []),
+      ...(mode ? [`by=${mode}`] : []),
+      ...(chosen.length ? [`not=${chosen.join(",")}`] : []),
+    ];
     const page = location.href.split("#")[0];
     try {
-      history.replaceState(null, "", pins.length ? `${page}#pin=${pins.join(",")}` : page);
+      history.replaceState(null, "", parts.length ? `${page}#${parts.join("&")}` : page);
     } catch {
       // A viewer that shows the page in a frame of its own may forbid it; pins work all the same.
     }
-    showPins();
   }
 
   function showPins() {
@@ -498,8 +537,14 @@
   }
 
   function readHash() {
-    const found = /[#&]pin=([\w.,]*)/.exec(location.hash);
-    pins = found ? [...new Set(found[1].split(",").filter(Boolean))].slice(0, MAX_PINS) : [];
+    const parts = new URLSearchParams(location.hash.slice(1));
+    const list = (name) => [...new Set((parts.get(name) ?? "").split(",").filter((word) => /^[\w.]+$/.test(word)))];
+    pins = list("pin").slice(0, MAX_PINS);
+    mode = groupings.findIndex((_, index) => String(index) === parts.get("by"));
+    if (mode < 0) mode = 0;
+    for (const name of Object.keys(show)) show[name] = DEFAULTS[name] !== list("not").includes(name);
+    makeControls();
+    draw();
     showPins();
     if (pins.length) say(`From the link: ${countText()}.`);
   }
@@ -591,8 +636,8 @@
   }
 
   document.getElementById("chart").hidden = false;
-  makeControls();
-  draw();
-  listen();
   readHash();
+  listen();
+  // A meta element would load the address that the page began with, and lose what was pinned since.
+  if (block.dataset.reload) setInterval(() => open || location.reload(), 1000 * Number(block.dataset.reload));
 })();
