@@ -223,10 +223,10 @@
     return { size: faint ? 3.6 : 4.8, fill: colour, stroke: "#fff", line: 0.7, opacity: faint ? (isCrowded ? 0.35 : 0.55) : 1 };
   }
 
-  function drawMark(marker, look) {
+  function drawMark(marker, look, shrink = 1) {
     return shape("path", {
       d: SHAPES.get(marker),
-      transform: `scale(${look.size})`,
+      transform: `scale(${look.size * shrink})`,
       fill: look.fill,
       stroke: look.stroke,
       "stroke-width": look.line,
@@ -243,6 +243,7 @@
   function drawPoints(layer) {
     const rank = (point) => (isReference(point) ? 4 : point.front ? 3 : onOwnFront(point) ? 2 : isBlend(point) ? 0 : 1);
     elements = new Map();
+    const shrink = width < 480 ? 0.8 : 1;
     const visible = data.points.filter(isVisible).sort((one, other) => rank(one) - rank(other));
     for (const point of visible) {
       const group = shape("g", {
@@ -251,7 +252,7 @@
         tabindex: "-1",
         transform: `translate(${place(point.x, point.y)})`,
         "aria-label": nameOf(point),
-      }, drawMark(markerOf(point), lookOf(point)));
+      }, drawMark(markerOf(point), lookOf(point), shrink));
       elements.set(point.id, group);
       group.addEventListener("focus", () => {
         setCurrent(point);
@@ -325,6 +326,9 @@
       if (path) marks.unshift(line("own", group.colour, DASHES[index % DASHES.length]));
       items.push([label ? `${label}: ${group.label}` : group.label, marks]);
     });
+    if (show.bands && groups.some((group) => group.band)) {
+      items.push(["uncertainty of a group's front", [shape("rect", { class: "band", x: -15, y: -7, width: 30, height: 14, fill: "#555" })]]);
+    }
     if (groupings.length > 1) {
       const second = groupings[mode === 0 ? 1 : 0];
       for (const group of second.groups) {
