@@ -100,7 +100,18 @@ def embed(run_dir: Path, directory: str, image: str) -> str | None:
 
 def png_uri(content: bytes) -> str:
     """A PNG file's content as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+    return _uri("image/png", content)
+
+
+def figure_uri(png: Path, svg: Path) -> str:
+    """The smaller file of the same figure as a data URI: of many points, that is not the SVG."""
+    if png.stat().st_size < svg.stat().st_size:
+        return png_uri(png.read_bytes())
+    return _uri("image/svg+xml", svg.read_bytes())
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _text(value: object) -> str:

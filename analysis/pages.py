@@ -43,14 +43,14 @@ class TextTable:
 
 
 def render_page(
-    run_dir: Path, results: Results, *, figure: bytes, bands: Bands | None = None, reload_seconds: int | None = None
+    run_dir: Path, results: Results, *, figure: str, bands: Bands | None = None, reload_seconds: int | None = None
 ) -> str:
     """Render the report as one HTML page that loads nothing and runs one script: ours, by its hash.
 
     Args:
         run_dir: where the sample crops lie.
         results: the study.
-        figure: the front as SVG, for readers whose browser runs no scripts.
+        figure: the front as a data URI, for readers whose browser runs no scripts.
         bands: the uncertainty of the groups' fronts, for the chart.
         reload_seconds: how often the page shall load itself anew, while its study runs.
     """
@@ -70,7 +70,7 @@ def render_page(
         facts=facts,
         findings=findings(results),
         limits=limits(results),
-        figure_uri=f"data:image/svg+xml;base64,{base64.b64encode(figure).decode('ascii')}",
+        figure_uri=figure,
         figure_text=_figure_text(results),
         front=front_table(results, sampled_paths(results)),
         groups=[group_table(results, path) for path in facts.groups],

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analysis.crops import figure_uri
 from analysis.figures import draw_front, save_figure
 from analysis.findings import findings
 from analysis.fronts import front_hypervolume, front_of
@@ -82,7 +83,7 @@ def write_report(run_dir: Path, *, reload_seconds: int | None = None) -> Report:
     page = render_page(
         run_dir,
         results,
-        figure=paths["front.svg"].read_bytes(),
+        figure=figure_uri(paths["front.png"], paths["front.svg"]),
         reload_seconds=reload_seconds if is_running else None,
     )
     _replace(paths["report.html"], lambda path: path.write_text(page, encoding="utf-8"))
