@@ -13,6 +13,7 @@ from analysis.fronts import front_of, is_blend, is_of_trial
 from analysis.tables import Results
 from analysis.wording import metric_name, with_unit
 
+HR_SAMPLES = "references/hr"
 MAX_IMAGES = 6
 MAX_FRONT_MEMBERS = 4
 _MAX_BYTES = 2_000_000
@@ -25,6 +26,8 @@ class Crop:
 
     title: str
     scores: str
+    sample: str
+    """What the picture is called in this page (`sample_name`)."""
     uri: str | None
 
 
@@ -66,7 +69,7 @@ def _columns(results: Results) -> Iterator[tuple[str, str, pd.Series | None]]:
     members = members[is_of_trial(members) | is_blend(members)]
     for _, point in spread(members, MAX_FRONT_MEMBERS).iterrows():
         yield point_name(point), _text(point["samples"]), point
-    yield "HR", "references/hr", None
+    yield "HR", HR_SAMPLES, None
 
 
 def _crop(run_dir: Path, results: Results, image: str, title: str, directory: str, point: pd.Series | None) -> Crop:
@@ -75,10 +78,16 @@ def _crop(run_dir: Path, results: Results, image: str, title: str, directory: st
         values = image_metrics(results, point).get(image, {})
         known = [axis for axis in results.facts.objectives if isinstance(values.get(axis.metric), int | float)]
         scores = ", ".join(f"{metric_name(axis)} {with_unit(values[axis.metric], axis)}" for axis in known)
-    return Crop(title=title, scores=scores, uri=_embed(run_dir, directory, image) if directory else None)
+    uri = embed(run_dir, directory, image) if directory else None
+    return Crop(title=title, scores=scores, sample=sample_name(directory, image), uri=uri)
 
 
-def _embed(run_dir: Path, directory: str, image: str) -> str | None:
+def sample_name(directory: str, image: str) -> str:
+    """Name a sample of an image, by which the chart finds what the page holds already."""
+    return f"{directory}/{image}"
+
+
+def embed(run_dir: Path, directory: str, image: str) -> str | None:
     """Read a PNG below the run directory; anything else that a name may point to is treated as missing."""
     path = (run_dir / directory / f"{image}.png").resolve()
     if not path.is_relative_to(run_dir.resolve()) or not path.is_file() or path.stat().st_size > _MAX_BYTES:
@@ -91,7 +100,18 @@ def _embed(run_dir: Path, directory: str, image: str) -> str | None:
 
 def png_uri(content: bytes) -> str:
     """A PNG file's content as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+    return _uri("image/png", content)
+
+
+def figure_uri(png: Path, svg: Path) -> str:
+    """The smaller file of the same figure as a data URI: of many points, that is not the SVG."""
+    if png.stat().st_size < svg.stat().st_size:
+        return png_uri(png.read_bytes())
+    return _uri("image/svg+xml", svg.read_bytes())
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _text(value: object) -> str:

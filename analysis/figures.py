@@ -42,7 +42,9 @@ COLOURS = (
     "#777777",
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_FRONT_COLOUR = "#333333"
+FRONT_COLOUR = "#333333"
+# An SVG of more points than this holds those off the front as one picture: a mark each would make it megabytes.
+_MOST_DRAWN_ONE_BY_ONE = 2_000
 # Names come from configs and files: "$" in them must not start a formula. The salt makes SVG ids repeatable.
 SETTINGS: Any = {
     "text.parse_math": False,
@@ -54,7 +56,7 @@ SETTINGS: Any = {
 
 
 @dataclass(frozen=True)
-class _Style:
+class Style:
     """How the values of one group look; values beyond the palette's end start again at its beginning."""
 
     label: str
@@ -92,39 +94,53 @@ def draw_front(points: pd.DataFrame, facts: StudyFacts) -> Figure:
 
 def count_hidden(points: pd.DataFrame, facts: StudyFacts) -> int:
     """Count the points that count for the front but lie outside the region that the figure shows."""
-    measured = points[is_measured(points, facts) & is_candidate(points)]
-    shown = _shown_region(measured, facts)
-    inside = np.ones(len(measured), dtype=bool)
-    for objective in facts.objectives[:2] if len(measured) else ():
-        low, high = _padded(shown[objective.metric].to_numpy())
-        inside &= measured[objective.metric].between(low, high).to_numpy()
-    return int((~inside).sum())
+    counted = points[is_measured(points, facts) & is_candidate(points)]
+    return int((~is_shown(counted, facts, shown_limits(points, facts))).sum()) if len(counted) else 0
+
+
+def shown_limits(points: pd.DataFrame, facts: StudyFacts) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The axes' ends, (low, high) of the first objective and of the second; there must be a measured point."""
+    shown = _shown_region(points[is_measured(points, facts)], facts)
+    first, second = (_padded(shown[objective.metric].to_numpy()) for objective in facts.objectives[:2])
+    return first, second
+
+
+def is_shown(
+    points: pd.DataFrame, facts: StudyFacts, limits: tuple[tuple[float, float], tuple[float, float]]
+) -> np.ndarray:
+    """Mark the points that lie within these ends of the axes."""
+    inside = np.ones(len(points), dtype=bool)
+    for objective, (low, high) in zip(facts.objectives, limits, strict=False):
+        inside &= points[objective.metric].between(low, high).to_numpy()
+    return inside
 
 
 def _draw_all(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
     measured = points[is_measured(points, facts)]
     trial_points = measured[is_candidate(measured) & is_of_trial(measured)]
     colours, markers = _styles(trial_points, facts)
-    vertical, horizontal = facts.objectives[:2]
-    _draw_steps(axes, front_of(points, facts), facts, colour=_FRONT_COLOUR, width=4.5, alpha=0.3)
+    _draw_steps(axes, front_of(points, facts), facts, colour=FRONT_COLOUR, width=4.5, alpha=0.3)
     _draw_trials(axes, trial_points, facts, colours, markers)
     _draw_blends(axes, measured, facts)
     _draw_group_fronts(axes, points, facts, colours)
     _draw_references(axes, measured, facts)
-    shown = _shown_region(measured, facts)
-    axes.set_xlim(*_padded(shown[horizontal.metric].to_numpy()))
-    axes.set_ylim(*_padded(shown[vertical.metric].to_numpy()))
+    up, across = shown_limits(measured, facts)
+    axes.set_xlim(*across)
+    axes.set_ylim(*up)
     _draw_legend(axes, measured, colours, markers)
 
 
-def _styles(trial_points: pd.DataFrame, facts: StudyFacts) -> tuple[_Style, _Style]:
+def style_of(points: pd.DataFrame, facts: StudyFacts, path: str, looks: tuple[str, ...]) -> Style:
+    """How the groups of a config path look, by the points of trials that are drawn; "" for no path is one group."""
+    drawn = points[is_measured(points, facts)]
+    values = tuple(group.value for group in group_fronts(drawn, facts, path)) if path else ("none",)
+    return Style(path, values, looks)
+
+
+def _styles(points: pd.DataFrame, facts: StudyFacts) -> tuple[Style, Style]:
     """Colour by the main group, marker by the second."""
-    styles = []
-    for position, looks in enumerate((COLOURS, MARKERS)):
-        path = facts.groups[position] if position < len(facts.groups) else ""
-        values = tuple(group.value for group in group_fronts(trial_points, facts, path)) if path else ("none",)
-        styles.append(_Style(path, values, looks))
-    return styles[0], styles[1]
+    main, second, *_ = (*facts.groups, "", "")
+    return style_of(points, facts, main, COLOURS), style_of(points, facts, second, MARKERS)
 
 
 def _shown_region(measured: pd.DataFrame, facts: StudyFacts) -> pd.DataFrame:
@@ -136,17 +152,19 @@ def _shown_region(measured: pd.DataFrame, facts: StudyFacts) -> pd.DataFrame:
     return measured[beats_reference(measured, facts) | on_front | reference]
 
 
-def _draw_trials(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: _Style, markers: _Style) -> None:
+def _draw_trials(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: Style, markers: Style) -> None:
     vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
+    raster = len(points) > _MOST_DRAWN_ONE_BY_ONE
     points = points.assign(colour=group_values(points, colours.label), marker=group_values(points, markers.label))
     for _, trial in points.sort_values("iteration").groupby("trial"):
         colour = colours[trial["colour"].iloc[0]]
-        axes.plot(trial[horizontal], trial[vertical], color=colour, alpha=0.25, linewidth=0.8, zorder=2)
+        line: Any = {"color": colour, "alpha": 0.25, "linewidth": 0.8, "zorder": 2, "rasterized": raster}
+        axes.plot(trial[horizontal], trial[vertical], **line)
     for (colour_value, marker_value), part in points.groupby(["colour", "marker"]):
         on_front = part["front"].to_numpy(dtype=bool)
         look: Any = {"color": colours[colour_value], "marker": markers[marker_value], "linestyle": "none"}
         off, on = part[~on_front], part[on_front]
-        axes.plot(off[horizontal], off[vertical], **look, markersize=4.5, alpha=0.45, zorder=3)
+        axes.plot(off[horizontal], off[vertical], **look, markersize=4.5, alpha=0.45, zorder=3, rasterized=raster)
         axes.plot(on[horizontal], on[vertical], **look, markersize=8, markeredgecolor="black", zorder=6)
 
 
@@ -154,16 +172,16 @@ def _draw_blends(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
     """Small diamonds, of which those on the front are outlined; full for weights, empty for pixels."""
     vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
     blends = points[is_blend(points) & is_candidate(points)]
-    for space, fill in (("weights", _FRONT_COLOUR), ("pixels", "none")):
+    for space, fill in (("weights", FRONT_COLOUR), ("pixels", "none")):
         part = blends[np.asarray(blends["blend.space"] == space, dtype=bool)]
         on_front = part["front"].to_numpy(dtype=bool)
-        look: Any = {"marker": "D", "linestyle": "none", "markerfacecolor": fill, "markeredgecolor": _FRONT_COLOUR}
+        look: Any = {"marker": "D", "linestyle": "none", "markerfacecolor": fill, "markeredgecolor": FRONT_COLOUR}
         off, on = part[~on_front], part[on_front]
         axes.plot(off[horizontal], off[vertical], **look, markersize=2.5, alpha=0.25, zorder=2)
         axes.plot(on[horizontal], on[vertical], **look, markersize=5, zorder=5)
 
 
-def _draw_group_fronts(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: _Style) -> None:
+def _draw_group_fronts(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: Style) -> None:
     if not colours.label:
         return
     for group in group_fronts(points, facts, colours.label):
@@ -197,13 +215,14 @@ def _label_axes(axes: Axes, vertical: Objective, horizontal: Objective) -> None:
 
 def directed(objective: Objective) -> str:
     """An axis's label: name, unit, and an arrow to where it is better."""
-    name = _axis_text(objective)
+    name = axis_text(objective)
     if objective.direction == "maximize":
         return f"{name}   better \N{RIGHTWARDS ARROW}"
     return f"\N{LEFTWARDS ARROW} better   {name}"
 
 
-def _axis_text(objective: Objective) -> str:
+def axis_text(objective: Objective) -> str:
+    """An axis' title: the metric in full, with its unit."""
     return f"{short_text(objective.label)} [{objective.unit}]" if objective.unit else short_text(objective.label)
 
 
@@ -213,11 +232,11 @@ def _padded(values: np.ndarray) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_legend(axes: Axes, points: pd.DataFrame, colours: _Style, markers: _Style) -> None:
-    handles = [Line2D([], [], color=_FRONT_COLOUR, linewidth=4.5, alpha=0.3, label="front of all points")]
+def _draw_legend(axes: Axes, points: pd.DataFrame, colours: Style, markers: Style) -> None:
+    handles = [Line2D([], [], color=FRONT_COLOUR, linewidth=4.5, alpha=0.3, label="front of all points")]
     if (points["kind"] == "trial").any():
         handles += _group_handles(colours, markers)
-    for space, fill in (("weights", _FRONT_COLOUR), ("pixels", "none")):
+    for space, fill in (("weights", FRONT_COLOUR), ("pixels", "none")):
         if (points["blend.space"] == space).any():
             handles.append(
                 Line2D(
@@ -227,7 +246,7 @@ def _draw_legend(axes: Axes, points: pd.DataFrame, colours: _Style, markers: _St
                     linestyle="none",
                     markersize=5,
                     markerfacecolor=fill,
-                    markeredgecolor=_FRONT_COLOUR,
+                    markeredgecolor=FRONT_COLOUR,
                     label=f"blend of {space}",
                 )
             )
@@ -238,7 +257,7 @@ def _draw_legend(axes: Axes, points: pd.DataFrame, colours: _Style, markers: _St
     axes.figure.legend(handles=handles, loc="outside lower center", ncols=_columns(handles), frameon=False, fontsize=9)
 
 
-def _group_handles(colours: _Style, markers: _Style) -> list[Line2D]:
+def _group_handles(colours: Style, markers: Style) -> list[Line2D]:
     handles = []
     if colours.label:
         handles += [

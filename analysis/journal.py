@@ -18,6 +18,7 @@ _REQUIRED: Mapping[str, Mapping[str, type]] = {
     "trial": {"trial": int},
     "point": {"trial": int, "iteration": int, "metrics": dict},
     "end": {"trial": int, "state": str},
+    "study": {"state": str},
     "blend": {"pair": str, "name": str, "space": str, "share": float, "parents": list, "metrics": dict},
 }
 
@@ -100,6 +101,8 @@ class Journal:
     ends: Mapping[int, Event] = field(default_factory=dict)
     blends: Mapping[tuple[str, str], Event] = field(default_factory=dict)
     """By (pair, blend)."""
+    state: str = "RUNNING"
+    """RUNNING, COMPLETE or INTERRUPTED: what the study last said of itself; RUNNING where it has yet to begin."""
     unreadable: int = 0
     """Lines that hold no usable event; a torn last line is not counted."""
 
@@ -160,6 +163,7 @@ def _sort_events(events: Iterable[Event], *, unreadable: int) -> Journal:
     points: dict[tuple[int, int], Event] = {}
     ends: dict[int, Event] = {}
     blends: dict[tuple[str, str], Event] = {}
+    state = "RUNNING"
     for event in events:
         match event["event"]:
             case "artifact":
@@ -174,6 +178,8 @@ def _sort_events(events: Iterable[Event], *, unreadable: int) -> Journal:
                 ends[event["trial"]] = event
             case "blend":
                 blends[event["pair"], event["name"]] = event
+            case "study":
+                state = event["state"]
     return Journal(
         artifacts=tuple(artifacts),
         references=references,
@@ -181,6 +187,7 @@ def _sort_events(events: Iterable[Event], *, unreadable: int) -> Journal:
         points=points,
         ends=ends,
         blends=blends,
+        state=state,
         unreadable=unreadable,
     )
 

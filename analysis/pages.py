@@ -1,6 +1,7 @@
 """The tables of the report, as text cells, and the page that holds them."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from analysis.chart import Bands, chart_data
 from analysis.crops import crop_rows
 from analysis.figures import count_hidden
 from analysis.findings import findings, limits
 from analysis.fronts import front_of, group_fronts, group_values, is_blend
 from analysis.journal import StudyFacts
-from analysis.tables import Results
+from analysis.tables import Results, metric_columns, sampled_paths
 from analysis.wording import (
     NOTHING,
     count_text,
@@ -23,9 +25,12 @@ from analysis.wording import (
     metric_name,
     metric_text,
     number_text,
+    path_heads,
     path_label,
     short_text,
 )
+
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,29 +42,43 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
 
 
-def render_page(run_dir: Path, results: Results, *, figure: bytes) -> str:
-    """Render the report as one HTML page that loads nothing.
+def render_page(
+    run_dir: Path, results: Results, *, figure: str, bands: Bands | None = None, reload_seconds: int | None = None
+) -> str:
+    """Render the report as one HTML page that loads nothing and runs one script: ours, by its hash.
 
     Args:
         run_dir: where the sample crops lie.
         results: the study.
-        figure: the front as SVG.
+        figure: the front as a data URI, for readers whose browser runs no scripts.
+        bands: the uncertainty of the groups' fronts, for the chart.
+        reload_seconds: how often the page shall load itself anew, while its study runs.
     """
-    templates = FileSystemLoader(Path(__file__).parent / "templates")
     # Autoescape is given as True, not chosen by file name: the usual rule does not know the ending .html.j2.
     environment = Environment(
-        loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     facts = results.facts
+    crops = crop_rows(run_dir, results)
+    script = (_TEMPLATES / "chart.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         facts=facts,
         findings=findings(results),
         limits=limits(results),
-        figure_uri=f"data:image/svg+xml;base64,{base64.b64encode(figure).decode('ascii')}",
+        figure_uri=figure,
         figure_text=_figure_text(results),
         front=front_table(results, sampled_paths(results)),
         groups=[group_table(results, path) for path in facts.groups],
-        crops=crop_rows(run_dir, results),
+        crops=crops,
+        chart=chart_data(run_dir, results, crop_rows=crops, bands=bands),
+        script=script,
+        script_hash=_content_hash(script),
+        reload_seconds=reload_seconds,
         trials=trial_table(results),
         artifacts=artifact_table(results),
         reuse=reuse_text(results),
@@ -91,24 +110,11 @@ def front_table(results: Results, paths: Sequence[str]) -> TextTable:
             "trial",
             "iteration",
             *(["blend"] if blended else []),
-            *_path_heads(paths),
+            *path_heads(paths),
             *(_metric_head(facts, metric) for metric in metrics),
         ),
         rows=tuple(rows),
     )
-
-
-def sampled_paths(results: Results) -> list[str]:
-    """The config paths that tell trials apart: those of the groups, then all others that were sampled."""
-    sampled = [column.removeprefix("param.") for column in results.trials if column.startswith("param.")]
-    known = [path for path in (*results.facts.groups, *sampled) if f"config.{path}" in results.points]
-    return list(dict.fromkeys(known))
-
-
-def metric_columns(results: Results) -> list[str]:
-    """The names of all measured metrics, objectives first."""
-    columns = list(results.points.columns)
-    return columns[columns.index("iteration") + 1 : columns.index("front")]
 
 
 def group_table(results: Results, path: str) -> TextTable:
@@ -152,7 +158,7 @@ def trial_table(results: Results) -> TextTable:
         "trial",
         "state",
         "cause",
-        *_path_heads([column.removeprefix("param.") for column in params]),
+        *path_heads([column.removeprefix("param.") for column in params]),
         "points",
     )
     best = tuple(f"best {metric_name(objective)}" for objective in objectives)
@@ -230,6 +236,11 @@ def provenance_table(facts: StudyFacts) -> TextTable:
     return TextTable(caption="Study and data", columns=("what", "value"), rows=rows)
 
 
+def _content_hash(script: str) -> str:
+    """How a Content-Security-Policy names a script that may run."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode('utf-8')).digest()).decode('ascii')}"
+
+
 def _data_text(data: Mapping[str, Any]) -> str:
     images = count_text(len(data.get("images", ())), "image")
     return f"{data.get('name', 'unnamed')}, {images}, fingerprint {data.get('fingerprint', NOTHING)}"
@@ -272,12 +283,6 @@ def _cell(value: Any) -> str:
 
 def _seconds(value: Any) -> float:
     return float("nan") if pd.isna(value) else float(value)
-
-
-def _path_heads(paths: Sequence[str]) -> tuple[str, ...]:
-    """Short heads for config paths; the whole path where two would read the same."""
-    labels = [path_label(path) for path in paths]
-    return tuple(label if labels.count(label) == 1 else path for label, path in zip(labels, paths, strict=True))
 
 
 def _metric_head(facts: StudyFacts, metric: str) -> str:

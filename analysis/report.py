@@ -1,14 +1,16 @@
 """Write a study's tables, figure and page into its run directory.
 
-    python analysis/report.py RUN_DIR
+    python analysis/report.py RUN_DIR [--watch [SECONDS]]
 
 reads study.json and journal.jsonl and writes points.parquet, trials.parquet, artifacts.parquet, front.csv, front.png,
-front.svg and report.html. A study that is still running can be reported on too.
+front.svg and report.html. A study that is still running can be reported on too; with --watch that is done again and
+again until the study has ended, and the page loads itself anew meanwhile.
 """
 
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +25,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analysis.crops import figure_uri
 from analysis.figures import draw_front, save_figure
 from analysis.findings import findings
 from analysis.fronts import front_hypervolume, front_of
 from analysis.journal import RunDirectoryError
-from analysis.pages import TextTable, front_table, metric_columns, render_page, sampled_paths
-from analysis.tables import Results, load_results
+from analysis.pages import TextTable, front_table, render_page
+from analysis.tables import Results, load_results, metric_columns, sampled_paths
 from analysis.text_figure import draw_text
-from analysis.wording import metric_text
+from analysis.wording import count_text, metric_text
 
 _FILES = ("points.parquet", "trials.parquet", "artifacts.parquet", "front.csv", "front.png", "front.svg", "report.html")
 
@@ -47,6 +50,8 @@ class Report:
     num_trials: int
     num_points: int
     """Points of trials and references, whether or not they count for the front."""
+    is_running: bool
+    """Whether the study had yet to say that it ended."""
     points: Path
     trials: Path
     front_csv: Path
@@ -54,11 +59,12 @@ class Report:
     page: Path
 
 
-def write_report(run_dir: Path) -> Report:
+def write_report(run_dir: Path, *, reload_seconds: int | None = None) -> Report:
     """Write every file of the report; each replaces its predecessor as a whole.
 
     Args:
         run_dir: what study/sweep.py wrote; it needs no trial that has ended.
+        reload_seconds: how often the page shall load itself anew as long as the study runs; None for never.
 
     Raises:
         RunDirectoryError: run_dir holds no usable study.json.
@@ -73,7 +79,13 @@ def write_report(run_dir: Path) -> Report:
     figure = draw_front(results.points, facts)
     _replace(paths["front.png"], lambda path: save_figure(figure, path, "png"))
     _replace(paths["front.svg"], lambda path: save_figure(figure, path, "svg"))
-    page = render_page(run_dir, results, figure=paths["front.svg"].read_bytes())
+    is_running = results.journal.state == "RUNNING"
+    page = render_page(
+        run_dir,
+        results,
+        figure=figure_uri(paths["front.png"], paths["front.svg"]),
+        reload_seconds=reload_seconds if is_running else None,
+    )
     _replace(paths["report.html"], lambda path: path.write_text(page, encoding="utf-8"))
     return Report(
         front=front_table(results, facts.groups),
@@ -82,12 +94,30 @@ def write_report(run_dir: Path) -> Report:
         findings=findings(results),
         num_trials=len(results.trials),
         num_points=len(results.points),
+        is_running=is_running,
         points=paths["points.parquet"],
         trials=paths["trials.parquet"],
         front_csv=paths["front.csv"],
         figure=paths["front.png"],
         page=paths["report.html"],
     )
+
+
+def watch(run_dir: Path, seconds: int, console: Console) -> Report:
+    """Write the report every so many seconds until the study has ended, or Ctrl-C; returns the last one.
+
+    Raises:
+        RunDirectoryError: run_dir holds no usable study.json.
+    """
+    try:
+        while (report := write_report(run_dir, reload_seconds=seconds)).is_running:
+            what = f"{count_text(report.num_trials, 'trial')}, {count_text(report.num_points, 'point')}"
+            console.print(Text(f"{time.strftime('%H:%M:%S')} {what}: {report.page}"), soft_wrap=True)
+            time.sleep(seconds)
+    except KeyboardInterrupt:
+        # Nobody renders it any more, so the page shall not wait for it.
+        return write_report(run_dir)
+    return report
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -110,13 +140,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Report on the run directory that the command line names; 2 where it is not one."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run_dir", type=Path, help="what study/sweep.py wrote with --output")
+    parser.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=60,
+        metavar="SECONDS",
+        help="do it anew every so many seconds until the study has ended (60 if not said)",
+    )
+    options = parser.parse_args(arguments)
+    console = Console()
     try:
-        report = write_report(parser.parse_args(arguments).run_dir)
+        report = watch(options.run_dir, options.watch, console) if options.watch else write_report(options.run_dir)
     except RunDirectoryError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print_report(report, Console())
+    print_report(report, console)
     return 0
+
+
+def _seconds(text: str) -> int:
+    """Read an interval of --watch."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number of seconds, at least 1, but got {text!r}")
+    return int(text)
 
 
 def _write_front(path: Path, results: Results) -> None:

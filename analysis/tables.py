@@ -158,6 +158,19 @@ def flatten(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return flat
 
 
+def sampled_paths(results: Results) -> list[str]:
+    """The config paths that tell trials apart: those of the groups, then all others that were sampled."""
+    sampled = [column.removeprefix("param.") for column in results.trials if column.startswith("param.")]
+    known = [path for path in (*results.facts.groups, *sampled) if f"config.{path}" in results.points]
+    return list(dict.fromkeys(known))
+
+
+def metric_columns(results: Results) -> list[str]:
+    """The names of all measured metrics, objectives first."""
+    columns = list(results.points.columns)
+    return columns[columns.index("iteration") + 1 : columns.index("front")]
+
+
 def trial_state(journal: Journal, trial: int) -> str:
     """How a trial ended, or RUNNING."""
     return str(journal.ends.get(trial, {}).get("state", "RUNNING"))

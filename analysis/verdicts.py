@@ -69,8 +69,8 @@ def what_varies(contests: Mapping[str, Contest]) -> Iterator[str]:
         )
     else:
         yield (
-            f"Intervals are over the {contest.images} held-out images alone: every setting was trained with one seed, so "
-            "by how much another seed would change it is not in them."
+            f"Intervals are over the {contest.images} held-out images alone: every setting was trained with one seed, "
+            "and how much another seed would change is not in them."
         )
     names = list_text([f"{len(set(each.trials.tolist()))} ({short_text(each.value)})" for each in contest.contenders])
     yield (

@@ -1,7 +1,7 @@
 """Numbers, times and names as a reader wants them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from analysis.journal import Objective
@@ -63,6 +63,12 @@ def path_label(path: str) -> str:
     parent, _, last = path.rpartition(".")
     own = parent.rpartition(".")[2] if last == "name" and parent else last
     return short_text(own.replace("_", " "))
+
+
+def path_heads(paths: Sequence[str]) -> tuple[str, ...]:
+    """Short heads for config paths; the whole path where two would read the same."""
+    labels = [path_label(path) for path in paths]
+    return tuple(label if labels.count(label) == 1 else path for label, path in zip(labels, paths, strict=True))
 
 
 def short_text(text: str, limit: int = 60) -> str:

@@ -77,7 +77,9 @@ def test_the_page_loads_nothing_and_describes_its_images(report: Report):
     path = report.page
     page = _Page(path)
     assert not re.search(r"https?://", path.read_text())
-    assert not page.of("script")
+    # One block of data and our own script, which test_chart.py compares with the policy; nothing that runs beside it.
+    assert page.of("script") == [{"type": "application/json", "id": "chart-data"}, {}]
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert not page.of("link")
     images = page.of("img")
     assert all(image["src"].startswith(("data:image/png;base64,", "data:image/svg+xml;base64,")) for image in images)
@@ -152,6 +154,68 @@ def test_studies_with_little_in_them_say_so(write_run, study_json, events, sente
 def test_the_same_journal_gives_the_same_page(report: Report, full_run: Path):
     first = report.page.read_bytes()
     assert write_report(full_run).page.read_bytes() == first
+
+
+def test_long_tables_are_folded_beyond_their_first_rows(write_run, study_json):
+    report = write_report(write_run(study_json, [_point(trial, 25.0, 30.0) for trial in range(30)]))
+    page = _Page(report.page)
+    assert "State, settings and best values of every trial: 10 more rows" in page.text
+    folded = report.page.read_text().partition("10 more rows</summary>")[2].partition("</details>")[0]
+    assert folded.count("<tr>") == 11
+    assert "<caption>State, settings and best values of every trial, continued</caption>" in folded
+
+
+def test_a_report_of_many_points_stays_small(write_run, study_json):
+    """A mark each would make the figure alone megabytes; the page holds every point all the same."""
+    spread = [(25 + (number * 37 % 1000) / 500, 30 + (number * 91 % 1000) / 50) for number in range(4_000)]
+    points = [
+        {**_point(number // 20, psnr, swd), "iteration": number % 20} for number, (psnr, swd) in enumerate(spread)
+    ]
+    report = write_report(write_run(study_json, points))
+    assert report.figure.with_suffix(".svg").read_text().count("<use ") < 300
+    assert report.page.stat().st_size < 2_500_000
+
+
+def test_watching_goes_on_until_the_study_has_ended(write_run, study_json, monkeypatch, capsys):
+    run = write_run(study_json, [{"event": "study", "state": "RUNNING"}, _point(0, 25.0, 30.0)])
+    pages, pauses = [], []
+
+    def sleep(seconds: float) -> None:
+        pages.append((run / "report.html").read_text())
+        pauses.append(seconds)
+        events = [_point(0, 26.0, 29.0), {"event": "study", "state": "INTERRUPTED" if len(pauses) > 1 else "RUNNING"}]
+        with (run / "journal.jsonl").open("a") as journal:
+            journal.writelines(json.dumps(event) + "\n" for event in events)
+
+    monkeypatch.setattr("analysis.report.time.sleep", sleep)
+    assert main([str(run), "--watch", "7"]) == 0
+    assert pauses == [7, 7]
+    assert all('data-reload="7"' in page and "still running" in page for page in pages)
+    last = (run / "report.html").read_text()
+    assert 'data-reload="' not in last
+    assert "still running" not in last
+    assert capsys.readouterr().out.count("1 trial, 1 point:") == 2
+
+
+def test_ctrl_c_ends_watching_with_a_page_that_waits_for_nothing(write_run, study_json, monkeypatch, capsys):
+    run = write_run(study_json, [_point(0, 25.0, 30.0)])
+
+    def interrupt(seconds: float) -> None:
+        assert seconds == 60
+        assert 'data-reload="60"' in (run / "report.html").read_text()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("analysis.report.time.sleep", interrupt)
+    assert main([str(run), "--watch"]) == 0
+    assert 'data-reload="' not in (run / "report.html").read_text()
+    assert "report: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("interval", ["0", "-1", "soon", "1.5"])
+def test_watch_explains_a_wrong_interval(interval: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), f"--watch={interval}"])
+    assert f"must be a whole number of seconds, at least 1, but got '{interval}'" in capsys.readouterr().err
 
 
 def test_the_script_runs_from_a_checkout_that_is_not_installed(full_run: Path, tmp_path: Path):
