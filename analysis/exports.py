@@ -1,6 +1,5 @@
 """A study's tables as files: Parquet for programs, CSV for spreadsheets, LaTeX for papers."""
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,12 +9,8 @@ import pandas as pd
 from analysis.dominance import Comparison
 from analysis.fronts import front_of
 from analysis.image_values import images_table
-from analysis.pages import TextTable, front_table, metric_columns, sampled_paths
-from analysis.tables import Results
-from analysis.wording import NOTHING, metric_text, short_text
-
-TABLES = ("points.parquet", "images.parquet", "trials.parquet", "artifacts.parquet")
-TEXTS = ("points.csv", "front.csv", "front.tex", "comparison.csv", "comparison.tex")
+from analysis.pages import TextTable, comparison_table, front_table
+from analysis.tables import Results, metric_columns, sampled_paths
 
 
 def export_tables(run_dir: Path, results: Results, comparisons: Sequence[Comparison]) -> tuple[Path, ...]:
@@ -72,25 +67,6 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def comparison_table(comparisons: Sequence[Comparison], caption: str = "Groups at equal budget") -> TextTable:
-    """The same for people: the difference with its interval, and how sure it is."""
-    rows = tuple(
-        (
-            f"{short_text(each.one)} against {short_text(each.other)}",
-            metric_text(each.volumes[0]),
-            metric_text(each.volumes[1]),
-            f"{each.difference.estimate:+.3g}",
-            _range(each),
-            _percent(each.difference.positive),
-            _percent(each.dominates),
-            _percent(each.dominated),
-        )
-        for each in comparisons
-    )
-    heads = ("hypervolume of the first", "of the second", "difference", "95% interval", "first larger")
-    return TextTable(caption=caption, columns=("pair", *heads, "first dominates", "second dominates"), rows=rows)
-
-
 def latex(table: TextTable) -> str:
     """A table in LaTeX, with booktabs rules; what a name holds is escaped."""
     frame = pd.DataFrame([list(row) for row in table.rows], columns=list(table.columns), dtype="object")
@@ -108,15 +84,3 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     write(partial)
     os.replace(partial, path)
-
-
-def _range(each: Comparison) -> str:
-    low, high = each.difference.low, each.difference.high
-    return f"{low:+.3g} to {high:+.3g}" if math.isfinite(low) and math.isfinite(high) else NOTHING
-
-
-def _percent(share: float) -> str:
-    """A probability; those that a thousand draws cannot tell from 0 or 1 as bounds."""
-    if math.isnan(share):
-        return NOTHING
-    return "> 99.9%" if share > 0.999 else "< 0.1%" if share < 0.001 else f"{share:.1%}"

@@ -18,8 +18,10 @@ from analysis.fronts import (
     is_measured,
     is_of_trial,
 )
+from analysis.insight import Insight
 from analysis.journal import Objective, StudyFacts
 from analysis.tables import Results
+from analysis.verdicts import verdicts, what_varies
 from analysis.wording import (
     count_text,
     duration_text,
@@ -35,20 +37,26 @@ from analysis.wording import (
 BASELINE_TEXT = {"bicubic": "bicubic interpolation", "input": "the images that were to be restored"}
 
 
-def findings(results: Results) -> tuple[str, ...]:
-    """Say what came out: progress, front, best perceptual point, groups and costs."""
+def findings(results: Results, insight: Insight) -> tuple[str, ...]:
+    """Say what came out: progress, front, best perceptual point, which group is better, and costs."""
     return (
         *_progress(results),
         *_front(results),
         *_best_perceptual(results),
+        *_verdicts(results, insight),
         *_groups(results),
         *_costs(results),
     )
 
 
-def limits(results: Results) -> tuple[str, ...]:
+def limits(results: Results, insight: Insight) -> tuple[str, ...]:
     """Say what was left out and what this study cannot tell."""
-    return (*_left_out(results), *_scope(results.facts), *_unequal_budgets(results))
+    return (
+        *_left_out(results),
+        *what_varies(insight.contests),
+        *_scope(results.facts),
+        *_unequal_budgets(results),
+    )
 
 
 def _progress(results: Results) -> Iterator[str]:
@@ -215,6 +223,12 @@ def _best_row(points: pd.DataFrame, objective: Objective) -> pd.Series | None:
         return None
     values = points[objective.metric]
     return points.loc[values.idxmax() if objective.direction == "maximize" else values.idxmin()]
+
+
+def _verdicts(results: Results, insight: Insight) -> Iterator[str]:
+    """Of the main question; the tables have the others."""
+    for path in results.facts.groups[:1]:
+        yield from verdicts(path, insight.comparisons[path])
 
 
 def _groups(results: Results) -> Iterator[str]:

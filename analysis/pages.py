@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.chart import Bands, chart_data
 from analysis.crops import crop_rows
+from analysis.dominance import Comparison
 from analysis.figures import count_hidden
 from analysis.findings import findings, limits
 from analysis.fronts import front_of, group_fronts, group_values, is_blend
+from analysis.insight import Insight
 from analysis.journal import StudyFacts
 from analysis.tables import Results, metric_columns, sampled_paths
 from analysis.wording import (
@@ -42,16 +45,31 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class PageFigure:
+    """A figure of the page: its data URI, what it shows, in words, and its greatest width in rem."""
+
+    uri: str
+    text: str
+    width: float
+
+
 def render_page(
-    run_dir: Path, results: Results, *, figure: str, bands: Bands | None = None, reload_seconds: int | None = None
+    run_dir: Path,
+    results: Results,
+    insight: Insight,
+    *,
+    figures: Mapping[str, PageFigure],
+    reload_seconds: int | None = None,
 ) -> str:
     """Render the report as one HTML page that loads nothing and runs one script: ours, by its hash.
 
     Args:
         run_dir: where the sample crops lie.
         results: the study.
-        figure: the front as a data URI, for readers whose browser runs no scripts.
-        bands: the uncertainty of the groups' fronts, for the chart.
+        insight: what was reckoned of it.
+        figures: by name: `front`, for readers whose browser runs no scripts; `bands`, `course`, `slices`, `compute` and
+            `loss_maps`, those that there are.
         reload_seconds: how often the page shall load itself anew, while its study runs.
     """
     # Autoescape is given as True, not chosen by file name: the usual rule does not know the ending .html.j2.
@@ -68,14 +86,19 @@ def render_page(
     script = (_TEMPLATES / "chart.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         facts=facts,
-        findings=findings(results),
-        limits=limits(results),
-        figure_uri=figure,
+        findings=findings(results, insight),
+        limits=limits(results, insight),
+        figures=figures,
         figure_text=_figure_text(results),
         front=front_table(results, sampled_paths(results)),
         groups=[group_table(results, path) for path in facts.groups],
+        comparisons=[
+            comparison_table(found, f"By {path_label(path)}, at equal cost")
+            for path, found in insight.comparisons.items()
+            if found
+        ],
         crops=crops,
-        chart=chart_data(run_dir, results, crop_rows=crops, bands=bands),
+        chart=chart_data(run_dir, results, crop_rows=crops, bands=_chart_bands(insight)),
         script=script,
         script_hash=_content_hash(script),
         reload_seconds=reload_seconds,
@@ -87,6 +110,14 @@ def render_page(
         images={part: facts.data.get(part, {}).get("images", []) for part in ("train", "test")},
         config=json.dumps(facts.config, indent=2, ensure_ascii=False),
     )
+
+
+def _chart_bands(insight: Insight) -> Bands:
+    return {
+        (path, value): (band.across, band.low, band.high)
+        for path, bands in insight.bands.items()
+        for value, band in bands.items()
+    }
 
 
 def front_table(results: Results, paths: Sequence[str]) -> TextTable:
@@ -133,6 +164,25 @@ def group_table(results: Results, path: str) -> TextTable:
     ]
     heads = ("trials", "points", "on own front", "hypervolume", "time per iteration", "device time")
     return TextTable(caption=f"By {path_label(path)}", columns=(path_label(path), *heads), rows=tuple(rows))
+
+
+def comparison_table(comparisons: Sequence[Comparison], caption: str = "Groups at equal budget") -> TextTable:
+    """The same for people: the difference with its interval, and how sure it is."""
+    rows = tuple(
+        (
+            f"{short_text(each.one)} against {short_text(each.other)}",
+            metric_text(each.volumes[0]),
+            metric_text(each.volumes[1]),
+            f"{each.difference.estimate:+.3g}",
+            _range(each),
+            _percent(each.difference.positive),
+            _percent(each.dominates),
+            _percent(each.dominated),
+        )
+        for each in comparisons
+    )
+    heads = ("hypervolume of the first", "of the second", "difference", "95% interval", "first larger")
+    return TextTable(caption=caption, columns=("pair", *heads, "first dominates", "second dominates"), rows=rows)
 
 
 def trial_table(results: Results) -> TextTable:
@@ -292,3 +342,15 @@ def _metric_head(facts: StudyFacts, metric: str) -> str:
         if objective.metric == metric
     )
     return next(iter(named), short_text(metric))
+
+
+def _range(each: Comparison) -> str:
+    low, high = each.difference.low, each.difference.high
+    return f"{low:+.3g} to {high:+.3g}" if math.isfinite(low) and math.isfinite(high) else NOTHING
+
+
+def _percent(share: float) -> str:
+    """A probability; those that a thousand draws cannot tell from 0 or 1 as bounds."""
+    if math.isnan(share):
+        return NOTHING
+    return "> 99.9%" if share > 0.999 else "< 0.1%" if share < 0.001 else f"{share:.1%}"

@@ -1,17 +1,17 @@
-"""Write a study's tables, figure and page into its run directory.
+"""Write a study's tables, figures and page into its run directory.
 
     python analysis/report.py RUN_DIR [--watch [SECONDS]]
 
-reads study.json and journal.jsonl and writes points.parquet, trials.parquet, artifacts.parquet, front.csv, front.png,
-front.svg and report.html. A study that is still running can be reported on too; with --watch that is done again and
+reads study.json and journal.jsonl and writes report.html, its figures for papers (front.png, front.svg and those in
+figures/), and its tables (points, images, trials and artifacts as Parquet, points, front and comparison as CSV, front
+and comparison as LaTeX). A study that is still running can be reported on too; with --watch that is done again and
 again until the study has ended, and the page loads itself anew meanwhile.
 """
 
 import argparse
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +26,20 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.crops import figure_uri
-from analysis.figures import draw_front, save_figure
+from analysis.dominance import Comparison
+from analysis.exports import export_tables, replace_file
 from analysis.findings import findings
 from analysis.fronts import front_hypervolume, front_of
+from analysis.insight import Insight, gain_insight
 from analysis.journal import RunDirectoryError
-from analysis.pages import TextTable, front_table, render_page
-from analysis.tables import Results, load_results, metric_columns, sampled_paths
+from analysis.pages import PageFigure, TextTable, front_table, render_page
+from analysis.saved_figures import SavedFigure, save_figures
+from analysis.tables import Results, load_results
 from analysis.text_figure import draw_text
 from analysis.wording import count_text, metric_text
 
-_FILES = ("points.parquet", "trials.parquet", "artifacts.parquet", "front.csv", "front.png", "front.svg", "report.html")
+REM_PER_INCH = 6.2
+"""How large a figure stands in the page, so that its letters are as large as the text's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,71 +56,64 @@ class Report:
     """Points of trials and references, whether or not they count for the front."""
     is_running: bool
     """Whether the study had yet to say that it ended."""
-    points: Path
-    trials: Path
-    front_csv: Path
-    figure: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
     page: Path
 
 
-def write_report(run_dir: Path, *, reload_seconds: int | None = None) -> Report:
+def write_report(run_dir: Path, *, artifacts: Path | None = None, reload_seconds: int | None = None) -> Report:
     """Write every file of the report; each replaces its predecessor as a whole.
 
     Args:
         run_dir: what study/sweep.py wrote; it needs no trial that has ended.
+        artifacts: where the study's auto-encoders are, for the loss maps; None for the folder beside run_dir.
         reload_seconds: how often the page shall load itself anew as long as the study runs; None for never.
 
     Raises:
         RunDirectoryError: run_dir holds no usable study.json.
     """
     results = load_results(run_dir)
-    facts = results.facts
-    paths = {name: run_dir / name for name in _FILES}
-    _replace(paths["points.parquet"], lambda path: results.points.to_parquet(path, index=False))
-    _replace(paths["trials.parquet"], lambda path: results.trials.to_parquet(path, index=False))
-    _replace(paths["artifacts.parquet"], lambda path: results.artifacts.to_parquet(path, index=False))
-    _replace(paths["front.csv"], lambda path: _write_front(path, results))
-    figure = draw_front(results.points, facts)
-    _replace(paths["front.png"], lambda path: save_figure(figure, path, "png"))
-    _replace(paths["front.svg"], lambda path: save_figure(figure, path, "svg"))
+    facts, insight = results.facts, gain_insight(results)
+    tables = export_tables(run_dir, results, _main_comparisons(results, insight))
+    figures = save_figures(run_dir, results, insight, artifacts or run_dir.parent / "artifacts")
     is_running = results.journal.state == "RUNNING"
     page = render_page(
         run_dir,
         results,
-        figure=figure_uri(paths["front.png"], paths["front.svg"]),
+        insight,
+        figures={name: _page_figure(saved) for name, saved in figures.items()},
         reload_seconds=reload_seconds if is_running else None,
     )
-    _replace(paths["report.html"], lambda path: path.write_text(page, encoding="utf-8"))
+    target = run_dir / "report.html"
+    replace_file(target, lambda path: path.write_text(page, encoding="utf-8"))
     return Report(
         front=front_table(results, facts.groups),
         plot=draw_text(results.points, facts),
         hypervolume=front_hypervolume(front_of(results.points, facts), facts),
-        findings=findings(results),
+        findings=findings(results, insight),
         num_trials=len(results.trials),
         num_points=len(results.points),
         is_running=is_running,
-        points=paths["points.parquet"],
-        trials=paths["trials.parquet"],
-        front_csv=paths["front.csv"],
-        figure=paths["front.png"],
-        page=paths["report.html"],
+        tables=tables,
+        figures=tuple(path for saved in figures.values() for path in (saved.png, saved.svg)),
+        page=target,
     )
 
 
-def watch(run_dir: Path, seconds: int, console: Console) -> Report:
+def watch(run_dir: Path, seconds: int, console: Console, artifacts: Path | None = None) -> Report:
     """Write the report every so many seconds until the study has ended, or Ctrl-C; returns the last one.
 
     Raises:
         RunDirectoryError: run_dir holds no usable study.json.
     """
     try:
-        while (report := write_report(run_dir, reload_seconds=seconds)).is_running:
+        while (report := write_report(run_dir, artifacts=artifacts, reload_seconds=seconds)).is_running:
             what = f"{count_text(report.num_trials, 'trial')}, {count_text(report.num_points, 'point')}"
             console.print(Text(f"{time.strftime('%H:%M:%S')} {what}: {report.page}"), soft_wrap=True)
             time.sleep(seconds)
     except KeyboardInterrupt:
         # Nobody renders it any more, so the page shall not wait for it.
-        return write_report(run_dir)
+        return write_report(run_dir, artifacts=artifacts)
     return report
 
 
@@ -148,10 +145,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="SECONDS",
         help="do it anew every so many seconds until the study has ended (60 if not said)",
     )
+    parser.add_argument(
+        "--artifacts", type=Path, metavar="DIR", help="the study's (default: artifacts/ beside RUN_DIR)"
+    )
     options = parser.parse_args(arguments)
     console = Console()
     try:
-        report = watch(options.run_dir, options.watch, console) if options.watch else write_report(options.run_dir)
+        if options.watch:
+            report = watch(options.run_dir, options.watch, console, options.artifacts)
+        else:
+            report = write_report(options.run_dir, artifacts=options.artifacts)
     except RunDirectoryError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -166,27 +169,13 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
-def _write_front(path: Path, results: Results) -> None:
-    """Write the front's points in full precision, with what was sampled for them."""
-    sampled = [f"config.{name}" for name in sampled_paths(results)]
-    columns = [
-        "trial",
-        "kind",
-        "name",
-        "iteration",
-        *metric_columns(results),
-        "iterations",
-        "device_seconds",
-        *sampled,
-    ]
-    front_of(results.points, results.facts)[columns].to_csv(path, index=False)
+def _page_figure(saved: SavedFigure) -> PageFigure:
+    return PageFigure(uri=figure_uri(saved.png, saved.svg), text=saved.text, width=REM_PER_INCH * saved.width)
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and then move it there, so that no reader meets half a file."""
-    partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    os.replace(partial, path)
+def _main_comparisons(results: Results, insight: Insight) -> tuple[Comparison, ...]:
+    """The pairs of the main question's groups."""
+    return insight.comparisons[results.facts.groups[0]] if results.facts.groups else ()
 
 
 if __name__ == "__main__":

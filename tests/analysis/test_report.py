@@ -50,18 +50,18 @@ def _point(trial: int, psnr: float | None, swd: float | None) -> dict:
 
 
 def test_files_agree_with_each_other(report: Report, full_run: Path):
-    points = pd.read_parquet(report.points)
-    front = pd.read_csv(report.front_csv)
+    points = pd.read_parquet(report.page.with_name("points.parquet"))
+    front = pd.read_csv(report.page.with_name("front.csv"))
     assert len(front) == len(report.front.rows) == points["front"].sum()
     assert set(front["psnr_y"].round(6)) == set(points.loc[points["front"], "psnr_y"].round(6))
-    assert len(pd.read_parquet(report.trials)) == report.num_trials == 12
-    assert report.figure.read_bytes().startswith(b"\x89PNG")
+    assert len(pd.read_parquet(report.page.with_name("trials.parquet"))) == report.num_trials == 12
+    assert report.page.with_name("front.png").read_bytes().startswith(b"\x89PNG")
     assert (full_run / "front.svg").read_text().count("<svg") == 1
     assert not list(full_run.glob(".*partial"))
 
 
 def test_sentences_hold_the_tables_numbers(report: Report):
-    points = pd.read_parquet(report.points)
+    points = pd.read_parquet(report.page.with_name("points.parquet"))
     trials = points[(points["kind"] == "trial") & (points["state"] != "FAILED")]
     best = trials.loc[trials["swd"].idxmin()]
     text = " ".join(report.findings)
@@ -148,7 +148,7 @@ def test_hostile_names_stay_text(write_run, study_json):
 def test_studies_with_little_in_them_say_so(write_run, study_json, events, sentence):
     report = write_report(write_run(study_json, events))
     assert sentence in _Page(report.page).text
-    assert report.figure.stat().st_size > 0
+    assert report.page.with_name("front.png").stat().st_size > 0
 
 
 def test_the_same_journal_gives_the_same_page(report: Report, full_run: Path):
@@ -172,7 +172,7 @@ def test_a_report_of_many_points_stays_small(write_run, study_json):
         {**_point(number // 20, psnr, swd), "iteration": number % 20} for number, (psnr, swd) in enumerate(spread)
     ]
     report = write_report(write_run(study_json, points))
-    assert report.figure.with_suffix(".svg").read_text().count("<use ") < 300
+    assert report.page.with_name("front.png").with_suffix(".svg").read_text().count("<use ") < 300
     assert report.page.stat().st_size < 2_500_000
 
 
@@ -286,7 +286,7 @@ def test_the_report_says_which_part_of_the_front_came_from_where(write_run, stud
     ]
     run = write_run(study_json, [*events, _blend("pixels", 0.75, 28.0, 15.0)])
     report = write_report(run)
-    rows = pd.read_csv(report.front_csv)
+    rows = pd.read_csv(report.page.with_name("front.csv"))
     assert rows["psnr_y"].tolist() == [30.0, 29.6, 29.1, 29.0, 28.0, 27.0]
     text = " ".join(report.findings)
     origin = (
@@ -302,7 +302,7 @@ def test_the_report_says_which_part_of_the_front_came_from_where(write_run, stud
     assert f"would have made it {100 * (pixels - without) / without:.2g}% larger" in text
     page = _Page(report.page).text
     assert "25% in weights, rest fidelity" in page
-    table = pd.read_parquet(report.points)
+    table = pd.read_parquet(report.page.with_name("points.parquet"))
     made = table[table["kind"] == "blend"]
     assert made["trial"].tolist() == [0] * 4
     assert made["blend.share"].tolist() == [0.25, 0.5, 0.5, 0.75]
@@ -315,5 +315,5 @@ def test_points_that_miss_a_bound_are_left_out(write_run, study_json):
     good["metrics"] = {**good["metrics"], "ssim_y": 0.9}
     bad["metrics"] = {**bad["metrics"], "ssim_y": 0.7}
     report = write_report(write_run(bounded, [good, bad]))
-    assert pd.read_csv(report.front_csv)["psnr_y"].tolist() == [25.0]
+    assert pd.read_csv(report.page.with_name("front.csv"))["psnr_y"].tolist() == [25.0]
     assert "Left out of the front: 1 point that miss ssim_y>=0.8." in _Page(report.page).text

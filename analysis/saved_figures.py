@@ -1,0 +1,122 @@
+"""The report's figures as files: PNG to look at, SVG for papers."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from analysis.contenders import Contest
+from analysis.exports import replace_file
+from analysis.figures import draw_front, save_figure
+from analysis.insight import Insight
+from analysis.loss_maps import draw_loss_maps, loss_maps
+from analysis.study_figures import compute_parts, draw_bands, draw_compute, draw_course, draw_slices, ranked_settings
+from analysis.tables import Results
+from analysis.wording import duration_text, list_text, metric_name, path_label
+
+FOLDER = "figures"
+
+
+@dataclass(frozen=True)
+class SavedFigure:
+    """Where a figure is, what it shows, for those who cannot see it, and how wide it is in inches."""
+
+    png: Path
+    svg: Path
+    text: str
+    width: float
+
+
+def save_figures(run_dir: Path, results: Results, insight: Insight, artifacts: Path) -> dict[str, SavedFigure]:
+    """Draw and write every figure that there is something for.
+
+    `front` lies in the run directory itself, the others in `figures/`.
+
+    Args:
+        run_dir: of the study.
+        results: the study.
+        insight: what was reckoned of it.
+        artifacts: with the study's auto-encoders, for the loss maps.
+
+    Returns:
+        By name: `front`, `bands`, `course`, `slices`, `compute`, `loss_maps`.
+    """
+    (run_dir / FOLDER).mkdir(exist_ok=True)
+    saved = {"front": _save(run_dir / "front", draw_front(results.points, results.facts), "")}
+    for name, figure, text in _figures(run_dir, results, insight, artifacts):
+        saved[name] = _save(run_dir / FOLDER / name, figure, text)
+    return saved
+
+
+def _save(place: Path, figure: Figure, text: str) -> SavedFigure:
+    png, svg = place.with_suffix(".png"), place.with_suffix(".svg")
+    replace_file(png, lambda path: save_figure(figure, path, "png"))
+    replace_file(svg, lambda path: save_figure(figure, path, "svg"))
+    return SavedFigure(png, svg, text, float(figure.get_figwidth()))
+
+
+def _figures(run_dir: Path, results: Results, insight: Insight, artifacts: Path) -> Iterator[tuple[str, Figure, str]]:
+    main = _main_contest(results, insight)
+    if main is not None and insight.bands[main.path]:
+        yield "bands", draw_bands(main, insight.bands[main.path], results.facts), _bands_text(main)
+    if len(results.points):
+        yield "course", draw_course(results, main), _course_text(main)
+    if ranked_settings(results, insight.shares):
+        yield "slices", draw_slices(results, insight.shares), _slices_text(results, insight)
+    if compute_parts(results):
+        yield "compute", draw_compute(results), _compute_text(results)
+    maps = loss_maps(run_dir, results, artifacts)
+    if maps:
+        means = list_text(f"{each.pixel.mean():.4f} and {each.aesop.mean():.4f} ({each.title})" for each in maps)
+        text = f"HR, the point's crop, and where either loss is high. Mean pixel and AESOP loss: {means}."
+        yield "loss_maps", draw_loss_maps(maps), text
+
+
+def _main_contest(results: Results, insight: Insight) -> Contest | None:
+    return insight.contests[results.facts.groups[0]] if results.facts.groups else None
+
+
+def _bands_text(contest: Contest) -> str:
+    surfaces = (
+        " Broken lines: what all seeds (dashed), half of them (dash-dotted) and any of them (dotted) reach."
+        if any(len(contender.seeds) > 1 for contender in contest.contenders)
+        else ""
+    )
+    return (
+        f"Each {path_label(contest.path)}'s front with its pointwise 95% band over the {contest.images} held-out "
+        "images, by bootstrap, less what an image does to all points alike (some images are hard for all): bands say "
+        f"how far fronts may move against each other.{surfaces}"
+    )
+
+
+def _course_text(contest: Contest | None) -> str:
+    whole = "How the hypervolume of all points grew with what the study spent."
+    if contest is None or len(contest.contenders) < 2:
+        return whole
+    return (
+        f"{whole} Right: the same for each {path_label(contest.path)} as if it had been alone and had paid for what it "
+        "starts from; up to the dotted line all can be compared."
+    )
+
+
+def _slices_text(results: Results, insight: Insight) -> str:
+    told = []
+    for objective in results.facts.objectives[:2]:
+        shares = insight.shares.get(objective.metric, {})
+        best = max(shares, key=lambda name: shares[name], default=None)
+        if best is not None and math.isfinite(shares[best]):
+            told.append(f"{path_label(best)} explains {shares[best]:.0%} of {metric_name(objective)}")
+    what = "The last point of each trial against what was sampled for it."
+    if not told:
+        return f"{what} There are too few trials to say how much each setting explains."
+    return (
+        f"{what} By fANOVA over settings that all trials have, {list_text(told)}. Of few trials that is rough, and a "
+        "search that prefers some settings shows the others less."
+    )
+
+
+def _compute_text(results: Results) -> str:
+    parts = compute_parts(results)
+    return f"Device time: {list_text(f'{duration_text(seconds)} for {name}' for name, seconds in parts.items())}."
