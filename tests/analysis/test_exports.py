@@ -14,6 +14,7 @@ from analysis.insight import gain_insight
 from analysis.pages import TextTable, comparison_table
 from analysis.report import write_report
 from analysis.tables import load_results
+from analysis.wording import NOTHING
 from tests.analysis.test_dominance import HARD, contender, contest
 from tests.analysis.test_verdicts import pair
 
@@ -49,7 +50,7 @@ def test_probabilities_are_not_said_to_be_certain() -> None:
     rows = comparison_table([pair(1.5, 0.5, 2.5, 0.99999, dominated=0.0, dominates=0.5)]).rows
     assert rows[0][3:] == ("+1.5", "+0.5 to +2.5", "> 99.9%", "50.0%", "< 0.1%")
     single = compare_all(contest(contender("a", [(29, 0.5)], HARD[:1]), contender("b", [(27, 0.5)], HARD[:1])))
-    assert comparison_table(single).rows[0][4:] == ("–", "–", "–", "–")
+    assert comparison_table(single).rows[0][4:] == (NOTHING,) * 4
     assert comparison_rows([]).empty
 
 
