@@ -52,6 +52,8 @@ class Report:
     front_csv: Path
     figure: Path
     page: Path
+    files: list[Path]
+    """All that was written."""
 
 
 def write_report(run_dir: Path) -> Report:
@@ -87,6 +89,7 @@ def write_report(run_dir: Path) -> Report:
         front_csv=paths["front.csv"],
         figure=paths["front.png"],
         page=paths["report.html"],
+        files=list(paths.values()),
     )
 
 

@@ -14,7 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from study.cluster.journal import Journal
-from study.cluster.tracking import Tracker, default_uri
+from study.cluster.mlflow_connection import default_uri
+from study.cluster.tracking import Tracker
 from study.config import flatten, to_dict
 from study.recipes import aesop
 
@@ -293,7 +294,7 @@ def test_a_server_that_comes_back_gets_what_it_missed(
             raise ConnectionError("away")
         return MlflowClient(tracking_uri=uri)
 
-    monkeypatch.setattr("study.cluster.tracking._connect", flaky)
+    monkeypatch.setattr("study.cluster.tracking.connect", flaky)
     tracker.start()
     deadline = time.monotonic() + 30
     while len(tries) < 3:
@@ -323,8 +324,8 @@ def test_by_default_the_database_lies_beside_the_study(tmp_path: Path) -> None:
 
 MAKE_TABLES = """
 import sys
-from study.cluster.tracking import _connect
-assert _connect(sys.argv[1]).search_experiments()[0].name == "Default"
+from study.cluster.mlflow_connection import connect
+assert connect(sys.argv[1]).search_experiments()[0].name == "Default"
 """
 
 
