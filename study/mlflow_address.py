@@ -22,8 +22,8 @@ def without_secrets(text: str, uri: str) -> str:
     """A text, such as an error's message, without the user and password that a URI holds."""
     login = _login_of(uri)
     user, _, password = login.partition(":")
-    secrets = {login, password, unquote(password), *(value for _, value in _SECRET_OPTION.findall(uri))}
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+    secrets = {login, password, *(value for _, value in _SECRET_OPTION.findall(uri))}
+    for secret in sorted(filter(None, secrets | {unquote(secret) for secret in secrets}), key=len, reverse=True):
         text = text.replace(f"{secret}@", "").replace(secret, "...")
     return text.replace(f'"{unquote(user)}"', '"..."') if user else text
 

@@ -3,15 +3,15 @@
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from study.cluster.spool import Spool
 
 _PARENT = "study"
 _NOTE_LENGTH = 5000
-_DIGEST_LENGTH = 36
-_MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&:])")
+# What MLflow takes.
+_NAME_LENGTH, _DIGEST_LENGTH = 500, 36
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:])")
 
 
 class StudyRuns:
@@ -153,7 +153,8 @@ def describe_study(study: Mapping[str, Any]) -> str:
 
 def as_text(words: str) -> str:
     """Words that Markdown shall show as they are: no markup, no HTML, one line."""
-    return _MARKUP.sub(r"\\\1", " ".join(words.split()))
+    plain = " ".join(words.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKUP.sub(r"\\\1", plain)
 
 
 def _part(number: int) -> str:
@@ -166,8 +167,7 @@ def _dataset_inputs(study: Mapping[str, Any]) -> list[Any]:
     inputs = []
     for context, facts in study["data"].items():
         name, fingerprint = facts.get("name", context), facts["fingerprint"]
-        # Long names are MLflow's to refuse, and paths are nobody's business on a server.
         source = json.dumps({"fingerprint": fingerprint, "images": len(facts.get("images", ()))})
-        dataset = Dataset(Path(name).name[:200], fingerprint[:_DIGEST_LENGTH], "aesop-study", source)
+        dataset = Dataset(name[:_NAME_LENGTH], fingerprint[:_DIGEST_LENGTH], "aesop-study", source)
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
     return inputs
