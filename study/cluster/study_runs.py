@@ -8,6 +8,7 @@ from typing import Any
 from study.cluster.spool import Spool
 
 _PARENT = "study"
+_OF_TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows it as one of language models
 _NOTE_LENGTH = 5000
 # What MLflow takes.
 _NAME_LENGTH, _DIGEST_LENGTH = 500, 36
@@ -91,7 +92,7 @@ class StudyRuns:
             name = self._study["name"]
             found = self._client.get_experiment_by_name(name)
             if found is None:
-                spool.experiment = self._client.create_experiment(name, self._artifacts)
+                spool.experiment = self._client.create_experiment(name, self._artifacts, _OF_TRAINING)
             else:
                 spool.experiment = found.experiment_id
         assert spool.experiment is not None
@@ -101,6 +102,8 @@ class StudyRuns:
         study = self._study
         commit = commit_of(study["code_version"])
         tags = {"recipe": study["recipe"], "state": "RUNNING", "code_version": study["code_version"]}
+        # The UI shows the commit beside the name of what ran, and not without.
+        tags |= {"mlflow.source.name": "aesop-study", "mlflow.source.type": "LOCAL"}
         return tags if commit is None else {**tags, "mlflow.source.git.commit": commit}
 
     def _tags_of_parent(self) -> dict[str, str]:
@@ -141,7 +144,7 @@ def describe_study(study: Mapping[str, Any]) -> str:
             "- Each child is a trial; its metrics by iteration, the last point's are shown. `blend.weights.*` and "
             "`blend.pixels.*` are blends with its fidelity generator, by the trial's share in percent.",
             "- Tag `front` = `yes`: the trial has a point or blend on the front (`front.points`, `front.blends`).",
-            "- To see the trade-off: show the children with `tags.trial != ''`, mark them, Compare, Scatter Plot.",
+            "- To see the trade-off: open the study in the list of runs, mark its trials, Compare, Scatter Plot.",
             "",
             "Images:",
             "",
