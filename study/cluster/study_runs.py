@@ -8,7 +8,6 @@ from typing import Any
 from study.cluster.spool import Spool
 
 _PARENT = "study"
-_OF_TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows it as one of language models
 _NOTE_LENGTH = 5000
 # What MLflow takes.
 _NAME_LENGTH, _DIGEST_LENGTH = 500, 36
@@ -92,7 +91,7 @@ class StudyRuns:
             name = self._study["name"]
             found = self._client.get_experiment_by_name(name)
             if found is None:
-                spool.experiment = self._client.create_experiment(name, self._artifacts, _OF_TRAINING)
+                spool.experiment = self._client.create_experiment(name, self._artifacts)
             else:
                 spool.experiment = found.experiment_id
         assert spool.experiment is not None
@@ -102,7 +101,7 @@ class StudyRuns:
         study = self._study
         commit = commit_of(study["code_version"])
         tags = {"recipe": study["recipe"], "state": "RUNNING", "code_version": study["code_version"]}
-        # The UI shows the commit beside the name of what ran, and not without.
+        # The UI has the commit with the name of what ran.
         tags |= {"mlflow.source.name": "aesop-study", "mlflow.source.type": "LOCAL"}
         return tags if commit is None else {**tags, "mlflow.source.git.commit": commit}
 
