@@ -13,7 +13,7 @@ import moocore
 import numpy as np
 
 from analysis.contenders import Contender, Contest
-from analysis.resampling import Interval, Source, bootstrap_interval, resampled_weights
+from analysis.resampling import Interval, Source, bootstrap_interval, may_be_best, resampled_weights, weighted_means
 
 DRAWS = 1000
 
@@ -48,28 +48,37 @@ def compare_all(contest: Contest, *, draws: int = DRAWS, seed: int = 0) -> tuple
         draws: of the bootstrap.
         seed: of the draws.
     """
-    pairs = itertools.combinations(contest.contenders, 2)
-    return tuple(_compare(contest, one, other, draws, seed) for one, other in pairs)
+    weights = resampled_weights(contest.images, draws, np.random.default_rng(seed))
+    races: dict[tuple[str, float], _Race] = {}
+
+    def race(contender: Contender, budget: float) -> _Race:
+        """What a group reached within a budget; most pairs have some of these in common."""
+        key = (contender.value, budget)
+        if key not in races:
+            races[key] = _Race(contender, budget, contest.corner, weights)
+        return races[key]
+
+    def compare(one: Contender, other: Contender) -> Comparison:
+        budget = min(one.total, other.total)
+        return _compare(contest, race(one, budget), race(other, budget), np.random.default_rng(seed))
+
+    return tuple(itertools.starmap(compare, itertools.combinations(contest.contenders, 2)))
 
 
-def _compare(contest: Contest, one: Contender, other: Contender, draws: int, seed: int) -> Comparison:
-    random = np.random.default_rng(seed)
-    budget = min(one.total, other.total)
-    first, second = (_Race(contender, budget, contest.corner) for contender in (one, other))
-    weights = resampled_weights(contest.images, draws, random)
+def _compare(contest: Contest, first: "_Race", second: "_Race", random: np.random.Generator) -> Comparison:
     volumes = (first.volume(), second.volume())
-    by_images = first.volumes_of_images(weights) - second.volumes_of_images(weights)
-    by_seeds = [race.volumes_of_seeds(draws, random) for race in (first, second)]
+    by_images = first.volumes_of_images() - second.volumes_of_images()
+    by_seeds = [race.volumes_of_seeds(random) for race in (first, second)]
     sources = [
         Source(by_images, contest.images, contest.images - 1),
         *(Source(found, race.runs, race.freedom) for race, found in zip((first, second), by_seeds, strict=True)),
     ]
     varies = any(source.units > 1 for source in sources)
-    wins = _dominance(first, second, weights, random) if varies else (float("nan"), float("nan"))
+    wins = _dominance(first, second, random) if varies else (float("nan"), float("nan"))
     return Comparison(
-        one=one.value,
-        other=other.value,
-        budget=budget,
+        one=first.value,
+        other=second.value,
+        budget=first.budget,
         volumes=volumes,
         difference=bootstrap_interval(volumes[0] - volumes[1], sources),
         dominates=wins[0],
@@ -84,38 +93,44 @@ class _Race:
     nothing in common that would make one setting's luck that of another.
 
     Attributes:
+        value, budget: which group, and how many device-seconds.
         runs: how many runs a repeated setting has on average; 1 where none was repeated.
         freedom: degrees of freedom of the variance among runs (Satterthwaite's, by what each setting adds to it).
     """
 
-    def __init__(self, contender: Contender, budget: float, corner: np.ndarray) -> None:
-        self._corner = corner
+    def __init__(self, contender: Contender, budget: float, corner: np.ndarray, weights: np.ndarray) -> None:
+        self.value, self.budget = contender.value, budget
+        self._corner, self._weights = corner, weights
         reached = contender.costs.min(axis=1) <= budget
         self._losses = contender.losses[reached]
         self._means = self._losses.mean(axis=1)
         self._trials, self._settings = contender.trials[reached], contender.settings[reached]
         # What stands for each seed: the points of that seed's study.
         self._studies = [(costs <= budget)[reached] for costs in contender.costs.T]
-        self._fields = [self._losses[study][_matters(self._losses[study])] for study in self._studies]
+        self._fronts = [self._drawn_fronts(self._losses[study]) for study in self._studies]
         self._runs_of = [np.unique(self._trials[self._settings == setting]) for setting in range(self._last + 1)]
         known = [len(runs) for runs in self._runs_of if len(runs) > 1]
         self.runs = float(np.mean(known)) if known else 1.0
         self.freedom = self._freedom() if known else 0.0
 
+    @property
+    def draws(self) -> int:
+        """How often images were drawn."""
+        return len(self._weights)
+
     def volume(self) -> float:
         """The hypervolume; of several seeds the mean."""
         return float(np.mean([self._volume(self._means[study]) for study in self._studies]))
 
-    def volumes_of_images(self, weights: np.ndarray) -> np.ndarray:
-        """The same for each draw of images: shape (draws,) from (draws, images)."""
-        found = [[self._volume(values) for values in _weighted(field, weights)] for field in self._fields]
-        return np.mean(found, axis=0)
+    def volumes_of_images(self) -> np.ndarray:
+        """The same for each draw of images, shape (draws,)."""
+        return np.mean([[self._volume(front) for front in fronts] for fronts in self._fronts], axis=0)
 
-    def volumes_of_seeds(self, draws: int, random: np.random.Generator) -> np.ndarray:
-        """The same for draws of as many seeds' studies as there are: shape (draws,)."""
+    def volumes_of_seeds(self, random: np.random.Generator) -> np.ndarray:
+        """The same for as many draws of as many seeds' studies as there are: shape (draws,)."""
         if self.runs == 1:
-            return np.full(draws, self.volume())
-        found = [[self._volume(self._means[self.drawn(random)]) for _ in self._studies] for _ in range(draws)]
+            return np.full(len(self._weights), self.volume())
+        found = [[self._volume(self._means[self.drawn(random)]) for _ in self._studies] for _ in self._weights]
         return np.mean(found, axis=1)
 
     def drawn(self, random: np.random.Generator) -> np.ndarray:
@@ -124,11 +139,15 @@ class _Race:
         mask: np.ndarray = chosen[self._settings] == self._trials
         return mask
 
-    def front(self, weights: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def front(self, draw: int, random: np.random.Generator) -> np.ndarray:
         """The front of the means for one draw of images and of runs, shape (points, objectives)."""
-        losses = self._fields[0] if self.runs == 1 else self._losses[self.drawn(random)]
-        means = _weighted(losses, weights[None])[0]
-        return means[moocore.is_nondominated(means, keep_weakly=False)] if len(means) else means
+        if self.runs == 1:
+            return self._fronts[0][draw]
+        return _front(weighted_means(self._losses[self.drawn(random)], self._weights[draw : draw + 1])[0])
+
+    def _drawn_fronts(self, losses: np.ndarray) -> list[np.ndarray]:
+        """For each draw of images, the front of the means."""
+        return [_front(means) for means in weighted_means(losses[may_be_best(losses)], self._weights)]
 
     @property
     def _last(self) -> int:
@@ -156,31 +175,19 @@ class _Race:
         return float(moocore.hypervolume(values, ref=self._corner)) if len(values) else 0.0
 
 
-def _weighted(losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Means over images: shape (draws, points, objectives)."""
-    means: np.ndarray = np.einsum("di,pio->dpo", weights, losses, optimize=True)
-    return means
-
-
-def _matters(losses: np.ndarray) -> np.ndarray:
-    """Leave out points that one point of the front beats on every single image: no weights bring them to the front."""
-    if not len(losses):
-        return np.zeros(0, dtype=bool)
-    best = np.flatnonzero(moocore.is_nondominated(losses.mean(axis=1), keep_weakly=False))
-    matters = np.ones(len(losses), dtype=bool)
-    for index in best:
-        beaten = (losses[index] <= losses).all(axis=(1, 2)) & (losses[index] < losses).any(axis=(1, 2))
-        matters &= ~beaten
-    return matters
-
-
-def _dominance(first: _Race, second: _Race, images: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
+def _dominance(first: _Race, second: _Race, random: np.random.Generator) -> tuple[float, float]:
     """How often each front reaches or beats all of the other's."""
-    wins = np.zeros(2)
-    for weights in images:
-        one, other = first.front(weights, random), second.front(weights, random)
-        wins += _covers(one, other), _covers(other, one)
-    return float(wins[0] / len(images)), float(wins[1] / len(images))
+    wins = []
+    for draw in range(first.draws):
+        one, other = first.front(draw, random), second.front(draw, random)
+        wins.append((_covers(one, other), _covers(other, one)))
+    shares = np.mean(wins, axis=0)
+    return float(shares[0]), float(shares[1])
+
+
+def _front(means: np.ndarray) -> np.ndarray:
+    front: np.ndarray = means[moocore.is_nondominated(means, keep_weakly=False)] if len(means) else means
+    return front
 
 
 def _covers(one: np.ndarray, other: np.ndarray) -> bool:

@@ -10,8 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import moocore
 import numpy as np
 from scipy import stats
+
+_RIVALS = 24  # points of the front that others are held against
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,33 @@ def resampled_weights(units: int, draws: int, random: np.random.Generator) -> np
         Shape (draws, units); each row sums to 1.
     """
     return random.multinomial(units, np.full(units, 1 / units), size=draws) / units
+
+
+def may_be_best(losses: np.ndarray) -> np.ndarray:
+    """Leave out points that one point of the front beats on every single unit: no weights bring them to the front.
+
+    Args:
+        losses: less is better, shape (points, units, objectives).
+
+    Returns:
+        Mask, shape (points,). What is left has the same front, however units are weighted.
+    """
+    kept = np.ones(len(losses), dtype=bool)
+    if not len(losses):
+        return kept
+    best = np.flatnonzero(moocore.is_nondominated(losses.mean(axis=1), keep_weakly=False))
+    for index in best[np.linspace(0, len(best) - 1, min(len(best), _RIVALS)).astype(int)]:
+        rival = losses[index]
+        beaten = (rival <= losses).all(axis=(1, 2)) & (rival < losses).any(axis=(1, 2))
+        kept &= ~beaten
+    return kept
+
+
+def weighted_means(losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Means over units: shape (draws, points, objectives)."""
+    points, units, objectives = losses.shape
+    flat = weights @ losses.transpose(1, 0, 2).reshape(units, points * objectives)
+    return flat.reshape(len(weights), points, objectives)
 
 
 def student_reach(draws: np.ndarray, units: int, *, level: float = 0.95) -> np.ndarray:

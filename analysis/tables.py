@@ -102,8 +102,9 @@ def points_table(facts: StudyFacts, journal: Journal) -> pd.DataFrame:
     """
     trained = {event["key"]: event for event in journal.artifacts if not event.get("reused")}
     rows = [_reference_row(event, trained.get(name, {})) for name, event in journal.references.items()]
-    rows += [_point_row(journal, journal.points[key]) for key in sorted(journal.points)]
-    rows += [_blend_row(journal, event) for event in journal.blends.values()]
+    made_of = {number: _made_of(trial) for number, trial in journal.trials.items()}
+    rows += [_point_row(journal, journal.points[key], made_of.get(key[0], {})) for key in sorted(journal.points)]
+    rows += [_blend_row(journal, event, made_of) for event in journal.blends.values()]
     objectives = [objective.metric for objective in facts.objectives]
     metrics = _in_order(objectives, (name for row in rows for name in row["metrics"]))
     # Metrics are stored under their bare names; one that is called like a column of ours cannot be.
@@ -154,7 +155,7 @@ def flatten(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         path = f"{prefix}.{name}"
-        flat |= flatten(value, path) if isinstance(value, Mapping) else {path: value}
+        flat |= flatten(value, path) if isinstance(value, dict) else {path: value}
     return flat
 
 
@@ -190,8 +191,13 @@ def _reference_row(event: Event, artifact: Event) -> dict[str, Any]:
     }
 
 
-def _point_row(journal: Journal, event: Event) -> dict[str, Any]:
-    trial = journal.trials.get(event["trial"], {})
+def _made_of(trial: Event) -> dict[str, Any]:
+    """A trial's configuration, and what it started from."""
+    artifacts = {f"artifact.{stage}": key for stage, key in _mapping(trial, "upstream").items()}
+    return artifacts | flatten(_mapping(trial, "config"), "config")
+
+
+def _point_row(journal: Journal, event: Event, made_of: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "trial": event["trial"],
         "kind": "trial",
@@ -201,17 +207,15 @@ def _point_row(journal: Journal, event: Event) -> dict[str, Any]:
         "metrics": event["metrics"],
         **_budget(event),
         **{f"term.{name}": _number(value) for name, value in _mapping(event, "terms").items()},
-        **{f"artifact.{stage}": key for stage, key in _mapping(trial, "upstream").items()},
-        **flatten(_mapping(trial, "config"), "config"),
+        **made_of,
     }
 
 
-def _blend_row(journal: Journal, event: Event) -> dict[str, Any]:
+def _blend_row(journal: Journal, event: Event, made_of: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """A blend belongs to the trial of its second parent, if that is one; else to its first's."""
     parents = event["parents"]
     own, other = (parents[1], parents[0]) if parents[1]["trial"] is not None else (parents[0], parents[1])
     share = event["share"] if own is parents[1] else 1 - event["share"]
-    trial = journal.trials.get(own["trial"], {})
     return {
         "trial": own["trial"],
         "kind": "blend",
@@ -224,8 +228,7 @@ def _blend_row(journal: Journal, event: Event) -> dict[str, Any]:
         "blend.share": share,
         "blend.with": "fidelity" if other["trial"] is None else other["label"],
         **_budget(event),
-        **{f"artifact.{stage}": key for stage, key in _mapping(trial, "upstream").items()},
-        **flatten(_mapping(trial, "config"), "config"),
+        **made_of.get(own["trial"], {}),
     }
 
 
