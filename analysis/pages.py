@@ -60,6 +60,7 @@ def render_page(
     insight: Insight,
     *,
     figures: Mapping[str, PageFigure],
+    problems: Sequence[str] = (),
     reload_seconds: int | None = None,
 ) -> str:
     """Render the report as one HTML page that loads nothing and runs one script: ours, by its hash.
@@ -70,6 +71,7 @@ def render_page(
         insight: what was reckoned of it.
         figures: by name: `front`, for readers whose browser runs no scripts; `bands`, `course`, `slices`, `compute` and
             `loss_maps`, those that there are.
+        problems: why others are not there.
         reload_seconds: how often the page shall load itself anew, while its study runs.
     """
     # Autoescape is given as True, not chosen by file name: the usual rule does not know the ending .html.j2.
@@ -87,7 +89,7 @@ def render_page(
     return environment.get_template("report.html.j2").render(
         facts=facts,
         findings=findings(results, insight),
-        limits=limits(results, insight),
+        limits=(*limits(results, insight), *problems),
         figures=figures,
         figure_text=figure_text(results),
         front=front_table(results, sampled_paths(results)),

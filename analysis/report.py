@@ -81,7 +81,8 @@ def write_report(run_dir: Path, *, artifacts: Path | None = None, reload_seconds
         run_dir,
         results,
         insight,
-        figures={name: _page_figure(saved) for name, saved in figures.items()},
+        figures={name: _page_figure(saved) for name, saved in figures.figures.items()},
+        problems=figures.problems,
         reload_seconds=reload_seconds if is_running else None,
     )
     target = run_dir / "report.html"
@@ -95,7 +96,7 @@ def write_report(run_dir: Path, *, artifacts: Path | None = None, reload_seconds
         num_points=len(results.points),
         is_running=is_running,
         tables=tables,
-        figures=tuple(path for saved in figures.values() for path in (saved.png, saved.svg)),
+        figures=figures.files,
         page=target,
     )
 

@@ -1,7 +1,7 @@
 """The report's figures as files: PNG to look at, SVG for papers."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from analysis.contenders import Contest
 from analysis.exports import replace_file
 from analysis.figures import draw_front, save_figure
 from analysis.insight import Insight
-from analysis.loss_maps import draw_loss_maps, loss_maps
+from analysis.loss_maps import LossMaps, draw_loss_maps, loss_maps
 from analysis.study_figures import compute_parts, draw_bands, draw_compute, draw_course, draw_slices, ranked_settings
 from analysis.tables import Results
 from analysis.wording import duration_text, list_text, metric_name, path_label
@@ -29,7 +29,20 @@ class SavedFigure:
     width: float
 
 
-def save_figures(run_dir: Path, results: Results, insight: Insight, artifacts: Path) -> dict[str, SavedFigure]:
+@dataclass(frozen=True)
+class SavedFigures:
+    """All figures by name, and why any could not be drawn."""
+
+    figures: Mapping[str, SavedFigure]
+    problems: tuple[str, ...]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Where they are."""
+        return tuple(path for saved in self.figures.values() for path in (saved.png, saved.svg))
+
+
+def save_figures(run_dir: Path, results: Results, insight: Insight, artifacts: Path) -> SavedFigures:
     """Draw and write every figure that there is something for.
 
     `front` lies in the run directory itself, the others in `figures/`.
@@ -45,9 +58,15 @@ def save_figures(run_dir: Path, results: Results, insight: Insight, artifacts: P
     """
     (run_dir / FOLDER).mkdir(exist_ok=True)
     saved = {"front": _save(run_dir / "front", draw_front(results.points, results.facts), "")}
-    for name, figure, text in _figures(run_dir, results, insight, artifacts):
+    for name, figure, text in _figures(results, insight):
         saved[name] = _save(run_dir / FOLDER / name, figure, text)
-    return saved
+    try:
+        maps = loss_maps(run_dir, results, artifacts)
+    except ValueError as error:
+        return SavedFigures(saved, (f"The loss maps could not be drawn: {error}.",))
+    if maps:
+        saved["loss_maps"] = _save(run_dir / FOLDER / "loss_maps", draw_loss_maps(maps), _maps_text(maps))
+    return SavedFigures(saved, ())
 
 
 def _save(place: Path, figure: Figure, text: str) -> SavedFigure:
@@ -57,7 +76,7 @@ def _save(place: Path, figure: Figure, text: str) -> SavedFigure:
     return SavedFigure(png, svg, text, float(figure.get_figwidth()))
 
 
-def _figures(run_dir: Path, results: Results, insight: Insight, artifacts: Path) -> Iterator[tuple[str, Figure, str]]:
+def _figures(results: Results, insight: Insight) -> Iterator[tuple[str, Figure, str]]:
     main = _main_contest(results, insight)
     if main is not None and insight.bands[main.path]:
         yield "bands", draw_bands(main, insight.bands[main.path], results.facts), bands_text(main)
@@ -67,11 +86,11 @@ def _figures(run_dir: Path, results: Results, insight: Insight, artifacts: Path)
         yield "slices", draw_slices(results, insight.shares), slices_text(results, insight)
     if compute_parts(results):
         yield "compute", draw_compute(results), _compute_text(results)
-    maps = loss_maps(run_dir, results, artifacts)
-    if maps:
-        means = list_text(f"{each.pixel.mean():.4f} and {each.aesop.mean():.4f} ({each.title})" for each in maps)
-        text = f"HR, the point's crop, and where either loss is high. Mean pixel and AESOP loss: {means}."
-        yield "loss_maps", draw_loss_maps(maps), text
+
+
+def _maps_text(maps: tuple[LossMaps, ...]) -> str:
+    means = list_text(f"{each.pixel.mean():.4f} and {each.aesop.mean():.4f} ({each.title})" for each in maps)
+    return f"HR, the point's crop, and where either loss is high. Mean pixel and AESOP loss: {means}."
 
 
 def _main_contest(results: Results, insight: Insight) -> Contest | None:
