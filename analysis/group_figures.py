@@ -1,5 +1,6 @@
 """Figures of groups side by side: metrics of their front members, and what an iteration took."""
 
+import math
 from collections.abc import Sequence
 
 import matplotlib
@@ -24,8 +25,8 @@ def draw_metrics(results: Results, path: str) -> Figure:
     """Each metric of the members of each group's own front, with a line at the mean."""
     names = metric_columns(results)[:MOST_PANELS]
     groups = [group for group in group_fronts(results.points, results.facts, path) if len(group.front)]
-    columns = min(_IN_A_ROW, len(names))
-    lines = -(-len(names) // columns)
+    lines = math.ceil(len(names) / _IN_A_ROW)
+    columns = math.ceil(len(names) / lines)
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(2.7 * columns + 0.4, 2.7 * lines + 0.3), layout="constrained")
         grid = figure.subplots(lines, columns, squeeze=False).ravel()
@@ -61,7 +62,7 @@ def draw_pace(results: Results, path: str, second: str = "") -> Figure:
             _draw_kind(axes, trials[trials["kind"] == kind], groups, index, f"{path_label(second)}: {short_text(kind)}")
         axes.set_ylim(bottom=0)
         if second and kinds:
-            axes.legend(frameon=False, fontsize=9)
+            figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.dominance import Comparison
 from analysis.fronts import GroupFront, group_fronts, group_values, last_points, natural_order
+from analysis.journal import Event
 from analysis.pages import TextTable, metric_head, percent
 from analysis.tables import Results, metric_columns
 from analysis.wording import NOTHING, duration_text, metric_text, number_text, path_label, short_text
@@ -96,24 +98,25 @@ def autoencoder_table(results: Results) -> TextTable:
     Whatever was measured of it stands there: its PSNR says how much fidelity an image loses on the way.
     """
     last = {event["key"]: event for event in results.journal.artifacts if event["stage"] == "autoencoder"}
-    measured = dict.fromkeys(name for event in last.values() for name in event.get("metrics") or {})
-    rows = []
-    for artifact in results.artifacts[results.artifacts["stage"] == "autoencoder"].to_dict("records"):
-        event = last[artifact["key"]]
-        config, metrics = (event.get("config") or {}).get("autoencoder") or {}, event.get("metrics") or {}
-        known = [metrics.get(name) for name in measured]
-        rows.append(
-            (
-                short_text(str(artifact["key"]), 24),
-                *(short_text(str(config.get(name, NOTHING))) for name in ("bottleneck_channels", "factor")),
-                *(metric_text(float(value)) if isinstance(value, int | float) else NOTHING for value in known),
-                str(artifact["uses"]),
-                duration_text(float(artifact["training_seconds"])),
-            )
-        )
+    measured = list(dict.fromkeys(name for event in last.values() for name in event.get("metrics") or {}))
+    own = results.artifacts[results.artifacts["stage"] == "autoencoder"]
+    rows = [_autoencoder_row(artifact, last[artifact["key"]], measured) for artifact in own.to_dict("records")]
+    rows.sort(key=lambda row: (natural_order(row[1]), natural_order(row[2])))
     heads = ("bottleneck channels", "factor", *(metric_head(results.facts, name) for name in measured))
     return TextTable(
         caption="HR images behind each auto-encoder, against the HR images",
         columns=("auto-encoder", *heads, "trials", "training"),
         rows=tuple(rows),
+    )
+
+
+def _autoencoder_row(artifact: dict[str, Any], event: Event, measured: Sequence[str]) -> tuple[str, ...]:
+    config, metrics = (event.get("config") or {}).get("autoencoder") or {}, event.get("metrics") or {}
+    known = [metrics.get(name) for name in measured]
+    return (
+        short_text(str(artifact["key"]), 24),
+        *(short_text(str(config.get(name, NOTHING))) for name in ("bottleneck_channels", "factor")),
+        *(metric_text(float(value)) if isinstance(value, int | float) else NOTHING for value in known),
+        str(artifact["uses"]),
+        duration_text(float(artifact["training_seconds"])),
     )

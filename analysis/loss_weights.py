@@ -95,6 +95,7 @@ def draw_pair(results: Results, across: str, up: str) -> Figure:
     objectives = results.facts.objectives[:2]
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(9.4, 4.0), layout="constrained")
+        figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr,call-arg]
         for axes, objective in zip(figure.subplots(1, 2, sharex=True, sharey=True), objectives, strict=True):
             _draw_objective(axes, trials, (across, up), objective, on_front)
             axes.set_xlabel(path_label(across))

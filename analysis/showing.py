@@ -1,6 +1,7 @@
 """Results as a notebook shows them: HTML for the browser, the same in words for a terminal."""
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,14 +13,18 @@ from matplotlib.figure import Figure
 from analysis.crops import CropRow, png_uri
 from analysis.figures import SETTINGS
 from analysis.pages import TextTable
+from analysis.wording import NOTHING
 
 _TABLE_STYLE = [
     {"selector": "", "props": "border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0 0 1em"},
-    {"selector": "caption", "props": "caption-side: top; text-align: left; font-weight: bold; padding: 0.4em 0"},
-    {"selector": "th, td", "props": "padding: 0.25em 0.7em; text-align: right; white-space: nowrap"},
-    {"selector": "th.col0, td.col0", "props": "text-align: left"},
-    {"selector": "thead th", "props": "border-bottom: 1px solid #888888; vertical-align: bottom"},
+    {"selector": "caption", "props": "text-align: left; font-weight: bold; padding: 0.4em 0; white-space: nowrap"},
+    {"selector": "th, td", "props": "padding: 0.25em 0.6em"},
+    {"selector": "th", "props": "max-width: 8em; white-space: normal; vertical-align: bottom"},
+    {"selector": "td", "props": "white-space: nowrap"},
+    {"selector": "thead th", "props": "border-bottom: 1px solid #888888"},
 ]
+_NUMBER = re.compile(r"[-+<>]? ?\d\S*( \D.{0,9}| \(.*\)| \d+ [a-z]+| to \S+)*|" + NOTHING)
+"""A cell that stands to the right: a number, maybe with a unit, a span of time, or a range."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,19 @@ def table(content: TextTable, otherwise: str = "") -> Shown:
         return sentences([otherwise or f"{content.caption}: there is no row to show."])
     frame = pd.DataFrame([[escape(cell) for cell in row] for row in content.rows], dtype="object")
     styler = frame.style.hide(axis="index").relabel_index([escape(head) for head in content.columns], axis=1)
-    html = styler.set_caption(escape(content.caption)).set_table_styles(_TABLE_STYLE).to_html()
+    html = styler.set_caption(escape(content.caption)).set_table_styles([*_TABLE_STYLE, *_sides(content)]).to_html()
     plain = pd.DataFrame(content.rows, columns=list(content.columns), dtype="object").to_string(index=False)
     return Shown(f'<div style="overflow-x: auto">{html}</div>', f"{content.caption}\n{plain}")
+
+
+def _sides(content: TextTable) -> list[dict[str, str]]:
+    """Numbers to the right; words, and what names a row, to the left."""
+    columns = list(zip(*content.rows, strict=True))
+    right = [index > 0 and all(_NUMBER.fullmatch(cell) for cell in cells) for index, cells in enumerate(columns)]
+    return [
+        {"selector": f"th.col{index}, td.col{index}", "props": f"text-align: {'right' if is_right else 'left'}"}
+        for index, is_right in enumerate(right)
+    ]
 
 
 def picture(figure: Figure, text: str, *, dpi: int = 160) -> Shown:
@@ -68,7 +83,7 @@ def picture(figure: Figure, text: str, *, dpi: int = 160) -> Shown:
         f'<img src="{png_uri(file.getvalue())}" alt="{escape(text)}" '
         f'style="width: {width:.2f}in; max-width: 100%; height: auto; background: white">'
     )
-    return Shown(f'<figure style="margin: 0">{image}{caption}</figure>', f"[figure] {text}")
+    return Shown(f'<figure style="margin: 0 0 1em">{image}{caption}</figure>', f"[figure] {text}")
 
 
 def crop_sheet(rows: Sequence[CropRow], otherwise: str) -> Shown:

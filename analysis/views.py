@@ -181,8 +181,8 @@ def _maps_of(question: Question, results: Results, what: str) -> Shown | None:
     if not maps:
         return None
     text = (
-        f"With {what}: HR, the point's crop, and where either loss is high. Bright is high, and all maps have the "
-        "same scale."
+        f"With {what}: HR, the point's crop, and where either loss is high. Bright is high; all maps of this figure "
+        "have one scale."
     )
     return picture(draw_loss_maps(maps), text)
 
