@@ -19,11 +19,11 @@ _TABLE_STYLE = [
     {"selector": "", "props": "border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0 0 1em"},
     {"selector": "caption", "props": "text-align: left; font-weight: bold; padding: 0.4em 0; white-space: nowrap"},
     {"selector": "th, td", "props": "padding: 0.25em 0.6em"},
-    {"selector": "th", "props": "max-width: 8em; white-space: normal; vertical-align: bottom"},
+    {"selector": "th", "props": "min-width: 4.2em; max-width: 8em; white-space: normal; vertical-align: bottom"},
     {"selector": "td", "props": "white-space: nowrap"},
     {"selector": "thead th", "props": "border-bottom: 1px solid #888888"},
 ]
-_NUMBER = re.compile(r"[-+<>]? ?\d\S*( \D.{0,9}| \(.*\)| \d+ [a-z]+| to \S+)*|" + NOTHING)
+_NUMBER = re.compile(rf"[-+<>]? ?\d\S*( [A-Za-z]{{1,3}}| to \S+| \(.*\)| \d\S*)*|{NOTHING}")
 """A cell that stands to the right: a number, maybe with a unit, a span of time, or a range."""
 
 
@@ -102,12 +102,12 @@ def crop_sheet(rows: Sequence[CropRow], otherwise: str) -> Shown:
 
 def _crop_cell(title: str, scores: str, uri: str | None) -> str:
     image = (
-        f'<img src="{uri}" alt="{escape(title)}" style="width: 144px; max-width: none; image-rendering: pixelated">'
+        f'<img src="{uri}" alt="{escape(title)}" style="width: 112px; max-width: none; image-rendering: pixelated">'
         if uri
         else "no crop"
     )
     words = f"{escape(title)}<br>{escape(scores)}"
-    return f"<td style='text-align: left; vertical-align: top; width: 150px'>{image}<br><small>{words}</small></td>"
+    return f"<td style='text-align: left; vertical-align: top; width: 118px'>{image}<br><small>{words}</small></td>"
 
 
 def stack(*parts: Shown) -> Shown:
