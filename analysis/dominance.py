@@ -125,9 +125,10 @@ class _Race:
         return mask
 
     def front(self, weights: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """The points' means for one draw of images and of runs, shape (points, objectives)."""
+        """The front of the means for one draw of images and of runs, shape (points, objectives)."""
         losses = self._fields[0] if self.runs == 1 else self._losses[self.drawn(random)]
-        return _weighted(losses, weights[None])[0]
+        means = _weighted(losses, weights[None])[0]
+        return means[moocore.is_nondominated(means, keep_weakly=False)] if len(means) else means
 
     @property
     def _last(self) -> int:
@@ -183,7 +184,7 @@ def _dominance(first: _Race, second: _Race, images: np.ndarray, random: np.rando
 
 
 def _covers(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether each of the other's points is equalled or beaten by some of the one's; not if both cover each other."""
+    """Whether each point of a front is equalled or beaten by some of another's; not if both cover each other."""
     if not len(one) or not len(other):
         return len(one) > len(other)
     reached = (one[:, None] <= other[None]).all(axis=2).any(axis=0).all()

@@ -60,6 +60,11 @@ class Report:
     figures: tuple[Path, ...]
     page: Path
 
+    @property
+    def files(self) -> list[Path]:
+        """All that was written."""
+        return [self.page, *self.figures, *self.tables]
+
 
 def write_report(run_dir: Path, *, artifacts: Path | None = None, reload_seconds: int | None = None) -> Report:
     """Write every file of the report; each replaces its predecessor as a whole.

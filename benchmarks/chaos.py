@@ -159,7 +159,7 @@ def main() -> None:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         place = options.keep or Path(folder)
-        _make_material(place)
+        make_material(place)
         calm, calm_seconds, _ = _study(place / "calm", options, console, [])
         draw = random.Random(options.seed)
         strikes = _drawn(options.kills, "point", options.trials * POINTS_A_TRIAL, KINDS, draw)
@@ -199,7 +199,8 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _make_material(place: Path) -> None:
+def make_material(place: Path) -> None:
+    """Write a search space of tiny trials, and images for them: `space.py`, `train/`, `test/`."""
     noise = np.random.default_rng(0)
     for name, count, side in (("train", 4, 72), ("test", 2, 60)):
         (place / name).mkdir(parents=True)

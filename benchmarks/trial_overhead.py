@@ -41,8 +41,8 @@ from rich.console import Console
 
 from study.cluster import records as recording
 from study.cluster.driver import Study, run_study
+from study.cluster.mlflow_connection import default_uri
 from study.cluster.perform import Send
-from study.cluster.tracking import default_uri
 from study.cluster.worker import Worker
 from study.search.plan import SearchPlan
 from study.search.spaces import load_space

@@ -27,6 +27,7 @@ from rich.console import Console
 from study.command_line import INTERRUPTED, add_common_options, artifacts_of, run, with_options
 
 if TYPE_CHECKING:  # imported late, so that --help answers at once
+    from analysis.report import Report
     from study.cluster.driver import Outcome, Study
     from study.config import RunConfig
     from study.search.plan import SearchPlan
@@ -64,8 +65,17 @@ def main(arguments: list[str], console: Console) -> int:
     if options.dry_run:
         dry_run(study, workshop, console)
         return 0
-    outcome = run_study(study, workshop, console)
-    return _conclude(study, outcome, console)
+    reports: list[Report] = []
+    outcome = run_study(study, workshop, console, report=lambda output: _report(output, reports))
+    return _conclude(study, outcome, reports, console)
+
+
+def _report(output: Path, reports: "list[Report]") -> list[Path]:
+    """Write the report and keep it to be printed; returns its files."""
+    from analysis.report import write_report
+
+    reports.append(write_report(output))
+    return reports[-1].files
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -208,7 +218,7 @@ def _plan(
 ) -> "tuple[Study, list[RunConfig]]":
     """What to run, and draws of what its trials may be; `there` is what the cluster has, empty for this machine."""
     from study.cluster.driver import Study
-    from study.cluster.tracking import default_uri
+    from study.cluster.mlflow_connection import default_uri
     from study.recipes import get_recipe
     from study.search.spaces import load_space
     from study.training.loop import pick_device
@@ -264,9 +274,8 @@ def _plan(
     return study, draws
 
 
-def _conclude(study: "Study", outcome: "Outcome", console: Console) -> int:
-    from analysis.report import print_report, write_report
-    from study.cluster.tracking import public_uri
+def _conclude(study: "Study", outcome: "Outcome", reports: "Sequence[Report]", console: Console) -> int:
+    from analysis.report import print_report
 
     records = outcome.records
     for number, cause in sorted(records.causes.items()):
@@ -278,13 +287,24 @@ def _conclude(study: "Study", outcome: "Outcome", console: Console) -> int:
         why = f"halted: {outcome.cause}" if outcome.state == "HALTED" else "interrupted"
         console.print(f"{why}\nnothing is lost: run the same command with --resume", highlight=False, soft_wrap=True)
         return 1 if outcome.state == "HALTED" else INTERRUPTED
-    report = write_report(study.output)
     _print_numbers(outcome, console)
-    print_report(report, console)
-    console.print(
-        f"MLflow: mlflow ui --backend-store-uri {public_uri(study.mlflow_uri)}", highlight=False, soft_wrap=True
-    )
+    for report in reports:
+        print_report(report, console)
+    for warning in outcome.warnings:
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    for line in _where_to_look(study.output, study.mlflow_uri):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0 if records.count("COMPLETE") else 1
+
+
+def _where_to_look(output: Path, uri: str) -> list[str]:
+    """The commands that show a study in MLflow and in Optuna's dashboard."""
+    from study.mlflow_address import how_to_open
+
+    return [
+        f"MLflow: {how_to_open(uri)}",
+        f"Optuna: optuna-dashboard sqlite:///{output.resolve() / 'optuna.db'}",
+    ]
 
 
 def _print_numbers(outcome: "Outcome", console: Console) -> None:

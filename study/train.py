@@ -18,13 +18,15 @@ from rich.table import Table
 
 from study.basicsr import read_basicsr
 from study.cluster.journal import Journal
+from study.cluster.mlflow_connection import default_uri
 from study.cluster.progress import StageProgress
 from study.cluster.records import Records
 from study.cluster.run_directory import Facts, check_output, sole_driver, write_facts
-from study.cluster.tracking import Tracker, default_uri, public_uri
+from study.cluster.tracking import Tracker
 from study.command_line import add_common_options, artifacts_of, run, with_options
 from study.config import ConfigError, RunConfig, Stage, replace, to_dict
 from study.metrics import METRICS
+from study.mlflow_address import how_to_open
 from study.recipes import RECIPES, get_recipe
 from study.training.adversarial import Point, export_generator, is_exportable, train_adversarial
 from study.training.artifact_store import ArtifactFolder
@@ -230,7 +232,7 @@ def _conclude(
             _print_areas(key, artifact["metrics"], console)
     _name_weights(config, until, output, artifacts, records, console)
     console.print(f"report: python analysis/report.py {output}", highlight=False, soft_wrap=True)
-    console.print(f"MLflow: mlflow ui --backend-store-uri {public_uri(uri)}", highlight=False, soft_wrap=True)
+    console.print(f"MLflow: {how_to_open(uri)}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -22,6 +22,7 @@ class Candidate:
         values: its objectives.
         trial, iteration: of a trial's point.
         fidelity: the key, of a fidelity generator.
+        blend: pair and name, of a blend.
     """
 
     label: str
@@ -29,6 +30,7 @@ class Candidate:
     trial: int | None = None
     iteration: int | None = None
     fidelity: str | None = None
+    blend: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class StudyFront:
         sources: list[tuple[Mapping[Any, Mapping[str, float]], Callable[[Any], Candidate | None]]] = [
             (records.points, self._point),
             (records.references, self._generator),
-            (records.blends, lambda name: Candidate(" ".join(name), goals.values(records.blends[name]))),
+            (records.blends, lambda name: Candidate(" ".join(name), goals.values(records.blends[name]), blend=name)),
         ]
         for index, (found, candidate_of) in enumerate(sources):
             for name in list(found)[self._seen[index] :]:

@@ -24,6 +24,7 @@ from study.cluster.leases import ClusterLeases
 from study.cluster.nodes import check_nodes
 from study.cluster.notice import StopNotices
 from study.cluster.progress import ProgressView, Snapshot
+from study.cluster.publishing import Report, publish, record_front
 from study.cluster.records import Records
 from study.cluster.run_directory import Facts, identity_of, objectives_of, sole_driver, write_facts
 from study.cluster.scheduler import StudyScheduler
@@ -103,15 +104,25 @@ class Study:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of the driver ended: COMPLETE, INTERRUPTED by the user, or HALTED by a cause that hits every trial."""
+    """How a run of the driver ended: COMPLETE, INTERRUPTED by the user, or HALTED by a cause that hits every trial.
+
+    `unsent` events wait for MLflow; `warnings` say what could not be published of a complete study.
+    """
 
     state: Literal["COMPLETE", "INTERRUPTED", "HALTED"]
     cause: str | None
     records: Records
     unsent: int
+    warnings: tuple[str, ...] = ()
 
 
-def run_study(study: Study, workshop: Workshop, console: Console, worker: type[Worker] = Worker) -> Outcome:
+def run_study(
+    study: Study,
+    workshop: Workshop,
+    console: Console,
+    worker: type[Worker] = Worker,
+    report: Report | None = None,
+) -> Outcome:
     """Run, or continue, a study to its end.
 
     Args:
@@ -119,6 +130,7 @@ def run_study(study: Study, workshop: Workshop, console: Console, worker: type[W
         workshop: the opened setting; its images have been found good.
         console: for progress.
         worker: does the jobs; benchmarks have one that trains nothing.
+        report: makes the report of a complete study; its files go to MLflow as well.
 
     Raises:
         OccupiedError: the directory holds another study, or one that is being run.
@@ -132,13 +144,16 @@ def run_study(study: Study, workshop: Workshop, console: Console, worker: type[W
         records.study("RUNNING")
         tracker = Tracker(study.output, study.mlflow_uri)
         tracker.start()
+        warnings: list[str] = []
         try:
             state, cause = _run(study, workshop, records, goals, earlier, console, worker)
             with contextlib.suppress(StorageError) if state == "HALTED" else contextlib.nullcontext():
                 records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
+            if state == "COMPLETE":
+                warnings = publish(study.output, records, goals, workshop.artifacts, report)
         finally:
             unsent = tracker.close()
-    return Outcome(state, cause, records, unsent)
+    return Outcome(state, cause, records, unsent, tuple(warnings))
 
 
 def goals_of(study: Study, workshop: Workshop) -> Goals:
@@ -239,6 +254,7 @@ def _run(
         sampler=study.search.sampler,
         trials=study.trials,
         warm_start=earlier,
+        metrics=list(goals.directions),
     )
     compare = _comparison(study, workshop, records, goals)
     _finish_telling(source, records, goals)
@@ -374,7 +390,7 @@ def _searcher(
 ) -> StudySearcher:
     def tell(number: int, state: str, metrics: dict[str, float] | None, cause: str | None) -> None:
         _tell(source, goals, number, state, metrics, cause)
-        _record_front(records, front)
+        record_front(records, front)
 
     common = {
         "setting": study.setting.to_dict(),
@@ -516,12 +532,6 @@ class _Watch(tune.Callback):
             elsewhere=self._queue.elsewhere,
             limits=limits.standing(records.device_seconds, records.hypervolumes),
         )
-
-
-def _record_front(records: Records, front: StudyFront) -> None:
-    ended = sum(state != "RUNNING" for state in records.states.values())
-    members = [member.label for member in front.members]
-    records.front(trials_ended=ended, hypervolume=front.hypervolume, members=members)
 
 
 def slots_of(study: Study) -> int:

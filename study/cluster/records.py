@@ -1,8 +1,9 @@
 """What has happened in a study, kept in its journal: written once each, whoever tells it how often."""
 
+import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -31,6 +32,8 @@ class Records:
         overheads: seconds from ready to the training function entered, of trials on warm workers.
         hypervolumes: of the front, after each trial that ended.
         enough: what was said when no more trials were to be drawn: the limits then, and the cause.
+        members: of the front, as it was recorded last.
+        published: what was last recorded of files, models and aliases, by what they are.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -48,6 +51,8 @@ class Records:
         self.pairs: dict[str, str] = {}
         self.hypervolumes: list[float] = []
         self.enough: dict[str, Any] | None = None
+        self.members: list[str] | None = None
+        self.published: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._seconds: dict[Any, float] = {}
         for event in journal.events():
             self._take(event)
@@ -122,6 +127,30 @@ class Records:
         """The front moved on."""
         self._write("front", **facts)
 
+    def last_front(self, **facts: Any) -> None:
+        """The front of a finished study: blends may have moved it on since the last trial ended."""
+        if self.members != facts["members"]:
+            self._write("front", final=True, **facts)
+
+    def files(self, trial: int | None, folder: str, paths: Sequence[str], content: str) -> None:
+        """Files of the run directory belong to a trial, or to the study, for whoever reads MLflow.
+
+        Args:
+            trial: its number; None for the study.
+            folder: under which they are to be found there.
+            paths: relative to the run directory.
+            content: hash of what is in them: files that changed are recorded again.
+        """
+        self._publish("files", ("files", trial, folder), run=trial, folder=folder, paths=list(paths), content=content)
+
+    def model(self, trial: int | None, label: str, folder: str, paths: Sequence[str], tags: Facts) -> None:
+        """Weights on the front are to be a version of the study's registered model; `folder` as for files."""
+        self._publish("model", ("model", label), run=trial, label=label, folder=folder, paths=list(paths), tags=tags)
+
+    def aliases(self, aliases: Mapping[str, str], members: Sequence[str]) -> None:
+        """The registered weights that names such as `balanced` stand for, and those on the front, by their labels."""
+        self._publish("aliases", ("aliases",), aliases=dict(aliases), members=list(members))
+
     def study(self, state: str) -> None:
         """The study started, went on, was interrupted or ended."""
         self._write("study", state=state)
@@ -150,6 +179,11 @@ class Records:
         if self.artifacts.get(need.key, {}).get("state") != "COMPLETE":
             self._write("artifact", key=need.key, stage=need.stage, config=to_dict(need.config), **facts)
 
+    def _publish(self, event: str, what: tuple[Any, ...], **facts: Any) -> None:
+        """Record what is to be published, unless it stands there like this."""
+        if self.published.get(what) != json.loads(json.dumps(facts)):
+            self._write(event, **facts)
+
     def _write(self, event: str, **facts: Any) -> None:
         self.journal.append(event, **facts)
         self._take({"event": event, **facts})
@@ -176,7 +210,13 @@ class Records:
             case "pair":
                 self.pairs[event["name"]] = event["state"]
             case "front":
-                self.hypervolumes.append(event["hypervolume"])
+                self.members = event["members"]
+                if not event.get("final"):
+                    self.hypervolumes.append(event["hypervolume"])
+            case "files" | "model" | "aliases":
+                self.published[_published(event)] = json.loads(
+                    json.dumps({name: value for name, value in event.items() if name not in ("event", "time")})
+                )
             case "enough":
                 self.enough = {"limits": event["limits"], "cause": event["cause"]}
             case "reference":
@@ -194,6 +234,12 @@ class Records:
             self.overheads.append(event["overhead_seconds"])
         if event.get("seconds") is not None:
             self.durations.append(event["seconds"])
+
+
+def _published(event: Facts) -> tuple[Any, ...]:
+    """What a published thing is told by."""
+    parts = {"files": ("run", "folder"), "model": ("label",), "aliases": ()}[event["event"]]
+    return (event["event"], *(event[part] for part in parts))
 
 
 def _bounded_costs(event: Facts) -> dict[str, float]:

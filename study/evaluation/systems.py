@@ -280,7 +280,7 @@ def _artifact_of(folder: Path) -> list[Path]:
 
 
 def _config_beside(path: Path) -> tuple[GeneratorConfig, int] | None:
-    """The network of a trial's point or of a fidelity artifact; None for another file."""
+    """The network of a trial's point, of a fidelity artifact or of a registered model; None for another file."""
     trial, artifact = path.parent.parent / "config.json", path.parent / "config.json"
     if path.parent.name == "points" and trial.is_file():
         config = from_dict(json.loads(trial.read_text())["config"])
@@ -288,6 +288,9 @@ def _config_beside(path: Path) -> tuple[GeneratorConfig, int] | None:
     if path.name != "weights.safetensors" or not artifact.is_file():
         return None
     saved: dict[str, Any] = json.loads(artifact.read_text())
+    if "config" in saved:  # of a registered model
+        config = from_dict(saved["config"])
+        return config.generator, config.data.scale
     if not saved["key"].startswith("fidelity-"):
         raise UnknownSystem(f"{path}: is {saved['key']}, not a generator; name a fidelity artifact or a point")
     return GeneratorConfig.model_validate(saved["part"]["generator"]), saved["part"]["data"].get("scale", 1)

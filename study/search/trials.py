@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ class TrialSource:
         sampler: str = "tpe",
         trials: int = 64,
         warm_start: WarmStart | None = None,
+        metrics: Sequence[str] = (),
     ) -> None:
         """Open the study in an SQLite file, or create it there.
 
@@ -90,6 +92,7 @@ class TrialSource:
             sampler: one of `samplers.SAMPLERS`.
             trials: about how many will be asked for; a genetic sampler's generations depend on it.
             warm_start: an earlier study; heeded when this one is created.
+            metrics: names of the objectives, for those who look at the database.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space, self._base, self._seed = space, base, seed
@@ -100,6 +103,8 @@ class TrialSource:
             directions=list(directions),
             load_if_exists=True,
         )
+        if metrics:
+            _name_objectives(self._study, metrics)
         if not self._study.trials:
             self._begin(warm_start)
         there = self._study.get_trials(deepcopy=False)
@@ -209,3 +214,9 @@ class TrialSource:
 
 def _by_path(params: Mapping[str, Any]) -> dict[str, Any]:
     return {config_path(name): value for name, value in params.items()}
+
+
+def _name_objectives(study: optuna.Study, names: Sequence[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(names))

@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from study.cluster.journal import Journal
-from study.cluster.tracking import Tracker, default_uri
+from study.cluster.mlflow_connection import default_uri
+from study.cluster.sending import on_front
+from study.cluster.study_runs import as_text, commit_of
+from study.cluster.tracking import Tracker
 from study.config import flatten, to_dict
 from study.recipes import aesop
 
@@ -42,9 +46,12 @@ def run_dir(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         "space": "quick",
         "recipe": "aesop",
         "size": "tiny",
-        "code_version": "0.1+abc",
+        "code_version": "0.1+abcdef012345-dirty",
         "objectives": [{"metric": "psnr_y"}, {"metric": "swd"}],
-        "data": {"train": {"fingerprint": "5f3c9a11"}},
+        "data": {
+            "train": {"name": "photographs", "fingerprint": "5f3c9a11", "images": ["a", "b"]},
+            "test": {"name": "held <b>out</b>", "fingerprint": "00ff" * 16, "images": ["c"]},
+        },
     }
     (folder / "study.json").write_text(json.dumps(study))
     return folder
@@ -143,7 +150,7 @@ def test_the_parent_tells_what_was_run_on_what(server: str, run_dir: Path) -> No
     begin(Journal(run_dir / "journal.jsonl"))
     assert follow(run_dir, server) == 0
     parent = runs_of(server, run_dir)["parent"]
-    expected = {"space": "quick", "recipe": "aesop", "size": "tiny", "code_version": "0.1+abc"}
+    expected = {"space": "quick", "recipe": "aesop", "size": "tiny", "code_version": "0.1+abcdef012345-dirty"}
     assert {name: parent.data.tags[name] for name in expected} == expected
     assert parent.data.tags["data.train"] == "5f3c9a11"
     assert history(server, parent, "bicubic.psnr_y") == [(0, 26.5)]
@@ -293,7 +300,7 @@ def test_a_server_that_comes_back_gets_what_it_missed(
             raise ConnectionError("away")
         return MlflowClient(tracking_uri=uri)
 
-    monkeypatch.setattr("study.cluster.tracking._connect", flaky)
+    monkeypatch.setattr("study.cluster.tracking.connect", flaky)
     tracker.start()
     deadline = time.monotonic() + 30
     while len(tries) < 3:
@@ -323,8 +330,8 @@ def test_by_default_the_database_lies_beside_the_study(tmp_path: Path) -> None:
 
 MAKE_TABLES = """
 import sys
-from study.cluster.tracking import _connect
-assert _connect(sys.argv[1]).search_experiments()[0].name == "Default"
+from study.cluster.mlflow_connection import connect
+assert connect(sys.argv[1]).search_experiments()[0].name == "Default"
 """
 
 
@@ -350,7 +357,208 @@ def test_blends_stand_in_their_trial_s_run_under_few_names(server: str, run_dir:
     journal.append("enough", limits={}, cause="0.5 of --device-hours 0.5 are spent")
     assert follow(run_dir, server) == 0
     runs = runs_of(server, run_dir)
-    assert history(server, runs["0"], "blend.weights.0.25.psnr_y") == [(80, 28.5)]
-    assert history(server, runs["1"], "blend_of_neighbours.pixels.0.25.swd") == [(80, 12.0)]
+    assert history(server, runs["0"], "blend.weights.psnr_y") == [(25, 28.5)]
+    assert history(server, runs["1"], "blend_of_neighbours.pixels.swd") == [(25, 12.0)]
     assert not any("ssim_y" in name for run in runs.values() for name in run.data.metrics if name.startswith("blend"))
     assert runs["parent"].data.tags["enough"] == "0.5 of --device-hours 0.5 are spent"
+
+
+def test_a_trial_shows_its_last_point_whatever_blends_came_later(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    parents = [{"trial": 0, "iteration": 160}, {"trial": None, "iteration": None}]
+    judged = {"share": 0.1, "metrics": {"psnr_y": 35.0, "swd": 1.0}, "budget": {}}
+    journal.append("blend", pair="a", name="x", space="weights", parents=parents, **judged)
+    assert follow(run_dir, server) == 0
+    shown = runs_of(server, run_dir)["0"].data.metrics
+    assert (shown["psnr_y"], shown["swd"]) == POINTS[0, 160]
+    assert "iterations" not in shown
+    assert history(server, runs_of(server, run_dir)["0"], "blend.weights.psnr_y") == [(90, 35.0)]  # the trial's share
+
+
+# --- facts ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_run_names_its_images_and_its_code(server: str, run_dir: Path) -> None:
+    begin(Journal(run_dir / "journal.jsonl"))
+    assert follow(run_dir, server) == 0
+    for run in runs_of(server, run_dir).values():
+        inputs = {each.tags[0].value: (each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs}
+        assert inputs == {"train": ("photographs", "5f3c9a11"), "test": ("held <b>out</b>", ("00ff" * 16)[:36])}
+        assert run.data.tags["mlflow.source.git.commit"] == "abcdef012345"
+        assert run.data.tags["code_version"] == "0.1+abcdef012345-dirty"
+
+
+@pytest.mark.parametrize(
+    ("version", "commit"),
+    [
+        ("0.1.0+63e173b84f89", "63e173b84f89"),
+        ("0.1.0+v0.1-12-g63e173b84f89-dirty", "63e173b84f89"),
+        ("0.1.0+v0.1", None),
+        ("0.1.0", None),
+    ],
+)
+def test_the_commit_is_found_in_the_code_version(version: str, commit: str | None) -> None:
+    assert commit_of(version) == commit
+
+
+def test_the_note_tells_what_the_study_is_and_names_stay_text(server: str, run_dir: Path) -> None:
+    begin(Journal(run_dir / "journal.jsonl"))
+    study = json.loads((run_dir / "study.json").read_text())
+    hostile = "<script>alert(1)</script> [click](javascript:alert(1)) **big**\n# title"
+    (run_dir / "study.json").write_text(json.dumps(study | {"space": hostile, "notes": [hostile]}))
+    assert follow(run_dir, server) == 0
+    note = runs_of(server, run_dir)["parent"].data.tags["mlflow.note.content"]
+    assert "`psnr_y`" in note
+    assert "`front` = `yes`" in note
+    assert note.count(as_text(hostile)) == 2
+    for markup in ("<script", "[click]", "](", "**big", "\n# title"):
+        assert markup not in note
+
+
+def test_the_front_moves_on_and_so_do_the_tags(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    assert follow(run_dir, server) == 0
+    standing = lambda: {  # noqa: E731
+        name: tuple(run.data.tags.get(f"front{part}") for part in ("", ".points", ".blends"))
+        for name, run in runs_of(server, run_dir).items()
+        if name != "parent"
+    }
+    assert standing() == {"0": ("no", None, None), "1": ("no", None, None)}
+    first = ["trial 0 at 160", "trial 0 at 80", "fidelity 8212fe", "fidelity-00aa--0001-0000080 weights-5000"]
+    journal.append("front", trials_ended=1, hypervolume=1.0, members=first)
+    assert follow(run_dir, server) == 0
+    assert standing() == {"0": ("yes", "2", "0"), "1": ("yes", "0", "1")}
+    second = ["0001-0000080--0000-0000160 pixels-2500", "0000-0000080--0001-0000080 pixels-2500", "trial 1 at 80"]
+    journal.append("front", trials_ended=2, hypervolume=2.0, members=[*second, "fidelity-00aa--0001-0000080 pixels-1"])
+    journal.append("front", trials_ended=2, hypervolume=2.0, members=["trial 1 at 80"], final=True)
+    assert follow(run_dir, server) == 0
+    assert standing() == {"0": ("no", "0", "0"), "1": ("yes", "1", "0")}
+
+
+def test_a_front_s_members_are_counted_by_trial() -> None:
+    members = [
+        "trial 3 at 80",
+        "trial 12345 at 80",
+        "fidelity-0123456789abcdef--0003-0000160 weights-5000",
+        "0003-0000080--0012-0000160 pixels-2500",
+        "0012-0000160--fidelity-0123456789abcdef weights-5000",
+        "fidelity 8212fe",
+    ]
+    assert on_front(members) == {"3": [1, 1], "12345": [1, 0], "12": [0, 2]}
+
+
+# --- few requests --------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_goes_in_few_requests_and_arrives_once(
+    server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    metrics = {f"metric{index}": float(index) for index in range(5)}
+    many = {f"field{index}": index for index in range(250)}
+    for trial in range(2):
+        journal.append("trial", trial=trial, config=many, params={}, upstream={})
+    for iteration in range(300):
+        for trial in range(2):
+            journal.append("point", trial=trial, iteration=iteration, metrics=metrics, terms={}, budget={})
+    sizes: list[tuple[int, int, int]] = []
+    plain = SqlAlchemyStore.log_batch
+
+    def counting(self: Any, run_id: str, metrics: Any, params: Any, tags: Any) -> Any:
+        sizes.append((len(metrics), len(params), len(tags)))
+        return plain(self, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(SqlAlchemyStore, "log_batch", counting)
+    assert follow(run_dir, server) == 0
+    assert len(sizes) <= 2 * (3 + 2)  # 1,500 metrics and 250 parameters for each of two
+    assert all(sum(size) <= 1000 and size[1] <= 100 and size[2] <= 100 for size in sizes)
+    for trial in ("0", "1"):
+        run = runs_of(server, run_dir)[trial]
+        assert history(server, run, "metric3") == [(iteration, 3.0) for iteration in range(300)]
+        assert len(run.data.params) == 250
+
+
+# --- files and models ----------------------------------------------------------------------------------------------
+
+
+def artifacts_of(server: str, run: Run, folder: str) -> list[str]:
+    return sorted(entry.path for entry in MlflowClient(server).list_artifacts(run.info.run_id, folder))
+
+
+def test_files_arrive_after_an_outage_and_one_that_is_gone_holds_up_nothing(
+    server: str, run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    (run_dir / "crops").mkdir()
+    (run_dir / "crops" / "baby.png").write_bytes(b"1")
+    (run_dir.parent / "secret.png").write_bytes(b"2")
+    paths = ["crops/baby.png", "crops/gone.png", "../secret.png", "crops"]
+    journal.append("files", run=0, folder="samples/80", paths=paths, content="x")
+    journal.append("files", run=None, folder="report", paths=["study.json"], content="y")
+    assert follow(run_dir, NOBODY) > 0
+    conclude(journal)
+    assert follow(run_dir, server) == 0
+    assert_whole(server, run_dir)
+    runs = runs_of(server, run_dir)
+    assert artifacts_of(server, runs["0"], "samples/80") == ["samples/80/baby.png"]
+    assert artifacts_of(server, runs["parent"], "report") == ["report/study.json"]
+    assert runs["0"].data.tags["missing.samples/80"] == "crops/gone.png, ../secret.png, crops"
+    assert "crops/gone.png" in caplog.text
+
+
+def test_what_a_server_refuses_is_left_out_in_the_end(
+    server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    journal.append("files", run=None, folder="report", paths=["study.json"], content="y")
+    conclude(journal)
+    tries = []
+
+    def refuse(self: Any, run: str, path: str, folder: str) -> None:
+        tries.append(path)
+        raise PermissionError("this store is not yours")
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
+    tracker = Tracker(run_dir, server, wait_seconds=0.001)
+    tracker.start()
+    deadline = time.monotonic() + 30
+    while "left_out.files report" not in runs_of_or_none(server, run_dir):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert tracker.close() == 0
+    assert_whole(server, run_dir)
+    assert 1 < len(tries) < 50
+    assert runs_of(server, run_dir)["parent"].data.tags["left_out.files report"] == "this store is not yours"
+
+
+def runs_of_or_none(server: str, run_dir: Path) -> dict[str, str]:
+    """The parent's tags; none before there is one."""
+    name = json.loads((run_dir / "study.json").read_text())["name"]
+    if MlflowClient(server).get_experiment_by_name(name) is None:
+        return {}
+    parent = runs_of(server, run_dir).get("parent")
+    return {} if parent is None else dict(parent.data.tags)
+
+
+def test_the_journal_itself_goes_along_in_segments(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    assert follow(run_dir, server) == 0
+    first = journal.path.stat().st_size
+    assert follow(run_dir, server) == 0  # nothing new: no segment
+    conclude(journal)
+    assert follow(run_dir, server) == 0
+    parent = runs_of(server, run_dir)["parent"]
+    assert artifacts_of(server, parent, "journal") == ["journal/000000000000.jsonl", f"journal/{first:012d}.jsonl"]
+    client = MlflowClient(server)
+    parts = [
+        Path(client.download_artifacts(parent.info.run_id, path)) for path in artifacts_of(server, parent, "journal")
+    ]
+    assert b"".join(part.read_bytes() for part in parts) == journal.path.read_bytes()
+    facts = client.download_artifacts(parent.info.run_id, "study.json")
+    assert Path(facts).read_text() == (run_dir / "study.json").read_text()
+    assert parent.data.tags["journal.bytes"] == str(journal.path.stat().st_size)

@@ -72,6 +72,13 @@ def stored(database: Path) -> list[FrozenTrial]:
     return optuna.load_study(study_name="mine", storage=f"sqlite:///{database}").trials
 
 
+def test_the_objectives_have_names_for_whoever_opens_the_database(tmp_path: Path) -> None:
+    for _ in range(2):  # also when it is opened again
+        TrialSource(tmp_path / "a.db", "mine", ["maximize", "minimize"], QUICK, BASE, seed=0, metrics=["psnr_y", "swd"])
+        study = optuna.load_study(study_name="mine", storage=f"sqlite:///{tmp_path / 'a.db'}")
+        assert study.metric_names == ["psnr_y", "swd"]
+
+
 def space_with(sample: Sample) -> SearchSpace:
     return SearchSpace("own", Path("own.py"), "tiny", 9, {}, (), "f", _base=lambda *_: BASE, _sample=sample)
 
