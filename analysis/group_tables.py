@@ -92,6 +92,20 @@ def _pace_row(value: str, trials: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
+def mix_table(results: Results, path: str, second: str) -> TextTable:
+    """How many trials that did not fail each group has with each value of a second setting."""
+    trials = last_points(results.points)
+    counts = pd.crosstab(group_values(trials, path).to_numpy(), group_values(trials, second).to_numpy())
+    values = sorted(counts.columns, key=natural_order)
+    rows = [
+        (short_text(group), *(str(counts.loc[group, value]) for value in values))
+        for group in sorted(counts.index, key=natural_order)
+    ]
+    heads = (f"{path_label(second)} {short_text(value)}" for value in values)
+    caption = f"Trials by {path_label(path)} and {path_label(second)}"
+    return TextTable(caption=caption, columns=(path_label(path), *heads), rows=tuple(rows))
+
+
 def autoencoder_table(results: Results) -> TextTable:
     """Each auto-encoder: what it is, what a held-out HR image is still worth behind it, and what that cost.
 

@@ -1,6 +1,7 @@
 """Where a study is read from: its run directory, or MLflow."""
 
 import tempfile
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,10 +45,7 @@ def open_study(study: str, mlflow: str | None = None, *, artifacts: str | None =
     """
     fetched = tempfile.TemporaryDirectory(prefix="aesop-study-") if mlflow else None
     if mlflow and fetched is not None:
-        # MLflow takes seconds to import.
-        from analysis.mlflow_source import fetch_study
-
-        run_dir = fetch_study(_database_found(mlflow), study, Path(fetched.name) / "run")
+        run_dir = _fetch(_database_found(mlflow), study, Path(fetched.name) / "run")
     else:
         run_dir = found(study)
     return OpenStudy(
@@ -56,6 +54,15 @@ def open_study(study: str, mlflow: str | None = None, *, artifacts: str | None =
         results=load_results(run_dir),
         _fetched=fetched,
     )
+
+
+def _fetch(uri: str, name: str, into: Path) -> Path:
+    from analysis.mlflow_source import fetch_study
+
+    with warnings.catch_warnings():
+        # In a notebook, MLflow's import misses the widgets of progress bars that nobody asked for.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        return fetch_study(uri, name, into)
 
 
 def found(place: str) -> Path:

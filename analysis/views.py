@@ -15,7 +15,7 @@ from analysis.figures import draw_front
 from analysis.findings import findings, limits
 from analysis.fronts import front_of, last_points
 from analysis.group_figures import draw_metrics, draw_pace
-from analysis.group_tables import autoencoder_table, dominance_table, metrics_table, pace_table, win_table
+from analysis.group_tables import autoencoder_table, dominance_table, metrics_table, mix_table, pace_table, win_table
 from analysis.loss_maps import LossMaps, draw_loss_maps, loss_maps
 from analysis.loss_weights import draw_pair, weight_paths, weight_table
 from analysis.pages import comparison_table, figure_text, front_table, group_table, provenance_table
@@ -65,6 +65,13 @@ def groups(question: Question) -> Shown:
     if question.refusal:
         return sentences([question.refusal])
     return stack(*(table(group_table(question.results, path)) for path in question.paths))
+
+
+def mix(question: Question, second: str) -> Shown:
+    """With which values of another setting each group was tried: where that differs, so may its front."""
+    if question.refusal:
+        return sentences([question.refusal])
+    return table(mix_table(question.results, question.paths[0], second))
 
 
 def bands(question: Question) -> Shown:

@@ -9,7 +9,7 @@ import pytest
 from analysis.contenders import contests
 from analysis.dominance import Comparison
 from analysis.group_figures import draw_metrics, draw_pace
-from analysis.group_tables import autoencoder_table, dominance_table, metrics_table, pace_table, win_table
+from analysis.group_tables import autoencoder_table, dominance_table, metrics_table, mix_table, pace_table, win_table
 from analysis.resampling import Interval
 from analysis.study_figures import draw_pixel_course
 from analysis.tables import Results, load_results
@@ -57,6 +57,12 @@ def test_what_an_iteration_cost(results: Results) -> None:
         ("32", "2", "16", "16,384", "0.3 s", "0.0546"),
         ("64", "1", "4", "16,384", "0.5 s", "0.0328"),
     )
+
+
+def test_with_what_each_group_was_tried(results: Results) -> None:
+    found = mix_table(results, "budget.patch", "budget.batch")
+    assert found.columns == ("patch", "batch 4", "batch 16")
+    assert found.rows == (("32", "0", "2"), ("64", "1", "0"))
 
 
 def test_costs_in_pixels_leave_upstream_stages_out(results: Results) -> None:

@@ -38,6 +38,7 @@ SHOWN = {
     ],
     "patch_size": [
         ("views.front(", 1, ()),
+        ("views.mix(", 0, ("Trials by patch and guidance",)),
         ("views.at_equal_pixels(", 1, ("By patch, at equal pixels",)),
         ("views.pace(", 1, ("What an iteration cost, by patch",)),
     ],
