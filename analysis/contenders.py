@@ -1,7 +1,8 @@
 """The groups of a study's trials as arrays: what each point scored on each image, and what it had cost by then."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,9 @@ from analysis.tables import Results
 from study.search.front import as_losses
 
 UPSTREAM = "artifact."
+
+Currency = Literal["device_seconds", "pixels_seen"]
+"""What costs are counted in: device-seconds, with upstream stages; or pixels seen by the trials' own stages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +32,8 @@ class Contender:
         repeated: how many of the settings were trained with more than one seed, and how many there are.
         settings, trials: of each point, shape (points,); a setting is a trial's configuration but for its seed.
         losses: the objectives on each image, less is better, shape (points, images, objectives).
-        costs: device-seconds that each seed's study had spent by a point's time, upstream stages included, shape
-            (points, seeds); infinite where a seed's study does not hold the point.
+        costs: what each seed's study had spent by a point's time, in the contest's currency, shape (points, seeds);
+            infinite where a seed's study does not hold the point.
     """
 
     value: str
@@ -42,7 +46,7 @@ class Contender:
 
     @property
     def total(self) -> float:
-        """What the cheapest seed's study cost in all, in device-seconds."""
+        """What the cheapest seed's study cost in all."""
         return float(np.where(np.isfinite(self.costs), self.costs, 0.0).max(axis=0).min())
 
 
@@ -63,25 +67,32 @@ class Contest:
     images: int
 
 
-def contests(results: Results, paths: Sequence[str]) -> dict[str, Contest]:
+def contests(results: Results, paths: Sequence[str], *, currency: Currency = "device_seconds") -> dict[str, Contest]:
     """Split a study's trials by each of some config paths.
 
     Points that do not count for the front (of FAILED trials, beyond a bound, not finite) and points without a value on
     every image are left out; what their trials cost is not.
+
+    Args:
+        results: the study.
+        paths: each gives a contest.
+        currency: what its costs are counted in.
     """
     facts = results.facts
     points = results.points[is_of_trial(results.points)]
     losses = _losses(points, results)
     counts = is_candidate(points) & is_measured(points, facts) & is_allowed(points, facts)
     counts &= np.isfinite(losses).all(axis=(1, 2))
-    return {path: _split(points, losses, counts, results, path) for path in paths}
+    return {path: _split(points, losses, counts, results, path, currency) for path in paths}
 
 
-def _split(points: pd.DataFrame, losses: np.ndarray, counts: np.ndarray, results: Results, path: str) -> Contest:
+def _split(
+    points: pd.DataFrame, losses: np.ndarray, counts: np.ndarray, results: Results, path: str, currency: Currency
+) -> Contest:
     facts = results.facts
     values = np.asarray(group_values(points, path), dtype=object)
     contenders = [
-        _contender(value, points[values == value], losses[values == value], counts[values == value], results)
+        _contender(value, points[values == value], losses[values == value], counts[values == value], results, currency)
         for value in sorted(set(values), key=natural_order)
     ]
     return Contest(
@@ -99,7 +110,9 @@ def _losses(points: pd.DataFrame, results: Results) -> np.ndarray:
     return flat.reshape(values.shape)
 
 
-def _contender(value: str, points: pd.DataFrame, losses: np.ndarray, counts: np.ndarray, results: Results) -> Contender:
+def _contender(
+    value: str, points: pd.DataFrame, losses: np.ndarray, counts: np.ndarray, results: Results, currency: Currency
+) -> Contender:
     trials = points.drop_duplicates("trial", keep="last").sort_values("trial")
     settings = _settings(trials)
     seeds = _seeds(trials)
@@ -110,7 +123,8 @@ def _contender(value: str, points: pd.DataFrame, losses: np.ndarray, counts: np.
     every = sorted({seed for known in repeated for seed in known}) or [min(seeds)]
     order = list(by_setting)
     numbers = {int(trial): order.index(setting) for setting, trial in zip(settings, trials["trial"], strict=True)}
-    costs = np.column_stack([_costs(points, trials, _chosen(by_setting, seed), results.artifacts) for seed in every])
+    prices = _prices(results.artifacts) if currency == "device_seconds" else {}
+    costs = np.column_stack([_costs(points, trials, _chosen(by_setting, seed), prices, currency) for seed in every])
     return Contender(
         value=value,
         seeds=tuple(every),
@@ -139,9 +153,15 @@ def _seeds(trials: pd.DataFrame) -> list[int]:
     return [int(seed) if pd.notna(seed) else 0 for seed in trials["config.seed"]]
 
 
-def _costs(points: pd.DataFrame, trials: pd.DataFrame, chosen: set[int], artifacts: pd.DataFrame) -> np.ndarray:
-    """Device-seconds by the time of each point, one trial after the other, each artifact charged when first needed."""
-    prices = dict(zip(artifacts["key"], artifacts["training_seconds"].fillna(0.0), strict=True))
+def _prices(artifacts: pd.DataFrame) -> dict[str, float]:
+    """What each artifact's training took, in device-seconds."""
+    return dict(zip(artifacts["key"], artifacts["training_seconds"].fillna(0.0), strict=True))
+
+
+def _costs(
+    points: pd.DataFrame, trials: pd.DataFrame, chosen: set[int], prices: Mapping[str, float], currency: Currency
+) -> np.ndarray:
+    """The cost by the time of each point, one trial after the other, each artifact charged when first needed."""
     needed = [column for column in trials if column.startswith(UPSTREAM)]
     before: dict[int, float] = {}
     spent, paid = 0.0, set[str]()
@@ -150,11 +170,11 @@ def _costs(points: pd.DataFrame, trials: pd.DataFrame, chosen: set[int], artifac
         spent += sum(float(prices.get(key, 0.0)) for key in new)
         paid |= new
         before[int(row["trial"])] = spent
-        spent += _seconds(row["device_seconds"])
+        spent += _number(row[currency])
     start = np.array([before.get(int(trial), np.inf) for trial in points["trial"]])
-    own: np.ndarray = points["device_seconds"].fillna(0.0).to_numpy(dtype=np.float64)
+    own: np.ndarray = points[currency].fillna(0).to_numpy(dtype=np.float64)
     return start + own
 
 
-def _seconds(value: float) -> float:
+def _number(value: float) -> float:
     return 0.0 if pd.isna(value) else float(value)

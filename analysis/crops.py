@@ -39,9 +39,15 @@ class CropRow:
     crops: tuple[Crop, ...]
 
 
-def crop_rows(run_dir: Path, results: Results) -> tuple[CropRow, ...]:
-    """Gather the crops of the first held-out images; images without any sample are left out."""
-    columns = list(_columns(results))
+def crop_rows(run_dir: Path, results: Results, chosen: pd.DataFrame | None = None) -> tuple[CropRow, ...]:
+    """Gather the crops of the first held-out images; images without any sample are left out.
+
+    Args:
+        run_dir: where they lie.
+        results: the study.
+        chosen: rows of its points, to stand beside the references; None for some of the front.
+    """
+    columns = list(_columns(results, _some_of_front(results) if chosen is None else chosen))
     rows = []
     for image in results.facts.test_images:
         row = CropRow(image=image, crops=tuple(_crop(run_dir, results, image, *column) for column in columns))
@@ -59,15 +65,18 @@ def spread(members: pd.DataFrame, limit: int) -> pd.DataFrame:
     return members.iloc[np.linspace(0, len(members) - 1, limit).round().astype(int)]
 
 
-def _columns(results: Results) -> Iterator[tuple[str, str, pd.Series | None]]:
+def _some_of_front(results: Results) -> pd.DataFrame:
+    members = front_of(results.points, results.facts)
+    return spread(members[is_of_trial(members) | is_blend(members)], MAX_FRONT_MEMBERS)
+
+
+def _columns(results: Results, chosen: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series | None]]:
     """What stands side by side: title, directory of samples, and the point that they belong to."""
     yield "low quality, as large", "references/low", None
     for kind in ("bicubic", "input", "fidelity"):
         for _, point in results.points[results.points["kind"] == kind].head(1).iterrows():
             yield point_name(point), _text(point["samples"]), point
-    members = front_of(results.points, results.facts)
-    members = members[is_of_trial(members) | is_blend(members)]
-    for _, point in spread(members, MAX_FRONT_MEMBERS).iterrows():
+    for _, point in chosen.iterrows():
         yield point_name(point), _text(point["samples"]), point
     yield "HR", HR_SAMPLES, None
 

@@ -1,5 +1,6 @@
 """What is reckoned of a study for its report, once: groups compared, bands, shares of each setting."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,6 @@ from analysis.contenders import Contest, contests
 from analysis.dominance import DRAWS, Comparison, compare_all
 from analysis.fronts import last_points
 from analysis.tables import Results
-from study.search.importance import importances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,11 @@ def gain_insight(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Insi
 
 
 def _shares(results: Results, seed: int) -> dict[str, dict[str, float]]:
+    with warnings.catch_warnings():
+        # In a notebook, Optuna's import misses the widgets of progress bars that nobody asked for.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from study.search.importance import importances
+
     points = last_points(results.points)
     trials = results.trials.set_index("trial").loc[points["trial"]]
     sampled = [column for column in trials if column.startswith("param.")]

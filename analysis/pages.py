@@ -91,7 +91,7 @@ def render_page(
         findings=findings(results, insight),
         limits=(*limits(results, insight), *problems),
         figures=figures,
-        figure_text=_figure_text(results),
+        figure_text=figure_text(results),
         front=front_table(results, sampled_paths(results)),
         groups=[group_table(results, path) for path in facts.groups],
         comparisons=[
@@ -144,7 +144,7 @@ def front_table(results: Results, paths: Sequence[str]) -> TextTable:
             "iteration",
             *(["blend"] if blended else []),
             *path_heads(paths),
-            *(_metric_head(facts, metric) for metric in metrics),
+            *(metric_head(facts, metric) for metric in metrics),
         ),
         rows=tuple(rows),
     )
@@ -177,9 +177,9 @@ def comparison_table(comparisons: Sequence[Comparison], caption: str = "Groups a
             metric_text(each.volumes[1]),
             f"{each.difference.estimate:+.3g}",
             _range(each),
-            _percent(each.difference.positive),
-            _percent(each.dominates),
-            _percent(each.dominated),
+            percent(each.difference.positive),
+            percent(each.dominates),
+            percent(each.dominated),
         )
         for each in comparisons
     )
@@ -298,7 +298,8 @@ def _data_text(data: Mapping[str, Any]) -> str:
     return f"{data.get('name', 'unnamed')}, {images}, fingerprint {data.get('fingerprint', NOTHING)}"
 
 
-def _figure_text(results: Results) -> str:
+def figure_text(results: Results) -> str:
+    """What the front's figure shows, and what lies outside it."""
     first, second = results.facts.objectives[:2]
     thin = " Thin step lines are the fronts of each group." if results.facts.groups else ""
     hidden = count_hidden(results.points, results.facts)
@@ -337,7 +338,8 @@ def _seconds(value: Any) -> float:
     return float("nan") if pd.isna(value) else float(value)
 
 
-def _metric_head(facts: StudyFacts, metric: str) -> str:
+def metric_head(facts: StudyFacts, metric: str) -> str:
+    """A metric's column head: an objective's name with its unit, another's own name."""
     named: Iterable[str] = (
         f"{metric_name(objective)} [{objective.unit}]" if objective.unit else metric_name(objective)
         for objective in facts.objectives
@@ -351,7 +353,7 @@ def _range(each: Comparison) -> str:
     return f"{low:+.3g} to {high:+.3g}" if math.isfinite(low) and math.isfinite(high) else NOTHING
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     """A probability; those that a thousand draws cannot tell from 0 or 1 as bounds."""
     if math.isnan(share):
         return NOTHING

@@ -79,11 +79,11 @@ def _save(place: Path, figure: Figure, text: str) -> SavedFigure:
 def _figures(results: Results, insight: Insight) -> Iterator[tuple[str, Figure, str]]:
     main = _main_contest(results, insight)
     if main is not None and insight.bands[main.path]:
-        yield "bands", draw_bands(main, insight.bands[main.path], results.facts), _bands_text(main)
+        yield "bands", draw_bands(main, insight.bands[main.path], results.facts), bands_text(main)
     if len(results.points):
-        yield "course", draw_course(results, main), _course_text(main)
+        yield "course", draw_course(results, main), course_text(main)
     if ranked_settings(results, insight.shares):
-        yield "slices", draw_slices(results, insight.shares), _slices_text(results, insight)
+        yield "slices", draw_slices(results, insight.shares), slices_text(results, insight)
     if compute_parts(results):
         yield "compute", draw_compute(results), _compute_text(results)
 
@@ -97,7 +97,8 @@ def _main_contest(results: Results, insight: Insight) -> Contest | None:
     return insight.contests[results.facts.groups[0]] if results.facts.groups else None
 
 
-def _bands_text(contest: Contest) -> str:
+def bands_text(contest: Contest) -> str:
+    """What the bands of a contest are."""
     surfaces = (
         " Broken lines: what all seeds (dashed), half of them (dash-dotted) and any of them (dotted) reach."
         if any(len(contender.seeds) > 1 for contender in contest.contenders)
@@ -110,7 +111,8 @@ def _bands_text(contest: Contest) -> str:
     )
 
 
-def _course_text(contest: Contest | None) -> str:
+def course_text(contest: Contest | None) -> str:
+    """What the curves of hypervolume against cost are."""
     whole = "How the hypervolume of all points grew with what the study spent."
     if contest is None or len(contest.contenders) < 2:
         return whole
@@ -120,7 +122,8 @@ def _course_text(contest: Contest | None) -> str:
     )
 
 
-def _slices_text(results: Results, insight: Insight) -> str:
+def slices_text(results: Results, insight: Insight) -> str:
+    """What slices are, and what explains the objectives best."""
     told = []
     for objective in results.facts.objectives[:2]:
         shares = insight.shares.get(objective.metric, {})

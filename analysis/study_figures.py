@@ -1,6 +1,6 @@
 """Figures of a whole study: what was reached for what, what each setting does, where the compute went, the bands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -41,11 +41,29 @@ def draw_course(results: Results, contest: Contest | None) -> Figure:
         left.set(title="the whole study", xlabel="device-seconds", ylabel="hypervolume")
         if groups and contest is not None:
             _draw_group_courses(rest[0], contest)
+            rest[0].set_xlabel("device-seconds, upstream stages included")
         for axes in (left, *rest):
             axes.grid(color="#dddddd", linewidth=0.6)
             axes.set_xlim(left=0)
         if not len(whole.seconds):
             _say_empty(left)
+    return figure
+
+
+def draw_pixel_course(contest: Contest) -> Figure:
+    """Hypervolume against the pixels that each group's trials had seen, as if the group had been alone.
+
+    Args:
+        contest: with its costs in pixels.
+    """
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(5.8, 3.9), layout="constrained")
+        axes = figure.add_subplot()
+        _draw_group_courses(axes, contest)
+        axes.set(xlabel="pixels seen by the trials [million]", ylabel="hypervolume")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:g}"))
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.set_xlim(left=0)
     return figure
 
 
@@ -56,7 +74,7 @@ def _draw_group_courses(axes: Axes, contest: Contest) -> None:
     # Up to here the groups can be compared at equal cost.
     equal = min(contender.total for contender in contest.contenders)
     axes.axvline(equal, color="#999999", linewidth=0.8, linestyle=":")
-    axes.set(title=f"each {path_label(contest.path)} alone", xlabel="device-seconds, upstream stages included")
+    axes.set_title(f"each {path_label(contest.path)} alone")
     axes.legend(frameon=False, loc="lower right", fontsize=9)
 
 
@@ -86,16 +104,19 @@ def draw_bands(contest: Contest, bands: Mapping[str, Band], facts: StudyFacts) -
     return figure
 
 
-def draw_slices(results: Results, shares: Mapping[str, Mapping[str, float]]) -> Figure:
+def draw_slices(
+    results: Results, shares: Mapping[str, Mapping[str, float]], names: Sequence[str] | None = None
+) -> Figure:
     """Each objective of every trial's last point against each sampled setting, the most important first.
 
     Args:
         results: the study.
         shares: of each objective's variance, by setting (`search.importance`); empty where it is not known.
+        names: the settings to show; None for all that were sampled and differ.
     """
     trials = last_points(results.points)
     objectives = results.facts.objectives[:2]
-    names = ranked_settings(results, shares)[:MOST_SLICES]
+    names = list(ranked_settings(results, shares) if names is None else names)[:MOST_SLICES]
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(max(3.0, 2.3 * len(names)) + 0.6, 4.6), layout="constrained")
         grid = figure.subplots(2, max(1, len(names)), squeeze=False, sharey="row")
