@@ -1,6 +1,7 @@
 """Write a study's tables, figures and page into its run directory.
 
     python analysis/report.py RUN_DIR [--watch [SECONDS]]
+    python analysis/report.py --mlflow URI --study NAME [DIR]
 
 reads study.json and journal.jsonl and writes report.html, its figures for papers (front.png, front.svg and those in
 figures/), and its tables (points, images, trials and artifacts as Parquet, points, front and comparison as CSV, front
@@ -11,7 +12,7 @@ again until the study has ended, and the page loads itself anew meanwhile.
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from analysis.findings import findings
 from analysis.fronts import front_hypervolume, front_of
 from analysis.insight import Insight, gain_insight
 from analysis.journal import RunDirectoryError
+from analysis.mlflow_source import MlflowSourceError, fetch_study
 from analysis.pages import PageFigure, TextTable, front_table, render_page
 from analysis.saved_figures import SavedFigure, save_figures
 from analysis.tables import Results, load_results
@@ -106,17 +108,26 @@ def write_report(run_dir: Path, *, artifacts: Path | None = None, reload_seconds
     )
 
 
-def watch(run_dir: Path, seconds: int, console: Console, artifacts: Path | None = None) -> Report:
+def watch(source: Callable[[], Path], seconds: int, console: Console, artifacts: Path | None = None) -> Report:
     """Write the report every so many seconds until the study has ended, or Ctrl-C; returns the last one.
 
+    Args:
+        source: brings the run directory up to date, and names it.
+        seconds: from one report to the next.
+        console: for what was written.
+        artifacts: as in `write_report`.
+
     Raises:
-        RunDirectoryError: run_dir holds no usable study.json.
+        RunDirectoryError: it holds no usable study.json.
+        MlflowSourceError: the study cannot be fetched.
     """
+    run_dir = source()
     try:
         while (report := write_report(run_dir, artifacts=artifacts, reload_seconds=seconds)).is_running:
             what = f"{count_text(report.num_trials, 'trial')}, {count_text(report.num_points, 'point')}"
             console.print(Text(f"{time.strftime('%H:%M:%S')} {what}: {report.page}"), soft_wrap=True)
             time.sleep(seconds)
+            source()
     except KeyboardInterrupt:
         # Nobody renders it any more, so the page shall not wait for it.
         return write_report(run_dir, artifacts=artifacts)
@@ -140,9 +151,38 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Report on the run directory that the command line names; 2 where it is not one."""
+    """Report on the study that the command line names; 2 where there is none."""
+    options = _parse(arguments)
+    console = Console()
+
+    def source() -> Path:
+        """Where the study lies, after it was fetched if it is in MLflow."""
+        if options.mlflow is None:
+            return Path(options.run_dir)
+        return fetch_study(options.mlflow, options.study, options.run_dir or Path("reports") / options.study)
+
+    try:
+        if options.watch:
+            report = watch(source, options.watch, console, options.artifacts)
+        else:
+            report = write_report(source(), artifacts=options.artifacts)
+    except (RunDirectoryError, MlflowSourceError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print_report(report, console)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("run_dir", type=Path, help="what study/sweep.py wrote with --output")
+    parser.add_argument(
+        "run_dir",
+        type=Path,
+        nargs="?",
+        help="what study/sweep.py wrote with --output; with --mlflow, where to put the study (reports/NAME)",
+    )
+    parser.add_argument("--mlflow", metavar="URI", help="read the study from this tracking server or database")
+    parser.add_argument("--study", metavar="NAME", help="which one there")
     parser.add_argument(
         "--watch",
         type=_seconds,
@@ -155,17 +195,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--artifacts", type=Path, metavar="DIR", help="the study's (default: artifacts/ beside RUN_DIR)"
     )
     options = parser.parse_args(arguments)
-    console = Console()
-    try:
-        if options.watch:
-            report = watch(options.run_dir, options.watch, console, options.artifacts)
-        else:
-            report = write_report(options.run_dir, artifacts=options.artifacts)
-    except RunDirectoryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print_report(report, console)
-    return 0
+    if (options.mlflow is None) != (options.study is None):
+        parser.error("--mlflow URI and --study NAME go together: where, and which one")
+    if options.mlflow is None and options.run_dir is None:
+        parser.error("name a run directory, such as runs/quick, or --mlflow URI --study NAME")
+    return options
 
 
 def _seconds(text: str) -> int:
