@@ -27,9 +27,14 @@ _POINT_TYPES = {
     "blend.space": "string",
     "blend.share": "float64",
     "blend.with": "string",
+}
+_MADE_TYPES = {
     "artifact.fidelity": "string",
     "artifact.autoencoder": "string",
 }
+_PARTS = ("metrics", "made")
+"""Of a point's row: what stands in columns of its own."""
+_NOTHING_KNOWN: Mapping[str, Any] = {}
 _TRIAL_TYPES = {
     "trial": "Int64",
     "state": "string",
@@ -103,15 +108,17 @@ def points_table(facts: StudyFacts, journal: Journal) -> pd.DataFrame:
     trained = {event["key"]: event for event in journal.artifacts if not event.get("reused")}
     rows = [_reference_row(event, trained.get(name, {})) for name, event in journal.references.items()]
     made_of = {number: _made_of(trial) for number, trial in journal.trials.items()}
-    rows += [_point_row(journal, journal.points[key], made_of.get(key[0], {})) for key in sorted(journal.points)]
+    rows += [
+        _point_row(journal, journal.points[key], made_of.get(key[0], _NOTHING_KNOWN)) for key in sorted(journal.points)
+    ]
     rows += [_blend_row(journal, event, made_of) for event in journal.blends.values()]
     objectives = [objective.metric for objective in facts.objectives]
     metrics = _in_order(objectives, (name for row in rows for name in row["metrics"]))
     # Metrics are stored under their bare names; one that is called like a column of ours cannot be.
-    metrics = [name for name in metrics if name not in _POINT_TYPES]
+    metrics = [name for name in metrics if name not in (*_POINT_TYPES, *_MADE_TYPES)]
     table = _typed_table(rows, _POINT_TYPES)
     values = {name: [_number(row["metrics"].get(name)) for row in rows] for name in metrics}
-    table = pd.concat([table, pd.DataFrame(values, index=table.index, dtype="float64")], axis=1)
+    table = pd.concat([table, pd.DataFrame(values, index=table.index, dtype="float64"), _made_table(rows)], axis=1)
     table["front"] = pd.array(front_mask(table, facts), dtype="boolean")
     lead = ["trial", "kind", "name", "state", "iteration", *metrics]
     return table[[*lead, *(column for column in table.columns if column not in lead)]]
@@ -186,9 +193,17 @@ def _reference_row(event: Event, artifact: Event) -> dict[str, Any]:
         "samples": event.get("samples"),
         "metrics": event["metrics"],
         **_budget(artifact),
-        **({"artifact.fidelity": event["name"]} if is_stage else {}),
-        **flatten(_mapping(artifact, "config"), "config"),
+        "made": ({"artifact.fidelity": event["name"]} if is_stage else {})
+        | flatten(_mapping(artifact, "config"), "config"),
     }
+
+
+def _made_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What each point was made of. All points of a trial share one mapping, which is looked at once."""
+    distinct = {id(row["made"]): row["made"] for row in rows}
+    places = {key: place for place, key in enumerate(distinct)}
+    table = _typed_table(list(distinct.values()), _MADE_TYPES)
+    return table.take([places[id(row["made"])] for row in rows]).reset_index(drop=True)
 
 
 def _made_of(trial: Event) -> dict[str, Any]:
@@ -207,7 +222,7 @@ def _point_row(journal: Journal, event: Event, made_of: Mapping[str, Any]) -> di
         "metrics": event["metrics"],
         **_budget(event),
         **{f"term.{name}": _number(value) for name, value in _mapping(event, "terms").items()},
-        **made_of,
+        "made": made_of,
     }
 
 
@@ -228,7 +243,7 @@ def _blend_row(journal: Journal, event: Event, made_of: Mapping[int, Mapping[str
         "blend.share": share,
         "blend.with": "fidelity" if other["trial"] is None else other["label"],
         **_budget(event),
-        **made_of.get(own["trial"], {}),
+        "made": made_of.get(own["trial"], _NOTHING_KNOWN),
     }
 
 
@@ -281,7 +296,7 @@ def _in_order(first: Sequence[str], rest: Iterable[str]) -> list[str]:
 
 def _typed_table(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> pd.DataFrame:
     """Make a table that has all columns of `types`, also without rows, and whatever else the rows hold."""
-    names = _in_order(list(types), (name for row in rows for name in row if name != "metrics"))
+    names = _in_order(list(types), (name for row in rows for name in row if name not in _PARTS))
     columns = {name: _column([row.get(name) for row in rows], types.get(name)) for name in names}
     return pd.DataFrame(columns)
 
