@@ -101,12 +101,11 @@ def _in_a_process(part: str, uri: str, options: argparse.Namespace) -> dict[str,
 
 
 def _ours(options: argparse.Namespace) -> dict[str, float]:
-    from analysis.mlflow_source import fetch_study
-
     import mlflow  # noqa: F401  # not to be timed, as with the peer
 
     from analysis.fronts import front_of
     from analysis.insight import gain_insight
+    from analysis.mlflow_source import fetch_study
     from analysis.report import write_report
     from analysis.tables import load_results
 
