@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -320,3 +321,16 @@ def test_train_on_a_parent_leaves_a_frozen_module_alone() -> None:
 
     assert not frozen.training
     assert not frozen.dropout.training
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("vgg19", torchvision.models.VGG19_Weights),
+        ("vgg16", torchvision.models.VGG16_Weights),
+        ("alexnet", torchvision.models.AlexNet_Weights),
+        ("squeezenet", torchvision.models.SqueezeNet1_1_Weights),
+    ],
+)
+def test_weights_are_published_where_torchvision_says(name: backbones.BackboneName, weights: Any) -> None:
+    assert backbones.published_url(name) == weights.IMAGENET1K_V1.url

@@ -24,7 +24,6 @@ from study.training.setting import (
 @pytest.fixture(autouse=True)
 def empty_cache_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
-    monkeypatch.setattr(backbones, "published_url", str)  # which would import torchvision
     monkeypatch.setattr(backbones, "_download_within", lambda *_: "there is no network in tests")
 
 
