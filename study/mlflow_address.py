@@ -1,6 +1,9 @@
 """MLflow's tracking URIs, which may hold a user and a password: what may be shown of them."""
 
 import re
+import shutil
+import sys
+from pathlib import Path
 from urllib.parse import unquote
 
 _SECRET_OPTION = re.compile(r"(?<=[?&])(user|password|passwd|pwd|token|sslpassword)=([^&]*)", re.IGNORECASE)
@@ -15,7 +18,20 @@ def public_uri(uri: str) -> str:
 
 def how_to_open(uri: str) -> str:
     """What to open in a browser, or the command that serves it."""
-    return public_uri(uri) if uri.startswith("http") else f"mlflow ui --backend-store-uri {public_uri(uri)}"
+    if uri.startswith("http"):
+        return public_uri(uri)
+    return f"{installed_command('mlflow')} ui --backend-store-uri {public_uri(uri)}"
+
+
+def installed_command(name: str) -> str:
+    """How to call a command that was installed with this Python: by its path where the shell would not find it.
+
+    Nobody has to activate the environment that `make` sets up.
+    """
+    beside = Path(sys.executable).with_name(name)
+    if shutil.which(name) is not None or not beside.is_file():
+        return name
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 def without_secrets(text: str, uri: str) -> str:

@@ -299,11 +299,11 @@ def _conclude(study: "Study", outcome: "Outcome", reports: "Sequence[Report]", c
 
 def _where_to_look(output: Path, uri: str) -> list[str]:
     """The commands that show a study in MLflow and in Optuna's dashboard."""
-    from study.mlflow_address import how_to_open
+    from study.mlflow_address import how_to_open, installed_command
 
     return [
         f"MLflow: {how_to_open(uri)}",
-        f"Optuna: optuna-dashboard sqlite:///{output.resolve() / 'optuna.db'}",
+        f"Optuna: {installed_command('optuna-dashboard')} sqlite:///{output.resolve() / 'optuna.db'}",
     ]
 
 

@@ -1,8 +1,11 @@
 """What is shown of an address: never the user, never the password."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from study.mlflow_address import how_to_open, public_uri, without_secrets
+from study.mlflow_address import how_to_open, installed_command, public_uri, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -36,4 +39,21 @@ def test_a_message_is_shown_without_the_password(uri: str) -> None:
 
 def test_a_server_is_opened_and_a_database_served() -> None:
     assert how_to_open("http://me:secret@host:5000") == "http://host:5000"
-    assert how_to_open("sqlite:////runs/mlflow.db") == "mlflow ui --backend-store-uri sqlite:////runs/mlflow.db"
+    shown = how_to_open("sqlite:////runs/mlflow.db")
+    assert shown.endswith("mlflow ui --backend-store-uri sqlite:////runs/mlflow.db")
+
+
+def test_a_command_is_called_by_its_path_where_the_shell_would_not_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "tool").touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert installed_command("tool") == str(folder / "tool")
+    monkeypatch.chdir(tmp_path)
+    assert installed_command("tool") == ".venv/bin/tool"
+    monkeypatch.setenv("PATH", str(folder))
+    assert installed_command("tool") == "tool"
+    assert installed_command("absent") == "absent"
