@@ -103,7 +103,7 @@ def chart_data(
     frame = _Frame(facts, shown_limits(results.points, facts))
     groupings = [_Grouping(measured, facts, path) for path in facts.groups or ("",)]
     asked = _interactive(measured, facts, frame.limits, groupings)
-    pictures = _pictures(run_dir, results, crop_rows)
+    pictures = _pictures(run_dir, results, crop_rows, groupings)
     settings = sampled_paths(results)
     return {
         "axes": {"x": _axis(facts.objectives[1], frame.limits[1]), "y": _axis(facts.objectives[0], frame.limits[0])},
@@ -260,15 +260,19 @@ def _background(
     return {"trials": trials, "blends": [value for pair in frame.xy(rest) for value in pair]}
 
 
-def _pictures(run_dir: Path, results: Results, crop_rows: Sequence[CropRow]) -> dict[str, str]:
-    """Embed what the page lacks of the front's samples: one image of all points, then the next, while there is room."""
+def _pictures(
+    run_dir: Path, results: Results, crop_rows: Sequence[CropRow], groupings: Sequence[_Grouping]
+) -> dict[str, str]:
+    """Embed what the page lacks of the samples of all fronts: one image of all points, then the next, while it fits."""
     there = {crop.sample for row in crop_rows for crop in row.crops}
     members = spread(front_of(results.points, results.facts), MAX_CROPPED_POINTS)
     references = results.points[~is_of_trial(results.points) & ~is_blend(results.points)]
+    on_own = sorted({index for grouping in groupings for index in grouping.on_front})
+    groups = spread(results.points.loc[on_own], MAX_CROPPED_POINTS)
     pictures: dict[str, str] = {}
     room = _MAX_CROP_BYTES
     for image in (row.image for row in crop_rows):
-        for directory in dict.fromkeys([*members["samples"].dropna(), *references["samples"].dropna()]):
+        for directory in dict.fromkeys(pd.concat([members, references, groups])["samples"].dropna()):
             name = sample_name(directory, image)
             uri = embed(run_dir, directory, image) if name not in there else None
             if uri is not None and len(uri) <= room:

@@ -144,8 +144,12 @@ def test_pictures_are_embedded_once_and_only_from_the_run(full_run: Path, result
     there = {crop.sample for row in rows for crop in row.crops}
     assert data["pictures"]
     assert not there & set(data["pictures"])
-    front = {each["samples"] for each in data["points"] if each["front"]}
-    assert {name.rpartition("/")[0] for name in data["pictures"]} <= front
+    front = {each["samples"] for each in data["points"] if each["front"] or each["fronts"]}
+    shown = {name.rpartition("/")[0] for name in data["pictures"]}
+    assert shown <= front
+    # Those of groups' own fronts as well: what stands beside each other are members of different groups.
+    alone = {each["samples"] for each in data["points"] if each["fronts"] and not each["front"] and each["samples"]}
+    assert shown & alone
     run_dir = shutil.copytree(full_run, tmp_path / "run")
     (tmp_path / "astronaut.png").write_bytes((full_run / "references/hr/astronaut.png").read_bytes())
     journal = run_dir / "journal.jsonl"
