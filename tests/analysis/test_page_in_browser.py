@@ -134,8 +134,12 @@ def test_a_link_brings_pins_back_and_survives_nonsense(watched: Watched, report_
     page = watched.open(report_page, "#pin=t1.400,t2.400,t999.1,__proto__,constructor&by=length&not=x")
     expect(page.locator("article.pinned h4")).to_have_text(["1 trial 1 at iteration 400", "2 trial 2 at iteration 400"])
     expect(page.locator("#pinned")).to_contain_text("Of the pinned points, 3 cannot be asked in this page.")
+    assert page.locator("article.pinned img").count() == 12  # of each of the two, three images beside HR
     page.evaluate("location.hash = '#pin=<img src=x onerror=alert(1)>'")
     expect(page.locator("#pinned")).to_be_hidden()
+    assert page.locator("article.pinned").count() == 0
+    assert page.locator("img[onerror]").count() == 0
+    assert watched.complaints == []
 
 
 def test_choices_change_what_is_shown(watched: Watched, report_page: Path):
