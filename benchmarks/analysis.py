@@ -16,12 +16,8 @@ Imports and the first connection are not timed. Memory is the process's peak, Py
 """
 
 import argparse
-import contextlib
 import json
-import os
 import resource
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -39,6 +35,8 @@ import numpy as np
 from mlflow import MlflowClient
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.mlflow_server import Server, free_port
 
 NAME = "large"
 METRICS = ("psnr_y", "lpips_alex", "ssim_y", "lr_psnr")
@@ -59,8 +57,12 @@ def main() -> None:
         size = (run_dir / "journal.jsonl").stat().st_size
         console.print(f"made {options.trials} trials x {options.points} points: a journal of {size / 2**20:.0f} MiB")
         found = {"sqlite": _against(f"sqlite:///{place / 'mlflow.db'}", run_dir, options, console)}
-        with _server(place) as uri:
-            found["server"] = _against(uri, run_dir, options, console)
+        server = Server(place / "server", free_port())
+        try:
+            server.start()
+            found["server"] = _against(server.uri, run_dir, options, console)
+        finally:
+            server.kill()
     fronts = {f"{count}_objectives": _front_seconds(count) for count in (2, 3)}
     _print(found, console)
     result = {
@@ -279,37 +281,6 @@ def _point(
         "terms": {name: float(random.uniform()) for name in TERMS},
         "budget": {"iterations": 50 * step, "pixels_seen": 819_200 * step, "device_seconds": 3.0 * step},
     }
-
-
-@contextlib.contextmanager
-def _server(place: Path) -> Iterator[str]:
-    """An MLflow server of its own on SQLite, with its artifacts."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{place / 'server.db'}",
-        "--artifacts-destination",
-        str(place / "kept"),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        _wait_for(port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _wait_for(port: int, seconds: float = 120) -> None:
-    limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.2)
-    raise RuntimeError(f"the MLflow server did not answer on port {port} within {seconds:g} s")
 
 
 def _print(found: dict[str, dict[str, Any]], console: Console) -> None:

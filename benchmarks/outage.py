@@ -14,16 +14,13 @@ to be empty.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,48 +34,11 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from benchmarks.chaos import POINTS_A_TRIAL, make_material
+from benchmarks.mlflow_server import Server, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ("device_seconds", "peak_gib", "overhead_seconds", "seconds")
 """Metrics that are another time's."""
-
-
-@dataclass
-class Server:
-    """An MLflow server that keeps its port and its database when it is killed."""
-
-    folder: Path
-    port: int
-    process: "subprocess.Popen[bytes] | None" = None
-
-    @property
-    def uri(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Start it, or start it again, and wait until it answers."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        with open(self.folder / "server.log", "ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        _wait(self._answers)
-
-    def kill(self) -> None:
-        """End it and its workers at once."""
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as reply:
-                return bool(reply.status == 200)
-        except OSError:
-            return False
 
 
 @dataclass
@@ -160,7 +120,7 @@ def _parse() -> argparse.Namespace:
 
 def _study(name: str, place: Path, options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Run a study to its end, with what is killed in it, and look at what MLflow has."""
-    server = Server(place / name / "server", _free_port())
+    server = Server(place / name / "server", free_port())
     command = [sys.executable, str(ROOT / "study" / "sweep.py"), "--space", str(place / "space.py"), "--resume"]
     command += ["--data", str(place / "train"), "--test", str(place / "test"), "--trials", str(options.trials)]
     command += ["--output", str(place / name / "study"), "--blends", "1", "--mlflow", server.uri]
@@ -263,17 +223,11 @@ def _different(calm: dict[tuple[str, str], History], other: dict[tuple[str, str]
     return sum(first.get(name) != second.get(name) for name in first.keys() | second.keys())
 
 
-def _free_port() -> int:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _wait(condition: Callable[[], bool], seconds: float = 600) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > limit:
-            raise RuntimeError("the study does not go on, or the server does not start")
+            raise RuntimeError("the study does not go on")
         time.sleep(0.2)
 
 
