@@ -4,7 +4,7 @@ L_G = w_f * fidelity + w_a * artifact + w_p * perceptual + w_d * adversarial
       + w_g * gradient + w_gd * gradient_adversarial + w_b * branch                    (the second line is SPSR's)
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +26,14 @@ ADVERSARIAL_TERMS = ("adversarial", "gradient_adversarial")
 """The terms that have a discriminator each, by whose name it goes."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Logits:
     """What a discriminator says of a batch, shape (N, 1) or (N, 1, H, W).
 
     Attributes:
         fake: of the SR images, with graph.
-        real: of the HR images, detached; None for a GAN that does not compare the two.
+        real: of the HR images, with graph where the discriminator learns of it; None for a generator's term of a GAN
+            that does not compare the two.
     """
 
     fake: Tensor
@@ -44,11 +45,10 @@ class Judged:
     """What a generator step has at hand for its terms.
 
     Attributes:
-        sr, hr: images, shape (N, 3, H, W), RGB; `hr` in [0, 1], `sr` unclamped and with graph.
+        sr, hr: images, shape (N, 3, H, W), RGB; `hr` in [0, 1], `sr` unclamped, a leaf that gathers its gradient.
         low: the LR images that `sr` was made of, shape (N, 3, H / scale, W / scale).
         ema_sr: the EMA generator's output without graph, same shape; None unless the artifact term is on.
-        branch: the output of the generator's gradient branch, same shape; None unless the branch term is on.
-        logits: by the name of the adversarial term.
+        branch: the output of the generator's gradient branch, same shape, another leaf; None unless its term is on.
     """
 
     sr: Tensor
@@ -56,7 +56,6 @@ class Judged:
     low: Tensor | None = None
     ema_sr: Tensor | None = None
     branch: Tensor | None = None
-    logits: dict[str, Logits] = field(default_factory=dict)
 
 
 class Objective:
@@ -94,25 +93,32 @@ class Objective:
         """Whether the generator's adversarial terms need the discriminators' view of HR images."""
         return self.gan != "vanilla"
 
-    def __call__(self, judged: Judged) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the sum.
+    def add_gradient(self, name: str, judged: Judged, logits: Logits | None = None) -> Tensor:
+        """Add what a term of the sum, with its weight, says to the images' gradient; the term's graph is freed.
+
+        Args:
+            name: of the term; over all of them, the gradient of the sum is at the images.
+            judged: the images.
+            logits: of an adversarial term; what they hang on is kept.
 
         Returns:
-            The scalar to descend, and the unweighted terms by name as detached scalars (means over the batch).
+            The unweighted term, a detached scalar (mean over the batch).
         """
-        terms = {name: self._term(name, judged).mean() for name in self.weights}
-        total = sum((self.weights[name] * term for name, term in terms.items()), start=judged.sr.new_zeros(()))
-        return total, {name: term.detach() for name, term in terms.items()}
+        term = self._term(name, judged, logits).mean()
+        leaves = [judged.branch] if name == "branch" and judged.branch is not None else [judged.sr]
+        (self.weights[name] * term).backward(inputs=leaves, retain_graph=logits is not None)
+        return term.detach()
 
-    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    def discriminator_loss(self, logits: Logits) -> Tensor:
         """What a discriminator descends, shape (N,); its weight is always 1."""
+        assert logits.real is not None
         if self.gan == "vanilla":
-            return vanilla_discriminator_loss(real_logits, fake_logits)
+            return vanilla_discriminator_loss(logits.real, logits.fake)
         return relativistic_discriminator_loss(
-            real_logits, fake_logits, joint=self.gan == "relativistic-joint", mean=self._mean
+            logits.real, logits.fake, joint=self.gan == "relativistic-joint", mean=self._mean
         )
 
-    def _term(self, name: str, judged: Judged) -> Tensor:
+    def _term(self, name: str, judged: Judged, logits: Logits | None) -> Tensor:
         match name:
             case "fidelity":
                 return fidelity_loss(self._config, self._guide, judged.sr, judged.hr, judged.low)
@@ -127,7 +133,8 @@ class Objective:
                 assert judged.branch is not None
                 return branch_loss(judged.branch, judged.hr)
             case _:
-                return self._adversarial_term(judged.logits[name])
+                assert logits is not None
+                return self._adversarial_term(logits)
 
     def _perceptual_term(self, judged: Judged) -> Tensor:
         assert self._perceptual is not None
@@ -139,4 +146,4 @@ class Objective:
         if not self.compares_reals:
             return vanilla_generator_loss(logits.fake)
         assert logits.real is not None
-        return relativistic_generator_loss(logits.real, logits.fake, mean=self._mean)
+        return relativistic_generator_loss(logits.real.detach(), logits.fake, mean=self._mean)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from study.data.bicubic import bicubic_downsample
 from study.models.initialisation import scale_kaiming_init
 from study.models.msrresnet import MSRResNet
+from study.models.nearest import enlarge_and_convolve
 from study.models.rrdb import RRDB, RRDBNet
 from study.models.shape_check import check_images
 from study.models.strict_state import check_state
@@ -213,8 +214,7 @@ class _ScaleHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         scale = self.conv_first(self.block(features))
         for step, factor in enumerate(self.upsamplings, start=1):
-            enlarged = F.interpolate(scale, scale_factor=factor, mode="nearest")
-            scale = F.leaky_relu(self.get_submodule(f"conv_up{step}")(enlarged), NEGATIVE_SLOPE)
+            scale = F.leaky_relu(enlarge_and_convolve(scale, getattr(self, f"conv_up{step}"), factor), NEGATIVE_SLOPE)
         return self.conv_last(F.leaky_relu(self.conv_hr(scale), NEGATIVE_SLOPE))
 
 

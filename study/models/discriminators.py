@@ -31,9 +31,14 @@ class VGGDiscriminator(nn.Module):
         margin: by how many pixels the patches it sees are larger than `patch_size`, as SPSR's gradient maps are by 2;
             the first halvings round it away.
 
+    Attributes:
+        repeats_itself: in training, asked again without an update it gives the same answer.
+
     Raises:
         ValueError: if no head fits the patch size, or the margin is not below 2 ** stages.
     """
+
+    repeats_itself = True
 
     def __init__(self, patch_size: int = 128, features: int = 64, *, biased: bool = False, margin: int = 0) -> None:
         check_discriminator_patch(patch_size)
@@ -99,7 +104,12 @@ class UNetDiscriminator(nn.Module):
 
     Args:
         features: width of the first layer.
+
+    Attributes:
+        repeats_itself: in training, asked again it gives another answer, by a better estimate.
     """
+
+    repeats_itself = False
 
     def __init__(self, features: int = 64) -> None:
         super().__init__()

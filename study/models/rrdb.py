@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.models.initialisation import scale_kaiming_init
+from study.models.nearest import enlarge_and_convolve
 from study.models.shape_check import check_images
 
 NEGATIVE_SLOPE = 0.2
@@ -150,6 +151,5 @@ class RRDBNet(nn.Module):
         """Make the output of what `extract` gave."""
         features = shallow + self.conv_body(deep)
         for step, factor in enumerate(self.upsamplings, start=1):
-            enlarged = F.interpolate(features, scale_factor=factor, mode="nearest")
-            features = _leaky_relu(self.get_submodule(f"conv_up{step}")(enlarged))
+            features = _leaky_relu(enlarge_and_convolve(features, getattr(self, f"conv_up{step}"), factor))
         return self.conv_last(_leaky_relu(self.conv_hr(features)))

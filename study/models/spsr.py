@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from study.config import SPSR_TAPS
 from study.models.gradient_map import gradient_map
 from study.models.initialisation import scale_kaiming_init
+from study.models.nearest import enlarge_and_convolve
 from study.models.rrdb import RRDB, RRDBNet
 from study.models.strict_state import check_state
 
@@ -114,8 +115,7 @@ class _GradientBranch(nn.Module):
             features = merge(block(torch.cat((features, tap), dim=1)))
         features = shallow + self.conv_body(features)
         for step, factor in enumerate(self.upsamplings, start=1):
-            enlarged = F.interpolate(features, scale_factor=factor, mode="nearest")
-            features = _leaky_relu(self.get_submodule(f"conv_up{step}")(enlarged))
+            features = _leaky_relu(enlarge_and_convolve(features, getattr(self, f"conv_up{step}"), factor))
         return self.conv_last(_leaky_relu(self.conv_hr(features)))
 
 

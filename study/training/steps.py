@@ -1,7 +1,6 @@
 """One step of each stage: a function of the state and a batch that updates the networks and returns its loss terms."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +65,11 @@ def autoencoder_step(*, bottleneck_weight: float = 0.0, scale_weight: float = 0.
 
 
 def adversarial_step(objective: Objective, *, fusion_until: float = 0.0) -> Step:
-    """Make the step of the perceptual generator: G, then each D on the same SR images (METHODS 3.3).
+    """Make the step of the perceptual generator: G, and each D on the same SR images (METHODS 3.3).
+
+    Its numbers are those of a generator's step followed by the discriminators' own. But a discriminator's weights stay
+    the same from the one to the other, so that it sees each batch once (the official trainer shows it five): both use
+    its answers. And the sum's gradient is added up at the SR image, term by term: no two terms' graphs are held.
 
     Args:
         objective: the sum.
@@ -76,53 +79,64 @@ def adversarial_step(objective: Objective, *, fusion_until: float = 0.0) -> Step
     def step(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
         if fusion_until:
             _choose_layers(state.model, fusion_only=state.iteration + 1 < fusion_until)
-        sr, terms = _generator_step(state, objective, low, hr)
-        for name in state.discriminators:
-            terms[LOGGED[name]] = _discriminator_step(state, objective, name, sr, hr)
+        outputs = _generate(state, objective, low)
+        # Terms end at copies of the outputs; what they leave there goes on into the generator in one pass.
+        sr, *branch = (output.detach().requires_grad_() for output in outputs)
+        judged = Judged(sr, hr, low, branch=branch[0] if branch else None)
+        if objective.uses("artifact"):
+            with torch.no_grad():
+                judged.ema_sr = state.ema(low)
+        terms: dict[str, Tensor] = {}
+        for name in objective.weights:
+            if name in ADVERSARIAL_TERMS:
+                terms |= _compete(state, objective, name, judged)
+            else:
+                terms[name] = objective.add_gradient(name, judged)
+        _descend_from(state, outputs, [sr, *branch])
         # Not part of the sum: what tells a diverged generator from a slow one, whatever the terms are.
-        terms["pixel"] = pixel_loss(sr, hr).mean()
+        terms["pixel"] = pixel_loss(sr.detach(), hr).mean()
         return terms
 
     return step
 
 
-def _generator_step(
-    state: TrainState, objective: Objective, low: Tensor, hr: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    judged = _generate(state, objective, low, hr)
-    if objective.uses("artifact"):
-        with torch.no_grad():
-            judged.ema_sr = state.ema(low)
-    with _frozen(*state.discriminators.values()):
-        for name in filter(objective.uses, ADVERSARIAL_TERMS):
-            judged.logits[name] = _judge(state.discriminators[name], VIEWS[name], judged, objective.compares_reals)
-        loss, terms = objective(judged)
-        _descend(state.team, state.optimiser, loss)
-    return judged.sr.detach(), terms
-
-
-def _generate(state: TrainState, objective: Objective, low: Tensor, hr: Tensor) -> Judged:
+def _generate(state: TrainState, objective: Objective, low: Tensor) -> tuple[Tensor, ...]:
+    """The SR images and, where they are judged, the gradient branch's, with graph."""
     if objective.uses("branch"):
         sr, branch = state.model(low, with_branch=True)
-        return Judged(sr, hr, low, branch=branch)
-    return Judged(state.model(low), hr, low)
+        return sr, branch
+    return (state.model(low),)
 
 
-def _judge(discriminator: nn.Module, view: Callable[[Tensor], Tensor], judged: Judged, compares_reals: bool) -> Logits:
-    """Ask a discriminator, reals first; they pass without graph."""
-    real = None
-    if compares_reals:
-        with torch.no_grad():
-            real = discriminator(view(judged.hr))
-    return Logits(fake=discriminator(view(judged.sr)), real=real)
-
-
-def _discriminator_step(state: TrainState, objective: Objective, name: str, sr: Tensor, hr: Tensor) -> Tensor:
-    discriminator, view = state.discriminators[name], VIEWS[name]
-    # Real and fake batches go through separately: batch norm must not mix their statistics.
-    loss = objective.discriminator_loss(discriminator(view(hr)), discriminator(view(sr))).mean()
+def _compete(state: TrainState, objective: Objective, name: str, judged: Judged) -> dict[str, Tensor]:
+    """The generator's adversarial term, then the discriminator's own step, on the same answers."""
+    discriminator = state.discriminators[name]
+    asked_once = bool(discriminator.repeats_itself)
+    logits = _ask(discriminator, VIEWS[name], judged, with_reals=asked_once or objective.compares_reals)
+    term = objective.add_gradient(name, judged, logits)
+    if not asked_once:
+        logits = _ask(discriminator, VIEWS[name], judged, with_reals=True)
+    loss = objective.discriminator_loss(logits).mean()
     _descend(state.team, state.discriminator_optimisers[name], loss)
-    return loss.detach()
+    return {name: term, LOGGED[name]: loss.detach()}
+
+
+def _ask(discriminator: nn.Module, view: Callable[[Tensor], Tensor], judged: Judged, *, with_reals: bool) -> Logits:
+    # Real and fake batches go through separately: batch norm must not mix their statistics.
+    real = discriminator(view(judged.hr)) if with_reals else None
+    return Logits(real=real, fake=discriminator(view(judged.sr)))
+
+
+def _descend_from(state: TrainState, outputs: tuple[Tensor, ...], copies: list[Tensor]) -> None:
+    """Take the generator's step, given the sum's gradient at copies of its outputs."""
+    state.optimiser.zero_grad(set_to_none=True)
+    reached = [
+        (output, copy.grad)
+        for output, copy in zip(outputs, copies, strict=True)
+        if copy.grad is not None and output.requires_grad  # SPSR's branch does neither while its fusion trains alone
+    ]
+    torch.autograd.backward([output for output, _ in reached], [gradient for _, gradient in reached])
+    _update(state.team, state.optimiser)
 
 
 def _choose_layers(generator: nn.Module, *, fusion_only: bool) -> None:
@@ -133,18 +147,15 @@ def _choose_layers(generator: nn.Module, *, fusion_only: bool) -> None:
 
 def _descend(team: Team, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    team.average_gradients(parameter for group in optimiser.param_groups for parameter in group["params"])
+    # Of its own networks alone: a discriminator's loss has nothing to say to the images.
+    loss.backward(inputs=[parameter for parameter in _parameters(optimiser) if parameter.requires_grad])
+    _update(team, optimiser)
+
+
+def _update(team: Team, optimiser: torch.optim.Optimizer) -> None:
+    team.average_gradients(_parameters(optimiser))
     optimiser.step()
 
 
-@contextmanager
-def _frozen(*modules: nn.Module) -> Iterator[None]:
-    """Keep parameters out of the graph for a while; gradients still pass through the modules to their inputs."""
-    for module in modules:
-        module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.requires_grad_(True)
+def _parameters(optimiser: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
+    return (parameter for group in optimiser.param_groups for parameter in group["params"])

@@ -196,34 +196,16 @@ def test_real_and_fake_batches_pass_the_discriminator_separately(scene: Scene) -
     discriminator.register_forward_hook(lambda module, args, _: seen.append((args[0].shape, module.training)))
     objective = Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual)
     adversarial_step(objective)(scene.state, scene.low, scene.hr)
-    assert seen == [(scene.hr.shape, True)] * 4  # real and fake, for G and for D; batch norm in train mode
+    assert seen == [(scene.hr.shape, True)] * 2  # real and fake, once for G and D; batch norm in train mode
 
 
-def test_frozen_networks_get_no_gradient_and_the_discriminator_is_released(scene: Scene) -> None:
+def test_frozen_networks_get_no_gradient(scene: Scene) -> None:
     objective = Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual)
     ema_weights = weights_of(scene.state.ema)
     adversarial_step(objective)(scene.state, scene.low, scene.hr)
-    assert all(parameter.requires_grad for parameter in scene.state.discriminators["adversarial"].parameters())
     for network in (scene.autoencoder, scene.perceptual, scene.state.ema):
         assert all(parameter.grad is None for parameter in network.parameters())
     assert close(weights_of(scene.state.ema), ema_weights)  # the loop moves it, not the step
-
-
-def test_discriminator_is_released_when_it_fails(scene: Scene) -> None:
-    discriminator = scene.state.discriminators["adversarial"]
-    frozen_when_failing: list[bool] = []
-
-    def fail(_module: nn.Module, args: tuple[Tensor], _output: Tensor) -> None:
-        if args[0].requires_grad:
-            frozen_when_failing.append(not any(parameter.requires_grad for parameter in discriminator.parameters()))
-            raise RuntimeError("out of memory")
-
-    discriminator.register_forward_hook(fail)
-    objective = Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        adversarial_step(objective)(scene.state, scene.low, scene.hr)
-    assert frozen_when_failing == [True]
-    assert all(parameter.requires_grad for parameter in discriminator.parameters())
 
 
 @pytest.mark.parametrize("off", ["fidelity", "artifact", "perceptual", "adversarial"])
