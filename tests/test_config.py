@@ -461,6 +461,7 @@ DETERMINES: dict[str, tuple[Any, str]] = {
     "recipe": ("mine", ""),
     "size": ("small", ""),
     "seed": (1, "d"),
+    "precision": ("bf16", "fud"),
     "data.train": ("elsewhere", ""),
     "data.test": ("elsewhere", ""),
     "data.task": ("denoise", "fcd"),

@@ -47,6 +47,7 @@ from study.config.parts import (
     Optimiser,
     PerceptualLayers,
     PerceptualNetwork,
+    Precision,
     Stage,
     Task,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "Optimiser",
     "PerceptualLayers",
     "PerceptualNetwork",
+    "Precision",
     "RunConfig",
     "Stage",
     "Task",

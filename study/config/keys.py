@@ -11,7 +11,7 @@ from study.config.parts import Stage
 from study.config.run import RunConfig
 
 # Part of every artifact's key. Raised whenever the same configuration would train to other weights than before.
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 
 AUTOENCODER_FIELDS = (
     "bottleneck_channels",
@@ -76,7 +76,7 @@ def _fidelity_part(config: RunConfig) -> dict[str, Any]:
     network = {"data": {"scale": scale}, "generator": config.generator.fidelity_form.determining(scale)}
     if config.generator.init is not None:
         return {**network, "init": _file_digest("generator.init", config.generator.init)}
-    return {**network, "data": _data_part(config), **to_dict(config.fidelity)}
+    return {**network, **_precision_part(config), "data": _data_part(config), **to_dict(config.fidelity)}
 
 
 def _autoencoder_part(config: RunConfig) -> dict[str, Any]:
@@ -86,6 +86,7 @@ def _autoencoder_part(config: RunConfig) -> dict[str, Any]:
         return {**network, "init": _file_digest("autoencoder.init", ae.init)}
     return {
         **network,
+        **_precision_part(config),
         "bottleneck_weight": ae.bottleneck_weight if ae.trains_bottleneck else 0,
         "scale_weight": ae.scale_weight if config.has_scale_head else 0,
         "frozen_decoder": ae.frozen_decoder,
@@ -108,6 +109,7 @@ def _critics_part(config: RunConfig) -> dict[str, Any]:
 
 def _adversarial_part(config: RunConfig) -> dict[str, Any]:
     part = {
+        **_precision_part(config),
         "data": _data_part(config),
         "generator": config.generator.determining(config.data.scale),
         "discriminator": to_dict(config.discriminator) if config.loss.uses_discriminator else None,
@@ -123,6 +125,11 @@ def _adversarial_part(config: RunConfig) -> dict[str, Any]:
     if config.loss.uses_critics:
         part["critics"] = {**_critics_part(config), "used_levels": config.critics.used_levels}
     return part
+
+
+def _precision_part(config: RunConfig) -> dict[str, Any]:
+    """Nothing for float32, in which everything was trained before there was a choice."""
+    return {} if config.precision == "fp32" else {"precision": config.precision}
 
 
 def _data_part(config: RunConfig) -> dict[str, Any]:

@@ -27,6 +27,7 @@ Guidance = Literal[
     "ms-ssim",
 ]
 AUTOENCODED: tuple[Guidance, ...] = ("aesop", "bottleneck", "loss-map", "probabilistic")
+Precision = Literal["fp32", "bf16"]
 GanKind = Literal["relativistic", "relativistic-joint", "vanilla"]
 
 SPSR_TAPS = 4

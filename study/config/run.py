@@ -17,6 +17,7 @@ from study.config.parts import (
     GeneratorConfig,
     LossConfig,
     Optimiser,
+    Precision,
     Stage,
 )
 from study.patch_rule import check_discriminator_patch
@@ -38,6 +39,9 @@ class RunConfig(Frozen):
     recipe: str
     size: Literal["full", "small", "tiny"]
     seed: int = Field(0, ge=0)
+    precision: Precision = Field(
+        "fp32", description="what networks compute in while they train; losses and evaluations are fp32"
+    )
     data: DataConfig
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig

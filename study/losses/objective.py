@@ -4,6 +4,8 @@ L_G = w_f * fidelity + w_a * artifact + w_p * perceptual + w_d * adversarial
       + w_g * gradient + w_gd * gradient_adversarial + w_b * branch                    (the second line is SPSR's)
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +70,7 @@ class Objective:
         *,
         perceptual: nn.Module | None = None,
         mean: Mean = torch.mean,
+        computing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Choose the terms.
 
@@ -76,6 +79,7 @@ class Objective:
             guide: what the fidelity term measures with.
             perceptual: frozen distance module, (sr, hr) -> (N,); needed if `config.perceptual` > 0.
             mean: of logits over the whole batch, where this process has a part of it.
+            computing: where the auto-encoder and the perceptual network compute.
         """
         assert (guide.autoencoder is not None) == config.uses_autoencoder
         assert (guide.critics is not None) == config.uses_critics
@@ -83,6 +87,7 @@ class Objective:
         self.weights = {name: weight for name, weight in config.weights.items() if weight > 0}
         self.gan: GanKind = config.gan
         self._config, self._guide, self._perceptual, self._mean = config, guide, perceptual, mean
+        self._computing = computing
 
     def uses(self, term: str) -> bool:
         """Whether a term is part of the sum."""
@@ -121,7 +126,9 @@ class Objective:
     def _term(self, name: str, judged: Judged, logits: Logits | None) -> Tensor:
         match name:
             case "fidelity":
-                return fidelity_loss(self._config, self._guide, judged.sr, judged.hr, judged.low)
+                # Only what looks through an auto-encoder: critics compare squares of small differences.
+                with self._computing() if self._config.uses_autoencoder else nullcontext():
+                    return fidelity_loss(self._config, self._guide, judged.sr, judged.hr, judged.low)
             case "artifact":
                 assert judged.ema_sr is not None
                 return artifact_loss(judged.sr, judged.hr, judged.ema_sr)
@@ -139,7 +146,9 @@ class Objective:
     def _perceptual_term(self, judged: Judged) -> Tensor:
         assert self._perceptual is not None
         sharpened = self._config.perceptual_target == "sharpened"
-        distance: Tensor = self._perceptual(judged.sr, usm_sharpen(judged.hr) if sharpened else judged.hr)
+        target = usm_sharpen(judged.hr) if sharpened else judged.hr
+        with self._computing():
+            distance: Tensor = self._perceptual(judged.sr, target)
         return distance
 
     def _adversarial_term(self, logits: Logits) -> Tensor:

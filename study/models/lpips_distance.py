@@ -97,7 +97,8 @@ def _layer_distance(features: Tensor, target: Tensor, head: nn.Module) -> Tensor
     for band, expected in zip(_bands(features), _bands(target), strict=True):
         band = _at_least_float32(band)
         off = (band * _inverse_length(band)).sub_(expected)  # computed as in _described: 0 for equal images
-        sums.append((off.square().movedim(1, -1) @ weights).sum(dim=(1, 2)))
+        with torch.autocast(off.device.type, enabled=False):
+            sums.append((off.square().movedim(1, -1) @ weights).sum(dim=(1, 2)))
     return torch.stack(sums).sum(dim=0) / features[0, 0].numel()
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from study.models.image_layer import make_image
 from study.models.initialisation import scale_kaiming_init
 from study.models.nearest import enlarge_and_convolve
 from study.models.shape_check import check_images
@@ -152,4 +153,4 @@ class RRDBNet(nn.Module):
         features = shallow + self.conv_body(deep)
         for step, factor in enumerate(self.upsamplings, start=1):
             features = _leaky_relu(enlarge_and_convolve(features, getattr(self, f"conv_up{step}"), factor))
-        return self.conv_last(_leaky_relu(self.conv_hr(features)))
+        return make_image(self.conv_last, _leaky_relu(self.conv_hr(features)))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from study.config import SPSR_TAPS
 from study.models.gradient_map import gradient_map
+from study.models.image_layer import make_image
 from study.models.initialisation import scale_kaiming_init
 from study.models.nearest import enlarge_and_convolve
 from study.models.rrdb import RRDB, RRDBNet
@@ -131,4 +132,4 @@ class _Fusion(nn.Module):
 
     def forward(self, structure: Tensor, image_features: Tensor) -> Tensor:
         features = self.merge(self.block(torch.cat((structure, image_features), dim=1)))
-        return self.conv_last(_leaky_relu(self.conv_hr(features)))
+        return make_image(self.conv_last, _leaky_relu(self.conv_hr(features)))

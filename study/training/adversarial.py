@@ -21,6 +21,7 @@ from study.models.build import build_discriminator, build_generator
 from study.training.artifacts import load_autoencoder, load_critics, load_generator
 from study.training.evaluation import Evaluation, evaluate_generator, evaluation_spacing
 from study.training.loop import Plan, train
+from study.training.precision import computing
 from study.training.stages import artifact_key
 from study.training.state import TrainState, new_state, seeded, state_on_cpu
 from study.training.steps import Step, adversarial_step
@@ -161,7 +162,13 @@ def _adversarial_state(config: RunConfig, workshop: Workshop) -> TrainState:
         if loss.weights[name] > 0
     }
     generator = _new_generator(config, workshop)
-    return new_state(generator, config.optimiser, discriminators=discriminators, team=workshop.team)
+    return new_state(
+        generator,
+        config.optimiser,
+        discriminators=discriminators,
+        team=workshop.team,
+        precision=config.precision,
+    )
 
 
 def _new_generator(config: RunConfig, workshop: Workshop) -> nn.Module:
@@ -191,7 +198,13 @@ def _adversarial(config: RunConfig, workshop: Workshop) -> Step:
         used_levels=config.critics.used_levels,
         scale=config.data.scale,
     )
-    objective = Objective(loss, guide, perceptual=perceptual, mean=workshop.team.mean)
+    objective = Objective(
+        loss,
+        guide,
+        perceptual=perceptual,
+        mean=workshop.team.mean,
+        computing=lambda: computing(config.precision, workshop.device),
+    )
     return adversarial_step(objective, fusion_until=config.fusion_share * config.budget.iterations)
 
 

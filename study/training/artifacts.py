@@ -207,7 +207,7 @@ def prepare_upstream(config: RunConfig, stage: Stage, workshop: Workshop) -> tup
     if stage == "fidelity":
         fidelity = config.fidelity
         model: nn.Module = seeded(lambda: empty_network(config, "fidelity"), fidelity.seed)
-        state = new_state(model.to(workshop.device), fidelity.optimiser, team=workshop.team)
+        state = new_state(model.to(workshop.device), fidelity.optimiser, team=workshop.team, precision=config.precision)
         return state, fidelity_step, workshop.batches(config.data, fidelity.budget, fidelity.seed)
     part = config.autoencoder
     step = autoencoder_step(
@@ -215,7 +215,12 @@ def prepare_upstream(config: RunConfig, stage: Stage, workshop: Workshop) -> tup
         scale_weight=part.scale_weight if config.has_scale_head else 0.0,
         frozen_until=round(part.frozen_decoder * part.budget.iterations),
     )
-    state = new_state(_new_autoencoder(config, workshop).to(workshop.device), part.optimiser, team=workshop.team)
+    state = new_state(
+        _new_autoencoder(config, workshop).to(workshop.device),
+        part.optimiser,
+        team=workshop.team,
+        precision=config.precision,
+    )
     return state, step, workshop.clean_batches(part.factor, part.budget, part.seed)
 
 

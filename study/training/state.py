@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from study.config import Optimiser
+from study.config import Optimiser, Precision
+from study.training.precision import computing
 from study.training.team import ALONE, Team
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -29,6 +31,7 @@ class TrainState:
         optimiser: Adam over `model`.
         discriminators, discriminator_optimisers: by the adversarial term that each belongs to.
         team: the processes that train these networks together.
+        precision: what the networks compute in.
         iteration: steps done.
         pixels_seen: HR pixels over all steps done.
         device_seconds: wall-clock seconds spent in those steps, of each process of the team; evaluation and start-up
@@ -43,12 +46,17 @@ class TrainState:
     discriminators: dict[str, nn.Module] = field(default_factory=dict)
     discriminator_optimisers: dict[str, Adam] = field(default_factory=dict)
     team: Team = ALONE
+    precision: Precision = "fp32"
     iteration: int = 0
     pixels_seen: int = 0
     device_seconds: float = 0.0
     peak_gib: float | None = None
     term_sums: dict[str, float] = field(default_factory=dict)
     term_steps: int = 0
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Where the networks compute; losses belong outside."""
+        return computing(self.precision, next(self.model.parameters()).device)
 
     def add_terms(self, totals: dict[str, float], steps: int) -> None:
         """Remember loss terms, each summed over `steps` steps."""
@@ -105,6 +113,7 @@ def new_state(
     *,
     discriminators: Mapping[str, nn.Module] = MappingProxyType({}),
     team: Team = ALONE,
+    precision: Precision = "fp32",
 ) -> TrainState:
     """Start a stage: the EMA is a copy of the model, every network has an Adam of the same settings.
 
@@ -115,6 +124,7 @@ def new_state(
         config: the optimiser's settings.
         discriminators: by the adversarial term that each belongs to.
         team: who trains them; all begin with the same weights.
+        precision: what they compute in.
     """
     for module in (model, *discriminators.values()):
         module.to(memory_format=torch.channels_last)
@@ -126,6 +136,7 @@ def new_state(
         discriminators={name: discriminator.train() for name, discriminator in discriminators.items()},
         discriminator_optimisers={name: _adam(discriminator, config) for name, discriminator in discriminators.items()},
         team=team,
+        precision=precision,
     )
 
 

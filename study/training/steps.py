@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from study.losses.gradient import discriminated_map
+from study.losses.images import at_least_float32
 from study.losses.objective import ADVERSARIAL_TERMS, Judged, Logits, Objective
 from study.losses.pixel import pixel_loss
 from study.models import Autoencoder, SPSRGenerator
@@ -26,7 +27,9 @@ LOGGED = {"adversarial": "discriminator", "gradient_adversarial": "gradient_disc
 
 def fidelity_step(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
     """Descend pixel L1 (METHODS 2.1)."""
-    loss = pixel_loss(state.model(low), hr).mean()
+    with state.computing():
+        sr = state.model(low)
+    loss = pixel_loss(sr, hr).mean()
     _descend(state.team, state.optimiser, loss)
     return {"pixel": loss.detach()}
 
@@ -48,14 +51,18 @@ def autoencoder_step(*, bottleneck_weight: float = 0.0, scale_weight: float = 0.
         assert isinstance(autoencoder, Autoencoder)
         if frozen_until:
             autoencoder.decoder.requires_grad_(state.iteration >= frozen_until)
-        bottleneck = autoencoder.encode(hr)
+        with state.computing():
+            bottleneck = autoencoder.encode(hr)
+            decoded = (
+                autoencoder.decode_distribution(bottleneck) if scale_weight > 0 else autoencoder.decode(bottleneck)
+            )
         weights = {"pixel": 1.0, "bottleneck": bottleneck_weight, "scale": scale_weight}
-        if scale_weight > 0:
-            mean, scale = autoencoder.decode_distribution(bottleneck)
+        if isinstance(decoded, tuple):
+            mean, scale = decoded
             terms = {"pixel": pixel_loss(mean, hr).mean()}
             terms["scale"] = pixel_loss(scale, (mean.detach() - hr).abs()).mean()
         else:
-            terms = {"pixel": pixel_loss(autoencoder.decode(bottleneck), hr).mean()}
+            terms = {"pixel": pixel_loss(decoded, hr).mean()}
         if bottleneck_weight > 0:
             terms["bottleneck"] = pixel_loss(bottleneck[:, :3], low).mean()
         _descend(state.team, state.optimiser, torch.stack([weights[name] * term for name, term in terms.items()]).sum())
@@ -84,7 +91,7 @@ def adversarial_step(objective: Objective, *, fusion_until: float = 0.0) -> Step
         sr, *branch = (output.detach().requires_grad_() for output in outputs)
         judged = Judged(sr, hr, low, branch=branch[0] if branch else None)
         if objective.uses("artifact"):
-            with torch.no_grad():
+            with torch.no_grad(), state.computing():
                 judged.ema_sr = state.ema(low)
         terms: dict[str, Tensor] = {}
         for name in objective.weights:
@@ -102,29 +109,31 @@ def adversarial_step(objective: Objective, *, fusion_until: float = 0.0) -> Step
 
 def _generate(state: TrainState, objective: Objective, low: Tensor) -> tuple[Tensor, ...]:
     """The SR images and, where they are judged, the gradient branch's, with graph."""
-    if objective.uses("branch"):
-        sr, branch = state.model(low, with_branch=True)
-        return sr, branch
-    return (state.model(low),)
+    with state.computing():
+        outputs = state.model(low, with_branch=True) if objective.uses("branch") else (state.model(low),)
+    return tuple(at_least_float32(output) for output in outputs)
 
 
 def _compete(state: TrainState, objective: Objective, name: str, judged: Judged) -> dict[str, Tensor]:
     """The generator's adversarial term, then the discriminator's own step, on the same answers."""
     discriminator = state.discriminators[name]
     asked_once = bool(discriminator.repeats_itself)
-    logits = _ask(discriminator, VIEWS[name], judged, with_reals=asked_once or objective.compares_reals)
+    logits = _ask(state, name, judged, with_reals=asked_once or objective.compares_reals)
     term = objective.add_gradient(name, judged, logits)
     if not asked_once:
-        logits = _ask(discriminator, VIEWS[name], judged, with_reals=True)
+        logits = _ask(state, name, judged, with_reals=True)
     loss = objective.discriminator_loss(logits).mean()
     _descend(state.team, state.discriminator_optimisers[name], loss)
     return {name: term, LOGGED[name]: loss.detach()}
 
 
-def _ask(discriminator: nn.Module, view: Callable[[Tensor], Tensor], judged: Judged, *, with_reals: bool) -> Logits:
-    # Real and fake batches go through separately: batch norm must not mix their statistics.
-    real = discriminator(view(judged.hr)) if with_reals else None
-    return Logits(real=real, fake=discriminator(view(judged.sr)))
+def _ask(state: TrainState, name: str, judged: Judged, *, with_reals: bool) -> Logits:
+    discriminator, view = state.discriminators[name], VIEWS[name]
+    fakes, reals = view(judged.sr), view(judged.hr) if with_reals else None
+    # They go through separately: batch norm must not mix their statistics.
+    with state.computing():
+        real = None if reals is None else discriminator(reals)
+        return Logits(real=real, fake=discriminator(fakes))
 
 
 def _descend_from(state: TrainState, outputs: tuple[Tensor, ...], copies: list[Tensor]) -> None:
