@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from study.config import INITIAL_WEIGHTS, RunConfig, parse_assignments, replace
+from study.config import INITIAL_WEIGHTS, Precision, RunConfig, parse_assignments, replace
 from study.recipes import for_task, parse_task, rescale
 
 # The exit code of a program that Ctrl-C ended, by the shells' convention.
@@ -36,6 +36,12 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         default="sr",
         metavar="TASK",
         help="sr, denoise:SIGMA (in levels of 255) or jpeg:QUALITY (default: sr)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16"],
+        default="auto",
+        help="what networks train in (default: bf16 where the device multiplies such numbers itself, else fp32)",
     )
     parser.add_argument(
         "--set",
@@ -64,14 +70,24 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the directory of this run")
 
 
-def with_options(config: RunConfig, arguments: argparse.Namespace) -> RunConfig:
-    """Put the scale, sources and overrides of a command line into a configuration; ConfigError if they do not fit."""
+def with_options(config: RunConfig, arguments: argparse.Namespace, fastest: Precision) -> RunConfig:
+    """Put the scale, sources and overrides of a command line into a configuration.
+
+    Args:
+        config: the recipe.
+        arguments: of `add_common_options`.
+        fastest: what `--precision auto` stands for where the run trains.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
     config = for_task(rescale(config, arguments.scale or config.data.scale), *parse_task(arguments.task))
-    data = {
+    options = {
         "data.train": _absolute(arguments.data or config.data.train),
         "data.test": _absolute(arguments.test or config.data.test),
+        "precision": fastest if arguments.precision == "auto" else arguments.precision,
     }
-    return replace(config, data | with_full_paths(parse_assignments(arguments.set)))
+    return replace(config, options | with_full_paths(parse_assignments(arguments.set)))
 
 
 def with_full_paths(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -222,6 +222,7 @@ def _plan(
     from study.recipes import get_recipe
     from study.search.spaces import load_space
     from study.training.loop import pick_device
+    from study.training.precision import fastest_of_cluster, fastest_precision, slow_note
     from study.training.setting import (
         JUDGE_NETWORK,
         Setting,
@@ -236,7 +237,11 @@ def _plan(
     size = options.size or space.size
     wanted = space.base(size, {"vgg19", "vgg16", "squeezenet", "alexnet"}).loss.perceptual_network
     networks = find_networks([*(space.networks or [wanted]), JUDGE_NETWORK], options.weights)
-    base = with_options(space.base(size, networks), options)
+    device = pick_device()
+    on_gpu = there.get("GPU", 0) >= 1 if there else device.type == "cuda"
+    gpus = float(on_gpu) if options.gpus_per_trial is None else options.gpus_per_trial
+    fastest = fastest_of_cluster(there, on_gpu=gpus > 0) if there else fastest_precision(device)
+    base = with_options(space.base(size, networks), options, fastest)
     space = space.around(base, networks)
     draws = space.try_out(base)
     for draw in (base, *draws):
@@ -245,9 +250,9 @@ def _plan(
     notes = [judge_note(networks.get(JUDGE_NETWORK))]
     if base.loss.perceptual == 0 < get_recipe(base.recipe, size).loss.perceptual:
         notes.append(f"The perceptual loss term is off: the published {wanted} weights could not be had.")
+    notes += [] if there else slow_note(base.precision, device)
     for note in notes:
         console.print(f"[bold]note:[/] {note}", highlight=False)
-    on_gpu = there.get("GPU", 0) >= 1 if there else pick_device().type == "cuda"
     study = Study(
         space=space,
         base=base,
@@ -263,7 +268,7 @@ def _plan(
         ),
         address=options.address,
         cpus_per_trial=options.cpus_per_trial,
-        gpus_per_trial=float(on_gpu) if options.gpus_per_trial is None else options.gpus_per_trial,
+        gpus_per_trial=gpus,
         mlflow_uri=options.mlflow or default_uri(options.output),
         notes=tuple(notes),
         workers=options.workers,

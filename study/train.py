@@ -24,7 +24,7 @@ from study.cluster.records import Records
 from study.cluster.run_directory import Facts, check_output, sole_driver, write_facts
 from study.cluster.tracking import Tracker
 from study.command_line import add_common_options, artifacts_of, run, with_options
-from study.config import ConfigError, RunConfig, Stage, replace, to_dict
+from study.config import ConfigError, Precision, RunConfig, Stage, replace, to_dict
 from study.metrics import METRICS
 from study.mlflow_address import how_to_open
 from study.recipes import RECIPES, get_recipe
@@ -32,7 +32,8 @@ from study.training.adversarial import Point, export_generator, is_exportable, t
 from study.training.artifact_store import ArtifactFolder
 from study.training.artifacts import WEIGHTS, baseline_name, judge_baseline, make_artifact
 from study.training.evaluation import spacing_note
-from study.training.loop import Diverged
+from study.training.loop import Diverged, pick_device
+from study.training.precision import fastest_precision, slow_note
 from study.training.setting import (
     JUDGE_NETWORK,
     Setting,
@@ -59,12 +60,12 @@ def main(arguments: list[str], console: Console) -> int:
     console.print(f"[bold]note:[/] {judge_note(setting.judge)}", highlight=False)
     workshop = setting.open()
     check_training_images([config], workshop.train)
-    spacing = spacing_note(config, workshop.test)
-    for note in spacing:
+    notes = [*spacing_note(config, workshop.test), *slow_note(config.precision, pick_device())]
+    for note in notes:
         console.print(f"[bold]note:[/] {note}", highlight=False)
     uri = options.mlflow or default_uri(options.output)
     with sole_driver(options.output):
-        write_facts(options.output, _facts(config, options, [judge_note(setting.judge), *spacing]), workshop)
+        write_facts(options.output, _facts(config, options, [judge_note(setting.judge), *notes]), workshop)
         records = Records(Journal(options.output / "journal.jsonl"))
         records.study("RUNNING")
         tracker = Tracker(options.output, uri)
@@ -106,7 +107,7 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
     """What to train, and until which stage; ConfigError if an option file says what cannot be expressed."""
     if options.basicsr is None:
         config = get_recipe(options.recipe, options.size or "full")
-        return with_options(config, options), options.until or "adversarial"
+        return with_options(config, options, _fastest()), options.until or "adversarial"
     reading = read_basicsr(options.basicsr)
     if reading.differences and not options.accept_differences:
         listed = "\n".join(f"  {difference}" for difference in reading.differences)
@@ -119,7 +120,11 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
     config = reading.config
     if options.data is not None:  # the file's own test images belong to its own training images
         config = replace(config, {"data.train": "photographs", "data.test": None})
-    return with_options(config, options), options.until or reading.until
+    return with_options(config, options, _fastest()), options.until or reading.until
+
+
+def _fastest() -> Precision:
+    return fastest_precision(pick_device())
 
 
 def _setting(config: RunConfig, until: Stage, options: argparse.Namespace) -> Setting:

@@ -15,7 +15,7 @@ from study.losses.perceptual import PerceptualLoss
 from study.models import Autoencoder, RRDBNet, VGGDiscriminator
 from study.models.image_layer import make_image
 from study.training import precision
-from study.training.precision import computing, fastest_precision
+from study.training.precision import computing, fastest_of_cluster, fastest_precision, slow_note
 from study.training.state import TrainState, new_state
 from study.training.steps import adversarial_step, autoencoder_step, fidelity_step
 from tests.training.test_steps import LOSS
@@ -134,3 +134,28 @@ def test_a_system_that_says_nothing_of_its_cpu_computes_in_float32(
 ) -> None:
     monkeypatch.setattr(precision, "_CPU_INFO", tmp_path / "none")
     assert fastest_precision(CPU) == "fp32"
+
+
+def test_a_precision_that_is_only_imitated_is_worth_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_CPU_INFO", tmp_path / "none")
+    (note,) = slow_note("bf16", CPU)
+    assert "--precision bf16 takes" in note
+    assert slow_note("fp32", CPU) == []
+    (tmp_path / "none").write_text("flags\t: amx_bf16\n")
+    assert slow_note("bf16", CPU) == slow_note("fp32", CPU) == []
+
+
+@pytest.mark.parametrize(
+    ("resources", "on_gpu", "expected"),
+    [
+        ({"CPU": 64.0, "GPU": 8.0, "accelerator_type:H100": 1.0}, True, "bf16"),
+        ({"CPU": 64.0, "GPU": 8.0}, True, "bf16"),
+        ({"CPU": 64.0, "GPU": 8.0, "accelerator_type:V100": 1.0, "accelerator_type:A100": 1.0}, True, "fp32"),
+        ({"CPU": 64.0, "GPU": 8.0, "accelerator_type:H100": 1.0}, False, "fp32"),
+        ({"CPU": 64.0}, False, "fp32"),
+    ],
+)
+def test_a_cluster_computes_in_what_all_its_accelerators_can(
+    resources: dict[str, float], on_gpu: bool, expected: str
+) -> None:
+    assert fastest_of_cluster(resources, on_gpu=on_gpu) == expected

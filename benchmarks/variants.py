@@ -1,0 +1,131 @@
+"""Do two settings train to the same? Variants of a recipe, over seeds, on real images, stage by stage in one process.
+
+python benchmarks/variants.py aesop --size tiny --data DIV2K/HR --test Set14/HR --weights WEIGHTS --seeds 3 \\
+    --variant fp32 precision=fp32 --variant bf16 precision=bf16 --output OUT
+python benchmarks/variants.py aesop ... --variant large --variant small autoencoder.features=16 autoencoder.blocks=1
+
+Each variant trains all its stages with each seed (those that are alike once); the metrics are of the last point.
+Printed are means over seeds, the scatter between them, and, seed by seed, what each variant differs in from the first,
+with the standard error of the mean. Runs that are interrupted go on where they were with the same `--output`.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+# Started as a script: Python looks in benchmarks/, but the packages are one up.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import torch
+
+from study.config import RunConfig, parse_assignments, replace
+from study.recipes import RECIPES, get_recipe
+from study.training.adversarial import Point, train_adversarial
+from study.training.artifacts import ensure_artifact
+from study.training.setting import JUDGE_NETWORK, Setting, find_networks, require_networks
+from study.training.stages import upstream
+from study.training.workshop import Workshop
+
+SHOWN = ("psnr_y", "lpips_alex", "swd")
+
+
+def main() -> None:
+    """Train all, print tables and one JSON line."""
+    options = _parse()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    variants = {name: changes for name, *changes in options.variant}
+    runs = {(name, seed): _config(options, variants[name], seed) for name in variants for seed in options.seed}
+    networks = find_networks([next(iter(runs.values())).loss.perceptual_network, JUDGE_NETWORK], options.weights)
+    for config in runs.values():
+        require_networks(config, networks)
+    setting = Setting(
+        data=next(iter(runs.values())).data,
+        largest_patch=max(config.largest_patch for config in runs.values()),
+        artifacts=str(options.output.resolve() / "artifacts"),
+        backbones=networks,
+        judge=networks.get(JUDGE_NETWORK),
+    )
+    workshop, found = setting.open(), {}
+    for seed in options.seed:  # seed by seed, so that what is there early compares like with like
+        for name in variants:
+            found[name, seed] = _train(runs[name, seed], workshop, options.output / f"{name}-{seed}")
+            print(f"{name}, seed {seed}: {found[name, seed]}", flush=True)
+    _print(found, options)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", choices=list(RECIPES))
+    parser.add_argument("--size", choices=["full", "small", "tiny"], default="tiny")
+    parser.add_argument(
+        "--variant", nargs="+", action="append", required=True, metavar=("NAME", "FIELD=VALUE"), help="may be repeated"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of all variants")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N")
+    parser.add_argument("--data", default="photographs", metavar="SOURCE")
+    parser.add_argument("--test", metavar="SOURCE")
+    parser.add_argument("--weights", type=Path, metavar="DIR")
+    parser.add_argument("--threads", type=int, metavar="N")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    options = parser.parse_args()
+    options.seed = range(options.seeds)
+    return options
+
+
+def _config(options: argparse.Namespace, changes: list[str], seed: int) -> RunConfig:
+    seeds = {"seed": seed, "fidelity.seed": seed, "autoencoder.seed": seed}
+    data = {"data.train": options.data, "data.test": options.test}
+    config = replace(get_recipe(options.recipe, options.size), {**data, **seeds})
+    return replace(config, parse_assignments([*options.set, *changes]))
+
+
+def _train(config: RunConfig, workshop: Workshop, directory: Path) -> dict[str, float]:
+    """Train a run; its last point's metrics and what its last stage cost."""
+    for needed, stage in upstream(config, "adversarial"):
+        ensure_artifact(needed, stage, workshop)
+    points: list[Point] = []
+    train_adversarial(config, workshop, directory, points.append)
+    last = points[-1]
+    seconds_a_step = last.budget["device_seconds"] / last.budget["iterations"]
+    metrics = {name: round(last.evaluation.metrics[name], 5) for name in SHOWN if name in last.evaluation.metrics}
+    return {**metrics, "ms_a_step": round(1e3 * seconds_a_step, 2)}
+
+
+def _print(found: dict[tuple[str, int], dict[str, float]], options: argparse.Namespace) -> None:
+    names, seeds = list(dict.fromkeys(name for name, _ in found)), list(options.seed)
+    figures: dict[str, Any] = {}
+    for metric in found[names[0], seeds[0]]:
+        values = {name: [found[name, seed][metric] for seed in seeds] for name in names}
+        figures[metric] = {
+            name: {
+                "mean": round(statistics.mean(of_seeds), 5),
+                "scatter": round(_deviation(of_seeds), 5),
+                **_difference(of_seeds, values[names[0]]),
+            }
+            for name, of_seeds in values.items()
+        }
+        print(f"\n{metric:12} {'mean':>10} {'scatter':>10} {'to first':>10} {'+-':>10}")
+        for name, row in figures[metric].items():
+            print(
+                f"{name:12} {row['mean']:10.4f} {row['scatter']:10.4f} {row['difference']:10.4f} {row['error']:10.4f}"
+            )
+    print(json.dumps({"benchmark": "variants", "recipe": options.recipe, "seeds": len(seeds), "figures": figures}))
+
+
+def _deviation(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _difference(values: list[float], first: list[float]) -> dict[str, float]:
+    """Of the means, pairwise by seed, with its standard error."""
+    differences = [one - other for one, other in zip(values, first, strict=True)]
+    error = _deviation(differences) / len(differences) ** 0.5
+    return {"difference": round(statistics.mean(differences), 5), "error": round(error, 5)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""What the entry points' common options make of a recipe."""
+
+import argparse
+
+import pytest
+
+from study.command_line import add_common_options, with_options
+from study.config import ConfigError, RunConfig
+from study.recipes import get_recipe
+
+
+def configured(*arguments: str, fastest: str = "fp32") -> RunConfig:
+    parser = argparse.ArgumentParser()
+    add_common_options(parser)
+    options = parser.parse_args(["--output", "runs/x", *arguments])
+    return with_options(get_recipe("aesop", "tiny"), options, fastest)  # type: ignore[arg-type]  # a literal
+
+
+@pytest.mark.parametrize("fastest", ["fp32", "bf16"])
+def test_precision_is_the_devices_own_unless_it_is_named(fastest: str) -> None:
+    assert configured(fastest=fastest).precision == fastest
+    assert configured("--precision", "auto", fastest=fastest).precision == fastest
+    for named in ("fp32", "bf16"):
+        assert configured("--precision", named, fastest=fastest).precision == named
+        assert configured("--set", f"precision={named}", fastest=fastest).precision == named
+
+
+def test_an_unknown_precision_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(ConfigError, match="precision: Input should be 'fp32' or 'bf16'"):
+        configured("--set", "precision=fp16")
