@@ -79,7 +79,7 @@ class Objective:
             guide: what the fidelity term measures with.
             perceptual: frozen distance module, (sr, hr) -> (N,); needed if `config.perceptual` > 0.
             mean: of logits over the whole batch, where this process has a part of it.
-            computing: where the auto-encoder and the perceptual network compute.
+            computing: where the auto-encoder and VGG-19 compute; other perceptual networks square differences.
         """
         assert (guide.autoencoder is not None) == config.uses_autoencoder
         assert (guide.critics is not None) == config.uses_critics
@@ -147,7 +147,8 @@ class Objective:
         assert self._perceptual is not None
         sharpened = self._config.perceptual_target == "sharpened"
         target = usm_sharpen(judged.hr) if sharpened else judged.hr
-        with self._computing():
+        # Absolute differences alone: those that are squared, LPIPS' among them, are too small for few digits.
+        with self._computing() if self._config.perceptual_network == "vgg19" else nullcontext():
             distance: Tensor = self._perceptual(judged.sr, target)
         return distance
 
