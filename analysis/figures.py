@@ -17,6 +17,7 @@ from analysis.fronts import (
     beats_reference,
     front_of,
     group_fronts,
+    group_names,
     group_values,
     is_blend,
     is_candidate,
@@ -133,7 +134,7 @@ def _draw_all(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
 def style_of(points: pd.DataFrame, facts: StudyFacts, path: str, looks: tuple[str, ...]) -> Style:
     """How the groups of a config path look, by the points of trials that are drawn; "" for no path is one group."""
     drawn = points[is_measured(points, facts)]
-    values = tuple(group.value for group in group_fronts(drawn, facts, path)) if path else ("none",)
+    values = tuple(group_names(drawn, path)) if path else ("none",)
     return Style(path, values, looks)
 
 

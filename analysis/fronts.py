@@ -117,11 +117,16 @@ def group_values(points: pd.DataFrame, path: str) -> pd.Series:
     return (values.where(points[artifact].notna()) if artifact in points else values).fillna("none")
 
 
+def group_names(points: pd.DataFrame, path: str) -> list[str]:
+    """The values of a config path among the trials' points, in order."""
+    return sorted(set(group_values(points[is_candidate(points) & is_of_trial(points)], path)), key=natural_order)
+
+
 def group_fronts(points: pd.DataFrame, facts: StudyFacts, path: str) -> list[GroupFront]:
     """Split the trials' points by a config path and take each group's front, without fidelity generators."""
     points = points[is_candidate(points) & is_of_trial(points)]
     values = np.asarray(group_values(points, path), dtype=object)
-    return [_group_front(value, points[values == value], facts) for value in sorted(set(values), key=natural_order)]
+    return [_group_front(value, points[values == value], facts) for value in group_names(points, path)]
 
 
 def _group_front(value: str, points: pd.DataFrame, facts: StudyFacts) -> GroupFront:

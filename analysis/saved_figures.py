@@ -72,6 +72,7 @@ def save_figures(run_dir: Path, results: Results, insight: Insight, artifacts: P
 def _save(place: Path, figure: Figure, text: str) -> SavedFigure:
     png, svg = place.with_suffix(".png"), place.with_suffix(".svg")
     replace_file(png, lambda path: save_figure(figure, path, "png"))
+    figure.set_layout_engine("none")  # everything has its place now: to find it takes as long as to draw
     replace_file(svg, lambda path: save_figure(figure, path, "svg"))
     return SavedFigure(png, svg, text, float(figure.get_figwidth()))
 

@@ -6,7 +6,15 @@ from string import ascii_lowercase
 import numpy as np
 import pandas as pd
 
-from analysis.fronts import beats_reference, group_fronts, group_values, is_candidate, is_measured, is_of_trial
+from analysis.fronts import (
+    beats_reference,
+    group_fronts,
+    group_names,
+    group_values,
+    is_candidate,
+    is_measured,
+    is_of_trial,
+)
 from analysis.journal import StudyFacts
 from analysis.wording import metric_name, metric_text, path_label, short_text
 
@@ -30,7 +38,7 @@ def draw_text(points: pd.DataFrame, facts: StudyFacts) -> str:
     if not len(shown):
         return ""
     path = facts.groups[0] if facts.groups else ""
-    letters = _letters([group.value for group in group_fronts(of_trials, facts, path)])
+    letters = _letters(group_names(of_trials, path))
     grid = np.full((HEIGHT, WIDTH), _EMPTY)
     for symbol, row, column in _marks(measured, shown, facts, path, letters):
         grid[row, column] = symbol

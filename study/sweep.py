@@ -4,8 +4,11 @@ python study/sweep.py --space aesop --trials 64 --output runs/aesop
 """
 
 import argparse
+import contextlib
+import importlib
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,8 +69,19 @@ def main(arguments: list[str], console: Console) -> int:
         dry_run(study, workshop, console)
         return 0
     reports: list[Report] = []
+    _import_meanwhile("analysis.report")
     outcome = run_study(study, workshop, console, report=lambda output: _report(output, reports))
     return _conclude(study, outcome, reports, console)
+
+
+def _import_meanwhile(module: str) -> None:
+    """Import what is needed at the end in a thread, while Ray's start leaves the cores idle; whoever needs it waits."""
+
+    def import_it() -> None:
+        with contextlib.suppress(Exception):  # said when it is needed
+            importlib.import_module(module)
+
+    threading.Thread(target=import_it, name=f"import {module}", daemon=True).start()
 
 
 def _report(output: Path, reports: "list[Report]") -> list[Path]:

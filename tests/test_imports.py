@@ -180,3 +180,9 @@ def test_training_on_folders_needs_no_pyarrow() -> None:
         script = f"import sys, {modules}; print('pyarrow' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == expected
+
+
+def test_the_lock_leaves_out_what_would_cost_every_process_of_ray_a_second() -> None:
+    """Importing ray imports it where it is installed, and it builds a grammar first (pyproject.toml)."""
+    (line,) = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line.startswith("rfc3987-s")]
+    assert "; sys_platform == 'never'" in line

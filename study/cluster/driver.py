@@ -18,7 +18,7 @@ from rich.console import Console
 from study.cluster.candidates import Goals, StudyFront
 from study.cluster.connection import connected
 from study.cluster.densifier import Densifier
-from study.cluster.jobs import JobQueue, Leases, NoLeases
+from study.cluster.jobs import Job, JobQueue, Leases, NoLeases
 from study.cluster.journal import Journal
 from study.cluster.leases import ClusterLeases
 from study.cluster.nodes import check_nodes
@@ -41,7 +41,7 @@ from study.search.spaces import SearchSpace
 from study.search.stopping import Limits
 from study.search.trials import Asked, TrialSource
 from study.search.warm_start import WarmStart, check_comparable, load_warm_start
-from study.training.artifacts import baseline_name, judge_baseline
+from study.training.artifacts import baseline_name
 from study.training.evaluation import evaluation_spacing, spacing_note
 from study.training.setting import Setting
 from study.training.stages import artifact_key
@@ -233,17 +233,6 @@ def _run(
     console: Console,
     worker: type[Worker],
 ) -> tuple[Literal["COMPLETE", "INTERRUPTED", "HALTED"], str | None]:
-    baseline, name = (
-        judge_baseline(study.base.data, workshop, study.output / "references"),
-        baseline_name(study.base.data),
-    )
-    records.reference(
-        name,
-        kind=name,
-        metrics=baseline.metrics,
-        images=baseline.images,
-        samples=f"references/{name}",
-    )
     source = TrialSource(
         study.output / "optuna.db",
         study.output.name,
@@ -356,7 +345,16 @@ def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Recor
         finished_artifacts={key for key in there if workshop.artifacts.has(key)},
         enough=_enough(study, source, records),
         follow_ups=densifier.jobs if study.search.blends else None,
+        baseline=_baseline_job(study, records),
     )
+
+
+def _baseline_job(study: Study, records: Records) -> Job | None:
+    """The job that judges the baseline; None where that was done before."""
+    name = baseline_name(study.base.data)
+    if name in records.references:
+        return None
+    return Job(name, "baseline", "adversarial", study.base, ready_at=time.time())
 
 
 def _paths(study: Study) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -510,8 +508,8 @@ class _Watch(tune.Callback):
     def snapshot(self) -> Snapshot:
         records, progress, limits = self._records, self._searcher.progress, self._study.limits
         jobs = self._queue.running
-        blends = {job.name for job in jobs if job.kind == "blend"}
-        training = {name: done for name, done in progress.items() if name not in blends}
+        judging = {job.name for job in jobs if job.kind in ("blend", "baseline")}
+        training = {name: done for name, done in progress.items() if name not in judging}
         running = sum(job.kind == "trial" for job in jobs)
         waiting = records.count("RUNNING") - running
         drawn = len(records.states)

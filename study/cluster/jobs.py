@@ -48,10 +48,10 @@ class NoLeases:
 
 @dataclass(frozen=True)
 class Job:
-    """Something for a worker to do: train (or find) an artifact, run a trial, or judge the blends of two generators.
+    """Something for a worker to do: make (or find) an artifact, run a trial, judge blends or the baseline.
 
     Attributes:
-        name: an artifact's key, `trial-0003`, or a pair's name.
+        name: an artifact's key, `trial-0003`, a pair's name, or the baseline's.
         ready_at: when nothing stood in its way any more; for a trial that had to wait for nothing, when it was sampled.
         waited: a trial that was held back for an artifact.
         workers: how many processes do it together.
@@ -59,7 +59,7 @@ class Job:
     """
 
     name: str
-    kind: Literal["artifact", "trial", "blend"]
+    kind: Literal["artifact", "trial", "blend", "baseline"]
     stage: Stage
     config: RunConfig
     ready_at: float
@@ -94,6 +94,8 @@ class JobQueue:
         enough: why no more trials are to be drawn, though `total` is not reached; None to go on.
         follow_ups: jobs that follow from what has ended and have not been done; asked with True once nothing trains any
             more, nor ever will.
+        baseline: the job that judges it, until it is handed out. It goes first: it waits for nothing, and the worker
+            that does it is warm by the time that there is more to train than the first artifact.
         elsewhere: who trains the artifacts that are needed here, by key, as of the last call of `next`.
     """
 
@@ -109,6 +111,7 @@ class JobQueue:
     leases: Leases = field(default_factory=NoLeases)
     enough: Callable[[], str | None] = lambda: None
     follow_ups: Callable[[bool], Iterable[Job]] | None = None
+    baseline: Job | None = None
     elsewhere: dict[str, str] = field(default_factory=dict)
     _failed_artifacts: dict[str, str] = field(default_factory=dict)
     _running: dict[str, Job] = field(default_factory=dict)
@@ -127,7 +130,7 @@ class JobQueue:
     @property
     def exhausted(self) -> bool:
         """No job is left to hand out, now or later."""
-        if self._held or not self.all_drawn:
+        if self.baseline is not None or self._held or not self.all_drawn:
             return False
         # A blend may push a point off the front, and make neighbours of those beside it: a job that nobody knew of.
         return self.follow_ups is None or (not self._running and self._follow_up() is None)
@@ -139,7 +142,8 @@ class JobQueue:
 
     @property
     def _trained(self) -> bool:
-        return not self._held and self.all_drawn and all(job.kind == "blend" for job in self.running)
+        is_training = any(job.kind in ("artifact", "trial") for job in self.running)
+        return not self._held and self.all_drawn and not is_training
 
     def next(self, room: int | None = None) -> Job | None:
         """Hand out a job; None if all that is left waits for running ones, or nothing is left (`exhausted`).
@@ -150,11 +154,13 @@ class JobQueue:
         """
         self.elsewhere = {}
         while True:
-            job = self._follow_up() or self._ready_trial() or self._startable_artifact()
+            job = self.baseline or self._follow_up() or self._ready_trial() or self._startable_artifact()
             if job is not None:
                 if room is not None and job.workers > room:
                     self._release(job)
                     return None
+                if job is self.baseline:
+                    self.baseline = None
                 self._held = [held for held in self._held if held.asked.number != job.trial]
                 self._running[job.name] = job
                 return job
@@ -174,7 +180,10 @@ class JobQueue:
 
     def put_back(self, name: str) -> None:
         """Take note that a job stopped before its end; it is left to whoever continues the study."""
-        self._release(self._running.pop(name))
+        job = self._running.pop(name)
+        self._release(job)
+        if job.kind == "baseline":
+            self.baseline = job
 
     def _release(self, job: Job) -> None:
         if job.kind == "artifact":

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from study.config import from_dict
+from study.config import RunConfig, from_dict
 from study.files import is_disk_full
 from study.training.adversarial import Point, train_adversarial
-from study.training.artifacts import make_artifact
+from study.training.artifacts import baseline_name, judge_baseline, make_artifact
 from study.training.blending import Trained, judge_blends
 from study.training.loop import Diverged, Stopped, Tick
 from study.training.setting import Setting
@@ -83,6 +83,8 @@ def _run(job: dict[str, Any], workshop: Workshop, run_dir: Path, send: Send) -> 
         return make_artifact(run, job["stage"], workshop, run_dir, tick)
     if job["kind"] == "blend":
         return _blend(job, workshop, run_dir, send)
+    if job["kind"] == "baseline":
+        return _baseline(run, workshop, run_dir)
     directory = run_dir / "trials" / f"{job['trial']:04d}"
     train_adversarial(run, workshop, directory, lambda point: _send_point(job, point, send), tick)
     return {}
@@ -97,6 +99,12 @@ def _blend(job: dict[str, Any], workshop: Workshop, run_dir: Path, send: Send) -
         samples = f"blends/{job['name']}/{name}"
         send({"type": "blend", "name": name, "samples": samples, **blend.to_dict()})
     return {}
+
+
+def _baseline(run: RunConfig, workshop: Workshop, run_dir: Path) -> dict[str, Any]:
+    evaluation = judge_baseline(run.data, workshop, run_dir / "references")
+    samples = f"references/{baseline_name(run.data)}"
+    return {"metrics": evaluation.metrics, "images": evaluation.images, "samples": samples}
 
 
 def _trained(parent: dict[str, Any], run_dir: Path) -> Trained:

@@ -204,6 +204,8 @@ class StudySearcher(Searcher):
             self._end_artifact(job, message)
         elif job.kind == "blend":
             self._records.pair(job.name, message["state"], message["cause"])
+        elif job.kind == "baseline":
+            self._end_baseline(job, message)
         else:
             self._end_trial(trial_id, job, message)
 
@@ -213,6 +215,14 @@ class StudySearcher(Searcher):
             self._records.artifact_made(need, message, reference_scale=self._reference_scale)
         else:
             self._records.artifact_failed(need, message["cause"], message.get("traceback"))
+
+    def _end_baseline(self, job: Job, message: dict[str, Any]) -> None:
+        """Record it, or halt: images that cannot be judged are as bad for every trial."""
+        if message["state"] == "COMPLETE":
+            shown = {name: message[name] for name in ("metrics", "images", "samples")}
+            self._records.reference(job.name, kind=job.name, **shown)
+        else:
+            self.halted = f"the baseline ({job.name}) could not be judged: {message['cause']}"
 
     def _end_trial(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
         assert job.trial is not None
@@ -255,7 +265,9 @@ def _facts(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _iterations(job: Job) -> int:
-    """Of a job's training; of a blend's job, how many are to be judged."""
+    """Of a job's training; of one that judges, how many sets of images."""
+    if job.kind == "baseline":
+        return 1
     if job.pair is not None:
         return len(job.pair["spaces"]) * len(job.pair["shares"])
     config = job.config

@@ -53,6 +53,10 @@ def finish(queue: JobQueue, cause: str | None = None) -> str:
     return job.name
 
 
+def baseline_of(run: RunConfig) -> Job:
+    return Job("bicubic", "baseline", "adversarial", run, ready_at=0.0)
+
+
 @pytest.fixture
 def told() -> Told:
     return Told()
@@ -202,6 +206,38 @@ def test_a_trial_is_ready_when_sampled_or_when_its_last_artifact_is(variant: Any
     told.now += 60
     straight = start(queue)
     assert (straight.name, straight.waited, straight.ready_at) == ("trial-0001", False, told.now)
+
+
+def test_the_baseline_goes_first_once_and_holds_nothing_up(variant: Any, source_of: Any, told: Told) -> None:
+    run = variant(pixel=True)
+    queue = make_queue(source_of([run]), told, baseline=baseline_of(run))
+    assert start(queue).name == "bicubic"
+    assert [finish(queue), finish(queue)] == [key_of(run, "fidelity"), "trial-0000"]
+    assert queue.exhausted
+    queue.end("bicubic")
+    assert queue.exhausted
+    assert queue.next() is None
+
+
+def test_a_baseline_that_was_not_judged_is_left_to_do(variant: Any, source_of: Any, told: Told) -> None:
+    queue = make_queue(source_of([variant(3)], [], drawn=1), told, baseline=baseline_of(variant(3)))
+    assert not queue.exhausted
+    assert start(queue).name == "bicubic"
+    assert queue.exhausted
+    queue.put_back("bicubic")
+    assert not queue.exhausted
+    assert finish(queue) == "bicubic"
+    assert queue.exhausted
+
+
+def test_blends_of_neighbours_do_not_wait_for_the_baseline(variant: Any, source_of: Any, told: Told) -> None:
+    asked: list[bool] = []
+    follow_ups = lambda last: asked.append(last) or []  # type: ignore[func-returns-value]  # noqa: E731
+    source = source_of([variant(3)], [], drawn=1)
+    queue = make_queue(source, told, baseline=baseline_of(variant(3)), follow_ups=follow_ups)
+    start(queue)
+    assert queue.next() is None
+    assert asked == [True]
 
 
 # --- failures ------------------------------------------------------------------------------------------------------

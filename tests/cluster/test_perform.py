@@ -1,18 +1,24 @@
 """How a job of a team ends: for its own fault, or for the loss of another process."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from PIL import Image
 
 from study.cluster import perform as performing
 from study.cluster.group import _pass_on, _put_failure
+from study.cluster.jobs import Job, describe
 from study.cluster.perform import perform
-from study.config import DataConfig
+from study.config import DataConfig, replace
+from study.recipes import aesop
 from study.training.artifact_store import ArtifactFolder
+from study.training.artifacts import judge_baseline
 from study.training.setting import Setting
-from study.training.team import Team, TeamLost
+from study.training.team import ALONE, Team, TeamLost
 from study.training.workshop import Workshop
 
 JOB = {"name": "trial-0000", "kind": "trial"}
@@ -32,6 +38,28 @@ def failing_with(error: Exception) -> Any:
         raise error
 
     return fail
+
+
+def test_a_worker_judges_the_baseline_of_the_run(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / name / "a.png")
+    run = replace(aesop("tiny"), {f"data.{name}": str(tmp_path / name) for name in ("train", "test")})
+    setting = Setting(run.data, 32, str(tmp_path / "artifacts"), {}, None)
+    job = describe(Job("bicubic", "baseline", "adversarial", run, ready_at=0.0))
+    sent: list[dict[str, Any]] = []
+
+    config = {"job": job, "setting": setting.to_dict(), "run_dir": str(tmp_path), "threads": 1}
+    assert perform(config, ALONE, sent.append) == "COMPLETE"
+    (end,) = sent
+    expected = judge_baseline(run.data, setting.open(), tmp_path / "again")
+    assert end["metrics"] == expected.metrics
+    assert end["images"] == expected.images
+    for folder in ("hr", "low", "bicubic"):
+        crops = tmp_path / "references" / folder / "a.png", tmp_path / "again" / folder / "a.png"
+        assert crops[0].read_bytes() == crops[1].read_bytes()
+    assert end["samples"] == "references/bicubic"
 
 
 def test_the_loss_of_another_process_is_no_end(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,15 @@ def bench(bench_of: Callable[..., Bench], variant: Any) -> Bench:
     return bench
 
 
+def with_baseline(bench: Bench, variant: Any) -> Bench:
+    """Hand out the baseline's job as `b`."""
+    bench.queue.baseline = Job("bicubic", "baseline", "adversarial", variant(), ready_at=0.0)
+    handed_out = bench.searcher.suggest("b")
+    assert isinstance(handed_out, dict)
+    assert handed_out["job"]["kind"] == "baseline"
+    return bench
+
+
 def full_disk(_descriptor: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -190,6 +200,37 @@ def test_an_artifact_is_recorded_and_a_fidelity_generator_is_a_reference(bench: 
     assert event["budget"] == {"iterations": 800}
     assert bench.records.references == {event["key"]: GOOD}
     assert bench.told == []
+
+
+def test_the_baseline_is_recorded_as_a_reference(bench_of: Any, variant: Any) -> None:
+    bench = with_baseline(bench_of(variant(pixel=True)), variant)
+    bench.enter("b")
+    assert bench.searcher.progress == {"bicubic": (0, 1)}
+    bench.end("b", metrics=GOOD, images=IMAGES, samples="references/bicubic")
+    (event,) = bench.events("reference")
+    told = {name: event[name] for name in ("name", "kind", "metrics", "images", "samples")}
+    assert told == {
+        "name": "bicubic",
+        "kind": "bicubic",
+        "metrics": GOOD,
+        "images": IMAGES,
+        "samples": "references/bicubic",
+    }
+    assert bench.told == []
+    assert bench.searcher.halted is None
+
+
+@pytest.mark.parametrize("death", [False, True])
+def test_a_baseline_that_cannot_be_judged_halts_the_study(bench_of: Any, variant: Any, death: bool) -> None:
+    bench = with_baseline(bench_of(variant(pixel=True)), variant)
+    if death:
+        bench.searcher.on_trial_complete("b", None, error=True)
+    else:
+        bench.end("b", "FAILED", "ValueError: the output for image a is not finite")
+    assert bench.searcher.halted is not None
+    assert re.match(r"the baseline \(bicubic\) could not be judged: (ValueError|its process)", bench.searcher.halted)
+    assert bench.searcher.suggest("f") == Searcher.FINISHED
+    assert bench.records.references == {}
 
 
 def test_points_and_the_end_of_a_trial_are_recorded_and_told_once(bench: Bench) -> None:
