@@ -5,9 +5,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.config import ConfigError
@@ -15,6 +16,7 @@ from study.config import ConfigError
 MOST_SKEW_SECONDS = 60.0
 ANSWER_SECONDS = 180.0
 """How long a node may take to answer: it may have to unpack the job's working directory first."""
+ASK_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,30 +93,42 @@ def complaints(views: Sequence[NodeView], silent: Mapping[str, str], paths: Mapp
 
 
 def _ask(paths: Mapping[str, Path]) -> tuple[list[NodeView], dict[str, str]]:
-    nodes = {
+    """What each node sees, and why which gave no answer; those that have gone since belong to the cluster no more."""
+    plain = {option: str(path) for option, path in paths.items()}
+    names, asked, limit = _alive(), time.time(), time.monotonic() + ANSWER_SECONDS
+    waiting = {_put(node, plain): node for node in names}
+    views, silent = [], {}
+    while waiting and time.monotonic() < limit:
+        done, _ = ray.wait(list(waiting), timeout=limit - time.monotonic())
+        for answer in done:
+            node = waiting.pop(answer)
+            try:
+                clock, unseen = ray.get(answer)
+                views.append(NodeView(names[node], clock, asked, time.time(), unseen))
+            except TaskUnschedulableError:  # Ray takes a while to notice that a node is gone
+                time.sleep(ASK_AGAIN_SECONDS)
+                if node in _alive():
+                    waiting[_put(node, plain)] = node
+            except RayError as error:  # it died, or lacks what our code imports
+                silent[node] = str(error).strip().splitlines()[-1]
+    silent |= dict.fromkeys(waiting.values(), f"within {ANSWER_SECONDS:g} s")
+    alive = _alive() if silent else {}
+    return views, {names[node]: why for node, why in silent.items() if node in alive}
+
+
+def _alive() -> dict[str, str]:
+    """The addresses of the nodes that can work, by their ids."""
+    return {
         node["NodeID"]: node["NodeManagerAddress"]
         for node in ray.nodes()
         if node["Alive"] and node["Resources"].get("CPU", 0) > 0
     }
+
+
+def _put(node: str, paths: dict[str, str]) -> Any:
+    """Put the question to a node; returns what the answer will be."""
     look = ray.remote(num_cpus=0, max_retries=2)(_look)
-    asked = time.time()
-    plain = {option: str(path) for option, path in paths.items()}
-    answers = {
-        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(plain): name
-        for node, name in nodes.items()
-    }
-    views, waiting, silent = [], list(answers), {}
-    limit = time.monotonic() + ANSWER_SECONDS
-    while waiting and time.monotonic() < limit:
-        done, waiting = ray.wait(waiting, timeout=limit - time.monotonic())
-        for answer in done:
-            try:
-                clock, unseen = ray.get(answer)
-            except RayError as error:  # it died, or lacks what our code imports
-                silent[answers[answer]] = str(error).strip().splitlines()[-1]
-                continue
-            views.append(NodeView(answers[answer], clock, asked, time.time(), unseen))
-    return views, silent | {answers[answer]: f"within {ANSWER_SECONDS:g} s" for answer in waiting}
+    return look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(paths)
 
 
 def _look(paths: dict[str, str]) -> tuple[float, dict[str, str]]:

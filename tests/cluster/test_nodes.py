@@ -1,6 +1,16 @@
 """What is wrong with a cluster's nodes, in words; the question itself is asked of a real one in test_study.py."""
 
-from study.cluster.nodes import NodeView, complaints
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import RayError, TaskUnschedulableError, WorkerCrashedError
+
+from study.cluster import nodes
+from study.cluster.nodes import NodeView, check_nodes, complaints
+from study.config import ConfigError
 
 PATHS = {"--output": "/runs/aesop", "--data": "/data/DF2K"}
 
@@ -43,3 +53,54 @@ def test_a_node_that_does_not_answer_is_named() -> None:
     assert "node 10.0.0.7 did not answer (within 180 s)" in found[0]
     assert "node 10.0.0.8 did not answer (ModuleNotFoundError: No module named 'torch')" in found[1]
     assert "requirements.lock" in found[1]
+
+
+class Answers:
+    """A cluster of nodes `a` and `b`: each answer of `b` is the next one given; with `gone` it is there no more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *of_b: RayError | None, gone: bool) -> None:
+        self._of_b, self._gone, self.asked = list(of_b), gone, [""]
+        monkeypatch.setattr(nodes, "ASK_AGAIN_SECONDS", 0)
+        monkeypatch.setattr(nodes, "_put", self._put)
+        monkeypatch.setattr(ray, "nodes", self._nodes)
+        monkeypatch.setattr(ray, "wait", lambda waiting, timeout: (waiting[:1], waiting[1:]))
+        monkeypatch.setattr(ray, "get", self._get)
+
+    def _put(self, node: str, paths: dict[str, str]) -> tuple[str, int]:
+        self.asked.append(node)
+        return node, len(self.asked)
+
+    def _get(self, answer: tuple[str, int]) -> tuple[float, dict[str, str]]:
+        failure = self._of_b.pop(0) if answer[0] == "b" else None
+        if failure is not None:
+            raise failure
+        return nodes.time.time(), {}
+
+    def _nodes(self) -> Sequence[dict[str, Any]]:
+        there = ["a"] if self._gone and "b" in self.asked and not self._of_b else ["a", "b"]
+        return [{"NodeID": n, "NodeManagerAddress": n, "Alive": True, "Resources": {"CPU": 2.0}} for n in there]
+
+
+GONE = TaskUnschedulableError("the node does not exist any more")
+
+
+@pytest.mark.parametrize("failures", [(GONE,), (GONE, GONE, GONE), (WorkerCrashedError(),)])
+def test_a_node_that_has_gone_is_no_longer_asked_and_no_complaint(
+    failures: tuple[RayError, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = Answers(monkeypatch, *failures, gone=True)
+    check_nodes({}, {"--output": tmp_path})
+    assert answers.asked.count("b") == len(failures)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_that_takes_no_question_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answers = Answers(monkeypatch, GONE, None, gone=False)
+    check_nodes({}, {"--output": tmp_path})
+    assert answers.asked.count("b") == 2
+
+
+def test_a_node_that_is_there_and_cannot_answer_is_a_complaint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Answers(monkeypatch, WorkerCrashedError(), gone=False)
+    with pytest.raises(ConfigError, match="node b did not answer"):
+        check_nodes({}, {"--output": tmp_path})
