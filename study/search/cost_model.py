@@ -1,0 +1,176 @@
+"""What a study will cost on a machine that is not at hand: operations are counted, the machine's rate is given.
+
+The time of a step is taken to be `overhead + operations / rate`. Both figures are a machine's in a precision; they come
+from a fit to measured steps, or are assumed. `benchmarks/scaling.py` measures them and how well they predict.
+"""
+
+import heapq
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from study.config import RunConfig, Stage
+from study.data import ImageSet
+from study.search.forecast import Price, Work
+from study.training.measurement import Cost
+
+CountStep = Callable[[RunConfig, Stage], int]  # operations of a step
+CountImage = Callable[[RunConfig, int, int], int]  # of a generator on one image, by its HR height and width
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How fast a device, or the part of one that a job has, trains.
+
+    Attributes:
+        rate: floating-point operations a second, beyond the overhead.
+        overhead_seconds: of a step, however small it is.
+        judge_seconds: of a held-out HR megapixel, for the metrics alone.
+    """
+
+    rate: float
+    overhead_seconds: float = 0.0
+    judge_seconds: float = 0.0
+
+    def seconds(self, operations: float) -> float:
+        """That a step of so many operations takes."""
+        return self.overhead_seconds + operations / self.rate
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a study's jobs are run.
+
+    Attributes:
+        slots: how many devices there are.
+        start_seconds: from a job's turn to its first step.
+        workers: how many devices do a job of a stage together, where that is not one.
+        efficiency: what of the devices' sum is left when several work together.
+        deaths_an_hour: of a device's process, for whatever reason; what it did since its last checkpoint is lost.
+    """
+
+    slots: int
+    start_seconds: float = 0.0
+    workers: Mapping[Stage, int] | None = None
+    efficiency: float = 1.0
+    deaths_an_hour: float = 0.0
+
+    def workers_of(self, stage: Stage) -> int:
+        """How many devices do a job."""
+        return (self.workers or {}).get(stage, 1)
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """When a study would be done.
+
+    Attributes:
+        seconds: from its start to its end.
+        busy_seconds: of all devices that had a job, in all.
+        first_trial_at: when the first trial began; until then few devices have anything to do.
+        last_began_at: when the last job began; from then on devices get idle.
+    """
+
+    seconds: float
+    busy_seconds: float
+    first_trial_at: float
+    last_began_at: float
+
+
+def fit_machine(samples: Collection[tuple[float, float]]) -> Machine:
+    """Find the overhead and the rate that predict measured steps best, in relative errors, least squares.
+
+    Args:
+        samples: operations and seconds of at least two different steps.
+
+    Raises:
+        ValueError: time does not grow with operations.
+    """
+    operations, seconds = np.array(list(samples), float).T
+    design = np.stack([np.ones_like(seconds), operations], axis=1) / seconds[:, None]
+    overhead, inverse = np.linalg.lstsq(design, np.ones_like(seconds), rcond=None)[0]
+    if overhead < 0:  # no machine is faster for having a start: the best fit without one
+        slopes = design[:, 1]
+        overhead, inverse = 0.0, slopes.sum() / (slopes**2).sum()
+    if inverse <= 0:
+        raise ValueError("the measured steps do not take longer the more operations they have; measure again, alone")
+    return Machine(rate=float(1 / inverse), overhead_seconds=float(overhead))
+
+
+def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """The slope of a line through the logarithms: 2 where values grow with the square of sizes."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
+def modelled_costs(
+    works: Iterable[Work], machine: Machine, test: ImageSet, count_step: CountStep, count_image: CountImage
+) -> dict[str, Cost]:
+    """What `forecast.measure_kinds` would measure on a machine, for every kind of work that is left."""
+    sizes = [height * width for height, width in test.images.shapes]
+    mean = sum(sizes) / len(sizes)
+    typical = test.images.shapes[min(range(len(sizes)), key=lambda number: abs(sizes[number] - mean))]
+    costs: dict[str, Cost] = {}
+    for work in works:
+        if work.left and work.kind not in costs:
+            judging = 0.0
+            if work.stage == "adversarial":
+                forward = count_image(work.config, *typical) / machine.rate
+                judging = forward * mean / (typical[0] * typical[1]) + machine.judge_seconds * mean / 1e6
+            seconds = machine.seconds(count_step(work.config, work.stage))
+            costs[work.kind] = Cost(seconds, image_seconds=judging)
+    return costs
+
+
+def timetable(works: Sequence[Work], prices: Sequence[Price], conditions: Conditions) -> Timetable:
+    """Give jobs to devices as a study does: trials that can begin, then artifacts, in turn; none passes another.
+
+    Raises:
+        ValueError: a job that needs more devices than there are.
+    """
+    jobs = [_job(work, price, conditions) for work, price in zip(works, prices, strict=True)]
+    waiting = [job for job in jobs if job.stage == "adversarial"] + [job for job in jobs if job.stage != "adversarial"]
+    too_large = max(job.workers for job in jobs)
+    if too_large > conditions.slots:
+        raise ValueError(f"a job takes {too_large} devices, but there are {conditions.slots}; lower its workers")
+    running: list[tuple[float, int, _Job]] = []
+    finished: set[str] = set()
+    now, free, began = 0.0, conditions.slots, []
+    while waiting or running:
+        turn = next((job for job in waiting if finished.issuperset(job.after)), None)
+        if turn is not None and turn.workers <= free:
+            waiting.remove(turn)
+            began.append((now, turn))
+            free -= turn.workers
+            heapq.heappush(running, (now + turn.seconds, len(began), turn))
+            continue
+        now, _, done = heapq.heappop(running)
+        finished.add(done.key)
+        free += done.workers
+    return Timetable(
+        seconds=now,
+        busy_seconds=sum(job.seconds * job.workers for job in jobs),
+        first_trial_at=min((at for at, job in began if job.stage == "adversarial"), default=now),
+        last_began_at=began[-1][0] if began else 0.0,
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    stage: Stage
+    seconds: float
+    workers: int
+    key: str
+    after: tuple[str, ...]
+
+
+def _job(work: Work, price: Price, conditions: Conditions) -> _Job:
+    if not work.left:
+        return _Job(work.stage, 0.0, 1, work.key, work.after)
+    workers = conditions.workers_of(work.stage)
+    speed = 1.0 if workers == 1 else workers * conditions.efficiency
+    # One process of a team judges, the others wait.
+    seconds = conditions.start_seconds + price.training_seconds / speed + price.evaluation_seconds
+    again = conditions.start_seconds + work.config.cadence.checkpoint_every * price.cost.seconds / speed / 2
+    deaths = conditions.deaths_an_hour * workers * seconds / 3600
+    return _Job(work.stage, seconds + deaths * again, workers, work.key, work.after)
