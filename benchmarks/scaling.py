@@ -217,15 +217,16 @@ def _changes(axis: str, value: int) -> Changes:
 
 
 def _measure(configs: Mapping[str, RunConfig], steps: int, device: torch.device) -> dict[str, Run]:
-    with tempfile.TemporaryDirectory() as here, tempfile.TemporaryDirectory() as elsewhere:
-        workshop, counting = noise_workshop(Path(here), device), counting_workshop(Path(elsewhere))
-        operations, trained = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        workshop, trained = noise_workshop(Path(folder), device), {}
         for name, config in configs.items():
             print(f"building {name}", file=sys.stderr, flush=True)
-            operations[name] = count_step(config, "adversarial", counting).total
             _, trained[name] = prepare_step(config, workshop)
         taken = in_turns(trained, steps, device)
-    return {name: Run(operations[name], taken[name]) for name in configs}
+    with tempfile.TemporaryDirectory() as folder:
+        counting = counting_workshop(Path(folder))
+        counted = {name: count_step(config, "adversarial", counting).total for name, config in configs.items()}
+    return {name: Run(counted[name], taken[name]) for name in configs}
 
 
 def _print_axis(axis: str, values: list[int], runs: list[Run], machine: Machine) -> dict[str, float]:

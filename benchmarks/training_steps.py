@@ -70,12 +70,13 @@ def prepare_step(config: RunConfig, workshop: Workshop) -> tuple[TrainState, Cal
 
 def in_turns(steps: Mapping[str, Callable[[], None]], turns: int, device: torch.device) -> dict[str, Taken]:
     """Time all steps, each once a turn, so that a machine whose speed varies treats them alike."""
-    memory = {name: _memory(step, device) for name, step in steps.items()}  # also chooses algorithms and fills caches
     seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():
+        step()  # the first one also chooses algorithms and fills caches
     for _ in range(turns):
         for name, step in steps.items():
             seconds[name].append(_seconds(step, device))
-    return {name: Taken(statistics.median(seconds[name]), memory[name]) for name in steps}
+    return {name: Taken(statistics.median(seconds[name]), _memory(step, device)) for name, step in steps.items()}
 
 
 def _seconds(step: Callable[[], None], device: torch.device) -> float:
@@ -89,7 +90,6 @@ def _seconds(step: Callable[[], None], device: torch.device) -> float:
 
 
 def _memory(step: Callable[[], None], device: torch.device) -> float:
-    step()  # Adam's moments and the gradients are there from now on
     if device.type == "cuda":
         torch.cuda.synchronize()
     else:
