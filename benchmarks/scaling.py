@@ -8,8 +8,8 @@ features x 4 blocks, patch 64, batch 4, and without the perceptual term, which i
 `full`, the recipe itself on patches of 128, batch 16. Operations are those of convolutions and matrix products, forward
 and backward (`study/training/operations.py`). All runs take turns; times are medians.
 
-Overhead and rate are fitted to the varied runs. They then predict other runs, which had no part in the fit: several
-things changed at once, and other recipes.
+The time of an operator called and the rate are fitted to the varied runs. They then predict other runs, which had no
+part in the fit: several things changed at once, and other recipes.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# oneDNN keeps 1,024 compiled convolutions: those of one run, but not of all that take turns here. Compiling them anew
-# each turn was seen to quadruple the time of a step. To be set before the first convolution.
+# oneDNN keeps 1,024 compiled convolutions: enough for one run, and perhaps not for all that take turns here. To be set
+# before the first convolution.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "100000")
 
 # Started as a script: Python looks in benchmarks/, but the packages are one up.
@@ -38,7 +38,7 @@ from study.config import RunConfig, replace
 from study.recipes import get_recipe
 from study.search.cost_model import Machine, exponent, fit_machine
 from study.training.loop import pick_device
-from study.training.operations import count_step, counting_workshop
+from study.training.operations import Operations, count_step, counting_workshop
 
 Changes = dict[str, Any]
 
@@ -123,12 +123,20 @@ OTHERS: dict[str, dict[str, tuple[str, Changes]]] = {
 }
 
 
+HEADINGS = f"{'GFLOP':>9} {'calls':>7} {'ms':>9} {'predicted':>9} {'off':>6} {'GFLOP/s':>8} {'GiB':>6}"
+
+
 @dataclass(frozen=True)
 class Run:
-    """One configuration: its operations, and what a step of it takes."""
+    """One configuration: what was counted of a step, and what it takes."""
 
-    operations: int
+    counted: Operations
     taken: Taken
+
+    @property
+    def operations(self) -> int:
+        """Floating-point ones."""
+        return self.counted.total
 
     @property
     def gflops(self) -> float:
@@ -144,7 +152,7 @@ def main() -> None:
     runs = _measure(_configs(options.size), options.steps, device)
     axes = {axis: [_named(axis, value) for value in values] for axis, values in AXES[options.size].items()}
     fitted = sorted({name for names in axes.values() for name in names})
-    machine = fit_machine([(runs[name].operations, runs[name].taken.seconds) for name in fitted])
+    machine = fit_machine([(runs[name].counted, runs[name].taken.seconds) for name in fitted])
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"base {options.size}, {where}, torch {torch.__version__}, medians of {options.steps} steps")
     exponents = {
@@ -152,16 +160,16 @@ def main() -> None:
         for axis, names in axes.items()
     }
     print(
-        f"\nfitted to {len(fitted)} runs: {1e3 * machine.overhead_seconds:.1f} ms a step, and "
+        f"\nfitted to {len(fitted)} runs: {1e6 * machine.call_seconds:.2f} us an operator called, and "
         f"{machine.rate / 1e9:.0f} GFLOP/s beyond it"
     )
-    errors = {name: machine.seconds(runs[name].operations) / runs[name].taken.seconds - 1 for name in runs}
+    errors = {name: machine.seconds(runs[name].counted) / runs[name].taken.seconds - 1 for name in runs}
     _print_check(OTHERS[options.size], runs, machine)
     summary = {
         "benchmark": "scaling",
         "size": options.size,
         "device": where,
-        "overhead_ms": round(1e3 * machine.overhead_seconds, 2),
+        "call_us": round(1e6 * machine.call_seconds, 3),
         "gflops": round(machine.rate / 1e9, 1),
         "error_fitted": _typical(errors, fitted),
         "error_others": _typical(errors, OTHERS[options.size]),
@@ -169,6 +177,7 @@ def main() -> None:
         "runs": {
             name: {
                 "gflop": round(run.operations / 1e9, 3),
+                "calls": run.counted.calls,
                 "ms": round(1e3 * run.taken.seconds, 2),
                 "gib": round(run.taken.gib, 3),
             }
@@ -223,14 +232,14 @@ def _measure(configs: Mapping[str, RunConfig], steps: int, device: torch.device)
             print(f"building {name}", file=sys.stderr, flush=True)
             _, trained[name] = prepare_step(config, workshop)
         taken = in_turns(trained, steps, device)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:  # last: steps that came after counting took up to four times as long
         counting = counting_workshop(Path(folder))
-        counted = {name: count_step(config, "adversarial", counting).total for name, config in configs.items()}
+        counted = {name: count_step(config, "adversarial", counting) for name, config in configs.items()}
     return {name: Run(counted[name], taken[name]) for name in configs}
 
 
 def _print_axis(axis: str, values: list[int], runs: list[Run], machine: Machine) -> dict[str, float]:
-    print(f"\n{axis:20} {'GFLOP':>9} {'ms':>9} {'predicted':>9} {'off':>6} {'GFLOP/s':>8} {'GiB':>6}")
+    print(f"\n{axis:20} {HEADINGS}")
     for value, run in zip(values, runs, strict=True):
         print(f"{value:<20} {_figures(run, machine)}")
     found = {
@@ -247,16 +256,16 @@ def _memory_known(runs: list[Run]) -> bool:
 
 
 def _print_check(others: Mapping[str, Any], runs: Mapping[str, Run], machine: Machine) -> None:
-    print(f"\n{'not part of the fit':45} {'GFLOP':>9} {'ms':>9} {'predicted':>9} {'off':>6} {'GFLOP/s':>8} {'GiB':>6}")
+    print(f"\n{'not part of the fit':45} {HEADINGS}")
     for name in others:
         print(f"{name:45} {_figures(runs[name], machine)}")
 
 
 def _figures(run: Run, machine: Machine) -> str:
-    predicted, seconds = machine.seconds(run.operations), run.taken.seconds
+    predicted, seconds = machine.seconds(run.counted), run.taken.seconds
     return (
-        f"{run.operations / 1e9:9.2f} {1e3 * seconds:9.1f} {1e3 * predicted:9.1f} {predicted / seconds - 1:+6.0%} "
-        f"{run.gflops:8.0f} {run.taken.gib:6.2f}"
+        f"{run.operations / 1e9:9.2f} {run.counted.calls:7} {1e3 * seconds:9.1f} {1e3 * predicted:9.1f} "
+        f"{predicted / seconds - 1:+6.0%} {run.gflops:8.0f} {run.taken.gib:6.2f}"
     )
 
 

@@ -2,12 +2,12 @@
 
 python benchmarks/study_costs.py operations --size full
 python benchmarks/study_costs.py study --recipes aesop ldl esrgan --trials 192 --slots 64 --tflops 50 200 400
-python benchmarks/study_costs.py check RUN_DIR --gflops 60 --overhead-ms 30 --slots 2
+python benchmarks/study_costs.py check RUN_DIR --gflops 60 --call-us 8 --slots 2
 
 `operations` counts a step of each stage of each recipe, by part. `study` lays out a study's jobs on devices: shared
 upstream stages once each, trials that take the recipes in turn at equal budget, judging, starts, deaths, idle devices
 at the end. `check` does the same for the configurations of a finished study, and compares with what its journal says.
-Nothing is trained and no GPU is needed. A step's time is overhead + operations / rate (`benchmarks/scaling.py`).
+Nothing is trained and no GPU is needed. A step's time is calls * call + operations / rate (`benchmarks/scaling.py`).
 """
 
 import argparse
@@ -63,7 +63,7 @@ def _parse() -> argparse.Namespace:
     check.add_argument("--gflops", type=float, required=True, help="achieved in training, by one job of --slots")
     for part in (study, check):
         part.add_argument("--slots", type=int, default=64 if part is study else 2, help="devices, or jobs at once")
-        part.add_argument("--overhead-ms", type=float, default=0.0, help="of a step")
+        part.add_argument("--call-us", type=float, default=0.0, help="microseconds of an operator called")
         part.add_argument("--judge-seconds", type=float, default=0.0, help="of an HR megapixel, for metrics")
         part.add_argument("--start-seconds", type=float, default=0.0, help="of a job")
         part.add_argument("--pretrain-workers", type=int, default=1, help="devices an upstream stage has")
@@ -86,9 +86,6 @@ class _Counts:
             self._steps[kind] = count_step(config, stage, self._workshop)
         return self._steps[kind]
 
-    def total(self, config: RunConfig, stage: Stage) -> int:
-        return self.of_step(config, stage).total
-
 
 def _operations(options: argparse.Namespace, counts: _Counts) -> dict[str, Any]:
     found: dict[str, Any] = {}
@@ -100,7 +97,7 @@ def _operations(options: argparse.Namespace, counts: _Counts) -> dict[str, Any]:
 
 
 def _print_step(name: str, stage: Stage, counted: Operations) -> dict[str, float]:
-    print(f"\n{name}, {stage}: {counted.total / 1e9:,.1f} GFLOP a step")
+    print(f"\n{name}, {stage}: {counted.total / 1e9:,.1f} GFLOP a step in {counted.calls:,} calls")
     for part, operations in counted.parts.items():
         print(f"  {part:40} {operations / 1e9:12,.1f} {operations / counted.total:6.1%}")
     return {part: round(operations / 1e9, 4) for part, operations in counted.parts.items()}
@@ -123,13 +120,13 @@ def _study(options: argparse.Namespace, counts: _Counts) -> dict[str, Any]:
 
 
 def _machine(options: argparse.Namespace, rate: float) -> Machine:
-    return Machine(rate, options.overhead_ms / 1e3, options.judge_seconds)
+    return Machine(rate, options.call_us / 1e6, options.judge_seconds)
 
 
 def _laid_out(
     works: Sequence[Work], machine: Machine, test: ImageSet, options: argparse.Namespace, counts: _Counts
 ) -> tuple[list[StageForecast], Timetable]:
-    costs = modelled_costs(works, machine, test, counts.total, counts.of_image)
+    costs = modelled_costs(works, machine, test, counts.of_step, counts.of_image)
     conditions = Conditions(
         options.slots,
         start_seconds=options.start_seconds,

@@ -1,11 +1,12 @@
-"""What a study will cost on a machine that is not at hand: operations are counted, the machine's rate is given.
+"""What a study will cost on a machine that is not at hand: operations are counted, the machine's speed is given.
 
-The time of a step is taken to be `overhead + operations / rate`. Both figures are a machine's in a precision; they come
-from a fit to measured steps, or are assumed. `benchmarks/scaling.py` measures them and how well they predict.
+The time of a step is taken to be `calls * call_seconds + operations / rate`. Both speeds are a machine's, in a
+precision; they come from a fit to measured steps, or are assumed. `benchmarks/scaling.py` measures them, and how well
+they predict.
 """
 
 import heapq
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,10 @@ from study.config import RunConfig, Stage
 from study.data import ImageSet
 from study.search.forecast import Price, Work
 from study.training.measurement import Cost
+from study.training.operations import Operations
 
-CountStep = Callable[[RunConfig, Stage], int]  # operations of a step
-CountImage = Callable[[RunConfig, int, int], int]  # of a generator on one image, by its HR height and width
+CountStep = Callable[[RunConfig, Stage], Operations]
+CountImage = Callable[[RunConfig, int, int], Operations]  # by the image's HR height and width
 
 
 @dataclass(frozen=True)
@@ -24,18 +26,18 @@ class Machine:
     """How fast a device, or the part of one that a job has, trains.
 
     Attributes:
-        rate: floating-point operations a second, beyond the overhead.
-        overhead_seconds: of a step, however small it is.
+        rate: floating-point operations a second, beyond what the calls take.
+        call_seconds: of an operator, however small its work.
         judge_seconds: of a held-out HR megapixel, for the metrics alone.
     """
 
     rate: float
-    overhead_seconds: float = 0.0
+    call_seconds: float = 0.0
     judge_seconds: float = 0.0
 
-    def seconds(self, operations: float) -> float:
-        """That a step of so many operations takes."""
-        return self.overhead_seconds + operations / self.rate
+    def seconds(self, counted: Operations) -> float:
+        """What was counted takes."""
+        return counted.calls * self.call_seconds + counted.total / self.rate
 
 
 @dataclass(frozen=True)
@@ -78,24 +80,24 @@ class Timetable:
     last_began_at: float
 
 
-def fit_machine(samples: Collection[tuple[float, float]]) -> Machine:
-    """Find the overhead and the rate that predict measured steps best, in relative errors, least squares.
+def fit_machine(samples: Sequence[tuple[Operations, float]]) -> Machine:
+    """Find the speeds that predict measured steps best, in relative errors, least squares.
 
     Args:
-        samples: operations and seconds of at least two different steps.
+        samples: what was counted of a step, and its seconds; at least two different steps.
 
     Raises:
         ValueError: time does not grow with operations.
     """
-    operations, seconds = np.array(list(samples), float).T
-    design = np.stack([np.ones_like(seconds), operations], axis=1) / seconds[:, None]
-    overhead, inverse = np.linalg.lstsq(design, np.ones_like(seconds), rcond=None)[0]
-    if overhead < 0:  # no machine is faster for having a start: the best fit without one
-        slopes = design[:, 1]
-        overhead, inverse = 0.0, slopes.sum() / (slopes**2).sum()
+    features = np.array([(counted.calls, counted.total) for counted, _ in samples], float)
+    relative = features / np.array([[seconds] for _, seconds in samples])
+    (call, inverse), *_ = np.linalg.lstsq(relative, np.ones(len(samples)), rcond=None)
+    if call < 0:  # no call is free, let alone that it gives time back: the best fit without calls
+        slopes = relative[:, 1]
+        call, inverse = 0.0, slopes.sum() / (slopes**2).sum()
     if inverse <= 0:
         raise ValueError("the measured steps do not take longer the more operations they have; measure again, alone")
-    return Machine(rate=float(1 / inverse), overhead_seconds=float(overhead))
+    return Machine(rate=float(1 / inverse), call_seconds=float(call))
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -115,7 +117,7 @@ def modelled_costs(
         if work.left and work.kind not in costs:
             judging = 0.0
             if work.stage == "adversarial":
-                forward = count_image(work.config, *typical) / machine.rate
+                forward = machine.seconds(count_image(work.config, *typical))
                 judging = forward * mean / (typical[0] * typical[1]) + machine.judge_seconds * mean / 1e6
             seconds = machine.seconds(count_step(work.config, work.stage))
             costs[work.kind] = Cost(seconds, image_seconds=judging)

@@ -2,8 +2,9 @@
 
 PyTorch's counter looks at each operation's shapes. It knows convolutions and matrix products, forward and backward, and
 counts a multiplication and an addition as two; what else a step does (activations, normalisation, Adam) moves memory
-rather than computes, and is not counted. The step is the stage's own, run on tensors that have shapes and no values, so
-that the largest one is counted on a laptop within seconds.
+rather than computes, and is not counted. How many operators are called is: each takes a while, however small its work.
+The step is the stage's own, run on tensors that have shapes and no values, so that the largest one is counted on a
+laptop within seconds.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from study.config import PerceptualNetwork, RunConfig, Stage
@@ -46,14 +48,16 @@ _FROZEN: dict[type[nn.Module], str] = {
 
 @dataclass(frozen=True)
 class Operations:
-    """The floating-point operations of a step.
+    """What a step, or a look at an image, asks of a device.
 
     Attributes:
-        parts: by network and pass, such as `generator backward`. `reference` is a pass without graph, of what the
-            generator's images are compared with.
+        parts: floating-point operations by network and pass, such as `generator backward`. `reference` is a pass
+            without graph, of what the generator's images are compared with.
+        calls: of PyTorch's operators that make or change tensors.
     """
 
     parts: dict[str, int]
+    calls: int
 
     @property
     def total(self) -> int:
@@ -95,19 +99,25 @@ def count_step(config: RunConfig, stage: Stage, workshop: Workshop) -> Operation
         state, step, batches = prepare_upstream(config, stage, workshop)
     state.iteration = budget_of(config, stage).iterations - 1  # past the share in which layers are frozen
     sides = (batches.patch // batches.pairs.scale, batches.patch)
-    with FakeTensorMode(allow_non_fake_inputs=True), _PartCounter(_owners(state, stage)) as counter:
+    with FakeTensorMode(allow_non_fake_inputs=True), _PartCounter(_owners(state, stage)) as counter, _Calls() as calls:
         low, hr = (torch.rand(batches.batch, 3, side, side) for side in sides)
         step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (low, hr)))
-    return Operations(counter.parts)
+    return Operations(counter.parts, calls.number)
 
 
-def count_image(config: RunConfig, height: int, width: int) -> int:
+def count_image(config: RunConfig, height: int, width: int) -> Operations:
     """Count what the generator does to one image, given the sides of its HR version in pixels."""
     scale = config.data.scale
     generator = build_generator(config.generator, scale).eval()
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    owners = dict.fromkeys(generator.modules(), "generator")
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        torch.no_grad(),
+        _PartCounter(owners) as counter,
+        _Calls() as calls,
+    ):
         generator(torch.rand(1, 3, height // scale, width // scale))
-    return int(counter.get_total_flops())
+    return Operations(counter.parts, calls.number)
 
 
 def _shapes_of_backbones(folder: Path) -> dict[PerceptualNetwork, Path]:
@@ -134,6 +144,16 @@ def _owners(state: TrainState, stage: Stage) -> dict[nn.Module, str]:
     networks = {"autoencoder" if stage == "autoencoder" else "generator": state.model, "average": state.ema}
     networks |= {name.replace("adversarial", "discriminator"): net for name, net in state.discriminators.items()}
     return {layer: name for name, network in networks.items() for layer in network.modules()}
+
+
+class _Calls(TorchDispatchMode):
+    """Counts operators; views move nothing and are free."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += not func.is_view
+        return func(*args, **(kwargs or {}))
 
 
 class _PartCounter:

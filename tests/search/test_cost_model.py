@@ -12,26 +12,33 @@ from study.search.cost_model import Conditions, Machine, exponent, fit_machine, 
 from study.search.forecast import Price, Work, works_of
 from study.training.artifact_store import ArtifactFolder
 from study.training.measurement import Cost
+from study.training.operations import Operations
+
+
+def counted(operations: int, calls: int = 0) -> Operations:
+    return Operations({"generator forward": operations // 2, "generator backward": operations - operations // 2}, calls)
 
 
 def test_a_fit_finds_the_machine_that_made_the_samples() -> None:
-    truth = Machine(rate=2e9, overhead_seconds=0.03)
-    fitted = fit_machine([(operations, truth.seconds(operations)) for operations in (1e7, 1e8, 3e9)])
+    truth = Machine(rate=2e9, call_seconds=1e-5)
+    steps = [counted(10**7, 4000), counted(10**8, 1000), counted(3 * 10**9, 9000)]
+    fitted = fit_machine([(step, truth.seconds(step)) for step in steps])
+    assert truth.seconds(steps[0]) == pytest.approx(0.045)
     assert fitted.rate == pytest.approx(2e9)
-    assert fitted.overhead_seconds == pytest.approx(0.03)
+    assert fitted.call_seconds == pytest.approx(1e-5)
 
 
-def test_an_overhead_is_never_negative() -> None:
-    fitted = fit_machine([(1.0, 0.5), (2.0, 2.5), (3.0, 4.5)])  # the line through them crosses zero at 0.75
-    assert fitted.overhead_seconds == 0
-    # least squares of relative errors without it: rate * (sum x/t) = ... with x/t = 2, 0.8, 2/3
-    slopes = [2.0, 0.8, 2 / 3]
+def test_calls_never_give_time_back() -> None:
+    # With a thousand calls each, the line through them would begin below zero.
+    fitted = fit_machine([(counted(1, 1000), 0.5), (counted(2, 1000), 2.5), (counted(3, 1000), 4.5)])
+    assert fitted.call_seconds == 0
+    slopes = [1 / 0.5, 2 / 2.5, 3 / 4.5]  # the least squares of s * slope - 1 are at s = sum(slope) / sum(slope^2)
     assert fitted.rate == pytest.approx(sum(slope**2 for slope in slopes) / sum(slopes))
 
 
 def test_steps_that_get_faster_with_more_work_are_refused() -> None:
     with pytest.raises(ValueError, match="do not take longer the more operations"):
-        fit_machine([(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)])
+        fit_machine([(counted(1, 9), 3.0), (counted(2, 9), 2.0), (counted(3, 9), 1.0)])
 
 
 def test_an_exponent_is_that_of_the_power() -> None:
@@ -101,13 +108,13 @@ def test_modelled_costs_are_operations_at_the_rate(tmp_path: Path) -> None:
     works = works_of([aesop("tiny")], test, ArtifactFolder(tmp_path))
     operations: dict[Stage, int] = {"fidelity": 100, "autoencoder": 300, "adversarial": 700}
 
-    def count_step(config: RunConfig, stage: Stage) -> int:
-        return operations[stage]
+    def count_step(config: RunConfig, stage: Stage) -> Operations:
+        return counted(operations[stage], calls=5)
 
-    def count_image(config: RunConfig, height: int, width: int) -> int:
-        return height * width
+    def count_image(config: RunConfig, height: int, width: int) -> Operations:
+        return counted(height * width)
 
-    costs = modelled_costs(works, Machine(1e3, 0.5, judge_seconds=50), test, count_step, count_image)
+    costs = modelled_costs(works, Machine(1e3, 0.1, judge_seconds=50), test, count_step, count_image)
     by_stage = {work.stage: costs[work.kind] for work in works}
     assert by_stage["autoencoder"].seconds == pytest.approx(0.8)
     assert by_stage["adversarial"].seconds == pytest.approx(1.2)
