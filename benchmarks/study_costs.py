@@ -25,7 +25,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import numpy as np
 
 from study.config import RunConfig, Stage, from_dict, replace
-from study.data import ImageSet
+from study.data import ImageSet, load_source
 from study.recipes import RECIPES, as_method, get_recipe
 from study.search.cost_model import Conditions, Machine, Timetable, modelled_costs, timetable
 from study.search.forecast import StageForecast, Work, forecast, prices, works_of
@@ -65,7 +65,7 @@ def _parse() -> argparse.Namespace:
         part.add_argument("--slots", type=int, default=64 if part is study else 2, help="devices, or jobs at once")
         part.add_argument("--call-us", type=float, default=0.0, help="microseconds of an operator called")
         part.add_argument("--judge-seconds", type=float, default=0.0, help="of an HR megapixel, for metrics")
-        part.add_argument("--start-seconds", type=float, default=0.0, help="of a job")
+        part.add_argument("--start-seconds", type=float, default=0.0, help="of a worker, once a device")
         part.add_argument("--pretrain-workers", type=int, default=1, help="devices an upstream stage has")
         part.add_argument("--deaths-a-day", type=float, default=0.0, help="of a device's process")
     return parser.parse_args()
@@ -161,7 +161,7 @@ def _check(options: argparse.Namespace, counts: _Counts) -> dict[str, Any]:
     events = [json.loads(line) for line in (options.run_dir / "journal.jsonl").read_text().splitlines()]
     of_kind = {kind: [event for event in events if event["event"] == kind] for kind in ("trial", "artifact", "blend")}
     configs = [from_dict(event["config"]) for event in of_kind["trial"]]
-    test = _images_of(of_kind["artifact"][0])
+    test = _images_of(json.loads((options.run_dir / "study.json").read_text()))
     with tempfile.TemporaryDirectory() as nowhere:
         works = works_of(configs, test, ArtifactFolder(Path(nowhere)))
     machine = _machine(options, 1e9 * options.gflops)
@@ -194,9 +194,13 @@ def _wall_clock(events: Sequence[dict[str, Any]]) -> float:
     return max(event["time"] for event in events if event["event"] in ("end", "pair")) - begun
 
 
-def _images_of(artifact: dict[str, Any]) -> ImageSet:
-    """As many images as the study was judged by; their sides are those of BSDS-like photographs."""
-    return _same_images(len(artifact["images"]), 400, 400)
+def _images_of(facts: dict[str, Any]) -> ImageSet:
+    """The study's held-out images, where they are those that ship with the dependencies."""
+    _, images = load_source("photographs", None, scale=facts["config"]["data"]["scale"], minimum_patch=1)
+    found = facts["data"]["test"]
+    if found["fingerprint"] != images.fingerprint:
+        raise SystemExit(f"check takes a study of the built-in photographs, but this one was judged by {found['name']}")
+    return images
 
 
 def _same_images(number: int, height: int, width: int) -> ImageSet:

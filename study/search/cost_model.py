@@ -46,7 +46,8 @@ class Conditions:
 
     Attributes:
         slots: how many devices there are.
-        start_seconds: from a job's turn to its first step.
+        start_seconds: of a device's first job, of every one that several devices do together, and after a death; other
+            jobs find a warm worker.
         workers: how many devices do a job of a stage together, where that is not one.
         efficiency: what of the devices' sum is left when several work together.
         deaths_an_hour: of a device's process, for whatever reason; what it did since its last checkpoint is lost.
@@ -137,21 +138,25 @@ def timetable(works: Sequence[Work], prices: Sequence[Price], conditions: Condit
         raise ValueError(f"a job takes {too_large} devices, but there are {conditions.slots}; lower its workers")
     running: list[tuple[float, int, _Job]] = []
     finished: set[str] = set()
-    now, free, began = 0.0, conditions.slots, []
+    now, free, warm, began = 0.0, conditions.slots, 0, list[tuple[float, _Job]]()
+    busy = 0.0
     while waiting or running:
         turn = next((job for job in waiting if finished.issuperset(job.after)), None)
         if turn is not None and turn.workers <= free:
             waiting.remove(turn)
             began.append((now, turn))
-            free -= turn.workers
-            heapq.heappush(running, (now + turn.seconds, len(began), turn))
+            cold = turn.workers > 1 or not warm
+            seconds = turn.seconds + (conditions.start_seconds if cold and turn.seconds else 0.0)
+            busy += seconds * turn.workers
+            free, warm = free - turn.workers, max(0, warm - turn.workers)
+            heapq.heappush(running, (now + seconds, len(began), turn))
             continue
         now, _, done = heapq.heappop(running)
         finished.add(done.key)
-        free += done.workers
+        free, warm = free + done.workers, warm + (done.workers if done.seconds else 0)
     return Timetable(
         seconds=now,
-        busy_seconds=sum(job.seconds * job.workers for job in jobs),
+        busy_seconds=busy,
         first_trial_at=min((at for at, job in began if job.stage == "adversarial"), default=now),
         last_began_at=began[-1][0] if began else 0.0,
     )
@@ -172,7 +177,7 @@ def _job(work: Work, price: Price, conditions: Conditions) -> _Job:
     workers = conditions.workers_of(work.stage)
     speed = 1.0 if workers == 1 else workers * conditions.efficiency
     # One process of a team judges, the others wait.
-    seconds = conditions.start_seconds + price.training_seconds / speed + price.evaluation_seconds
+    seconds = price.training_seconds / speed + price.evaluation_seconds
     again = conditions.start_seconds + work.config.cadence.checkpoint_every * price.cost.seconds / speed / 2
     deaths = conditions.deaths_an_hour * workers * seconds / 3600
     return _Job(work.stage, seconds + deaths * again, workers, work.key, work.after)

@@ -81,12 +81,18 @@ def test_no_job_passes_one_that_waits_for_more_devices() -> None:
     works = [work("fidelity", "f"), work("fidelity", "g"), work("adversarial", "", "f", "g")]
     prices = [price(8), price(8), price(3)]
     wide = Conditions(slots=3, workers={"fidelity": 2}, start_seconds=1)
-    # each of two takes 1 + 8/2 on two devices, and the second does not fit beside the first
+    # each of two takes 1 + 8/2 on two devices, and the second does not fit beside the first; the trial's is warm
     table = timetable(works, prices, wide)
-    assert table.seconds == 5 + 5 + 4
-    assert table.busy_seconds == 2 * 5 + 2 * 5 + 4
+    assert table.seconds == 5 + 5 + 3
+    assert table.busy_seconds == 2 * 5 + 2 * 5 + 3
     with pytest.raises(ValueError, match="a job takes 4 devices, but there are 3"):
         timetable(works, prices, Conditions(slots=3, workers={"fidelity": 4}))
+
+
+def test_a_device_starts_once() -> None:
+    works, prices = [work("adversarial")] * 4, [price(5)] * 4
+    table = timetable(works, prices, Conditions(slots=2, start_seconds=1))
+    assert (table.seconds, table.busy_seconds) == (11, 22)
 
 
 def test_one_of_a_team_judges_and_teams_lose_some_speed() -> None:
