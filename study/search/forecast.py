@@ -2,18 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 
-from study.config import Budget, RunConfig, Stage, to_dict
+from study.config import RunConfig, Stage, to_dict
 from study.data import ImageSet
 from study.search.spaces import SearchSpace, in_turn
 from study.training.artifact_store import ArtifactFolder
 from study.training.evaluation import evaluation_spacing
 from study.training.measurement import Cost
-from study.training.stages import artifact_key, initial_weights, needs_of
+from study.training.stages import artifact_key, budget_of, initial_weights, needs_of
 
 _NO_COST = ("seed", "iterations", "optimiser", "cadence", "init")  # fields that do not change what a step costs
 _STAGES: tuple[Stage, ...] = ("fidelity", "autoencoder", "critics", "adversarial")
@@ -27,12 +27,16 @@ class Work:
         stage, config: what to train.
         iterations: steps; 0 where weights are given.
         there: it is finished already.
+        key: names an artifact.
+        after: the artifacts that have to be there before it can begin, by key.
     """
 
     stage: Stage
     config: RunConfig
     iterations: int
     there: bool = False
+    key: str = ""
+    after: tuple[str, ...] = ()
 
     @property
     def left(self) -> int:
@@ -43,6 +47,28 @@ class Work:
     def kind(self) -> str:
         """Names all works whose steps cost the same."""
         return f"{self.stage} {_costly(to_dict(self.config), self.stage)}"
+
+
+@dataclass(frozen=True)
+class Price:
+    """What is left of a work will take.
+
+    Attributes:
+        training_seconds: of its steps; NaN where nothing of its stage was measured.
+        evaluation_seconds: of judging its points.
+        points: how many they will be.
+        cost: what the rest was derived from: the measured one, or the typical one of its stage.
+    """
+
+    training_seconds: float
+    evaluation_seconds: float
+    points: int
+    cost: Cost
+
+    @property
+    def seconds(self) -> float:
+        """In all."""
+        return self.training_seconds + self.evaluation_seconds
 
 
 @dataclass(frozen=True)
@@ -90,12 +116,15 @@ def works_of(configs: Iterable[RunConfig], images: ImageSet, store: ArtifactFold
     works: dict[str, Work] = {}
     trials = []
     for config in configs:
-        trials.append(Work("adversarial", config, config.budget.iterations))
-        for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, images)):
+        needs = list(needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, images)))
+        after = tuple(need.key for need in needs)
+        trials.append(Work("adversarial", config, config.budget.iterations, after=after))
+        for need in needs:
             if need.key not in works:
                 given = initial_weights(need.config, need.stage) is not None
                 steps = 0 if given else _iterations(need.config, need.stage)
-                works[need.key] = Work(need.stage, need.config, steps, store.has(need.key))
+                there = store.has(need.key)
+                works[need.key] = Work(need.stage, need.config, steps, there, need.key, need.after)
     return [*works.values(), *trials]
 
 
@@ -119,35 +148,44 @@ def measure_kinds(
 
 def forecast(works: Sequence[Work], costs: Mapping[str, Cost], test: ImageSet) -> list[StageForecast]:
     """Add up the works of each stage; a kind that was not measured costs as much a pixel as the stage's others."""
-    return [_of_stage(stage, own, costs, test) for stage in _STAGES if (own := [w for w in works if w.stage == stage])]
+    priced = list(zip(works, prices(works, costs, test), strict=True))
+    by_stage = {stage: [pair for pair in priced if pair[0].stage == stage] for stage in _STAGES}
+    return [_of_stage(stage, own) for stage, own in by_stage.items() if own]
 
 
-def _of_stage(stage: Stage, works: Sequence[Work], costs: Mapping[str, Cost], test: ImageSet) -> StageForecast:
-    examples = {work.kind: work for work in works}
-    known = {kind: cost for kind, cost in costs.items() if kind in examples}
-    rates = [cost.seconds / _pixels(examples[kind]) for kind, cost in known.items()]
-    rate = sum(rates) / len(rates) if rates else float("nan")
-    typical = max(known.values(), key=lambda cost: cost.weights_bytes, default=Cost(float("nan")))
-    seconds = evaluation = 0.0
-    stored = 0
-    for work in works:
-        if not work.left:
-            continue
-        cost = known.get(work.kind)
-        seconds += work.left * (rate * _pixels(work) if cost is None else cost.seconds)
-        points = _points(work, test)
-        evaluation += points * len(test) * (typical if cost is None else cost).image_seconds
-        stored += max(1, points) * (typical if cost is None else cost).weights_bytes
+def prices(works: Sequence[Work], costs: Mapping[str, Cost], test: ImageSet) -> list[Price]:
+    """What is left of each work will take; see `forecast`."""
+    typical = {stage: _typical([work for work in works if work.stage == stage], costs) for stage in _STAGES}
+    return [_price(work, costs.get(work.kind), *typical[work.stage], test) for work in works]
+
+
+def _typical(works: Sequence[Work], costs: Mapping[str, Cost]) -> tuple[float, Cost]:
+    """Seconds a pixel, the mean over a stage's kinds that were measured, and the cost of the one that stores most."""
+    known = {work.kind: (costs[work.kind], _pixels(work)) for work in works if work.kind in costs}
+    rates = [cost.seconds / pixels for cost, pixels in known.values()]
+    largest = max((cost for cost, _ in known.values()), key=lambda cost: cost.weights_bytes, default=Cost(float("nan")))
+    return sum(rates) / len(rates) if rates else float("nan"), largest
+
+
+def _price(work: Work, known: Cost | None, rate: float, typical: Cost, test: ImageSet) -> Price:
+    cost = replace(typical, seconds=rate * _pixels(work)) if known is None else known
+    if not work.left:
+        return Price(0.0, 0.0, 0, cost)
+    points = _points(work, test)
+    return Price(work.left * cost.seconds, points * len(test) * cost.image_seconds, points, cost)
+
+
+def _of_stage(stage: Stage, priced: Sequence[tuple[Work, Price]]) -> StageForecast:
     return StageForecast(
         stage=stage,
-        works=len(works),
-        there=sum(work.there for work in works),
-        iterations=sum(work.left for work in works),
-        device_seconds=seconds + evaluation,
-        evaluation_seconds=evaluation,
-        stored_bytes=stored,
-        checkpoint_bytes=max((cost.checkpoint_bytes for cost in known.values()), default=0),
-        peak_bytes=max((cost.peak_bytes for cost in known.values()), default=0),
+        works=len(priced),
+        there=sum(work.there for work, _ in priced),
+        iterations=sum(work.left for work, _ in priced),
+        device_seconds=sum(price.seconds for _, price in priced),
+        evaluation_seconds=sum(price.evaluation_seconds for _, price in priced),
+        stored_bytes=sum(max(1, price.points) * price.cost.weights_bytes for work, price in priced if work.left),
+        checkpoint_bytes=max(price.cost.checkpoint_bytes for _, price in priced),
+        peak_bytes=max(price.cost.peak_bytes for _, price in priced),
     )
 
 
@@ -159,21 +197,12 @@ def _points(work: Work, test: ImageSet) -> int:
 def _iterations(config: RunConfig, stage: Stage) -> int:
     if stage == "critics":
         return config.critics.iterations * config.critics.levels
-    return _budget(config, stage).iterations
-
-
-def _budget(config: RunConfig, stage: Stage) -> Budget:
-    match stage:
-        case "fidelity":
-            return config.fidelity.budget
-        case "autoencoder":
-            return config.autoencoder.budget
-    return config.budget
+    return budget_of(config, stage).iterations
 
 
 def _pixels(work: Work) -> int:
     """HR pixels of a step; critics see one image, whatever the budget."""
-    return 1 if work.stage == "critics" else _budget(work.config, work.stage).pixels_per_step
+    return 1 if work.stage == "critics" else budget_of(work.config, work.stage).pixels_per_step
 
 
 def _costly(values: Any, stage: Stage) -> Any:

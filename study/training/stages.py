@@ -8,7 +8,7 @@ last stage and yields points.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from study.config import RunConfig, Stage, decoder_as_run, stage_key
+from study.config import Budget, RunConfig, Stage, decoder_as_run, stage_key
 from study.data import ImageSet
 
 KeyOf = Callable[[RunConfig, Stage], str]  # names the artifact of a run's stage
@@ -59,3 +59,13 @@ def initial_weights(config: RunConfig, stage: Stage) -> str | None:
     """The weight file that stands in for training an upstream stage."""
     given = {"fidelity": config.generator.init, "autoencoder": config.autoencoder.init, "critics": config.critics.init}
     return given[stage]
+
+
+def budget_of(config: RunConfig, stage: Stage) -> Budget:
+    """How long a stage trains, on what; critics have iterations of their own, and see one image."""
+    match stage:
+        case "fidelity":
+            return config.fidelity.budget
+        case "autoencoder":
+            return config.autoencoder.budget
+    return config.budget

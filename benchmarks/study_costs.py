@@ -1,0 +1,212 @@
+"""What a study costs on a machine that is not at hand, and whether the model holds for a study that was made.
+
+python benchmarks/study_costs.py operations --size full
+python benchmarks/study_costs.py study --recipes aesop ldl esrgan --trials 192 --slots 64 --tflops 50 200 400
+python benchmarks/study_costs.py check RUN_DIR --gflops 60 --call-us 8 --slots 2
+
+`operations` counts a step of each stage of each recipe, by part. `study` lays out a study's jobs on devices: shared
+upstream stages once each, trials that take the recipes in turn at equal budget, judging, starts, deaths, idle devices
+at the end. `check` does the same for the configurations of a finished study, and compares with what its journal says.
+Nothing is trained and no GPU is needed. A step's time is calls * call + operations / rate (`benchmarks/scaling.py`).
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# Started as a script: Python looks in benchmarks/, but the packages are one up.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+
+from study.config import RunConfig, Stage, from_dict, replace
+from study.data import ImageSet, load_source
+from study.recipes import RECIPES, as_method, get_recipe
+from study.search.cost_model import Conditions, Machine, Timetable, modelled_costs, timetable
+from study.search.forecast import StageForecast, Work, forecast, prices, works_of
+from study.training.artifact_store import ArtifactFolder
+from study.training.operations import Operations, count_image, count_step, counting_workshop
+
+HOUR = 3600
+STAGES: tuple[Stage, ...] = ("fidelity", "autoencoder", "adversarial")
+TEST_SETS = {"div2k100": (100, 1356, 2040), "set14": (14, 492, 446)}  # images, and their mean height and width
+
+
+def main() -> None:
+    """Do what was asked, and end with one JSON line."""
+    options = _parse()
+    with tempfile.TemporaryDirectory() as folder:
+        counts = _Counts(Path(folder))
+        found = {"operations": _operations, "study": _study, "check": _check}[options.what](options, counts)
+    print(json.dumps({"benchmark": f"study_costs {options.what}", **found}))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    kinds = parser.add_subparsers(dest="what", required=True)
+    operations = kinds.add_parser("operations", help="count a step of each stage, by part")
+    study = kinds.add_parser("study", help="lay out a study on devices")
+    check = kinds.add_parser("check", help="compare with a finished study")
+    for part in (operations, study):
+        part.add_argument("--size", choices=["full", "small", "tiny"], default="full")
+        part.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=["aesop", "ldl", "esrgan"])
+    study.add_argument("--trials", type=int, default=192)
+    study.add_argument("--tflops", type=float, nargs="+", default=[50, 200, 400], help="achieved in training")
+    study.add_argument("--test", choices=list(TEST_SETS), default="div2k100", help="held-out images")
+    study.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="of the first recipe, as JSON")
+    check.add_argument("run_dir", type=Path)
+    check.add_argument("--gflops", type=float, required=True, help="achieved in training, by one job of --slots")
+    for part in (study, check):
+        part.add_argument("--slots", type=int, default=64 if part is study else 2, help="devices, or jobs at once")
+        part.add_argument("--call-us", type=float, default=0.0, help="microseconds of an operator called")
+        part.add_argument("--judge-seconds", type=float, default=0.0, help="of an HR megapixel, for metrics")
+        part.add_argument("--start-seconds", type=float, default=0.0, help="of a worker, once a device")
+        part.add_argument("--pretrain-workers", type=int, default=1, help="devices an upstream stage has")
+        part.add_argument("--deaths-a-day", type=float, default=0.0, help="of a device's process")
+    return parser.parse_args()
+
+
+class _Counts:
+    """Counts, each once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._workshop = counting_workshop(folder)
+        self._steps: dict[str, Operations] = {}
+        self.of_image = cache(count_image)
+
+    def of_step(self, config: RunConfig, stage: Stage) -> Operations:
+        kind = Work(stage, config, 1).kind
+        if kind not in self._steps:
+            print(f"counting a step of {stage}, {config.recipe}", file=sys.stderr, flush=True)
+            self._steps[kind] = count_step(config, stage, self._workshop)
+        return self._steps[kind]
+
+
+def _operations(options: argparse.Namespace, counts: _Counts) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in options.recipes:
+        config = get_recipe(name, options.size)
+        for stage in (stage for stage in STAGES if stage in config.stages):
+            found[f"{name} {stage}"] = _print_step(name, stage, counts.of_step(config, stage))
+    return {"size": options.size, "gflop": found}
+
+
+def _print_step(name: str, stage: Stage, counted: Operations) -> dict[str, float]:
+    print(f"\n{name}, {stage}: {counted.total / 1e9:,.1f} GFLOP a step in {counted.calls:,} calls")
+    for part, operations in counted.parts.items():
+        print(f"  {part:40} {operations / 1e9:12,.1f} {operations / counted.total:6.1%}")
+    return {part: round(operations / 1e9, 4) for part, operations in counted.parts.items()}
+
+
+def _study(options: argparse.Namespace, counts: _Counts) -> dict[str, Any]:
+    changes = {path: json.loads(value) for path, _, value in (text.partition("=") for text in options.set)}
+    base = replace(get_recipe(options.recipes[0], options.size), changes)
+    methods = [base, *(replace(base, as_method(base, name)) for name in options.recipes[1:])]
+    configs = [methods[number % len(methods)] for number in range(options.trials)]
+    test = _same_images(*TEST_SETS[options.test])
+    with tempfile.TemporaryDirectory() as nowhere:
+        works = works_of(configs, test, ArtifactFolder(Path(nowhere)))
+    found = {}
+    for tflops in options.tflops:
+        stages, table = _laid_out(works, _machine(options, 1e12 * tflops), test, options, counts)
+        print(f"\n{options.trials} trials of {', '.join(options.recipes)} at {tflops:g} TFLOP/s a device")
+        found[f"{tflops:g}"] = _print_study(stages, table, options.slots)
+    return {"size": options.size, "trials": options.trials, "slots": options.slots, "by_tflops": found}
+
+
+def _machine(options: argparse.Namespace, rate: float) -> Machine:
+    return Machine(rate, options.call_us / 1e6, options.judge_seconds)
+
+
+def _laid_out(
+    works: Sequence[Work], machine: Machine, test: ImageSet, options: argparse.Namespace, counts: _Counts
+) -> tuple[list[StageForecast], Timetable]:
+    costs = modelled_costs(works, machine, test, counts.of_step, counts.of_image)
+    conditions = Conditions(
+        options.slots,
+        start_seconds=options.start_seconds,
+        workers={"fidelity": options.pretrain_workers, "autoencoder": options.pretrain_workers},
+        deaths_an_hour=options.deaths_a_day / 24,
+    )
+    return forecast(works, costs, test), timetable(works, prices(works, costs, test), conditions)
+
+
+def _print_study(stages: Sequence[StageForecast], table: Timetable, slots: int) -> dict[str, float]:
+    for stage in stages:
+        print(
+            f"  {stage.stage:12} {stage.works:4} jobs {stage.iterations:13,} steps "
+            f"{stage.device_seconds / HOUR:12,.1f} device-hours, "
+            f"of them {stage.evaluation_seconds / HOUR:,.1f} for judging"
+        )
+    held = table.seconds * slots
+    found = {
+        "device_hours": round(table.busy_seconds / HOUR, 1),
+        "days": round(table.seconds / HOUR / 24, 2),
+        "first_trial_day": round(table.first_trial_at / HOUR / 24, 2),
+        "idle": round(1 - table.busy_seconds / held, 3),
+    }
+    print(
+        f"  together {found['device_hours']:,} device-hours; {found['days']} days on {slots} devices, the first "
+        f"{found['first_trial_day']} of them before any trial begins; {found['idle']:.0%} of what is held stands idle"
+    )
+    return found
+
+
+def _check(options: argparse.Namespace, counts: _Counts) -> dict[str, Any]:
+    events = [json.loads(line) for line in (options.run_dir / "journal.jsonl").read_text().splitlines()]
+    of_kind = {kind: [event for event in events if event["event"] == kind] for kind in ("trial", "artifact", "blend")}
+    configs = [from_dict(event["config"]) for event in of_kind["trial"]]
+    test = _images_of(json.loads((options.run_dir / "study.json").read_text()))
+    with tempfile.TemporaryDirectory() as nowhere:
+        works = works_of(configs, test, ArtifactFolder(Path(nowhere)))
+    machine = _machine(options, 1e9 * options.gflops)
+    stages, table = _laid_out(works, machine, test, options, counts)
+    spent = _spent(events)
+    print(f"{'device-seconds of steps':30} {'spent':>9} {'predicted':>9} {'off':>6}")
+    predicted = {stage.stage: stage.device_seconds - stage.evaluation_seconds for stage in stages}
+    for stage, seconds in predicted.items():
+        print(f"{stage:30} {spent[stage]:9.1f} {seconds:9.1f} {seconds / spent[stage] - 1:+6.0%}")
+    wall = _wall_clock(events)
+    blending = sum(event["budget"]["device_seconds"] for event in of_kind["blend"]) / options.slots
+    print(f"{'wall-clock, first to last job':30} {wall:9.1f} {table.seconds + blending:9.1f} (blends as measured)")
+    return {"spent": spent, "predicted": predicted, "wall": wall, "predicted_wall": table.seconds + blending}
+
+
+def _spent(events: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Device-seconds of steps, by stage; a trial's are its last point's."""
+    spent = dict.fromkeys(STAGES, 0.0)
+    for event in events:
+        if event["event"] == "artifact":
+            spent[event["stage"]] += event["budget"]["device_seconds"]
+    last = {event["trial"]: event["budget"]["device_seconds"] for event in events if event["event"] == "point"}
+    spent["adversarial"] = sum(last.values())
+    return {stage: round(seconds, 2) for stage, seconds in spent.items()}
+
+
+def _wall_clock(events: Sequence[dict[str, Any]]) -> float:
+    """From the first trial that was drawn to the last job's end."""
+    begun = min(event["time"] for event in events if event["event"] == "trial")
+    return max(event["time"] for event in events if event["event"] in ("end", "pair")) - begun
+
+
+def _images_of(facts: dict[str, Any]) -> ImageSet:
+    """The study's held-out images, where they are those that ship with the dependencies."""
+    _, images = load_source("photographs", None, scale=facts["config"]["data"]["scale"], minimum_patch=1)
+    found = facts["data"]["test"]
+    if found["fingerprint"] != images.fingerprint:
+        raise SystemExit(f"check takes a study of the built-in photographs, but this one was judged by {found['name']}")
+    return images
+
+
+def _same_images(number: int, height: int, width: int) -> ImageSet:
+    blank = np.zeros((height, width, 3), np.uint8)
+    return ImageSet.loaded("blank", tuple(f"image{index}" for index in range(number)), (blank,) * number)
+
+
+if __name__ == "__main__":
+    main()

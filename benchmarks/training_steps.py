@@ -1,0 +1,102 @@
+"""Training steps to measure: as a study runs them, but on random patches and from random weights; they take turns."""
+
+import ctypes
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from study.config import PerceptualNetwork, RunConfig
+from study.data import ImageSet
+from study.metrics.judge import study_judge
+from study.models.backbones import find_backbone
+from study.training.adversarial import prepare_adversarial
+from study.training.artifact_store import ArtifactFolder
+from study.training.measurement import give_random_upstream
+from study.training.peak_memory import PeakMemory
+from study.training.state import TrainState, set_learning_rate, update_ema
+from study.training.workshop import Workshop
+
+_BACKBONES: tuple[PerceptualNetwork, ...] = ("vgg19", "squeezenet")
+
+
+class Taken(NamedTuple):
+    """What a step takes: its median time, and the most memory beyond what was held before it (NaN: nobody can tell)."""
+
+    seconds: float
+    gib: float
+
+
+def noise_workshop(folder: Path, device: torch.device, weights: Path | None = None) -> Workshop:
+    """A workshop with one image of noise, and networks of random weights where published ones are not found."""
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    images = ImageSet.loaded("noise", ("noise",), (noise,))
+    backbones = {name: find_backbone(name, weights) or _random_network(folder, name) for name in _BACKBONES}
+    return Workshop(images, images, ArtifactFolder(folder / "artifacts"), study_judge(None, device), backbones, device)
+
+
+def _random_network(folder: Path, name: PerceptualNetwork) -> Path:
+    """A file of a torchvision network with random weights: as fast as a trained one."""
+    from torchvision import models
+
+    path = folder / f"{name}_features.pth"
+    if not path.exists():
+        build = {"vgg19": models.vgg19, "squeezenet": models.squeezenet1_1}[name]
+        torch.save(build(weights=None).features.state_dict(), path)
+    return path
+
+
+def prepare_step(config: RunConfig, workshop: Workshop) -> tuple[TrainState, Callable[[], None]]:
+    """The networks of a run's adversarial stage, and a function that trains one step."""
+    give_random_upstream(config, "adversarial", workshop)
+    state, step, _ = prepare_adversarial(config, workshop)
+    budget, scale = config.budget, config.data.scale
+    hr = torch.rand(budget.batch, 3, budget.patch, budget.patch, device=workshop.device)
+    low = torch.rand(budget.batch, 3, budget.patch // scale, budget.patch // scale, device=workshop.device)
+    hr, low = (images.contiguous(memory_format=torch.channels_last) for images in (hr, low))
+    set_learning_rate(state, 0.0)  # from random weights it would diverge; the work is the same
+    state.iteration = budget.iterations - 1  # past the share in which layers are frozen
+
+    def train() -> None:
+        step(state, low, hr)
+        update_ema(state, config.optimiser.ema_decay)
+
+    return state, train
+
+
+def in_turns(steps: Mapping[str, Callable[[], None]], turns: int, device: torch.device) -> dict[str, Taken]:
+    """Time all steps, each once a turn, so that a machine whose speed varies treats them alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():
+        step()  # the first one also chooses algorithms and fills caches
+    for _ in range(turns):
+        for name, step in steps.items():
+            seconds[name].append(_seconds(step, device))
+    return {name: Taken(statistics.median(seconds[name]), _memory(step, device)) for name, step in steps.items()}
+
+
+def _seconds(step: Callable[[], None], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _memory(step: Callable[[], None], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    else:
+        # What was freed before would be used again, and not be seen.
+        ctypes.CDLL(None).malloc_trim(0)
+    memory = PeakMemory(device)
+    before = memory.read()
+    step()
+    peak = memory.read()
+    return float("nan") if before is None or peak is None else peak - before
