@@ -232,7 +232,7 @@ def _measure(configs: Mapping[str, RunConfig], steps: int, device: torch.device)
             print(f"building {name}", file=sys.stderr, flush=True)
             _, trained[name] = prepare_step(config, workshop)
         taken = in_turns(trained, steps, device)
-    with tempfile.TemporaryDirectory() as folder:  # last: steps that came after counting took up to four times as long
+    with tempfile.TemporaryDirectory() as folder:
         counting = counting_workshop(Path(folder))
         counted = {name: count_step(config, "adversarial", counting) for name, config in configs.items()}
     return {name: Run(counted[name], taken[name]) for name in configs}

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 MAX_SCALE = 8
 
@@ -106,8 +107,9 @@ def _bands(size: int, scale: int, direction: Direction, device: torch.device) ->
         used = np.flatnonzero(rows.any(axis=0))
         first, last = int(used[0]), int(used[-1]) + 1
         bands.append((first, last, np.ascontiguousarray(rows[:, first:last])))
-    # The cached tensors outlive this call: made under inference mode, autograd could never use them again.
-    with torch.inference_mode(False):
+    # The cached tensors outlive this call: made under inference mode, autograd could never use them again; made where
+    # tensors have no values (`training/operations.py`), nothing that comes after would have any.
+    with torch.inference_mode(False), _disable_current_modes():
         return [(first, last, torch.from_numpy(rows).to(device)) for first, last, rows in bands]
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from study.config import Stage, replace
+from study.data import bicubic_downsample
 from study.models.build import build_discriminator, build_generator
 from study.recipes import get_recipe
 from study.training.adversarial import prepare_adversarial
@@ -111,6 +112,14 @@ def test_an_image_costs_a_forward_pass() -> None:
     config = get_recipe("aesop", "tiny")
     by_hand = forward_by_hand(build_generator(config.generator, 4), 1, 3, 12, 25)
     assert count_image(config, 48, 100).total == pytest.approx(by_hand, rel=0.01)
+
+
+def test_what_computes_after_a_count_has_values(workshop: Workshop) -> None:
+    config = replace(get_recipe("aesop", "tiny"), {"budget.patch": 96})  # of a size whose matrices nobody cached yet
+    count_step(config, "adversarial", workshop)
+    shrunk = bicubic_downsample(torch.ones(1, 3, 96, 96), 4)
+    assert type(shrunk) is torch.Tensor
+    torch.testing.assert_close(shrunk, torch.ones(1, 3, 24, 24))
 
 
 def test_critics_are_not_counted(workshop: Workshop) -> None:
