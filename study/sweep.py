@@ -233,6 +233,7 @@ def _plan(
     """What to run, and draws of what its trials may be; `there` is what the cluster has, empty for this machine."""
     from study.cluster.driver import Study
     from study.cluster.mlflow_connection import default_uri
+    from study.cluster.run_directory import precision_of
     from study.recipes import get_recipe
     from study.search.spaces import load_space
     from study.training.loop import pick_device
@@ -255,7 +256,7 @@ def _plan(
     on_gpu = there.get("GPU", 0) >= 1 if there else device.type == "cuda"
     gpus = float(on_gpu) if options.gpus_per_trial is None else options.gpus_per_trial
     fastest = fastest_of_cluster(there, on_gpu=gpus > 0) if there else fastest_precision(device)
-    base = with_options(space.base(size, networks), options, fastest)
+    base = with_options(space.base(size, networks), options, precision_of(options.output) or fastest)
     space = space.around(base, networks)
     draws = space.try_out(base)
     for draw in (base, *draws):

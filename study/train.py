@@ -21,7 +21,7 @@ from study.cluster.journal import Journal
 from study.cluster.mlflow_connection import default_uri
 from study.cluster.progress import StageProgress
 from study.cluster.records import Records
-from study.cluster.run_directory import Facts, check_output, sole_driver, write_facts
+from study.cluster.run_directory import Facts, check_output, precision_of, sole_driver, write_facts
 from study.cluster.tracking import Tracker
 from study.command_line import add_common_options, artifacts_of, run, with_options
 from study.config import ConfigError, Precision, RunConfig, Stage, replace, to_dict
@@ -107,7 +107,7 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
     """What to train, and until which stage; ConfigError if an option file says what cannot be expressed."""
     if options.basicsr is None:
         config = get_recipe(options.recipe, options.size or "full")
-        return with_options(config, options, _fastest()), options.until or "adversarial"
+        return with_options(config, options, _fastest(options.output)), options.until or "adversarial"
     reading = read_basicsr(options.basicsr)
     if reading.differences and not options.accept_differences:
         listed = "\n".join(f"  {difference}" for difference in reading.differences)
@@ -120,11 +120,12 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
     config = reading.config
     if options.data is not None:  # the file's own test images belong to its own training images
         config = replace(config, {"data.train": "photographs", "data.test": None})
-    return with_options(config, options, _fastest()), options.until or reading.until
+    return with_options(config, options, _fastest(options.output)), options.until or reading.until
 
 
-def _fastest() -> Precision:
-    return fastest_precision(pick_device())
+def _fastest(output: Path) -> Precision:
+    """What a run there trains in already, else what suits this device."""
+    return precision_of(output) or fastest_precision(pick_device())
 
 
 def _setting(config: RunConfig, until: Stage, options: argparse.Namespace) -> Setting:

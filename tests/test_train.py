@@ -16,6 +16,7 @@ import torch
 import yaml
 from PIL import Image
 
+from study import train
 from study.command_line import run
 from study.models import MSRResNet, save_weights
 from study.train import main
@@ -144,6 +145,18 @@ def test_a_finished_run_is_not_trained_again(
     assert ended(monkeypatch, arguments(finished, "unbroken")) == 0
     assert (trial_of(finished, "unbroken") / "points" / "0000024.safetensors").stat().st_mtime_ns == before
     assert "NOT LPIPS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fastest", ["fp32", "bf16"])
+def test_a_run_goes_on_in_the_precision_it_began_with_on_another_device_too(
+    fastest: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = json.loads((finished / "unbroken" / "study.json").read_text())["config"]["precision"]
+    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(artifacts, "train", None)
+    monkeypatch.setattr(train, "fastest_precision", lambda _device: fastest)
+    assert ended(monkeypatch, arguments(finished, "unbroken")) == 0
+    assert json.loads((finished / "unbroken" / "study.json").read_text())["config"]["precision"] == began
 
 
 def test_a_directory_of_another_run_is_refused(

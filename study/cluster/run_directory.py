@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from study import __version__
-from study.config import RunConfig, digest, to_dict
+from study.config import Precision, RunConfig, digest, to_dict
 from study.data import ImageSet
 from study.files import write_json
 from study.metrics import METRICS
@@ -74,6 +74,15 @@ def check_output(output: Path, *, resume: bool) -> None:
             )
     elif any(path.name != ".driver.lock" for path in output.iterdir()):
         raise OccupiedError(f"{output} is not empty and holds no study; name another --output")
+
+
+def precision_of(output: Path) -> Precision | None:
+    """What the study there trains in, wherever it is continued; None if there is none yet."""
+    path = output / "study.json"
+    if not path.exists():
+        return None
+    precision: Precision = json.loads(path.read_text())["config"].get("precision", "fp32")
+    return precision
 
 
 @contextmanager

@@ -74,6 +74,8 @@ def arguments_of(material: Path, output: Path, *more: str) -> list[str]:
         str(material / "test"),
         "--blends",
         "0",
+        "--precision",  # the same on every cluster that is made believe here, and on every CPU
+        "fp32",
     ]
     return [*common, "--output", str(output), *more]
 
