@@ -13,8 +13,8 @@ discriminator and average are after 20 steps of each on photographs, in float64 
 - `official-bf16`: the same channels-last under autocast.
 - `fp32`, `bf16`: ours; `compiled`: bf16 with torch.compile of all networks.
 
-`ratio` is `official` over ours in the precision that `--precision auto` chooses on this device: the geometric mean over
-the sizes.
+`ratio` is `official` over ours in the fastest precision of this device, which `--precision auto` chooses for recipes
+above `tiny`: the geometric mean over the sizes. `ratios` has each contender's.
 """
 
 import argparse
