@@ -129,6 +129,21 @@ def group_fronts(points: pd.DataFrame, facts: StudyFacts, path: str) -> list[Gro
     return [_group_front(value, points[values == value], facts) for value in group_names(points, path)]
 
 
+def group_front_names(points: pd.DataFrame, facts: StudyFacts) -> pd.Series:
+    """For each trial's point on the front of its group, by the first of the study's groups, the group; else null.
+
+    A study without groups is one group, called "all".
+    """
+    names = pd.Series(pd.NA, index=points.index, dtype="string")
+    if facts.groups:
+        groups = group_fronts(points, facts, facts.groups[0])
+    else:
+        groups = [_group_front("all", points[is_candidate(points) & is_of_trial(points)], facts)]
+    for group in groups:
+        names[group.front.index] = group.value
+    return names
+
+
 def _group_front(value: str, points: pd.DataFrame, facts: StudyFacts) -> GroupFront:
     front = front_of(points, facts)
     last = points.sort_values("iteration").groupby("trial").tail(1)

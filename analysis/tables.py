@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.fronts import front_mask
+from analysis.fronts import front_mask, group_front_names
 from analysis.journal import Event, Journal, StudyFacts, read_facts, read_journal
 
 _POINT_TYPES = {
@@ -19,6 +19,7 @@ _POINT_TYPES = {
     "state": "string",
     "iteration": "Int64",
     "front": "boolean",
+    "group_front": "string",
     "iterations": "Int64",
     "pixels_seen": "Int64",
     "device_seconds": "float64",
@@ -99,11 +100,11 @@ def points_table(facts: StudyFacts, journal: Journal) -> pd.DataFrame:
     """Make a row per point: references first, then trials by number and iteration, then blends.
 
     Columns: `trial` (null for references), `kind` (trial, blend, fidelity, bicubic or input), `name` (of a reference or
-    blend), `state`, `iteration`, a column per metric, `front`, the budget (`iterations`, `pixels_seen`,
-    `device_seconds`, `peak_gib`: of the point's own stage, upstream stages not included), `samples`,
-    `term.<loss term>`, `artifact.<stage>` and `config.<path>`. What a blend is of stands in `blend.space` (weights or
-    pixels), `blend.share` (of the trial's point that the row names) and `blend.with` (the rest's origin). Lists in a
-    config are JSON strings; a missing metric is NaN.
+    blend), `state`, `iteration`, a column per metric, `front`, `group_front` (the group on whose front a trial's point
+    is), the budget (`iterations`, `pixels_seen`, `device_seconds`, `peak_gib`: of its own stage, upstream stages
+    not included), `samples`, `term.<loss term>`, `artifact.<stage>` and `config.<path>`. What a blend is of stands in
+    `blend.space` (weights or pixels), `blend.share` (of the trial's point that the row names) and `blend.with` (the
+    rest's origin). Lists in a config are JSON strings; a missing metric is NaN.
     """
     trained = {event["key"]: event for event in journal.artifacts if not event.get("reused")}
     rows = [_reference_row(event, trained.get(name, {})) for name, event in journal.references.items()]
@@ -120,6 +121,7 @@ def points_table(facts: StudyFacts, journal: Journal) -> pd.DataFrame:
     values = {name: [_number(row["metrics"].get(name)) for row in rows] for name in metrics}
     table = pd.concat([table, pd.DataFrame(values, index=table.index, dtype="float64"), _made_table(rows)], axis=1)
     table["front"] = pd.array(front_mask(table, facts), dtype="boolean")
+    table["group_front"] = group_front_names(table, facts)
     lead = ["trial", "kind", "name", "state", "iteration", *metrics]
     return table[[*lead, *(column for column in table.columns if column not in lead)]]
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # imported late, so that --help answers at once
     from study.cluster.driver import Outcome, Study
     from study.config import RunConfig
     from study.search.plan import SearchPlan
+    from study.search.repetition import Repetition
     from study.search.stopping import Plateau
 
 
@@ -55,6 +56,8 @@ def main(arguments: list[str], console: Console) -> int:
     workshop = study.setting.open()
     check_training_images(draws, workshop.train)
     study = replace(study, search=_search_plan(options, workshop.judge.names))
+    if study.search.repeat is not None:
+        study = _repeating(study, console)
     check_search(study, workshop)
     console.print(
         f"study {study.output.name}: {study.trials} trials of space {study.space.name} ({study.base.size}), "
@@ -72,6 +75,26 @@ def main(arguments: list[str], console: Console) -> int:
     _import_meanwhile("analysis.report")
     outcome = run_study(study, workshop, console, report=lambda output: _report(output, reports))
     return _conclude(study, outcome, reports, console)
+
+
+def _repeating(study: "Study", console: Console) -> "Study":
+    """The study with as many trials as it repeats, and a note if they are others than they were."""
+    from study.cluster.driver import repeated_runs
+    from study.search.repetition import other_than_before
+
+    plan = study.search.repeat
+    assert plan is not None
+    runs = repeated_runs(study)
+    console.print(
+        f"--repeat {plan.origin}: {len({run.trial for run in runs})} settings of it, {plan.seeds} seeds each",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if different := other_than_before(plan.origin, runs):
+        note = f"The settings repeated are those of {plan.origin.name}, but with another {', '.join(different)}."
+        console.print(f"[bold]note:[/] {note}", highlight=False)
+        study = replace(study, notes=(*study.notes, note))
+    return replace(study, trials=len(runs))
 
 
 def _import_meanwhile(module: str) -> None:
@@ -137,7 +160,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("--pack chooses the part of a GPU of single workers: leave out --gpus-per-trial and --workers")
     if options.retries < 0:
         parser.error(f"--retries must not be negative, but got {options.retries}")
-    for name in ("trials", "cpus_per_trial", "workers", "pretrain_workers"):
+    if options.repeat is None and (options.repeat_members is not None or options.repeat_seeds is not None):
+        parser.error("--repeat-members and --repeat-seeds are about --repeat RUN_DIR; give it, too")
+    if options.repeat is not None:
+        others = {"--trials": options.trials, "--warm-start": options.warm_start, "--grace": options.grace}
+        if given := [name for name, value in others.items() if value is not None]:
+            parser.error(f"--repeat trains settings that were found, all to their end: leave out {', '.join(given)}")
+    for name in ("trials", "repeat_members", "repeat_seeds", "cpus_per_trial", "workers", "pretrain_workers"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, but got {getattr(options, name)}")
     return options
@@ -184,6 +213,14 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
     search.add_argument(
         "--learn-from-trials", action="store_true", help="let the sampler learn from all trials of --warm-start"
     )
+    search.add_argument(
+        "--repeat",
+        type=Path,
+        metavar="RUN_DIR",
+        help="search nothing: train the best settings of each group of an earlier study again, with new seeds",
+    )
+    search.add_argument("--repeat-members", type=int, metavar="N", help="how many settings of each group (3)")
+    search.add_argument("--repeat-seeds", type=int, metavar="N", help="how many runs of each (3)")
 
 
 def _search_plan(options: argparse.Namespace, metrics: "Sequence[str]") -> "SearchPlan":
@@ -214,7 +251,16 @@ def _search_plan(options: argparse.Namespace, metrics: "Sequence[str]") -> "Sear
         densify=options.densify,
         warm_start=options.warm_start,
         learn=options.learn_from_trials,
+        repeat=_repetition(options),
     )
+
+
+def _repetition(options: argparse.Namespace) -> "Repetition | None":
+    from study.search.repetition import Repetition
+
+    if options.repeat is None:
+        return None
+    return Repetition(options.repeat, members=options.repeat_members or 3, seeds=options.repeat_seeds or 3)
 
 
 def _plateau(text: str) -> "Plateau":

@@ -37,6 +37,7 @@ from study.data.remote import is_uri
 from study.files import StorageError, is_disk_full
 from study.search.early_stopping import Decision, Halving
 from study.search.plan import SearchPlan
+from study.search.repetition import RepeatedRun, load_repetition
 from study.search.spaces import SearchSpace
 from study.search.stopping import Limits
 from study.search.trials import Asked, TrialSource
@@ -190,6 +191,12 @@ def earlier_study(study: Study, workshop: Workshop) -> WarmStart | None:
     return earlier
 
 
+def repeated_runs(study: Study) -> tuple[RepeatedRun, ...]:
+    """What `--repeat` asks for; WarmStartError if it cannot be had."""
+    plan = study.search
+    return () if plan.repeat is None else load_repetition(plan.repeat, study.space, study.base)
+
+
 def halving_of(study: Study, workshop: Workshop, goals: Goals) -> Halving | None:
     """The rule that stops trials early; None to stop none.
 
@@ -243,6 +250,7 @@ def _run(
         sampler=study.search.sampler,
         trials=study.trials,
         warm_start=earlier,
+        repeated=repeated_runs(study),
         metrics=list(goals.directions),
     )
     compare = _comparison(study, workshop, records, goals)

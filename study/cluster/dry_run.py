@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study.cluster.connection import connected
-from study.cluster.driver import Study, check_room, slots_of
+from study.cluster.driver import Study, check_room, repeated_runs, slots_of
 from study.cluster.progress import duration
 from study.config import ConfigError, Stage, from_dict, to_dict
 from study.search.forecast import StageForecast, Work, draw_configs, forecast, measure_kinds, works_of
@@ -97,7 +97,8 @@ def jobs_on_a_gpu(peak_bytes: int, total_bytes: int) -> int:
 
 
 def _works(study: Study, workshop: Workshop) -> list[Work]:
-    configs = draw_configs(study.space, study.base, study.trials, study.seed)
+    repeated = [run.config for run in repeated_runs(study)]
+    configs = repeated or draw_configs(study.space, study.base, study.trials, study.seed)
     return works_of(configs, workshop.train, workshop.artifacts)
 
 

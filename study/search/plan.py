@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from study.search.constraints import Constraint
 from study.search.early_stopping import Rungs
+from study.search.repetition import Repetition
 from study.search.stopping import Plateau
 
 
@@ -23,6 +24,7 @@ class SearchPlan:
         densify: `every` blends every point with its fidelity generator, for a recording that is to be replayed.
         warm_start: directory of an earlier study, the front of which is tried first.
         learn: let the sampler learn from the finished trials of `warm_start`.
+        repeat: what of an earlier study is trained again; nothing else is, then.
     """
 
     sampler: str = "tpe"
@@ -34,14 +36,17 @@ class SearchPlan:
     densify: Literal["front", "every"] = "front"
     warm_start: Path | None = None
     learn: bool = False
+    repeat: Repetition | None = None
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """What a study cannot change on its way, for study.json; what it may is left out."""
-        rungs = self.rungs
+        rungs, repeat = self.rungs, self.repeat
+        repeated = {} if repeat is None else {"repeat": [str(repeat.origin), repeat.members, repeat.seeds]}
         return {
             "sampler": self.sampler,
             "early stopping": None if rungs is None else [rungs.grace, rungs.eta, rungs.tie_break],
             "constraints": [str(constraint) for constraint in self.constraints],
             "warm start": None if self.warm_start is None else [str(self.warm_start), self.learn],
+            **repeated,
         }

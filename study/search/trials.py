@@ -13,9 +13,10 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import optuna
 from optuna.trial import TrialState
 
-from study.config import RunConfig, from_dict, to_dict
+from study.config import RunConfig, from_dict, replace, to_dict
 from study.files import StorageError
 from study.search.front import Direction
+from study.search.repetition import RepeatedRun
 from study.search.samplers import make_sampler
 from study.search.spaces import SearchSpace, SpaceError, config_path, in_turn
 from study.search.warm_start import WarmStart
@@ -61,7 +62,8 @@ def _storage(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]
 class TrialSource:
     """A multi-objective Optuna study on disk, asked and told by hand.
 
-    Trial 0 has the recipe's own values; those of an earlier study's front follow. Each ask seeds a sampler of its own
+    Trial 0 has the recipe's own values; those of an earlier study's front follow. A study that repeats an earlier one
+    has that one's values alone, with seeds of their own. Each ask seeds a sampler of its own
     from (seed, number), so that a continued study draws what an unbroken one would, given the same results so far, and
     never the same point twice. Trials of an earlier study that are learned from come before trial 0 in the database,
     and have no number here.
@@ -79,6 +81,7 @@ class TrialSource:
         sampler: str = "tpe",
         trials: int = 64,
         warm_start: WarmStart | None = None,
+        repeated: Sequence[RepeatedRun] = (),
         metrics: Sequence[str] = (),
     ) -> None:
         """Open the study in an SQLite file, or create it there.
@@ -92,6 +95,7 @@ class TrialSource:
             sampler: one of `samplers.SAMPLERS`.
             trials: about how many will be asked for; a genetic sampler's generations depend on it.
             warm_start: an earlier study; heeded when this one is created.
+            repeated: runs of an earlier study, which are all that is tried here; heeded when this one is created.
             metrics: names of the objectives, for those who look at the database.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -106,7 +110,7 @@ class TrialSource:
         if metrics:
             _name_objectives(self._study, metrics)
         if not self._study.trials:
-            self._begin(warm_start)
+            self._begin(warm_start, repeated)
         there = self._study.get_trials(deepcopy=False)
         self._taken_over = sum("warm_start" in trial.user_attrs for trial in there)
         self._count = sum(trial.state != TrialState.WAITING for trial in there) - self._taken_over
@@ -126,7 +130,7 @@ class TrialSource:
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if "config" in frozen.user_attrs:
                 config = from_dict(json.loads(frozen.user_attrs["config"]))
-                asked.append(Asked(self._number(frozen), _by_path(frozen.params), config))
+                asked.append(Asked(self._number(frozen), _by_path(frozen), config))
             else:
                 self._study.sampler = self._sampler(self._number(frozen))
                 with contextlib.suppress(UnusableTrial):
@@ -137,9 +141,7 @@ class TrialSource:
         """The trials that were told FAILED: number, parameters, cause."""
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
         own = [trial for trial in trials if "warm_start" not in trial.user_attrs]
-        return [
-            (self._number(trial), _by_path(trial.params), trial.user_attrs.get("cause", "unknown")) for trial in own
-        ]
+        return [(self._number(trial), _by_path(trial), trial.user_attrs.get("cause", "unknown")) for trial in own]
 
     @_storage
     def ask(self) -> Asked:
@@ -181,8 +183,12 @@ class TrialSource:
             live.set_constraint(name, violation)
         self._study.tell(trial.number, values=values if state == "COMPLETE" else None, state=_OPTUNA_STATE[state])
 
-    def _begin(self, warm_start: WarmStart | None) -> None:
+    def _begin(self, warm_start: WarmStart | None, repeated: Sequence[RepeatedRun]) -> None:
         """Fill a new study: what is learned from first, then what is to be tried first."""
+        for run in repeated:
+            self._study.enqueue_trial(dict(run.params), user_attrs={"seed": run.seed, "repeats": run.trial})
+        if repeated:
+            return
         own = self._space.own_values(self._base)
         earlier = warm_start or WarmStart(Path(), ())
         for trial in earlier.finished:
@@ -200,9 +206,11 @@ class TrialSource:
         except SpaceError as error:
             number = trial.number - self._taken_over
             self.tell(number, "FAILED", cause=str(error))
-            raise UnusableTrial(number, _by_path(trial.params), str(error)) from error
+            raise UnusableTrial(number, _by_path(trial), str(error)) from error
+        if "seed" in trial.user_attrs:
+            config = replace(config, {"seed": trial.user_attrs["seed"]})
         trial.set_user_attr("config", json.dumps(to_dict(config)))
-        return Asked(trial.number - self._taken_over, _by_path(trial.params), config)
+        return Asked(trial.number - self._taken_over, _by_path(trial), config)
 
     def _live(self, frozen: optuna.trial.FrozenTrial) -> optuna.Trial:
         return optuna.Trial(self._study, frozen._trial_id)
@@ -212,8 +220,10 @@ class TrialSource:
         return in_turn(sampler, self._space, number)
 
 
-def _by_path(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {config_path(name): value for name, value in params.items()}
+def _by_path(trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
+    """What was drawn for a trial, and the seed that it was given if it repeats another."""
+    own = {name: trial.user_attrs[name] for name in ("seed",) if name in trial.user_attrs}
+    return {**{config_path(name): value for name, value in trial.params.items()}, **own}
 
 
 def _name_objectives(study: optuna.Study, names: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """What an earlier study has found out, for a new one to begin with."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,13 @@ def load_warm_start(run_dir: Path, space: SearchSpace, base: RunConfig, *, learn
             f"--warm-start {run_dir}: space {space.name} takes {', '.join(space.in_turn)} in turn, so that each has as "
             "many trials; others on top would spoil that. Leave --warm-start out"
         )
-    trials = _optuna_trials(run_dir)
+    trials = trials_of(run_dir, "--warm-start")
     numbers = _front_numbers(run_dir)
     if not numbers:
         raise WarmStartError(f"--warm-start {run_dir}: no trial of it is on its front; leave --warm-start out")
     front = [trials[number].params for number in numbers]
     for number, params in zip(numbers, front, strict=True):
-        _check_fit(run_dir, number, params, space, base)
+        drawn_again(f"--warm-start {run_dir}", number, params, space, base)
     finished = [trial for trial in trials if learn and trial.state is TrialState.COMPLETE]
     return WarmStart(run_dir, tuple(front), tuple(finished))
 
@@ -86,11 +86,20 @@ def check_comparable(run_dir: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def _optuna_trials(run_dir: Path) -> list[FrozenTrial]:
+def trials_of(run_dir: Path, option: str) -> list[FrozenTrial]:
+    """An earlier study's own trials, by number.
+
+    Args:
+        run_dir: its directory.
+        option: that names it, for the message.
+
+    Raises:
+        WarmStartError: it holds no study.
+    """
     database = run_dir / "optuna.db"
     if not (run_dir / "study.json").is_file() or not database.is_file():
         raise WarmStartError(
-            f"--warm-start {run_dir} holds no study (study.json and optuna.db); name a directory that study/sweep.py "
+            f"{option} {run_dir} holds no study (study.json and optuna.db); name a directory that study/sweep.py "
             "wrote with --output"
         )
     storage = f"sqlite:///{database.resolve()}"
@@ -99,30 +108,53 @@ def _optuna_trials(run_dir: Path) -> list[FrozenTrial]:
     return [trial for trial in own if "warm_start" not in trial.user_attrs]
 
 
-def _front_numbers(run_dir: Path) -> list[int]:
+def points_of(run_dir: Path, option: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of an earlier study's table of points.
+
+    Args:
+        run_dir, option: as for `trials_of`.
+        columns: which to read.
+
+    Raises:
+        WarmStartError: no table, or one that lacks a column.
+    """
     path = run_dir / "points.parquet"
-    if not path.is_file():
-        raise WarmStartError(
-            f"--warm-start {run_dir} has no points.parquet; make it with: python analysis/report.py {run_dir}"
-        )
-    rows = parquet.read_table(path, columns=["trial", "front"]).to_pylist()
+    if not path.is_file() or not set(columns) <= set(parquet.read_schema(path).names):
+        what = "has no points.parquet" if not path.is_file() else "has a points.parquet of an older version"
+        raise WarmStartError(f"{option} {run_dir} {what}; make it with: python analysis/report.py {run_dir}")
+    rows: list[dict[str, Any]] = parquet.read_table(path, columns=list(columns)).to_pylist()
+    return rows
+
+
+def _front_numbers(run_dir: Path) -> list[int]:
+    rows = points_of(run_dir, "--warm-start", ["trial", "front"])
     return list(dict.fromkeys(row["trial"] for row in rows if row["front"] and row["trial"] is not None))
 
 
-def _check_fit(run_dir: Path, number: int, params: Mapping[str, Any], space: SearchSpace, base: RunConfig) -> None:
-    """Draw what was drawn there: the space must ask for the same parameters, and offer these values."""
+def drawn_again(origin: str, number: int, params: Mapping[str, Any], space: SearchSpace, base: RunConfig) -> RunConfig:
+    """Draw what was drawn there: the space must ask for the same parameters, and offer these values.
+
+    Args:
+        origin: the option that names the earlier study, and its directory, for the message.
+        number, params: of its trial.
+        space, base: of the new study.
+
+    Raises:
+        WarmStartError: the space asks for others.
+    """
     fixed = optuna.trial.FixedTrial(dict(params), number=number)
     try:
-        space.sample(fixed, base)  # type: ignore[arg-type]
+        config = space.sample(fixed, base)  # type: ignore[arg-type]
         unused = sorted(set(params) - set(fixed.distributions))
         if unused:
             raise SpaceError(f"the space does not ask for {', '.join(unused)}")
         _check_offered(params, fixed)
     except SpaceError as error:
         raise WarmStartError(
-            f"--warm-start {run_dir}: its trial {number} does not fit space {space.name} ({error}); name a study of "
-            "the same space, or leave --warm-start out"
+            f"{origin}: its trial {number} does not fit space {space.name} ({error}); name a study of "
+            f"the same space, or leave {origin.split()[0]} out"
         ) from error
+    return config
 
 
 def _check_offered(params: Mapping[str, Any], fixed: optuna.trial.FixedTrial) -> None:
