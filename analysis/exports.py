@@ -13,7 +13,7 @@ from analysis.pages import TextTable, comparison_table, front_table
 from analysis.tables import Results, metric_columns, sampled_paths
 
 
-def export_tables(run_dir: Path, results: Results, comparisons: Sequence[Comparison]) -> tuple[Path, ...]:
+def export_tables(out: Path, results: Results, comparisons: Sequence[Comparison]) -> tuple[Path, ...]:
     """Write every table; each file replaces its predecessor as a whole.
 
     `points` has a row per point, `images` one per point and held-out image (`point` is the row in `points`), `front`
@@ -30,7 +30,7 @@ def export_tables(run_dir: Path, results: Results, comparisons: Sequence[Compari
         "artifacts.parquet": results.artifacts,
     }
     for name, table in parquet.items():
-        replace_file(run_dir / name, lambda path, table=table: table.to_parquet(path, index=False))  # type: ignore[misc]
+        replace_file(out / name, lambda path, table=table: table.to_parquet(path, index=False))  # type: ignore[misc]
     front, compared = front_rows(results), comparison_rows(comparisons)
     texts = {
         "points.csv": results.points.to_csv(index=False),
@@ -40,8 +40,8 @@ def export_tables(run_dir: Path, results: Results, comparisons: Sequence[Compari
         "comparison.tex": latex(comparison_table(comparisons)),
     }
     for name, text in texts.items():
-        replace_file(run_dir / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
-    return tuple(run_dir / name for name in (*parquet, *texts))
+        replace_file(out / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+    return tuple(out / name for name in (*parquet, *texts))
 
 
 def front_rows(results: Results) -> pd.DataFrame:

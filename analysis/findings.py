@@ -19,7 +19,7 @@ from analysis.fronts import (
     is_of_trial,
 )
 from analysis.insight import Insight
-from analysis.journal import Objective, StudyFacts
+from analysis.journal import Objective
 from analysis.tables import Results
 from analysis.verdicts import verdicts, what_varies
 from analysis.wording import (
@@ -54,7 +54,7 @@ def limits(results: Results, insight: Insight) -> tuple[str, ...]:
     return (
         *_left_out(results),
         *what_varies(insight.contests),
-        *_scope(results.facts),
+        *_scope(results),
         *_unequal_budgets(results),
     )
 
@@ -293,13 +293,26 @@ def _left_out(results: Results) -> Iterator[str]:
         yield f"Unreadable in the journal, and left out: {count_text(results.journal.unreadable, 'line')}."
 
 
-def _scope(facts: StudyFacts) -> Iterator[str]:
-    images = len(facts.test_images)
+def _scope(results: Results) -> Iterator[str]:
+    facts, images = results.facts, len(results.facts.test_images)
+    if len(seeds := _seeds(results)) > 1:
+        yield (
+            f"Runs differ by seeds of their own ({list_text(map(str, seeds))}), at size {short_text(facts.size)!r}, "
+            f"judged on {count_text(images, 'held-out image')}; what they start from was trained once. So this says "
+            "nothing of how the result would vary with other fidelity generators, auto-encoders or training images."
+        )
+        return
     yield (
         f"This is one study with one seed ({facts.seed}), at size {short_text(facts.size)!r}, judged on "
         f"{count_text(images, 'held-out image')}: it says nothing of how the result would vary with other "
         "seeds or images, and small differences between points or groups may be chance."
     )
+
+
+def _seeds(results: Results) -> list[int]:
+    """With which seeds the trials' own stages were trained."""
+    points = results.points[is_of_trial(results.points)]
+    return sorted(points["config.seed"].dropna().astype(int).unique()) if "config.seed" in points else []
 
 
 def _unequal_budgets(results: Results) -> Iterator[str]:

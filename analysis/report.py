@@ -1,12 +1,14 @@
 """Write a study's tables, figures and page into its run directory.
 
     python analysis/report.py RUN_DIR [--watch [SECONDS]]
+    python analysis/report.py RUN_DIR --only TEST_SET --out DIR
     python analysis/report.py --mlflow URI --study NAME [DIR]
 
 reads study.json and journal.jsonl and writes report.html, its figures for papers (front.png, front.svg and those in
 figures/), and its tables (points, images, trials and artifacts as Parquet, points, front and comparison as CSV, front
 and comparison as LaTeX). A study that is still running can be reported on too; with --watch that is done again and
-again until the study has ended, and the page loads itself anew meanwhile.
+again until the study has ended, and the page loads itself anew meanwhile. With --only, the study is judged by those of
+its held-out images that are in the folder TEST_SET, and the report goes to a folder of its own.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from analysis.insight import Insight, gain_insight
 from analysis.journal import RunDirectoryError
 from analysis.mlflow_source import MlflowSourceError, fetch_study
 from analysis.pages import PageFigure, TextTable, front_table, render_page
+from analysis.part_of_images import only_images_of
 from analysis.saved_figures import SavedFigure, save_figures
 from analysis.tables import Results, load_results
 from analysis.text_figure import draw_text
@@ -68,21 +71,32 @@ class Report:
         return [self.page, *self.figures, *self.tables]
 
 
-def write_report(run_dir: Path, *, artifacts: Path | None = None, reload_seconds: int | None = None) -> Report:
+def write_report(
+    run_dir: Path,
+    *,
+    artifacts: Path | None = None,
+    reload_seconds: int | None = None,
+    only: Path | None = None,
+    out: Path | None = None,
+) -> Report:
     """Write every file of the report; each replaces its predecessor as a whole.
 
     Args:
         run_dir: what study/sweep.py wrote; it needs no trial that has ended.
         artifacts: where the study's auto-encoders are, for the loss maps; None for the folder beside run_dir.
         reload_seconds: how often the page shall load itself anew as long as the study runs; None for never.
+        only: a folder; the study is judged by the held-out images that have a file in it. None for all.
+        out: where the files go; None for the run directory.
 
     Raises:
-        RunDirectoryError: run_dir holds no usable study.json.
+        RunDirectoryError: run_dir holds no usable study.json, or `only` none of its images.
     """
-    results = load_results(run_dir)
+    results = load_results(run_dir) if only is None else only_images_of(load_results(run_dir), only)
+    out = out or run_dir
+    out.mkdir(parents=True, exist_ok=True)
     facts, insight = results.facts, gain_insight(results)
-    tables = export_tables(run_dir, results, _main_comparisons(results, insight))
-    figures = save_figures(run_dir, results, insight, artifacts or run_dir.parent / "artifacts")
+    tables = export_tables(out, results, _main_comparisons(results, insight))
+    figures = save_figures(run_dir, out, results, insight, artifacts or run_dir.parent / "artifacts")
     is_running = results.journal.state == "RUNNING"
     page = render_page(
         run_dir,
@@ -92,7 +106,7 @@ def write_report(run_dir: Path, *, artifacts: Path | None = None, reload_seconds
         problems=figures.problems,
         reload_seconds=reload_seconds if is_running else None,
     )
-    target = run_dir / "report.html"
+    target = out / "report.html"
     replace_file(target, lambda path: path.write_text(page, encoding="utf-8"))
     return Report(
         front=front_table(results, facts.groups),
@@ -165,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.watch:
             report = watch(source, options.watch, console, options.artifacts)
         else:
-            report = write_report(source(), artifacts=options.artifacts)
+            report = write_report(source(), artifacts=options.artifacts, only=options.only, out=options.out)
     except (RunDirectoryError, MlflowSourceError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -194,7 +208,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--artifacts", type=Path, metavar="DIR", help="the study's (default: artifacts/ beside RUN_DIR)"
     )
+    parser.add_argument(
+        "--only", type=Path, metavar="TEST_SET", help="judge by the held-out images that are in this folder alone"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (RUN_DIR)")
     options = parser.parse_args(arguments)
+    if options.only is not None and options.out is None:
+        parser.error("--only makes another report than the study's own: say with --out DIR where it goes")
+    if options.watch and (options.only is not None or options.out is not None):
+        parser.error("--watch keeps the study's own report up to date: leave out --only and --out")
     if (options.mlflow is None) != (options.study is None):
         parser.error("--mlflow URI and --study NAME go together: where, and which one")
     if options.mlflow is None and options.run_dir is None:

@@ -42,13 +42,14 @@ class SavedFigures:
         return tuple(path for saved in self.figures.values() for path in (saved.png, saved.svg))
 
 
-def save_figures(run_dir: Path, results: Results, insight: Insight, artifacts: Path) -> SavedFigures:
+def save_figures(run_dir: Path, out: Path, results: Results, insight: Insight, artifacts: Path) -> SavedFigures:
     """Draw and write every figure that there is something for.
 
-    `front` lies in the run directory itself, the others in `figures/`.
+    `front` lies in the folder itself, the others in `figures/`.
 
     Args:
-        run_dir: of the study.
+        run_dir: of the study, with its sample crops.
+        out: the folder.
         results: the study.
         insight: what was reckoned of it.
         artifacts: with the study's auto-encoders, for the loss maps.
@@ -56,16 +57,16 @@ def save_figures(run_dir: Path, results: Results, insight: Insight, artifacts: P
     Returns:
         By name: `front`, `bands`, `course`, `slices`, `compute`, `loss_maps`.
     """
-    (run_dir / FOLDER).mkdir(exist_ok=True)
-    saved = {"front": _save(run_dir / "front", draw_front(results.points, results.facts), "")}
+    (out / FOLDER).mkdir(exist_ok=True)
+    saved = {"front": _save(out / "front", draw_front(results.points, results.facts), "")}
     for name, figure, text in _figures(results, insight):
-        saved[name] = _save(run_dir / FOLDER / name, figure, text)
+        saved[name] = _save(out / FOLDER / name, figure, text)
     try:
         maps = loss_maps(run_dir, results, artifacts)
     except ValueError as error:
         return SavedFigures(saved, (f"The loss maps could not be drawn: {error}.",))
     if maps:
-        saved["loss_maps"] = _save(run_dir / FOLDER / "loss_maps", draw_loss_maps(maps), _maps_text(maps))
+        saved["loss_maps"] = _save(out / FOLDER / "loss_maps", draw_loss_maps(maps), _maps_text(maps))
     return SavedFigures(saved, ())
 
 

@@ -85,8 +85,11 @@ def load_results(run_dir: Path) -> Results:
     Raises:
         RunDirectoryError: the directory holds no usable study.json.
     """
-    facts = read_facts(run_dir)
-    journal = read_journal(run_dir)
+    return tables_of(read_facts(run_dir), read_journal(run_dir))
+
+
+def tables_of(facts: StudyFacts, journal: Journal) -> Results:
+    """Make all tables of a study."""
     return Results(
         facts=facts,
         journal=journal,

@@ -317,3 +317,11 @@ def test_points_that_miss_a_bound_are_left_out(write_run, study_json):
     report = write_report(write_run(bounded, [good, bad]))
     assert pd.read_csv(report.page.with_name("front.csv"))["psnr_y"].tolist() == [25.0]
     assert "Left out of the front: 1 point that miss ssim_y>=0.8." in _Page(report.page).text
+
+
+def test_a_study_of_several_seeds_says_so(write_run, study_json):
+    trials = [{"event": "trial", "trial": number, "config": {"seed": number + 1}} for number in range(2)]
+    report = write_report(write_run(study_json, [*trials, _point(0, 25.0, 30.0), _point(1, 24.0, 29.0)]))
+    text = _Page(report.page).text
+    assert "Runs differ by seeds of their own (1 and 2)" in text
+    assert "one study with one seed" not in text
