@@ -77,6 +77,25 @@ def test_a_study_stops_trials_early_and_blends_its_front(neighbours: tuple[Path,
     assert all((study / blend["samples"]).is_dir() for blend in blends)
 
 
+def test_the_best_settings_are_trained_again_with_seeds_that_they_never_had(
+    shared_ray: str, undisturbed: Path, material: Path
+) -> None:
+    again = undisturbed.with_name("again")
+    options = ("--repeat", str(undisturbed), "--repeat-members", "1", "--repeat-seeds", "2")
+    said = run(shared_ray, arguments_of(material, again, *options))
+    assert "2 settings of it, 2 seeds each" in said
+    assert states_everywhere(again)["journal"] == dict.fromkeys(range(4), "COMPLETE")
+    before = {trial["trial"]: trial["config"] for trial in entries(undisturbed, "trial")}
+    repeated = [trial["config"] for trial in entries(again, "trial")]
+    assert sorted(config["seed"] for config in repeated) == [1, 1, 2, 2]
+    assert {config["loss"]["guidance"] for config in repeated} == {"pixel", "aesop"}
+    assert all(any(config | {"seed": 0} == other for other in before.values()) for config in repeated)
+    assert all(event["reused"] for event in entries(again, "artifact"))
+    weights = [values for path, values in final_weights(again).items() if path.endswith("0000040.safetensors")]
+    assert len(set(weights)) == 4, "each seed trains other weights"
+    assert "Runs differ by seeds of their own (1 and 2)" in (again / "report.html").read_text()
+
+
 def test_the_tables_hold_every_point(undisturbed: Path) -> None:
     points = pd.read_parquet(undisturbed / "points.parquet")
     trials = points[points["kind"] == "trial"]
@@ -259,6 +278,7 @@ def test_images_too_small_are_refused_before_anything_runs(material: Path, tmp_p
         (("--learn-from-trials",), "about the trials of --warm-start RUN_DIR"),
         (("--warm-start", "nowhere"), r"--warm-start nowhere holds no study \(study\.json and optuna\.db\)"),
         (("--blends", "-1"), "--blends must not be negative, but got -1"),
+        (("--repeat", "nowhere"), r"--repeat nowhere holds no study \(study\.json and optuna\.db\)"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused_before_anything_runs(
