@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,12 +10,10 @@ from analysis.fronts import group_values, is_allowed, is_candidate, is_measured,
 from analysis.image_values import image_values
 from analysis.journal import StudyFacts
 from analysis.tables import Results
+from analysis.wording import Currency
 from study.search.front import as_losses
 
 UPSTREAM = "artifact."
-
-Currency = Literal["device_seconds", "pixels_seen"]
-"""What costs are counted in: device-seconds, with upstream stages; or pixels seen by the trials' own stages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +56,14 @@ class Contest:
         contenders: in the order of their values; groups without a point that counts are left out.
         corner: the reference point, as losses.
         images: on how many held-out images each point was judged.
+        currency: what costs are counted in.
     """
 
     path: str
     contenders: tuple[Contender, ...]
     corner: np.ndarray
     images: int
+    currency: Currency = "device_seconds"
 
 
 def contests(results: Results, paths: Sequence[str], *, currency: Currency = "device_seconds") -> dict[str, Contest]:
@@ -100,6 +99,7 @@ def _split(
         contenders=tuple(one for one in contenders if len(one.losses)),
         corner=as_losses(np.array([facts.corner]), facts.directions)[0],
         images=len(facts.test_images),
+        currency=currency,
     )
 
 
@@ -163,6 +163,7 @@ def _costs(
 ) -> np.ndarray:
     """The cost by the time of each point, one trial after the other, each artifact charged when first needed."""
     needed = [column for column in trials if column.startswith(UPSTREAM)]
+    own = dict(zip(trials["trial"].astype(int), _spent(trials, currency), strict=True))
     before: dict[int, float] = {}
     spent, paid = 0.0, set[str]()
     for row in trials[trials["trial"].isin(list(chosen))].to_dict("records"):
@@ -170,11 +171,15 @@ def _costs(
         spent += sum(float(prices.get(key, 0.0)) for key in new)
         paid |= new
         before[int(row["trial"])] = spent
-        spent += _number(row[currency])
+        spent += float(own[int(row["trial"])])
     start = np.array([before.get(int(trial), np.inf) for trial in points["trial"]])
-    own: np.ndarray = points[currency].fillna(0).to_numpy(dtype=np.float64)
-    return start + own
+    return start + _spent(points, currency).to_numpy(dtype=np.float64)
 
 
-def _number(value: float) -> float:
-    return 0.0 if pd.isna(value) else float(value)
+def _spent(points: pd.DataFrame, currency: Currency) -> pd.Series:
+    """What a trial's own stage had spent by the time of each point; unrecorded costs are none."""
+    if currency == "trials":
+        whole = points["config.budget.iterations"] if "config.budget.iterations" in points else points["iterations"]
+        return (points["iterations"] / whole).astype("float64").fillna(0.0)
+    column = "pixels_seen" if currency == "pixels_seen" else "device_seconds"
+    return points[column].astype("float64").fillna(0.0)

@@ -24,7 +24,7 @@ class Comparison:
 
     Attributes:
         one, other: their values.
-        budget: in device-seconds, upstream stages included: what the cheaper of the two spent.
+        budget: what the cheaper of the two spent, in the contest's currency.
         volumes: the hypervolume of each; of several seeds the mean.
         difference: the first's less the second's, with its 95% interval and the probability that it is above 0.
         dominates, dominated: share of the draws in which every point of the second's front is reached or beaten by the

@@ -11,9 +11,12 @@ from analysis.fronts import front_of
 from analysis.image_values import images_table
 from analysis.pages import TextTable, comparison_table, front_table
 from analysis.tables import Results, metric_columns, sampled_paths
+from analysis.wording import Currency
 
 
-def export_tables(out: Path, results: Results, comparisons: Sequence[Comparison]) -> tuple[Path, ...]:
+def export_tables(
+    out: Path, results: Results, comparisons: Sequence[Comparison], currency: Currency = "device_seconds"
+) -> tuple[Path, ...]:
     """Write every table; each file replaces its predecessor as a whole.
 
     `points` has a row per point, `images` one per point and held-out image (`point` is the row in `points`), `front`
@@ -31,7 +34,7 @@ def export_tables(out: Path, results: Results, comparisons: Sequence[Comparison]
     }
     for name, table in parquet.items():
         replace_file(out / name, lambda path, table=table: table.to_parquet(path, index=False))  # type: ignore[misc]
-    front, compared = front_rows(results), comparison_rows(comparisons)
+    front, compared = front_rows(results), comparison_rows(comparisons, currency)
     texts = {
         "points.csv": results.points.to_csv(index=False),
         "front.csv": front.to_csv(index=False),
@@ -52,9 +55,9 @@ def front_rows(results: Results) -> pd.DataFrame:
     return front_of(results.points, results.facts)[columns]
 
 
-def comparison_rows(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+def comparison_rows(comparisons: Sequence[Comparison], currency: Currency = "device_seconds") -> pd.DataFrame:
     """A row per pair of groups, in full precision."""
-    names = ("one", "other", "budget_device_seconds", "hypervolume_one", "hypervolume_other", "difference")
+    names = ("one", "other", f"budget_{currency}", "hypervolume_one", "hypervolume_other", "difference")
     columns = [*names, "low", "high", "probability_larger", "dominates", "dominated"]
     rows = [
         (

@@ -228,7 +228,7 @@ def _best_row(points: pd.DataFrame, objective: Objective) -> pd.Series | None:
 def _verdicts(results: Results, insight: Insight) -> Iterator[str]:
     """Of the main question; the tables have the others."""
     for path in results.facts.groups[:1]:
-        yield from verdicts(path, insight.comparisons[path])
+        yield from verdicts(path, insight.comparisons[path], insight.currency)
 
 
 def _groups(results: Results) -> Iterator[str]:

@@ -11,6 +11,7 @@ from analysis.contenders import Contest, contests
 from analysis.dominance import DRAWS, Comparison, compare_all
 from analysis.fronts import last_points
 from analysis.tables import Results
+from analysis.wording import Currency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,30 +19,36 @@ class Insight:
     """Everything by the config path of a group (`facts.groups`), but for the shares.
 
     Attributes:
+        currency: what the groups are compared at equal amounts of.
         contests: the groups as arrays.
         comparisons: each pair of groups at equal budget.
         bands: of each group's front, by its value.
         shares: how much of the variance of each objective at the trials' ends each setting explains.
     """
 
+    currency: Currency
     contests: Mapping[str, Contest]
     comparisons: Mapping[str, tuple[Comparison, ...]]
     bands: Mapping[str, Mapping[str, Band]]
     shares: Mapping[str, Mapping[str, float]]
 
 
-def gain_insight(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Insight:
+def gain_insight(
+    results: Results, *, draws: int = DRAWS, seed: int = 0, currency: Currency = "device_seconds"
+) -> Insight:
     """Reckon.
 
     Args:
         results: the study.
         draws: of each bootstrap.
         seed: of the draws.
+        currency: what groups are compared at equal amounts of.
     """
     facts = results.facts
     signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in facts.directions])
-    found = contests(results, facts.groups)
+    found = contests(results, facts.groups, currency=currency)
     return Insight(
+        currency=currency,
         contests=found,
         comparisons={path: compare_all(each, draws=draws, seed=seed) for path, each in found.items()},
         bands={path: image_bands(each, signs, draws=draws, seed=seed) for path, each in found.items()},

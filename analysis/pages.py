@@ -22,6 +22,7 @@ from analysis.insight import Insight
 from analysis.journal import StudyFacts
 from analysis.tables import Results, metric_columns, sampled_paths
 from analysis.wording import (
+    COST_TEXT,
     NOTHING,
     count_text,
     duration_text,
@@ -90,6 +91,7 @@ def render_page(
         facts=facts,
         findings=findings(results, insight),
         limits=(*limits(results, insight), *problems),
+        cost=COST_TEXT[insight.currency],
         figures=figures,
         figure_text=figure_text(results),
         front=front_table(results, sampled_paths(results)),

@@ -41,7 +41,7 @@ from analysis.part_of_images import only_images_of
 from analysis.saved_figures import SavedFigure, save_figures
 from analysis.tables import Results, load_results
 from analysis.text_figure import draw_text
-from analysis.wording import count_text, metric_text
+from analysis.wording import COST_TEXT, Currency, count_text, metric_text
 
 REM_PER_INCH = 6.2
 """How large a figure stands in the page, so that its letters are as large as the text's."""
@@ -78,6 +78,7 @@ def write_report(
     reload_seconds: int | None = None,
     only: Path | None = None,
     out: Path | None = None,
+    currency: Currency = "device_seconds",
 ) -> Report:
     """Write every file of the report; each replaces its predecessor as a whole.
 
@@ -87,6 +88,7 @@ def write_report(
         reload_seconds: how often the page shall load itself anew as long as the study runs; None for never.
         only: a folder; the study is judged by the held-out images that have a file in it. None for all.
         out: where the files go; None for the run directory.
+        currency: what groups are compared at equal amounts of.
 
     Raises:
         RunDirectoryError: run_dir holds no usable study.json, or `only` none of its images.
@@ -94,8 +96,8 @@ def write_report(
     results = load_results(run_dir) if only is None else only_images_of(load_results(run_dir), only)
     out = out or run_dir
     out.mkdir(parents=True, exist_ok=True)
-    facts, insight = results.facts, gain_insight(results)
-    tables = export_tables(out, results, _main_comparisons(results, insight))
+    facts, insight = results.facts, gain_insight(results, currency=currency)
+    tables = export_tables(out, results, _main_comparisons(results, insight), currency)
     figures = save_figures(run_dir, out, results, insight, artifacts or run_dir.parent / "artifacts")
     is_running = results.journal.state == "RUNNING"
     page = render_page(
@@ -179,7 +181,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.watch:
             report = watch(source, options.watch, console, options.artifacts)
         else:
-            report = write_report(source(), artifacts=options.artifacts, only=options.only, out=options.out)
+            report = write_report(
+                source(),
+                artifacts=options.artifacts,
+                only=options.only,
+                out=options.out,
+                currency=options.equal.replace("-", "_"),
+            )
     except (RunDirectoryError, MlflowSourceError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -212,6 +220,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only", type=Path, metavar="TEST_SET", help="judge by the held-out images that are in this folder alone"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (RUN_DIR)")
+    parser.add_argument(
+        "--equal",
+        choices=[currency.replace("_", "-") for currency in COST_TEXT],
+        default="device-seconds",
+        help="what groups are compared at equal amounts of: device-seconds with upstream stages (default), own-seconds "
+        "without them, pixels-seen, or trials",
+    )
     options = parser.parse_args(arguments)
     if options.only is not None and options.out is None:
         parser.error("--only makes another report than the study's own: say with --out DIR where it goes")

@@ -17,7 +17,7 @@ from analysis.figures import COLOURS, SETTINGS, directed
 from analysis.fronts import group_values, last_points, natural_order
 from analysis.journal import Objective, StudyFacts
 from analysis.tables import Results
-from analysis.wording import metric_name, path_label, short_text
+from analysis.wording import COST_TEXT, metric_name, path_label, short_text
 
 MOST_SLICES = 8
 FEW_VALUES = 6
@@ -41,7 +41,7 @@ def draw_course(results: Results, contest: Contest | None) -> Figure:
         left.set(title="the whole study", xlabel="device-seconds", ylabel="hypervolume")
         if groups and contest is not None:
             _draw_group_courses(rest[0], contest)
-            rest[0].set_xlabel("device-seconds, upstream stages included")
+            rest[0].set_xlabel(COST_TEXT[contest.currency])
         for axes in (left, *rest):
             axes.grid(color="#dddddd", linewidth=0.6)
             axes.set_xlim(left=0)

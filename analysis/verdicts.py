@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from analysis.contenders import Contest
 from analysis.dominance import Comparison
-from analysis.wording import count_text, duration_text, list_text, path_label, short_text
+from analysis.wording import Currency, cost_text, count_text, list_text, path_label, short_text
 
 SURE = 0.975
 """From this probability on, that of a two-sided 95% interval, one group is said to be better."""
@@ -13,25 +13,25 @@ MOST_PAIRS = 5
 """As many pairs are spoken of; the tables have all."""
 
 
-def verdicts(path: str, comparisons: Sequence[Comparison]) -> Iterator[str]:
+def verdicts(path: str, comparisons: Sequence[Comparison], currency: Currency = "device_seconds") -> Iterator[str]:
     """Say of each pair which front is better at equal budget, or that nobody can tell; of many, the surest ones."""
     measured = [each for each in comparisons if math.isfinite(each.difference.positive)]
     surest = sorted(measured, key=lambda each: -abs(each.difference.positive - 0.5))
     for each in surest[:MOST_PAIRS]:
-        yield _verdict(path, each)
+        yield _verdict(path, each, currency)
     if len(surest) > MOST_PAIRS:
         told = sum(_is_sure(each) for each in surest)
         yield f"In all, {told} of {count_text(len(surest), 'pair')} by {path_label(path)} can be told apart."
 
 
-def _verdict(path: str, each: Comparison) -> str:
+def _verdict(path: str, each: Comparison, currency: Currency) -> str:
     first_better = each.difference.positive >= 0.5
     better, worse = (each.one, each.other) if first_better else (each.other, each.one)
     sign = 1 if first_better else -1
     low, high = sorted((sign * each.difference.low, sign * each.difference.high))
     sure = max(each.difference.positive, 1 - each.difference.positive)
     what = (
-        f"At equal cost ({duration_text(each.budget)} of device time, upstream stages included) the hypervolume with "
+        f"At equal cost ({cost_text(currency, each.budget)}) the hypervolume with "
         f"{path_label(path)} {short_text(better)} is {sign * each.difference.estimate:.3g} larger than with "
         f"{short_text(worse)} (95% interval {low:.3g} to {high:.3g})."
     )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from analysis.journal import Objective
 
@@ -42,6 +42,25 @@ def duration_text(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+Currency = Literal["device_seconds", "own_seconds", "pixels_seen", "trials"]
+"""What costs are counted in: device-seconds, with or without upstream stages; pixels that the trials saw; trials."""
+
+COST_TEXT: dict[Currency, str] = {
+    "device_seconds": "device-seconds, upstream stages included",
+    "own_seconds": "device-seconds, upstream stages left out",
+    "pixels_seen": "pixels seen by the trials",
+    "trials": "trials",
+}
+
+
+def cost_text(currency: Currency, amount: float) -> str:
+    """An amount of it: "3 min 20 s of device time, upstream stages included", "9 trials"."""
+    what = COST_TEXT[currency].replace("device-seconds", "device time")
+    if currency in ("device_seconds", "own_seconds"):
+        return f"{duration_text(amount)} of {what}"
+    return f"{number_text(float(amount), 4)} {what}"
 
 
 def count_text(number: int, noun: str) -> str:

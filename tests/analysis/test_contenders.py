@@ -9,6 +9,7 @@ import pytest
 
 from analysis.contenders import Contender, Contest, contests
 from analysis.image_values import image_values, images_table
+from analysis.report import write_report
 from analysis.tables import Results, load_results
 
 WriteRun = Callable[..., Path]
@@ -146,3 +147,34 @@ def test_the_table_of_images_of_an_empty_study_has_its_columns(results_of: Calla
     table = images_table(results.points, results.journal)
     assert list(table.columns) == ["point", "trial", "kind", "name", "iteration", "image"]
     assert not len(table)
+
+
+def test_costs_may_leave_out_what_trials_start_from_or_count_trials(results_of: Any) -> None:
+    events = [
+        artifact("fidelity-1", 100.0),
+        trial(0, "pixel", fidelity="fidelity-1"),
+        trial(1, "pixel", fidelity="fidelity-1", weight=2.0),
+    ]
+    for number in (0, 1):
+        events[number + 1]["config"]["budget"] = {"iterations": 40}
+        events += [point(number, 10, 3.0, 25.0, 30.0), point(number, 40, 12.0, 25.0, 30.0), end(number)]
+    results = results_of(events)
+
+    def costs(currency: Any) -> list[float]:
+        (contender,) = contests(results, ["loss.guidance"], currency=currency)["loss.guidance"].contenders
+        return [float(cost) for cost in contender.costs[:, 0]]
+
+    assert costs("device_seconds") == [103, 112, 115, 124]
+    assert costs("own_seconds") == [3, 12, 15, 24]
+    assert costs("trials") == [0.25, 1, 1.25, 2]
+
+
+def test_the_words_say_what_is_equal(results_of: Any, tmp_path: Path) -> None:
+    events = []
+    for number, guidance in enumerate(("pixel", "aesop")):
+        events += [trial(number, guidance), point(number, 10, 60.0, 25.0 + number, 30.0), end(number)]
+    run_dir = results_of(events) and tmp_path / "run"
+    report = write_report(run_dir, currency="own_seconds", out=tmp_path / "own")
+    assert any("(1 min 0 s of device time, upstream stages left out)" in sentence for sentence in report.findings)
+    assert "budget_own_seconds" in (tmp_path / "own" / "comparison.csv").read_text()
+    assert "device-seconds, upstream stages left out" in report.page.read_text()
