@@ -124,7 +124,7 @@ def _draw_all(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
     _draw_trials(axes, trial_points, facts, colours, markers)
     _draw_blends(axes, measured, facts)
     _draw_group_fronts(axes, points, facts, colours)
-    _draw_references(axes, measured, facts)
+    draw_references(axes, measured, facts)
     up, across = shown_limits(measured, facts)
     axes.set_xlim(*across)
     axes.set_ylim(*up)
@@ -199,7 +199,8 @@ def _draw_steps(axes: Axes, front: pd.DataFrame, facts: StudyFacts, *, colour: s
     axes.step(across, up, where=where, color=colour, linewidth=width, alpha=alpha, zorder=1)
 
 
-def _draw_references(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
+def draw_references(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
+    """Mark what there is without a search: fidelity generators, and bicubic interpolation or the unrestored images."""
     vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
     for kind, marker, size in (("fidelity", "*", 15), ("bicubic", "x", 9), ("input", "x", 9)):
         part = points[points["kind"] == kind]

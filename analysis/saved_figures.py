@@ -12,6 +12,7 @@ from analysis.exports import replace_file
 from analysis.figures import draw_front, save_figure
 from analysis.insight import Insight
 from analysis.loss_maps import LossMaps, draw_loss_maps, loss_maps
+from analysis.overview_figure import draw_overview
 from analysis.study_figures import compute_parts, draw_bands, draw_compute, draw_course, draw_slices, ranked_settings
 from analysis.tables import Results
 from analysis.wording import duration_text, list_text, metric_name, path_label
@@ -55,7 +56,7 @@ def save_figures(run_dir: Path, out: Path, results: Results, insight: Insight, a
         artifacts: with the study's auto-encoders, for the loss maps.
 
     Returns:
-        By name: `front`, `bands`, `course`, `slices`, `compute`, `loss_maps`.
+        By name: `front`, `bands`, `overview`, `course`, `slices`, `compute`, `loss_maps`.
     """
     (out / FOLDER).mkdir(exist_ok=True)
     saved = {"front": _save(out / "front", draw_front(results.points, results.facts), "")}
@@ -82,6 +83,7 @@ def _figures(results: Results, insight: Insight) -> Iterator[tuple[str, Figure, 
     main = _main_contest(results, insight)
     if main is not None and insight.bands[main.path]:
         yield "bands", draw_bands(main, insight.bands[main.path], results.facts), bands_text(main)
+        yield "overview", draw_overview(results, main, insight.bands[main.path]), overview_text(main)
     if len(results.points):
         yield "course", draw_course(results, main), course_text(main)
     if ranked_settings(results, insight.shares):
@@ -110,6 +112,14 @@ def bands_text(contest: Contest) -> str:
         f"Each {path_label(contest.path)}'s front with its pointwise 95% band over the {contest.images} held-out "
         "images, by bootstrap, less what an image does to all points alike (some images are hard for all): bands say "
         f"how far fronts may move against each other.{surfaces}"
+    )
+
+
+def overview_text(contest: Contest) -> str:
+    """What the two halves of the overview show."""
+    return (
+        f"Left: the runs of each {path_label(contest.path)} beside bicubic interpolation, the fidelity generator and "
+        "blends with it. Right: the runs, each group's front, and its band over the held-out images."
     )
 
 
