@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from study.config import LossConfig
+from study.losses.adversarial import Mean
 from study.losses.aesop import aesop_loss
 from study.losses.bottleneck import bottleneck_loss
 from study.losses.consistency import consistency_loss
@@ -28,12 +30,14 @@ class Guide:
         critics: frozen; None unless `LossConfig.uses_critics`.
         used_levels: how many of the critics, from the coarsest, are compared.
         scale: the SR factor.
+        mean: over the whole batch, where this process has a part of it; read by `loss-map` alone.
     """
 
     autoencoder: nn.Module | None = None
     critics: Critics | None = None
     used_levels: int = 8
     scale: int = 4
+    mean: Mean = torch.mean
 
 
 def fidelity_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor, low: Tensor | None = None) -> Tensor:
@@ -65,16 +69,17 @@ def fidelity_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor, low:
         case "mdf":
             assert guide.critics is not None
             return mdf_loss(guide.critics, sr, hr, used=guide.used_levels, shown_range=config.critics_range)
-    return _autoencoded_loss(config, guide.autoencoder, sr, hr)
+    return _autoencoded_loss(config, guide, sr, hr)
 
 
-def _autoencoded_loss(config: LossConfig, autoencoder: nn.Module | None, sr: Tensor, hr: Tensor) -> Tensor:
-    assert autoencoder is not None
+def _autoencoded_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor) -> Tensor:
+    assert guide.autoencoder is not None
+    autoencoder = guide.autoencoder
     match config.guidance:
         case "bottleneck":
             return bottleneck_loss(cast(Autoencoder, autoencoder), sr, hr, criterion=config.criterion)
         case "loss-map":
-            return loss_map_loss(autoencoder, sr, hr)
+            return loss_map_loss(autoencoder, sr, hr, mean=guide.mean)
         case "probabilistic":
             return probabilistic_loss(cast(Autoencoder, autoencoder), sr, hr, direction=config.kl, form=config.kl_form)
     return aesop_loss(autoencoder, sr, hr, criterion=config.criterion)

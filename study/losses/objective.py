@@ -6,7 +6,7 @@ L_G = w_f * fidelity + w_a * artifact + w_p * perceptual + w_d * adversarial
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ class Objective:
             config: weights and kinds.
             guide: what the fidelity term measures with.
             perceptual: frozen distance module, (sr, hr) -> (N,); needed if `config.perceptual` > 0.
-            mean: of logits over the whole batch, where this process has a part of it.
+            mean: over the whole batch, where this process has a part of it: of logits, and of a loss map's weights.
             computing: where the auto-encoder and VGG-19 compute; other perceptual networks square differences.
         """
         assert (guide.autoencoder is not None) == config.uses_autoencoder
@@ -86,7 +86,8 @@ class Objective:
         assert (perceptual is not None) == (config.perceptual > 0)
         self.weights = {name: weight for name, weight in config.weights.items() if weight > 0}
         self.gan: GanKind = config.gan
-        self._config, self._guide, self._perceptual, self._mean = config, guide, perceptual, mean
+        self._config, self._perceptual, self._mean = config, perceptual, mean
+        self._guide = replace(guide, mean=mean)
         self._computing = computing
 
     def uses(self, term: str) -> bool:

@@ -22,6 +22,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "relativistic": {"loss.gan": "relativistic"},
     "joint": {"loss.gan": "relativistic-joint"},
     "vanilla": {"loss.gan": "vanilla"},
+    "loss-map": {"loss.guidance": "loss-map", "loss.fidelity": 10.0},  # so that its share of the sum shows
 }
 
 
