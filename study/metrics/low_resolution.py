@@ -67,9 +67,22 @@ def null_energy(sr: Tensor, scale: int) -> Tensor:
     Returns:
         Shape (N,), float64.
     """
-    levels = to_levels(sr).double()
-    rows, columns = (_seen(side, scale, sr.device) for side in sr.shape[-2:])
-    return (levels - rows @ levels @ columns.T).square().mean(dim=(1, 2, 3))
+    return null_part(to_levels(sr), scale).square().mean(dim=(1, 2, 3))
+
+
+def null_part(images: Tensor, scale: int) -> Tensor:
+    """What shrinking does not see of images: y - B+ B y, which MATLAB's bicubic B shrinks to nothing.
+
+    Args:
+        images: shape (N, C, H, W), any values.
+        scale: the SR factor.
+
+    Returns:
+        The same shape, float64. It is at a right angle to every enlarged B+ z.
+    """
+    values = images.double()
+    rows, columns = (_seen(side, scale, images.device) for side in images.shape[-2:])
+    return values - rows @ values @ columns.T
 
 
 def shrunk_luma(images: Tensor, scale: int, crop: int = LR_CROP) -> Tensor:
