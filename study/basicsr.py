@@ -399,7 +399,9 @@ def _only_pixels(options: _Options) -> dict[str, Any]:
 
 
 def _losses(options: _Options, gan: str) -> dict[str, Any]:
-    changes: dict[str, Any] = {"loss.gan": gan, "loss.artifact": _weight(options, "train.artifacts_opt.")}
+    # LDL's own name of its term, and BasicSR's.
+    artifact = next((name for name in ("artifacts_opt", "ldl_opt") if options.has(f"train.{name}.")), "artifacts_opt")
+    changes: dict[str, Any] = {"loss.gan": gan, "loss.artifact": _weight(options, f"train.{artifact}.")}
     changes |= _fidelity_term(options) | _perceptual_term(options)
     options.must("train.gan_opt.type", "GANLoss", why="the GAN is a cross-entropy")
     options.must("train.gan_opt.gan_type", "vanilla", why="the GAN is a cross-entropy")

@@ -139,6 +139,12 @@ def test_ldls_file_is_ldls_recipe(tmp_path: Path) -> None:
     assert (cadence.evaluate_every, cadence.checkpoint_every) == (5000, 5000)
 
 
+def test_basicsr_calls_the_artifact_map_by_another_name(tmp_path: Path) -> None:
+    reading = read(tmp_path, without(ldl(ldl_opt={**L1, "loss_weight": 1.0}), "train.artifacts_opt"))
+    assert reading.differences == ()
+    same_as_recipe(reading, "ldl", "init")
+
+
 def test_esrgans_file_is_esrgans_recipe(tmp_path: Path) -> None:
     schedule = {"type": "MultiStepLR", "milestones": [50000, 100000, 200000, 300000], "gamma": 0.5}
     options = ldl(scheduler=schedule, total_iter=400000, perceptual_opt={**PERCEPTUAL, "layer_weights": {"conv5_4": 1}})
