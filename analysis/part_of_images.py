@@ -37,7 +37,7 @@ def only_images_of(results: Results, folder: Path) -> Results:
 
 
 def _facts(facts: StudyFacts, chosen: list[str], folder: Path) -> StudyFacts:
-    name = folder.parent.name if folder.name == "HR" else folder.name
+    name = folder.parent.name if folder.name in ("HR", "val", "test") else folder.name
     note = f"Judged by {len(chosen)} of the {len(facts.test_images)} held-out images alone, those of {name}."
     data = {**facts.data, "test": {**facts.data["test"], "images": chosen}}
     return replace(facts, data=data, notes=(*facts.notes, note))
