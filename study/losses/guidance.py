@@ -13,6 +13,7 @@ from study.losses.laplace import probabilistic_loss
 from study.losses.loss_map import loss_map_loss
 from study.losses.low_resolution import low_resolution_loss
 from study.losses.mdf import mdf_loss
+from study.losses.own import OwnLoss
 from study.losses.pixel import pixel_loss
 from study.losses.structural import ms_ssim_loss, ssim_loss
 from study.models.autoencoder import Autoencoder
@@ -28,23 +29,25 @@ class Guide:
         critics: frozen; None unless `LossConfig.uses_critics`.
         used_levels: how many of the critics, from the coarsest, are compared.
         scale: the SR factor.
+        own: a loss of the user's; None unless `LossConfig.uses_own`.
     """
 
     autoencoder: nn.Module | None = None
     critics: Critics | None = None
     used_levels: int = 8
     scale: int = 4
+    own: OwnLoss | None = None
 
 
 def fidelity_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor, low: Tensor | None = None) -> Tensor:
     """Measure the fidelity where `config.guidance` says.
 
     Args:
-        config: the kind, and the criterion; `loss-map`, `probabilistic`, `mdf`, `ssim` and `ms-ssim` have their own in
-            place of the criterion.
+        config: the kind, and the criterion; `loss-map`, `probabilistic`, `mdf`, `ssim`, `ms-ssim` and `own` have their
+            own in place of the criterion.
         guide: what to measure with.
         sr, hr: RGB images, shape (N, 3, H, W).
-        low: the LR images, shape (N, 3, H / scale, W / scale); read by `consistency` alone.
+        low: the LR images, shape (N, 3, H / scale, W / scale); read by `consistency` and `own`.
 
     Returns:
         Shape (N,), at least float32.
@@ -65,6 +68,10 @@ def fidelity_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor, low:
         case "mdf":
             assert guide.critics is not None
             return mdf_loss(guide.critics, sr, hr, used=guide.used_levels, shown_range=config.critics_range)
+        case "own":
+            assert guide.own is not None
+            assert low is not None
+            return guide.own(sr, hr, low)
     return _autoencoded_loss(config, guide.autoencoder, sr, hr)
 
 
