@@ -14,7 +14,7 @@ from rich.console import Console
 from study import evaluate, export
 from study.cluster.jobs import Job, describe
 from study.cluster.perform import perform
-from study.config import RunConfig, from_dict, pin_own_loss, replace, stage_key, to_dict
+from study.config import RunConfig, from_dict, own_loss_digest, pin_own_loss, replace, stage_key, to_dict
 from study.files import write_json
 from study.models import save_weights
 from study.models.build import build_generator
@@ -23,6 +23,7 @@ from study.training.setting import Setting
 from study.training.team import ALONE
 
 ROOT = Path(__file__).resolve().parents[1]
+BUDGET = {"iterations": 2, "batch": 2, "patch": 32}
 
 
 @pytest.fixture(params=["a path", "a path and its hash"])
@@ -67,21 +68,31 @@ def test_evaluate_and_export_do_not_run_what_a_folder_names(evil: RunConfig, ima
     assert not (tmp_path / "it ran").exists()
 
 
-@pytest.mark.parametrize("named", [{}, {"sha256:another": "def loss(sr, hr, low):\n    return sr.mean((1, 2, 3))\n"}])
-def test_a_worker_does_not_run_what_a_database_names(
-    named: dict[str, str], evil: RunConfig, images: Path, tmp_path: Path
-) -> None:
-    run = from_dict(json.loads(json.dumps(to_dict(evil))))  # as Optuna's database has an interrupted trial
+def performed(run: RunConfig, own_losses: dict[str, str], images: Path, folder: Path) -> dict[str, Any]:
+    """How a worker's job ends that trains this run, as Optuna's database has an interrupted trial."""
     data = {"data.train": str(images.with_name("train")), "data.test": str(images)}
-    run = replace(run, {**data, "budget": {"iterations": 2, "batch": 2, "patch": 32}})
-    setting = Setting(run.data, 32, str(tmp_path / "artifacts"), {}, None, named)
+    run = replace(from_dict(json.loads(json.dumps(to_dict(run)))), {**data, "budget": BUDGET})
+    setting = Setting(run.data, BUDGET["patch"], str(folder / "artifacts"), {}, None, own_losses)
     job = describe(Job("trial-0000", "trial", "adversarial", run, trial=0, ready_at=0.0))
     sent: list[dict[str, Any]] = []
-    config = {"job": job, "setting": setting.to_dict(), "run_dir": str(tmp_path / "run"), "threads": 1}
-    assert perform(config, ALONE, sent.append) == "FAILED"
-    assert "evil.py" in sent[-1]["cause"]
-    assert "was not given to the command that runs" in sent[-1]["cause"]
+    config = {"job": job, "setting": setting.to_dict(), "run_dir": str(folder / "run"), "threads": 1}
+    perform(config, ALONE, sent.append)
+    return sent[-1]
+
+
+def test_a_worker_does_not_run_what_a_database_names_unless_it_was_named_by_a_person(
+    evil: RunConfig, images: Path, tmp_path: Path
+) -> None:
+    other = {"sha256:another": "def loss(sr, hr, low):\n    return sr.mean((1, 2, 3))\n"}
+    for own_losses in ({}, other):
+        end = performed(evil, own_losses, images, tmp_path)
+        assert end["state"] == "FAILED"
+        assert "evil.py" in end["cause"]
+        assert "was not given to the command that runs" in end["cause"]
     assert not (tmp_path / "it ran").exists()
+    given = {own_loss_digest(evil.loss.own or ""): (tmp_path / "evil.py").read_text()}
+    assert performed(evil, given, images, tmp_path)["state"] == "COMPLETE"
+    assert (tmp_path / "it ran").exists()  # it would have told
 
 
 def test_text_is_run_in_two_places_alone() -> None:
