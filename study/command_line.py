@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from study.config import INITIAL_WEIGHTS, Precision, RunConfig, parse_assignments, replace
+from study.config import INITIAL_WEIGHTS, Precision, RunConfig, parse_assignments, pin_own_loss, replace
 from study.recipes import for_task, parse_task, rescale
 
 # The exit code of a program that Ctrl-C ended, by the shells' convention.
@@ -87,7 +87,7 @@ def with_options(config: RunConfig, arguments: argparse.Namespace, fastest: Prec
         "data.test": _absolute(arguments.test or config.data.test),
         "precision": _automatic(config, fastest) if arguments.precision == "auto" else arguments.precision,
     }
-    return replace(config, options | with_full_paths(parse_assignments(arguments.set)))
+    return pin_own_loss(replace(config, options | with_full_paths(parse_assignments(arguments.set))))
 
 
 def _automatic(config: RunConfig, fastest: Precision) -> Precision:

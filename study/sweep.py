@@ -291,6 +291,7 @@ def _plan(
         check_shares,
         find_networks,
         judge_note,
+        read_own_losses,
         require_networks,
     )
 
@@ -308,6 +309,7 @@ def _plan(
     for draw in (base, *draws):
         require_networks(draw, networks)
     check_initial_weights(draws)
+    own_losses = read_own_losses([base, *draws])
     notes = [judge_note(networks.get(JUDGE_NETWORK))]
     if base.loss.perceptual == 0 < get_recipe(base.recipe, size).loss.perceptual:
         notes.append(f"The perceptual loss term is off: the published {wanted} weights could not be had.")
@@ -326,6 +328,7 @@ def _plan(
             artifacts=artifacts_of(options),
             backbones=networks,
             judge=networks.get(JUDGE_NETWORK),
+            own_losses=own_losses,
         ),
         address=options.address,
         cpus_per_trial=options.cpus_per_trial,

@@ -41,6 +41,7 @@ from study.training.setting import (
     check_training_images,
     find_networks,
     judge_note,
+    read_own_losses,
     require_networks,
 )
 from study.training.stages import KeyOf, Need, artifact_key, needs_of, upstream
@@ -141,6 +142,7 @@ def _setting(config: RunConfig, until: Stage, options: argparse.Namespace) -> Se
         artifacts=artifacts_of(options),
         backbones=networks,
         judge=networks.get(JUDGE_NETWORK),
+        own_losses=read_own_losses([config]),
     )
 
 

@@ -333,6 +333,12 @@ def test_what_is_done_in_another_way_is_noted(place: str, value: Any, said: str,
     assert [said in note for note in reading.notes] == [True]
 
 
+def test_an_option_file_cannot_name_a_python_file(tmp_path: Path) -> None:
+    reading = read(tmp_path, {**ldl(), "loss": {"guidance": "own", "own": "evil.py"}})
+    assert get(reading.config, "loss.own") is None
+    assert sum("loss.own: 'evil.py'" in difference for difference in reading.differences) == 1
+
+
 def test_two_fidelity_terms_are_one_too_many(tmp_path: Path) -> None:
     reading = read(tmp_path, ldl(aesop_opt=AESOP) | {"model_type": "AesopESRGANArtifactsDisModel"})
     assert reading.differences == ("train.pixel_opt: the sum has one fidelity term, and train.aesop_opt is it",)

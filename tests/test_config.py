@@ -21,7 +21,10 @@ from study.config import (
     from_dict,
     get,
     known_paths,
+    own_loss_digest,
+    own_loss_path,
     parse_assignments,
+    pin_own_loss,
     replace,
     stage_key,
     stage_part,
@@ -291,6 +294,8 @@ RRDB_DECODER_X2 = {"autoencoder.decoder": "rrdb", "autoencoder.factor": 2, "data
             {"loss.guidance": "consistency", "data.degradation": "aesop-real", "fidelity.budget.patch": 64},
             ["loss.guidance consistency", "data.degradation bicubic", "got sr and aesop-real"],
         ),
+        ({"loss.guidance": "own"}, ["loss", "guidance own", "defines loss(sr, hr, low)", "loss.own=my_loss.py"]),
+        ({"loss.own": FILE}, ["loss", FILE, "guidance own alone reads", "guidance is aesop", "loss.own to null"]),
         ({"critics.levels": 7}, ["critics", "used_levels must not exceed levels (7)", "got 8"]),
         ({"critics.largest_side": 20}, ["critics", "largest_side must exceed smallest_side (25)", "got 20"]),
         (
@@ -548,6 +553,7 @@ DETERMINES: dict[str, tuple[Any, str]] = {
     "critics.seed": (1, "c"),
     "start": ("scratch", "d"),
     "loss.guidance": ("pixel", "d"),
+    "loss.own": (FILE, "d"),
     "loss.fidelity": (0.5, "d"),
     "loss.criterion": ("l2", "d"),
     "loss.downsampling": ("torch", "d"),
@@ -593,6 +599,7 @@ WITH = {
     "data.task": {"data.scale": 1, "data.sigma": 50},
     "data.sigma": {"data.scale": 1, "data.task": "denoise"},
     "data.quality": {"data.scale": 1, "data.task": "jpeg"},
+    "loss.own": {"loss.guidance": "own"},
 }
 # Fields of SPSR's generator, which tiny has not: any other value is refused.
 UNCHANGED = {"loss.branch", "fusion_share"}
@@ -721,6 +728,51 @@ def test_an_unset_decoder_fidelity_is_the_runs_own(tiny: RunConfig) -> None:
     assert longer.autoencoder.decoder_fidelity == expected
     same = replace(tiny, {"autoencoder.decoder_fidelity": to_dict(tiny.fidelity)})
     assert keys_of(same) == keys_of(tiny)
+
+
+# --- a loss of one's own ---------------------------------------------------------------------------------------------
+
+
+def with_own(config: RunConfig, path: Path | str) -> RunConfig:
+    return replace(config, {"loss.guidance": "own", "loss.own": str(path)})
+
+
+def test_an_own_loss_counts_by_its_content_pinned_or_not(tiny: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    texts = {"one.py": b"text", "folder/two.py": b"text", "three.py": b"text "}
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text)
+    plain = [keys_of(with_own(tiny, tmp_path / name)) for name in texts]
+    pinned = [keys_of(pin_own_loss(with_own(tiny, name), tmp_path)) for name in texts]
+    assert plain == pinned
+    assert plain[0] == plain[1]
+    assert [stage for stage in STAGES if plain[0][stage] != plain[2][stage]] == ["adversarial"]
+
+
+def test_a_pinned_loss_is_what_it_was_wherever_the_file_is_now(tiny: RunConfig, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_bytes(b"text")
+    pinned = pin_own_loss(with_own(tiny, path))
+    sha256 = hashlib.sha256(b"text").hexdigest()
+    assert pinned.loss.own == f"{path}@sha256:{sha256}"
+    assert own_loss_digest(pinned.loss.own) == f"sha256:{sha256}"
+    assert own_loss_path(pinned.loss.own) == str(path)
+    assert pin_own_loss(pinned) == pinned
+    before = keys_of(pinned)
+
+    path.write_bytes(b"edited")
+    assert keys_of(pinned) == before
+    with pytest.raises(ConfigError, match=rf"loss\.own names {path} .*{sha256}, but now it has .*leave the hash out"):
+        pin_own_loss(pinned)
+    path.unlink()
+    assert keys_of(pinned) == before
+    with pytest.raises(ConfigError, match=rf"loss\.own must name a Python file, but {path} cannot be read .*correct"):
+        pin_own_loss(pinned)
+
+
+def test_a_run_without_an_own_loss_has_the_key_that_it_had_before_there_could_be_one(tiny: RunConfig) -> None:
+    assert "own" not in stage_part(tiny, "adversarial")["loss"]
+    assert pin_own_loss(tiny) == tiny
 
 
 # --- kinds of networks and losses ------------------------------------------------------------------------------------

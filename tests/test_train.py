@@ -214,6 +214,10 @@ def truncate(path: Path) -> None:
         ),
         (["--set", "loss.guidance=mdf", "--set", "critics.image=stone"], "critics.image must name a training image"),
         (["--set", "loss.guidance=mdf", "--set", "critics.smallest_side=60"], "needs an image whose shorter side is"),
+        (["--set", "loss.guidance=own"], "guidance own is a Python file of yours"),
+        (["--set", "loss.own=FAULTY"], "which guidance own alone reads, but guidance is aesop"),
+        (["--set", "loss.guidance=own", "--set", "loss.own=ABSENT"], "loss.own must name a Python file"),
+        (["--set", "loss.guidance=own", "--set", "loss.own=FAULTY"], "faulty.py: loss must return one value per image"),
         (["--set", "loss.guidance=mdf", "--set", "critics.init=ABSENT"], "critics.init must name a weight file"),
         (["--set", "loss.guidance=consistency", "--task", "jpeg:10"], "loss.guidance consistency shrinks the SR image"),
         (["--set", "generator.head=espcn", "--set", "generator.name=edsr"], "head espcn goes behind the trunk of rrdb"),
@@ -235,7 +239,10 @@ def test_bad_input_ends_in_a_sentence_before_any_training(
     save_images(tmp_path / "test", count=2, side=48, seed=1)
     (tmp_path / "empty").mkdir()
     truncate(save_images(tmp_path / "truncated", count=3, side=64, seed=0) / "image1.png")
+    faulty = tmp_path / "faulty.py"
+    faulty.write_text("def loss(sr, hr, low):\n    return (sr - hr).abs().mean()\n")
     folders = {name.upper(): str(tmp_path / name) for name in ("train", "empty", "absent", "truncated")}
+    folders["loss.own=FAULTY"] = f"loss.own={faulty}"
     monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(artifacts, "train", None)
     given = arguments(tmp_path, "run") + [folders.get(part, part) for part in changes]
@@ -365,6 +372,34 @@ def test_a_run_may_start_from_released_weights(
     error = " ".join(capsys.readouterr().err.split())
     assert "generator.init: " in error
     assert "released.pth does not fit MSRResNet" in error
+
+
+def test_a_run_with_an_own_loss_goes_on_with_the_text_that_it_began_with(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "def loss(sr, hr, low):\n    return (sr - hr).abs().mean(dim=(1, 2, 3))\n"
+    (place / "mine.py").write_text(text)
+    monkeypatch.chdir(place)  # a relative path is one from where the command was given
+    given = [*arguments(place, "run", changes=("loss.guidance=own",)), "--set"]
+    assert ended(monkeypatch, [*given, "loss.own=mine.py"]) == 0
+    (kept,) = (place / "run" / "own_losses").iterdir()
+    assert kept.read_text() == text
+    own = json.loads((place / "run" / "study.json").read_text())["config"]["loss"]["own"]
+    assert own.startswith(f"{place / 'mine.py'}@sha256:{kept.stem}")
+    journal = (place / "run" / "journal.jsonl").read_bytes()
+
+    (place / "mine.py").write_text(text.replace("abs", "square"))
+    capsys.readouterr()
+    assert ended(monkeypatch, [*given, "loss.own=mine.py"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"holds another study; it differs in own losses (there ['{kept.stem}'], asked for ['" in error
+    assert (place / "run" / "journal.jsonl").read_bytes() == journal
+    assert [path.name for path in (place / "run" / "own_losses").iterdir()] == [kept.name]
+
+    (place / "moved.py").write_text(text)  # the same text is the same loss, wherever it lies
+    monkeypatch.setattr(artifacts, "train", None)
+    assert ended(monkeypatch, [*given, "loss.own=moved.py"]) == 0
+    assert ended(monkeypatch, [*given, f"loss.own={kept}"]) == 0  # what was kept is what it takes to go on
 
 
 @pytest.mark.parametrize("scale", [2, 3])

@@ -13,7 +13,7 @@ from typing import Any
 from study import __version__
 from study.config import Precision, RunConfig, digest, to_dict
 from study.data import ImageSet
-from study.files import write_json
+from study.files import write_atomically, write_json
 from study.metrics import METRICS
 from study.search.front import Direction
 from study.search.plan import SearchPlan
@@ -105,17 +105,20 @@ def objectives_of(workshop: Workshop) -> dict[str, Direction]:
 
 
 def write_facts(output: Path, facts: Facts, workshop: Workshop) -> None:
-    """Write study.json, or make sure that the one there is of the same study.
+    """Write study.json, or make sure that the one there is of the same study; beside it, own losses, to be read.
 
     Raises:
         OccupiedError: it is of another; the message says in what they differ.
     """
     objectives = list(objectives_of(workshop))
     identity = identity_of(facts, workshop)
+    study_id = _id_of(output, identity)
+    for own, text in workshop.own_losses.items():
+        write_atomically(output / "own_losses" / f"{_short(own)}.py", text.encode())
     write_json(
         output / "study.json",
         {
-            "id": _id_of(output, identity),
+            "id": study_id,
             "identity": identity,
             "name": facts.name,
             "space": facts.space,
@@ -144,12 +147,24 @@ def identity_of(facts: Facts, workshop: Workshop) -> dict[str, Any]:
         "recipe": facts.base.recipe,
         "size": facts.base.size,
         "seed": facts.seed,
-        "config": digest({**to_dict(facts.base), "data": facts.base.data.scale}),
+        "config": digest({**_without_own_loss(facts.base), "data": facts.base.data.scale}),
         "training images": workshop.train.fingerprint[:16],
         "held-out images": workshop.test.fingerprint[:16],
         "objectives": list(objectives_of(workshop)),
         **({} if facts.search is None else facts.search.identity),
+        **({"own losses": sorted(_short(each) for each in workshop.own_losses)} if workshop.own_losses else {}),
     }
+
+
+def _without_own_loss(config: RunConfig) -> dict[str, Any]:
+    """Own losses count by their content, wherever they lie."""
+    values = to_dict(config)
+    del values["loss"]["own"]
+    return values
+
+
+def _short(sha256: str) -> str:
+    return sha256.removeprefix("sha256:")[:16]
 
 
 def code_version() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config.door import ConfigError, replace, to_dict
-from study.config.parts import Stage
+from study.config.parts import LossConfig, Stage
 from study.config.run import RunConfig
 
 # Part of every artifact's key. Raised whenever the same configuration would train to other weights than before.
@@ -27,6 +27,44 @@ AUTOENCODER_FIELDS = (
 
 INITIAL_WEIGHTS = ("generator.init", "autoencoder.init", "autoencoder.decoder_init", "critics.init")
 """The fields that name a weight file."""
+
+
+_PIN = "@sha256:"
+"""Stands between the path of an own loss and its content's hash."""
+
+
+def pin_own_loss(config: RunConfig, folder: Path = Path()) -> RunConfig:
+    """Name an own loss in full and with its content's hash, by which alone it counts from here on.
+
+    Args:
+        config: a run whose `loss.own` is a path, with the hash or without.
+        folder: where a relative path starts; the current one by default.
+
+    Raises:
+        ConfigError: the file cannot be read, or its content is not that of the hash.
+    """
+    if config.loss.own is None:
+        return config
+    name, pin, wanted = config.loss.own.partition(_PIN)
+    path = Path(folder, name).resolve()
+    found = _file_digest("loss.own", str(path), kind="Python file")
+    if pin and found != f"sha256:{wanted}":
+        raise ConfigError(
+            f"loss.own names {path} as it was with the hash sha256:{wanted}, but now it has {found}; "
+            "go back to that content, or leave the hash out"
+        )
+    return replace(config, {"loss.own": f"{path}@{found}"})
+
+
+def own_loss_digest(own: str) -> str:
+    """The sha256 of an own loss: as it was pinned, else of the file; ConfigError if there is none."""
+    _, pin, digest = own.rpartition(_PIN)
+    return f"sha256:{digest}" if pin else _file_digest("loss.own", own, kind="Python file")
+
+
+def own_loss_path(own: str) -> str:
+    """Where an own loss was read, without its hash."""
+    return own.partition(_PIN)[0]
 
 
 def decoder_as_run(config: RunConfig) -> RunConfig:
@@ -113,7 +151,7 @@ def _adversarial_part(config: RunConfig) -> dict[str, Any]:
         "data": _data_part(config),
         "generator": config.generator.determining(config.data.scale),
         "discriminator": to_dict(config.discriminator) if config.loss.uses_discriminator else None,
-        "loss": to_dict(config.loss),
+        "loss": _loss_part(config.loss),
         "optimiser": to_dict(config.optimiser),
         "budget": to_dict(config.budget),
         "fusion_share": config.fusion_share,
@@ -125,6 +163,13 @@ def _adversarial_part(config: RunConfig) -> dict[str, Any]:
     if config.loss.uses_critics:
         part["critics"] = {**_critics_part(config), "used_levels": config.critics.used_levels}
     return part
+
+
+def _loss_part(loss: LossConfig) -> dict[str, Any]:
+    """An own loss counts by its content; where there is none, the part is what it was before there could be one."""
+    part = to_dict(loss)
+    own = part.pop("own")
+    return part if own is None else {**part, "own": own_loss_digest(own)}
 
 
 def _precision_part(config: RunConfig) -> dict[str, Any]:
@@ -156,14 +201,14 @@ def digest(values: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _file_digest(field: str, name: str) -> str:
-    """The sha256 of a weight file; ConfigError, naming the field, if there is none."""
+def _file_digest(field: str, name: str, *, kind: str = "weight file") -> str:
+    """The sha256 of a file; ConfigError, naming the field, if there is none."""
     try:
         status = Path(name).stat()
         return _digest_of(name, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise ConfigError(
-            f"{field} must name a weight file, but {name} cannot be read ({error.strerror}); correct the path"
+            f"{field} must name a {kind}, but {name} cannot be read ({error.strerror}); correct the path"
         ) from None
 
 

@@ -25,6 +25,7 @@ Guidance = Literal[
     "mdf",
     "ssim",
     "ms-ssim",
+    "own",
 ]
 AUTOENCODED: tuple[Guidance, ...] = ("aesop", "bottleneck", "loss-map", "probabilistic")
 Precision = Literal["fp32", "bf16"]
@@ -358,6 +359,9 @@ class LossConfig(Frozen):
     """
 
     guidance: Guidance = Field("aesop", description="where the fidelity term is measured")
+    own: str | None = Field(
+        None, min_length=1, description="Python file that defines `loss(sr, hr, low)`, the fidelity term; guidance own"
+    )
     fidelity: float = Field(1.0, ge=0)
     criterion: Criterion = "l1"
     downsampling: Downsampling = Field("matlab", description="what shrinks the SR image again; guidance consistency")
@@ -388,6 +392,11 @@ class LossConfig(Frozen):
         return self.guidance == "mdf" and self.fidelity > 0
 
     @property
+    def uses_own(self) -> bool:
+        """Whether the sum has a term that a file of one's own defines."""
+        return self.guidance == "own" and self.fidelity > 0
+
+    @property
     def uses_discriminator(self) -> bool:
         """Whether the sum has a term that needs a discriminator."""
         return self.adversarial > 0 or self.gradient_adversarial > 0
@@ -404,6 +413,20 @@ class LossConfig(Frozen):
             "gradient_adversarial": self.gradient_adversarial,
             "branch": self.branch,
         }
+
+    @model_validator(mode="after")
+    def _own_has_its_file(self) -> Self:
+        if self.guidance == "own" and self.own is None:
+            raise ValueError(
+                "guidance own is a Python file of yours that defines loss(sr, hr, low), but own names none; "
+                "give it as loss.own=my_loss.py"
+            )
+        if self.guidance != "own" and self.own is not None:
+            raise ValueError(
+                f"own names a Python file, {self.own}, which guidance own alone reads, but guidance is "
+                f"{self.guidance}; set loss.guidance to own, or loss.own to null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _something_to_descend(self) -> Self:

@@ -15,6 +15,7 @@ from study.losses.laplace import probabilistic_loss
 from study.losses.loss_map import loss_map_loss
 from study.losses.low_resolution import low_resolution_loss
 from study.losses.mdf import mdf_loss
+from study.losses.own import OwnLoss
 from study.losses.pixel import pixel_loss
 from study.losses.structural import ms_ssim_loss, ssim_loss
 from study.models.autoencoder import Autoencoder
@@ -31,6 +32,7 @@ class Guide:
         used_levels: how many of the critics, from the coarsest, are compared.
         scale: the SR factor.
         mean: over the whole batch, where this process has a part of it; read by `loss-map` alone.
+        own: a loss of the user's; None unless `LossConfig.uses_own`.
     """
 
     autoencoder: nn.Module | None = None
@@ -38,17 +40,18 @@ class Guide:
     used_levels: int = 8
     scale: int = 4
     mean: Mean = torch.mean
+    own: OwnLoss | None = None
 
 
 def fidelity_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor, low: Tensor | None = None) -> Tensor:
     """Measure the fidelity where `config.guidance` says.
 
     Args:
-        config: the kind, and the criterion; `loss-map`, `probabilistic`, `mdf`, `ssim` and `ms-ssim` have their own in
-            place of the criterion.
+        config: the kind, and the criterion; `loss-map`, `probabilistic`, `mdf`, `ssim`, `ms-ssim` and `own` have their
+            own in place of the criterion.
         guide: what to measure with.
         sr, hr: RGB images, shape (N, 3, H, W).
-        low: the LR images, shape (N, 3, H / scale, W / scale); read by `consistency` alone.
+        low: the LR images, shape (N, 3, H / scale, W / scale); read by `consistency` and `own`.
 
     Returns:
         Shape (N,), at least float32.
@@ -70,6 +73,11 @@ def fidelity_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor, low:
             assert guide.critics is not None
             return mdf_loss(guide.critics, sr, hr, used=guide.used_levels, shown_range=config.critics_range)
     return _autoencoded_loss(config, guide, sr, hr)
+        case "own":
+            assert guide.own is not None
+            assert low is not None
+            return guide.own(sr, hr, low)
+    return _autoencoded_loss(config, guide.autoencoder, sr, hr)
 
 
 def _autoencoded_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor) -> Tensor:

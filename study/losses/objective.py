@@ -83,6 +83,7 @@ class Objective:
         """
         assert (guide.autoencoder is not None) == config.uses_autoencoder
         assert (guide.critics is not None) == config.uses_critics
+        assert (guide.own is not None) == config.uses_own
         assert (perceptual is not None) == (config.perceptual > 0)
         self.weights = {name: weight for name, weight in config.weights.items() if weight > 0}
         self.gan: GanKind = config.gan

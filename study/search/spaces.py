@@ -8,7 +8,8 @@ place, a function `in_turn(base, networks)` that makes it of the base and of the
 It may define `NETWORKS`, the frozen networks that its trials can use; by default the one that its base uses.
 
 A parameter is named by the config path that it sets. Where one path has ranges of its own for several methods, what
-follows an `@` tells them apart: `loss.fidelity@ldl`.
+follows an `@` tells them apart: `loss.fidelity@ldl`. A relative path of `loss.own` starts where the
+space file is.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from typing import Any, cast
 
 import optuna
 
-from study.config import RunConfig, get, replace
+from study.config import RunConfig, get, own_loss_path, pin_own_loss, replace
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
 DRY_DRAWS = 32
@@ -59,6 +60,7 @@ class SearchSpace:
     networks: tuple[str, ...] = ()
     in_turn: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     _turns: Callable[[RunConfig, Collection[str]], Mapping[str, Any]] | None = field(default=None, repr=False)
+    _own_losses: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def base(self, size: str, networks: Collection[str]) -> RunConfig:
         """The run that the space varies, at a size, where these frozen networks are at hand.
@@ -67,7 +69,7 @@ class SearchSpace:
             SpaceError: the file's function raised.
         """
         try:
-            return self._base(size, networks)
+            return self._pinned(self._base(size, networks))
         except Exception as error:
             raise SpaceError(f"{self.path.name}, base at size {size}: {type(error).__name__}: {error}") from error
 
@@ -89,9 +91,18 @@ class SearchSpace:
             SpaceError: the file's function raised, or what it drew is no valid configuration.
         """
         try:
-            return replace(base, self._sample(trial, base))
+            return self._pinned(replace(base, self._sample(trial, base)))
         except Exception as error:
             raise SpaceError(f"{self.path.name}, trial with {trial.params}: {type(error).__name__}: {error}") from error
+
+    def _pinned(self, config: RunConfig) -> RunConfig:
+        """An own loss counts as it was when it was first drawn: who edits it meanwhile changes no later trial."""
+        own = config.loss.own
+        if own is None:
+            return config
+        if own not in self._own_losses:
+            self._own_losses[own] = pin_own_loss(config, self.path.resolve().parent).loss.own
+        return replace(config, {"loss.own": self._own_losses[own]})
 
     def turn_of(self, number: int) -> dict[str, Any]:
         """What trial `number` takes because it is its turn."""
@@ -113,7 +124,7 @@ class SearchSpace:
         Raises:
             SpaceError: a parameter that is no config path, or whose range does not hold the recipe's own value.
         """
-        recorder = _OwnValues(base)
+        recorder = _OwnValues(base, self.path.resolve().parent)
         self.sample(cast(optuna.Trial, recorder), base)
         return recorder.params
 
@@ -213,9 +224,9 @@ class _OwnValues:
 
     number = 0
 
-    def __init__(self, base: RunConfig) -> None:
+    def __init__(self, base: RunConfig, folder: Path) -> None:
         self.params: dict[str, Any] = {}
-        self._base = base
+        self._base, self._folder = base, folder
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -229,9 +240,17 @@ class _OwnValues:
 
     def suggest_categorical(self, name: str, choices: Collection[Any]) -> Any:
         value = get(self._base, config_path(name))
+        if config_path(name) == "loss.own":
+            value = next((choice for choice in choices if self._is_file(choice, value)), value)
         if value not in choices:
             raise ValueError(f"{name} offers {list(choices)}, but the recipe's own value is {value}; add it")
         return self._keep(name, value)
+
+    def _is_file(self, choice: str | None, own: str | None) -> bool:
+        """Whether a choice is the path of an own loss, which has its hash with it already."""
+        if choice is None or own is None:
+            return False
+        return Path(self._folder, choice).resolve() == Path(own_loss_path(own))
 
     def _within(self, name: str, low: float, high: float) -> Any:
         value = get(self._base, config_path(name))

@@ -16,6 +16,7 @@ from study.losses import build_perceptual
 from study.losses.gradient import LOSS_PADDING
 from study.losses.guidance import Guide
 from study.losses.objective import ADVERSARIAL_TERMS, Objective
+from study.losses.own import load_own_loss
 from study.models import SPSRGenerator, load_weights, save_weights
 from study.models.build import build_discriminator, build_generator
 from study.training.artifacts import load_autoencoder, load_critics, load_generator
@@ -197,6 +198,7 @@ def _adversarial(config: RunConfig, workshop: Workshop) -> Step:
         critics=load_critics(config, workshop) if loss.uses_critics else None,
         used_levels=config.critics.used_levels,
         scale=config.data.scale,
+        own=None if loss.own is None or not loss.uses_own else load_own_loss(loss.own, workshop.own_losses),
     )
     objective = Objective(
         loss,

@@ -2,12 +2,22 @@
 them is found here, before any training."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from study.config import INITIAL_WEIGHTS, DataConfig, PerceptualNetwork, RunConfig, Stage, get, stage_key
+from study.config import (
+    INITIAL_WEIGHTS,
+    DataConfig,
+    PerceptualNetwork,
+    RunConfig,
+    Stage,
+    get,
+    own_loss_digest,
+    stage_key,
+)
 from study.data import ImageSet, load_source
+from study.losses.own import read_own_loss, try_own_loss
 from study.metrics.judge import study_judge
 from study.models import load_weights
 from study.models.backbones import fetch_backbone
@@ -36,6 +46,7 @@ class Setting:
         artifacts: where finished artifacts are, a full path or a URI.
         backbones: files of the frozen networks that were found.
         judge: file of the judging network; None if it could not be had.
+        own_losses: the texts of the runs' own losses, by hash: workers need not see the files, and run no others.
     """
 
     data: DataConfig
@@ -43,6 +54,7 @@ class Setting:
     artifacts: str
     backbones: Mapping[PerceptualNetwork, Path]
     judge: Path | None
+    own_losses: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -62,6 +74,7 @@ class Setting:
             artifacts=values["artifacts"],
             backbones={name: Path(path) for name, path in values["backbones"].items()},
             judge=None if values["judge"] is None else Path(values["judge"]),
+            own_losses=values["own_losses"],
         )
 
     def open(self) -> Workshop:
@@ -76,7 +89,8 @@ class Setting:
         )
         device = pick_device()
         artifacts = open_artifacts(self.artifacts)
-        return Workshop(train, test, artifacts, study_judge(self.judge, device), self.backbones, device)
+        judge = study_judge(self.judge, device)
+        return Workshop(train, test, artifacts, judge, self.backbones, device, own_losses=self.own_losses)
 
 
 def fetching_command(names: Iterable[str]) -> str:
@@ -128,6 +142,32 @@ def check_initial_weights(configs: Iterable[RunConfig]) -> None:
             except ValueError as error:
                 field = next(path for path in INITIAL_WEIGHTS if get(config, path) == given)
                 raise ValueError(f"{field}: {error}") from None
+
+
+def read_own_losses(configs: Iterable[RunConfig]) -> dict[str, str]:
+    """Read every own loss that runs descend, and try it out on images of the sizes that it will get.
+
+    It is for commands alone, which have the files' names from the person who started them: what is read here is run.
+
+    Returns:
+        The texts, by hash.
+
+    Raises:
+        OwnLossError: naming the file and what is wrong with it.
+    """
+    texts: dict[str, str] = {}
+    tried: set[tuple[str, int, int]] = set()
+    for config in configs:
+        if config.loss.own is None or not config.loss.uses_own:
+            continue
+        hash_ = own_loss_digest(config.loss.own)
+        if hash_ not in texts:
+            texts[hash_] = read_own_loss(config.loss.own)
+        case = (hash_, config.budget.patch, config.data.scale)
+        if case not in tried:
+            tried.add(case)
+            try_own_loss(config.loss.own, texts, patch=case[1], scale=case[2], device=pick_device())
+    return texts
 
 
 def check_training_images(configs: Iterable[RunConfig], train: ImageSet) -> None:

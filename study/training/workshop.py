@@ -29,6 +29,7 @@ class Workshop:
         device: where to train.
         team: the processes that train together.
         stopping: asked by stages, often, whether to save what they have and stop.
+        own_losses: the texts of the losses that a person named for these runs, by hash: no other is ever run.
     """
 
     train: ImageSet
@@ -39,6 +40,7 @@ class Workshop:
     device: torch.device
     team: Team = ALONE
     stopping: Callable[[], bool] = lambda: False
+    own_losses: Mapping[str, str] = field(default_factory=dict)
     _pairs: dict[tuple[str, int, Degradation], Pairs] = field(default_factory=dict, repr=False)
 
     def test_pairs(self, data: DataConfig) -> Pairs:

@@ -1,5 +1,6 @@
 """Search spaces: the shipped ones hold, a faulty one is found out by name before anything is trained."""
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from study.config import RunConfig, get, replace
+from study.config import RunConfig, get, own_loss_path, replace
 from study.recipes import aesop, for_task
 from study.search.spaces import DRY_DRAWS, FOLDER, SearchSpace, SpaceError, load_space
 
@@ -183,6 +184,51 @@ def test_a_trial_shows_the_values_that_failed(space_of: Any, tiny: RunConfig) ->
     assert str(trial.params["loss.fidelity"]) in str(caught.value)
     assert "ValueError: far too bold" in str(caught.value)
     assert isinstance(caught.value.__cause__, ValueError)
+
+
+# --- losses of one's own ---------------------------------------------------------------------------------------------
+
+OWN = """
+def sample(trial, base):
+    guidance = trial.suggest_categorical("loss.guidance", ["aesop", "own"])
+    return {"loss.guidance": guidance, "loss.own": "my_loss.py" if guidance == "own" else None}
+"""
+
+
+def test_an_own_loss_lies_beside_its_space_and_counts_as_it_was_when_it_was_first_drawn(
+    space_of: Any, tiny: RunConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "my_loss.py").write_text("first")
+    space = space_of(HEAD + OWN)
+    drawn = {draw.loss.own for draw in space.try_out(tiny)}
+    pinned = f"{tmp_path / 'my_loss.py'}@sha256:{hashlib.sha256(b'first').hexdigest()}"
+    assert drawn == {None, pinned}
+    (tmp_path / "my_loss.py").write_text("edited")
+    assert {draw.loss.own for draw in space.try_out(tiny)} == {None, pinned}
+    assert {draw.loss.own for draw in space_of(HEAD + OWN).try_out(tiny)} != {None, pinned}  # the next command
+
+
+def test_an_own_loss_that_is_not_there_is_found_out(space_of: Any, tiny: RunConfig) -> None:
+    with pytest.raises(SpaceError, match=r"mine\.py, trial .*loss\.own must name a Python file, but .*my_loss\.py"):
+        space_of(HEAD + OWN).try_out(tiny)
+
+
+def test_own_losses_may_be_compared_with_each_other(space_of: Any, tmp_path: Path) -> None:
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text(name)
+    turns = """
+GROUPS = ["loss.own"]
+IN_TURN = {"loss.own": ("a.py", "b.py")}
+def base(size, networks):
+    return replace(aesop(size), {"loss.guidance": "own", "loss.own": "a.py"})
+def sample(trial, base):
+    return {"loss.own": trial.suggest_categorical("loss.own", ["b.py", "a.py"])}
+"""
+    space = space_of("from study.config import replace\n" + HEAD + turns)
+    base = space.base("tiny", NETWORKS)
+    assert space.own_values(base) == {"loss.own": "a.py"}
+    names = [Path(own_loss_path(draw.loss.own or "")).name for draw in space.try_out(base)]
+    assert names[:5] == ["a.py", "a.py", "b.py", "a.py", "b.py"]
 
 
 # --- the shipped spaces --------------------------------------------------------------------------------------------

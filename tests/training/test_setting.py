@@ -49,6 +49,7 @@ def test_setting_comes_back_through_json(judge: Path | None) -> None:
         artifacts="runs/artifacts",
         backbones={"squeezenet": Path("weights/squeezenet.pth"), "alexnet": Path("weights/alexnet.pth")},
         judge=judge,
+        own_losses={"sha256:3f2a": "def loss(sr, hr, low): ..."},
     )
     assert Setting.from_dict(json.loads(json.dumps(original.to_dict()))) == original
 
