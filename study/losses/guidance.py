@@ -72,12 +72,11 @@ def fidelity_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor, low:
         case "mdf":
             assert guide.critics is not None
             return mdf_loss(guide.critics, sr, hr, used=guide.used_levels, shown_range=config.critics_range)
-    return _autoencoded_loss(config, guide, sr, hr)
         case "own":
             assert guide.own is not None
             assert low is not None
             return guide.own(sr, hr, low)
-    return _autoencoded_loss(config, guide.autoencoder, sr, hr)
+    return _autoencoded_loss(config, guide, sr, hr)
 
 
 def _autoencoded_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor) -> Tensor:
