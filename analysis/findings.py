@@ -56,6 +56,7 @@ def limits(results: Results, insight: Insight) -> tuple[str, ...]:
         *what_varies(insight.contests),
         *_scope(results),
         *_unequal_budgets(results),
+        *_unequal_looks(results),
     )
 
 
@@ -306,6 +307,21 @@ def _scope(results: Results) -> Iterator[str]:
         f"This is one study with one seed ({facts.seed}), at size {short_text(facts.size)!r}, judged on "
         f"{count_text(images, 'held-out image')}: it says nothing of how the result would vary with other "
         "seeds or images, and small differences between points or groups may be chance."
+    )
+
+
+def _unequal_looks(results: Results) -> Iterator[str]:
+    """A group whose trials were judged more often has more chances to be on a front: say so."""
+    groups = [group for group in _main_groups(results) if group.trials]
+    looks = [group.points / group.trials for group in groups]
+    if len(looks) < 2 or max(looks) <= 1.2 * min(looks):
+        return
+    parts = list_text(
+        f"{number_text(times, 2)} ({short_text(group.value)})" for times, group in zip(looks, groups, strict=True)
+    )
+    yield (
+        f"Trials were judged unequally often, {parts} times on average, and each time is a chance to be on a front: "
+        "analysis/report.py --last-points compares their ends alone."
     )
 
 

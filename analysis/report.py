@@ -35,6 +35,7 @@ from analysis.findings import findings
 from analysis.fronts import front_hypervolume, front_of
 from analysis.insight import Insight, gain_insight
 from analysis.journal import RunDirectoryError
+from analysis.last_points import only_last_points
 from analysis.mlflow_source import MlflowSourceError, fetch_study
 from analysis.pages import PageFigure, TextTable, front_table, render_page
 from analysis.part_of_images import only_images_of
@@ -78,6 +79,7 @@ def write_report(
     reload_seconds: int | None = None,
     only: Path | None = None,
     out: Path | None = None,
+    last_points: bool = False,
     currency: Currency = "device_seconds",
 ) -> Report:
     """Write every file of the report; each replaces its predecessor as a whole.
@@ -88,12 +90,17 @@ def write_report(
         reload_seconds: how often the page shall load itself anew as long as the study runs; None for never.
         only: a folder; the study is judged by the held-out images that have a file in it. None for all.
         out: where the files go; None for the run directory.
+        last_points: whether trials are judged by their last points alone.
         currency: what groups are compared at equal amounts of.
 
     Raises:
         RunDirectoryError: run_dir holds no usable study.json, or `only` none of its images.
     """
-    results = load_results(run_dir) if only is None else only_images_of(load_results(run_dir), only)
+    results = load_results(run_dir)
+    if only is not None:
+        results = only_images_of(results, only)
+    if last_points:
+        results = only_last_points(results)
     out = out or run_dir
     out.mkdir(parents=True, exist_ok=True)
     facts, insight = results.facts, gain_insight(results, currency=currency)
@@ -185,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 source(),
                 artifacts=options.artifacts,
                 only=options.only,
+                last_points=options.last_points,
                 out=options.out,
                 currency=options.equal.replace("-", "_"),
             )
@@ -219,6 +227,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", type=Path, metavar="TEST_SET", help="judge by the held-out images that are in this folder alone"
     )
+    parser.add_argument(
+        "--last-points", action="store_true", help="judge trials by their last points alone, not by earlier checkpoints"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (RUN_DIR)")
     parser.add_argument(
         "--equal",
@@ -228,8 +239,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "without them, pixels-seen, or trials",
     )
     options = parser.parse_args(arguments)
-    if options.only is not None and options.out is None:
-        parser.error("--only makes another report than the study's own: say with --out DIR where it goes")
+    if (options.only is not None or options.last_points) and options.out is None:
+        parser.error(
+            "--only and --last-points make another report than the study's own: say with --out DIR where it goes"
+        )
     if options.watch and (options.only is not None or options.out is not None):
         parser.error("--watch keeps the study's own report up to date: leave out --only and --out")
     if (options.mlflow is None) != (options.study is None):

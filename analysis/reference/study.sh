@@ -41,13 +41,14 @@ $PYTHON study/sweep.py --space reference --precision "$PRECISION" --data "$WORK/
     --weights "$DATA/weights" --output "$WORK/repeat" --repeat "$WORK/search" \
     --repeat-members 2 --blends 1 --resume "${ARGS[@]}"
 
-# 4. The same by test set, trial for trial, for each trial may compute as much.
+# 4. By test set, trial for trial, for each trial may compute as much; and at their ends, for those that train on more
+#    pixels in that time were judged more often (cadence.evaluate_share).
 for set in BSDS500/val Set14/HR Set5/HR; do
     name=${set%/HR}
-    $PYTHON analysis/report.py "$WORK/repeat" --equal trials --only "$DATA/$set" --out "$WORK/by-set/${name%/val}"
+    $PYTHON analysis/report.py "$WORK/repeat" --equal trials --last-points --only "$DATA/$set" --out "$WORK/by-set/${name%/val}"
 done
-$PYTHON analysis/report.py "$WORK/repeat" --equal trials --out "$WORK/by-set/all"
-$PYTHON analysis/report.py "$WORK/repeat" --equal device-seconds --out "$WORK/by-set/all-with-upstream"
+$PYTHON analysis/report.py "$WORK/repeat" --equal trials --last-points --out "$WORK/by-set/all"
+$PYTHON analysis/report.py "$WORK/repeat" --equal device-seconds --last-points --out "$WORK/by-set/all-with-upstream"
 
 # 5. How much of the original each keeps behind one and the same auto-encoder, and after shrinking.
 AUTOENCODER=$($PYTHON - "$WORK/search" <<'END'
