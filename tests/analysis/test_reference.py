@@ -83,7 +83,7 @@ def test_the_fidelity_generator_is_a_decibel_above_bicubic_on_set5() -> None:
 
 def test_the_hypervolumes_are_those_of_the_points() -> None:
     corner = json.loads((REFERENCE / "facts.json").read_text())["studies"]["repeat"]["reference"]
-    again = points("repeat").query("kind == 'trial'")
+    again = points("repeat").query("kind == 'trial'").sort_values("iteration").groupby("trial").tail(1)
     compared = comparisons("all")
     assert len(compared) == 15
     for way in WAYS:
@@ -103,7 +103,7 @@ def test_the_hypervolumes_are_those_of_the_points() -> None:
 def test_the_numbers_of_the_pages_are_those_of_the_tables(page: Path) -> None:
     """Rows such as | `aesop-3` | 0.750 | -0.024 (-0.050 to +0.010) |: hypervolume, and how much it exceeds pixel's."""
     compared = comparisons("all")
-    rows = re.findall(r"^\| `([\w-]+)` \| ([\d.]+) \| ([^|]+) \|", page.read_text(), flags=re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \| ([\d.]+) \| ([^|]*)\|", page.read_text(), flags=re.MULTILINE)
     assert {name for name, *_ in rows} >= set(WAYS)
     with_pixel = compared.query("other == 'pixel'").set_index("one")
     for name, volume, more in rows:
