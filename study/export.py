@@ -22,12 +22,7 @@ from study.training.adversarial import export_generator
 
 def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="study/export.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("weights", type=Path, metavar="POINT", help="trials/NNNN/points/NNNNNNN.safetensors of a study")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .pth or .safetensors to write")
-    options = parser.parse_args(arguments)
+    options = _parse(arguments)
     config = _config_of(options.weights)
     export_generator(config, options.weights, options.out)
     generator = config.generator
@@ -39,6 +34,15 @@ def main(arguments: list[str], console: Console) -> int:
         soft_wrap=True,
     )
     return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="study/export.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", type=Path, metavar="POINT", help="trials/NNNN/points/NNNNNNN.safetensors of a study")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .pth or .safetensors to write")
+    return parser.parse_args(arguments)
 
 
 def _config_of(weights: Path) -> RunConfig:
