@@ -43,6 +43,6 @@ def test_an_own_space_compares_an_own_loss_with_the_pixel_loss(shared_ray: str, 
     assert json.loads((study / "study.json").read_text())["identity"]["own losses"] == [kept.stem]
     assert [event["stage"] for event in entries(study, "artifact")] == ["fidelity"]
     points = pd.read_parquet(study / "points.parquet")
-    assert set(points["loss.guidance"].dropna()) == {"pixel", "own"}
+    assert set(points["config.loss.guidance"].dropna()) == {"pixel", "own"}
     assert (study / "report.html").is_file()
     assert "hypervolume" in done.stdout
