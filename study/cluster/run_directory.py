@@ -19,6 +19,7 @@ from study.search.front import Direction
 from study.search.plan import SearchPlan
 from study.training.workshop import Workshop
 
+_THEN = ", then "
 _OLDER = {"sampler": "tpe", "constraints": []}
 """What studies were that were started before these could be chosen."""
 
@@ -132,7 +133,7 @@ def write_facts(output: Path, facts: Facts, workshop: Workshop) -> None:
             "notes": list(facts.notes),
             "data": {"train": _image_facts(workshop.train), "test": _image_facts(workshop.test)},
             "scale": facts.base.data.scale,
-            "code_version": code_version(),
+            "code_version": code_versions(output),
             "config": to_dict(facts.base),
             "groups": list(facts.groups),
         },
@@ -175,6 +176,13 @@ def code_version() -> str:
     except (OSError, subprocess.TimeoutExpired):
         commit = ""
     return f"{__version__}+{commit}" if commit else __version__
+
+
+def code_versions(output: Path) -> str:
+    """By which code a study was begun and, where it was another, continued: "0.1.0+eef00b6, then 0.1.0+9aaf50a"."""
+    path = output / "study.json"
+    before = json.loads(path.read_text())["code_version"].split(_THEN) if path.exists() else []
+    return _THEN.join(dict.fromkeys([*before, code_version()]))
 
 
 def _id_of(output: Path, identity: dict[str, Any]) -> str:
