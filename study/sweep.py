@@ -57,7 +57,7 @@ def main(arguments: list[str], console: Console) -> int:
     check_training_images(draws, workshop.train)
     study = replace(study, search=_search_plan(options, workshop.judge.names))
     if study.search.repeat is not None:
-        study = _repeating(study, console)
+        study = _repeating(study, workshop.train.fingerprint, console)
     check_search(study, workshop)
     console.print(
         f"study {study.output.name}: {study.trials} trials of space {study.space.name} ({study.base.size}), "
@@ -77,8 +77,8 @@ def main(arguments: list[str], console: Console) -> int:
     return _conclude(study, outcome, reports, console)
 
 
-def _repeating(study: "Study", console: Console) -> "Study":
-    """The study with as many trials as it repeats, and a note if they are others than they were."""
+def _repeating(study: "Study", fingerprint: str, console: Console) -> "Study":
+    """The study with as many trials as it repeats, and a note if they, or their images, are others than they were."""
     from study.cluster.driver import repeated_runs
     from study.search.repetition import other_than_before
 
@@ -90,7 +90,7 @@ def _repeating(study: "Study", console: Console) -> "Study":
         highlight=False,
         soft_wrap=True,
     )
-    if different := other_than_before(plan.origin, runs):
+    if different := other_than_before(plan.origin, runs, fingerprint):
         note = f"The settings repeated are those of {plan.origin.name}, but with another {', '.join(different)}."
         console.print(f"[bold]note:[/] {note}", highlight=False)
         study = replace(study, notes=(*study.notes, note))

@@ -77,15 +77,23 @@ def load_repetition(repetition: Repetition, space: SearchSpace, base: RunConfig)
     )
 
 
-def other_than_before(origin: Path, runs: Sequence[RepeatedRun]) -> list[str]:
-    """The fields in which repeated runs differ from the trials that they repeat, but for `MAY_DIFFER`."""
+def other_than_before(origin: Path, runs: Sequence[RepeatedRun], fingerprint: str) -> list[str]:
+    """In what repeated runs differ from the trials that they repeat: fields but `MAY_DIFFER`, and training images.
+
+    Args:
+        origin: the earlier study's directory.
+        runs: the repeated ones.
+        fingerprint: of the images that they train on.
+    """
     trials = trials_of(origin, OPTION)
     different: set[str] = set()
     for run in runs:
         before = flatten(json.loads(trials[run.trial].user_attrs["config"]))
         now = flatten(to_dict(run.config))
         different |= {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
-    return sorted(path for path in different if not path.startswith(MAY_DIFFER))
+    before = json.loads((origin / "study.json").read_text())["data"]["train"]["fingerprint"]
+    images = ["set of training images"] if before != fingerprint else []
+    return [*sorted(path for path in different if not path.startswith(MAY_DIFFER)), *images]
 
 
 def _best_of_groups(origin: Path, members: int) -> list[list[int]]:

@@ -65,7 +65,8 @@ def earlier(tmp_path: Path) -> Path:
         {"metric": "psnr_y", "direction": "maximize"},
         {"metric": "lpips_alex", "direction": "minimize"},
     ]
-    (folder / "study.json").write_text(json.dumps({"objectives": objectives, "reference": CORNER}))
+    data = {"train": {"fingerprint": "abc"}}
+    (folder / "study.json").write_text(json.dumps({"objectives": objectives, "reference": CORNER, "data": data}))
     source = TrialSource(folder / "optuna.db", "earlier", ["maximize", "minimize"], SPACE, BASE, seed=0)
     for number in POINTS:
         source.ask()
@@ -95,9 +96,10 @@ def test_each_setting_is_trained_with_seeds_that_it_never_had(earlier: Path) -> 
     runs = load_repetition(Repetition(earlier, members=3, seeds=2), SPACE, BASE)
     assert len(runs) == 6 * 2
     assert {(run.trial, run.seed) for run in runs} == {(number, seed) for number in POINTS for seed in (1, 2)}
-    assert other_than_before(earlier, runs) == []
+    assert other_than_before(earlier, runs, "abc") == []
+    assert other_than_before(earlier, runs, "xyz") == ["set of training images"]
     changed = load_repetition(Repetition(earlier), SPACE, replace(BASE, {"loss.adversarial": 0.5, "data.test": "x"}))
-    assert other_than_before(earlier, changed) == ["loss.adversarial"]
+    assert other_than_before(earlier, changed, "abc") == ["loss.adversarial"]
 
 
 def test_a_study_of_repeated_runs_tries_them_and_nothing_else(earlier: Path, tmp_path: Path) -> None:
