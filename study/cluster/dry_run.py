@@ -18,6 +18,7 @@ from study.cluster.driver import Study, check_room, repeated_runs, slots_of
 from study.cluster.progress import duration
 from study.config import ConfigError, Stage, from_dict, to_dict
 from study.search.forecast import StageForecast, Work, draw_configs, forecast, measure_kinds, works_of
+from study.search.plan import SearchPlan
 from study.training.measurement import Cost, measure
 from study.training.setting import Setting
 from study.training.workshop import Workshop
@@ -162,13 +163,20 @@ def _print(
         f"storage: {_size(stored)} of weights, {_size(running)} of checkpoints while it runs; "
         f"{_size(_free(study.output))} are free at --output",
         *([f"GPU memory: at most {_size(peak)} a job; --pack auto would use it"] if peak else []),
-        "the artifacts of later trials depend on what the sampler learns: their number is that of draws at random",
+        *_guessed(study.search),
         *_not_counted(study),
         *(f"note: {note}" for note in study.notes),
         "missing: nothing; without --dry-run, the same command starts it",
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _guessed(plan: SearchPlan) -> list[str]:
+    """What is not known before the search; of runs that are repeated, all is."""
+    if plan.repeat is not None:
+        return []
+    return ["the artifacts of later trials depend on what the sampler learns: their number is that of draws at random"]
 
 
 def _not_counted(study: Study) -> list[str]:

@@ -8,8 +8,10 @@ import ray
 from rich.console import Console
 
 from study import sweep
-from study.cluster.dry_run import CONTEXT_BYTES, SAFE_SHARE, jobs_on_a_gpu, share_for
+from study.cluster.dry_run import CONTEXT_BYTES, SAFE_SHARE, _guessed, jobs_on_a_gpu, share_for
 from study.config import ConfigError
+from study.search.plan import SearchPlan
+from study.search.repetition import Repetition
 from tests.cluster.small_studies import arguments_of
 
 GIB = 2**30
@@ -48,7 +50,13 @@ def test_a_dry_run_says_what_would_be_done_and_creates_nothing(material: Path, t
     assert 1 <= int(lines["autoencoder"][3]) <= 2
     assert "missing: nothing" in said
     assert "storage: " in said
+    assert "draws at random" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_guessed_of_runs_that_are_repeated() -> None:
+    assert len(_guessed(SearchPlan())) == 1
+    assert _guessed(SearchPlan(repeat=Repetition(Path("earlier")))) == []
 
 
 def test_packing_needs_a_gpu(material: Path, tmp_path: Path) -> None:
