@@ -51,15 +51,15 @@ def load_repetition(repetition: Repetition, space: SearchSpace, base: RunConfig)
     """Choose the settings, and give each its seeds.
 
     Of each group, by the first of the earlier study's groups, the trials on its front are taken that together have the
-    largest hypervolume, chosen one after the other. The best of every group come first, so that a study that is
-    stopped has tried all groups alike.
+    largest hypervolume, chosen one after the other; of trials with equal settings, one. The best of every group come
+    first, so that a study that is stopped has tried all groups alike.
 
     Raises:
         WarmStartError: it is no finished study, has no trial on a front, or a trial of it does not fit the space.
     """
     origin = repetition.origin
     trials = trials_of(origin, OPTION)
-    groups = _best_of_groups(origin, repetition.members)
+    groups = _best_of_groups(origin, repetition.members, [trial.params for trial in trials])
     if not groups:
         raise WarmStartError(f"{OPTION} {origin}: no trial of it is on a front; there is nothing to repeat")
     known = [json.loads(trial.user_attrs["config"])["seed"] for trial in trials if "config" in trial.user_attrs]
@@ -96,7 +96,7 @@ def other_than_before(origin: Path, runs: Sequence[RepeatedRun], fingerprint: st
     return [*sorted(path for path in different if not path.startswith(MAY_DIFFER)), *images]
 
 
-def _best_of_groups(origin: Path, members: int) -> list[list[int]]:
+def _best_of_groups(origin: Path, members: int, settings: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     """For each group, its best trials by number, the first chosen first; groups in the order of their first trial."""
     facts = json.loads((origin / "study.json").read_text())
     directions: list[Direction] = [objective["direction"] for objective in facts["objectives"]]
@@ -107,19 +107,26 @@ def _best_of_groups(origin: Path, members: int) -> list[list[int]]:
     for row in sorted((row for row in rows if row["group_front"] is not None), key=lambda row: row["trial"]):
         points = groups.setdefault(row["group_front"], {}).setdefault(row["trial"], [])
         points.append([row[metric] for metric in metrics])
-    return [_spread(points, corner, directions, members) for points in groups.values()]
+    return [_spread(points, corner, directions, members, settings) for points in groups.values()]
 
 
 def _spread(
-    points: Mapping[int, list[list[float]]], corner: Sequence[float], directions: Sequence[Direction], members: int
+    points: Mapping[int, list[list[float]]],
+    corner: Sequence[float],
+    directions: Sequence[Direction],
+    members: int,
+    settings: Sequence[Mapping[str, Any]],
 ) -> list[int]:
-    """Trials chosen one after the other, each the one that adds the most hypervolume."""
+    """Trials of different settings chosen one after the other, each the one that adds the most hypervolume."""
 
     def volume(trials: Sequence[int]) -> float:
         return hypervolume(np.concatenate([points[trial] for trial in trials]), corner, directions)
 
     chosen: list[int] = []
-    while len(chosen) < min(members, len(points)):
-        rest = [trial for trial in points if trial not in chosen]
+    while len(chosen) < members:
+        known = [settings[trial] for trial in chosen]
+        rest = [trial for trial in points if settings[trial] not in known]
+        if not rest:
+            break
         chosen.append(max(rest, key=lambda trial: volume([*chosen, trial])))
     return chosen

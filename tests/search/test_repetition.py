@@ -102,6 +102,27 @@ def test_each_setting_is_trained_with_seeds_that_it_never_had(earlier: Path) -> 
     assert other_than_before(earlier, changed, "abc") == ["loss.adversarial"]
 
 
+def test_a_study_that_repeated_one_is_repeated_setting_by_setting(earlier: Path, tmp_path: Path) -> None:
+    """Its trials are two settings with two seeds each; all are on their group's front."""
+    runs = load_repetition(Repetition(earlier, members=1, seeds=2), SPACE, BASE)
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "study.json").write_text((earlier / "study.json").read_text())
+    directions = ["maximize", "minimize"]
+    source = TrialSource(again / "optuna.db", "again", directions, SPACE, BASE, seed=0, repeated=runs)  # type: ignore[arg-type]
+    rows = []
+    for number in range(4):
+        guidance = source.ask().config.loss.guidance
+        source.tell(number, "COMPLETE", (24.0 + number, 0.3 + 0.1 * number))
+        point = {"psnr_y": 24.0 + number, "lpips_alex": 0.3 + 0.1 * number}
+        rows.append({"trial": number, "group_front": guidance, **point})
+    pd.DataFrame(rows).to_parquet(again / "points.parquet")
+    third = load_repetition(Repetition(again, members=3, seeds=2), SPACE, BASE)
+    assert len(third) == 4
+    assert {run.seed for run in third} == {3, 4}, "neither the first study's seed nor the second's"
+    assert len({run.trial for run in third}) == 2
+
+
 def test_a_study_of_repeated_runs_tries_them_and_nothing_else(earlier: Path, tmp_path: Path) -> None:
     runs = load_repetition(Repetition(earlier, members=2, seeds=2), SPACE, BASE)
 
