@@ -28,21 +28,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.crops import figure_uri
-from analysis.dominance import Comparison
-from analysis.exports import export_tables, replace_file
-from analysis.findings import findings
-from analysis.fronts import front_hypervolume, front_of
-from analysis.insight import Insight, gain_insight
+from analysis.figures.crops import figure_uri
+from analysis.figures.saved import SavedFigure, save_figures
+from analysis.figures.terminal import draw_text
+from analysis.formatting import COST_TEXT, Currency, count_text, metric_text
 from analysis.journal import RunDirectoryError
-from analysis.last_points import only_last_points
-from analysis.mlflow_source import MlflowSourceError, fetch_study
-from analysis.pages import PageFigure, TextTable, front_table, render_page
-from analysis.part_of_images import only_images_of
-from analysis.saved_figures import SavedFigure, save_figures
-from analysis.tables import Results, load_results
-from analysis.text_figure import draw_text
-from analysis.wording import COST_TEXT, Currency, count_text, metric_text
+from analysis.page.exports import export_tables, replace_file
+from analysis.page.page import PageFigure, TextTable, front_table, render_page
+from analysis.statistics.compute import Insight, gain_insight
+from analysis.statistics.dominance import Comparison
+from analysis.statistics.findings import findings
+from analysis.statistics.fronts import front_hypervolume, front_of
+from analysis.statistics.image_subset import only_images_of
+from analysis.statistics.last_points import only_last_points
+from analysis.statistics.tables import Results, load_results
+from study.tracking.download import MlflowSourceError, fetch_study
 
 REM_PER_INCH = 6.2
 """How large a figure stands in the page, so that its letters are as large as the text's."""

@@ -6,7 +6,7 @@ python benchmarks/analysis.py --trials 200
 A study's journal is made up and sent to MLflow, into SQLite and to a server on this machine, by the study's own
 tracker. Then, each in a process of its own, for either:
 
-- ours: fetch the study (`analysis.mlflow_source`), read it into tables, take the front, compare each pair of groups
+- ours: fetch the study (`study.tracking.download`), read it into tables, take the front, compare each pair of groups
   with 1,000 bootstrap draws over the images, write the whole report
 - peer: `mlflow.search_runs` for all runs, and `get_metric_history` run by run, the usual way: for one metric, for the
   two that a front needs, and for all that the tables hold. What was scored by image it cannot have so at all.
@@ -106,11 +106,11 @@ def _in_a_process(part: str, uri: str, options: argparse.Namespace) -> dict[str,
 
 
 def _ours(options: argparse.Namespace) -> dict[str, float]:
-    from analysis.fronts import front_of
-    from analysis.insight import gain_insight
-    from analysis.mlflow_source import fetch_study
     from analysis.report import write_report
-    from analysis.tables import load_results
+    from analysis.statistics.compute import gain_insight
+    from analysis.statistics.fronts import front_of
+    from analysis.statistics.tables import load_results
+    from study.tracking.download import fetch_study
 
     _connect(options.uri)
     with tempfile.TemporaryDirectory() as folder:
@@ -177,7 +177,7 @@ def _front_seconds(objectives: int) -> float:
 
 
 def _send(run_dir: Path, uri: str) -> float:
-    from study.cluster.tracking import Tracker
+    from study.tracking.exporter import Tracker
 
     tracker = Tracker(run_dir, uri)
     started = time.perf_counter()
@@ -205,7 +205,7 @@ def _made_study(run_dir: Path, options: argparse.Namespace) -> Path:
 
 def _facts(images: list[str], trials: int) -> dict[str, Any]:
     from study.config import to_dict
-    from study.recipes import aesop
+    from study.config.recipes import aesop
 
     data = {"name": "made up", "fingerprint": "0" * 64, "images": images}
     return {
@@ -235,7 +235,7 @@ def _events(
     random: np.random.Generator, images: list[str], hard: np.ndarray, options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
     from study.config import to_dict
-    from study.recipes import aesop
+    from study.config.recipes import aesop
 
     config = to_dict(aesop("tiny"))
     yield {"event": "study", "state": "RUNNING"}

@@ -55,7 +55,7 @@ KINDS = ("trial", "trial", "trial", "node", "driver", "keeper", "node", "trial",
 # The values depend on the trial's number alone, not on when others ended: both studies draw the same trials.
 SPACE = """
 from study.config import replace
-from study.recipes import aesop
+from study.config.recipes import aesop
 
 SIZE, TRIALS = "tiny", 16
 REFERENCE = {"psnr_y": 0.0, "lpips_alex": 2.0, "swd": 2000.0}

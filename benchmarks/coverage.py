@@ -4,7 +4,7 @@ python benchmarks/coverage.py                    (some minutes on 2 cores)
 python benchmarks/coverage.py --studies 500
 
 Two groups of trials are judged on few images that differ in how hard they are (by 2 dB), in what they do to each group,
-and in what they do to each point; runs of one setting differ by their seeds. For each study `analysis.dominance`
+and in what they do to each point; runs of one setting differ by their seeds. For each study `analysis.statistics.dominance`
 compares the two groups' hypervolumes; the truth is the difference over infinitely many images and seeds. As a peer, the
 plain percentile interval of the same bootstrap.
 """
@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from analysis.dominance import compare_all
-from analysis.resampling import resampled_weights
-from tests.analysis.made_contests import World
+from analysis.statistics.dominance import compare_all
+from analysis.statistics.resampling import resampled_weights
+from tests.analysis.statistics.made_comparisons import World
 
 WORLDS = {
     "20 images": World(),

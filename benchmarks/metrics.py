@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from study.data import bicubic_upsample
 from study.evaluation.sets import find_sets, open_set
+from study.metrics.evaluator import BACKBONE_OF, Judge
 from study.metrics.fidelity import cropped_levels, cropped_luma
-from study.metrics.judge import BACKBONE_OF, Judge
 from study.metrics.quantise import quantise
 from study.metrics.side_by_side import judge_each, side_by_side
 from study.models.backbones import BackboneName, find_backbone

@@ -24,16 +24,16 @@ import torch
 from torch import multiprocessing
 
 from study.config import RunConfig, replace
+from study.config.recipes import RECIPES, get_recipe
+from study.cost.measurement import give_random_upstream, measure
 from study.data import ImageSet
 from study.data.feed import feed
-from study.metrics.judge import study_judge
-from study.recipes import RECIPES, get_recipe
-from study.training.adversarial import prepare_adversarial
+from study.metrics.evaluator import study_judge
 from study.training.artifact_store import ArtifactFolder
+from study.training.context import Workshop
 from study.training.loop import pick_device
-from study.training.measurement import give_random_upstream, measure
+from study.training.stages.adversarial import prepare_adversarial
 from study.training.state import set_learning_rate, update_ema
-from study.training.workshop import Workshop
 
 WARM_UP = 3  # steps that are not counted
 
@@ -80,7 +80,7 @@ def _workshop(folder: Path) -> Workshop:
 
 
 def _fitting(config: RunConfig) -> int:
-    from study.cluster.dry_run import jobs_on_a_gpu  # late: it needs Ray
+    from study.cost.dry_run import jobs_on_a_gpu  # late: it needs Ray
 
     with TemporaryDirectory() as folder:
         peak = measure(config, "adversarial", _workshop(Path(folder))).peak_bytes

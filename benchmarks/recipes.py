@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.training_steps import in_turns, noise_workshop, prepare_step
 from study.config import RunConfig, replace
-from study.recipes import RECIPES, get_recipe
+from study.config.recipes import RECIPES, get_recipe
 from study.training.loop import pick_device
 from study.training.state import TrainState
 

@@ -6,7 +6,7 @@ python benchmarks/scaling.py --size full --steps 20       (on a GPU)
 One thing is varied at a time around a base run: on a CPU, AESOP at `tiny` with an RRDB generator and auto-encoder of 32
 features x 4 blocks, patch 64, batch 4, and without the perceptual term, which is not varied and would hide the rest; at
 `full`, the recipe itself on patches of 128, batch 16. Operations are those of convolutions and matrix products, forward
-and backward (`study/training/operations.py`). All runs take turns; times are medians.
+and backward (`benchmarks/operations.py`). All runs take turns; times are medians.
 
 The time of an operator called and the rate are fitted to the varied runs. They then predict other runs, which had no
 part in the fit: several things changed at once, and other recipes.
@@ -33,12 +33,12 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
 
+from benchmarks.cost_model import Machine, exponent, fit_machine
+from benchmarks.operations import Operations, count_step, counting_workshop
 from benchmarks.training_steps import Taken, in_turns, noise_workshop, prepare_step
 from study.config import RunConfig, replace
-from study.recipes import get_recipe
-from study.search.cost_model import Machine, exponent, fit_machine
+from study.config.recipes import get_recipe
 from study.training.loop import pick_device
-from study.training.operations import Operations, count_step, counting_workshop
 
 Changes = dict[str, Any]
 

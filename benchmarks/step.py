@@ -41,8 +41,8 @@ from study.config import LossConfig, Optimiser, Precision
 from study.data import Batches, make_pairs
 from study.data.feed import feed
 from study.data.sources import folder, photographs
+from study.losses.generator_loss import Objective
 from study.losses.guidance import Guide
-from study.losses.objective import Objective
 from study.losses.perceptual import PerceptualLoss
 from study.models import Autoencoder, RRDBNet, VGGDiscriminator
 from study.training.loop import LOOK_EVERY, pick_device

@@ -24,13 +24,13 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 
+from benchmarks.cost_model import Conditions, Machine, Timetable, modelled_costs, timetable
+from benchmarks.operations import Operations, count_image, count_step, counting_workshop
 from study.config import RunConfig, Stage, from_dict, replace
+from study.config.recipes import RECIPES, as_method, get_recipe
+from study.cost.forecast import StageForecast, Work, forecast, prices, works_of
 from study.data import ImageSet, load_source
-from study.recipes import RECIPES, as_method, get_recipe
-from study.search.cost_model import Conditions, Machine, Timetable, modelled_costs, timetable
-from study.search.forecast import StageForecast, Work, forecast, prices, works_of
 from study.training.artifact_store import ArtifactFolder
-from study.training.operations import Operations, count_image, count_step, counting_workshop
 
 HOUR = 3600
 STAGES: tuple[Stage, ...] = ("fidelity", "autoencoder", "adversarial")

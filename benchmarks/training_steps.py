@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from study.config import PerceptualNetwork, RunConfig
+from study.cost.measurement import give_random_upstream
 from study.data import ImageSet
-from study.metrics.judge import study_judge
+from study.metrics.evaluator import study_judge
 from study.models.backbones import find_backbone
-from study.training.adversarial import prepare_adversarial
 from study.training.artifact_store import ArtifactFolder
-from study.training.measurement import give_random_upstream
+from study.training.context import Workshop
 from study.training.peak_memory import PeakMemory
+from study.training.stages.adversarial import prepare_adversarial
 from study.training.state import TrainState, set_learning_rate, update_ema
-from study.training.workshop import Workshop
 
 _BACKBONES: tuple[PerceptualNetwork, ...] = ("vgg19", "squeezenet")
 

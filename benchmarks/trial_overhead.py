@@ -39,20 +39,20 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from study.cluster import records as recording
 from study.cluster.driver import Study, run_study
-from study.cluster.mlflow_connection import default_uri
-from study.cluster.perform import Send
+from study.cluster.run_job import Send
 from study.cluster.worker import Worker
+from study.record import state as recording
 from study.search.plan import SearchPlan
 from study.search.spaces import load_space
-from study.training.setting import Setting
+from study.tracking.client import default_uri
+from study.training.context_spec import Setting
 
 HUNDRED = 100
 
 SPACE = """
 from study.config import replace
-from study.recipes import aesop
+from study.config.recipes import aesop
 
 SIZE, TRIALS = "tiny", 16
 REFERENCE = {"psnr_y": 0.0, "lpips_alex": 2.0, "swd": 2000.0}

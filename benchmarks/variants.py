@@ -22,12 +22,12 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import torch
 
 from study.config import RunConfig, parse_assignments, replace
-from study.recipes import RECIPES, get_recipe
-from study.training.adversarial import Point, train_adversarial
-from study.training.artifacts import ensure_artifact
-from study.training.setting import JUDGE_NETWORK, Setting, find_networks, require_networks
-from study.training.stages import upstream
-from study.training.workshop import Workshop
+from study.config.recipes import RECIPES, get_recipe
+from study.training.context import Workshop
+from study.training.context_spec import JUDGE_NETWORK, Setting, find_networks, require_networks
+from study.training.stages.adversarial import Point, train_adversarial
+from study.training.stages.artifacts import ensure_artifact
+from study.training.stages.graph import upstream
 
 SHOWN = ("psnr_y", "lpips_alex", "swd")
 

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from study.config import RunConfig
-from study.recipes import Size, aesop, equal_batch
+from study.config.recipes import Size, aesop, equal_batch
 
 SIZE: Size = "full"
 TRIALS = 64

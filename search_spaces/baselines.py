@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 from study.config import RunConfig
-from study.recipes import Size, aesop, as_method, get_recipe, without_missing_networks
+from study.config.recipes import Size, aesop, as_method, get_recipe, without_missing_networks
 
 SIZE: Size = "small"
 TRIALS = 54

@@ -12,8 +12,8 @@ from typing import Any
 import optuna
 
 from study.config import RunConfig, replace
-from study.recipes import Size
-from study.recipes import consistency as recipe
+from study.config.recipes import Size
+from study.config.recipes import consistency as recipe
 
 SIZE: Size = "small"
 TRIALS = 10

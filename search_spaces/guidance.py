@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from study.config import RunConfig
-from study.recipes import Size, aesop, without_missing_networks
+from study.config.recipes import Size, aesop, without_missing_networks
 
 SIZE: Size = "small"
 TRIALS = 48

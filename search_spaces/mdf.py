@@ -14,8 +14,8 @@ from typing import Any
 import optuna
 
 from study.config import RunConfig
-from study.recipes import Size
-from study.recipes import mdf as recipe
+from study.config.recipes import Size
+from study.config.recipes import mdf as recipe
 
 SIZE: Size = "small"
 TRIALS = 28

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 from study.config import RunConfig, replace
-from study.recipes import Size, mdf
+from study.config.recipes import Size, mdf
 
 SIZE: Size = "small"
 TRIALS = 15

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 from study.config import RunConfig, replace
-from study.recipes import Size, aesop, equal_batch, without_missing_networks
+from study.config.recipes import Size, aesop, equal_batch, without_missing_networks
 
 SIZE: Size = "tiny"
 TRIALS = 48

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from study.config import RunConfig
-from study.recipes import Size, aesop
+from study.config.recipes import Size, aesop
 
 SIZE: Size = "full"
 TRIALS = 64

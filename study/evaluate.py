@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 
 from study import __version__
-from study.command_line import progress, run
+from study.cli import progress, run
 from study.evaluation.scores import Files, Scores, find_images, measure
 from study.evaluation.sets import SetError, TestSet, find_sets, open_set
 from study.evaluation.systems import (
@@ -37,13 +37,13 @@ from study.evaluation.systems import (
 )
 from study.evaluation.tables import WRITERS, Table, make_table, to_terminal, write_images, write_table
 from study.metrics import METRICS
-from study.metrics.judge import BACKBONE_OF, OF_SHRUNK, Judge, check_names
+from study.metrics.evaluator import BACKBONE_OF, OF_SHRUNK, Judge, check_names
 from study.models import Autoencoder
 from study.models.backbones import BackboneName, fetch_backbone
 from study.models.tiling import Upscaler, memory_bound
+from study.training.context_spec import DOWNLOAD_SECONDS, fetching_command
 from study.training.evaluation import save_png
 from study.training.loop import pick_device
-from study.training.setting import DOWNLOAD_SECONDS, fetching_command
 
 PAPER = ("psnr_y", "ssim_y", "lpips_alex", "dists", "ae_psnr", "lr_psnr")
 """The metrics of AESOP's tables, taken where nothing else is asked for."""

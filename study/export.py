@@ -15,9 +15,9 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 
 from rich.console import Console
 
-from study.command_line import run
+from study.cli import run
 from study.config import RunConfig, from_dict
-from study.training.adversarial import export_generator
+from study.training.stages.adversarial import export_generator
 
 
 def main(arguments: list[str], console: Console) -> int:

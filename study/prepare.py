@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from study.command_line import progress, run
+from study.cli import progress, run
 from study.data.degradations import parse_degradation
 from study.data.packing import Packed, Plan, pack, plan_pack
 from study.data.store import Store, open_store, verify

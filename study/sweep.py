@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from study.command_line import INTERRUPTED, add_common_options, artifacts_of, run, with_options
+from study.cli import INTERRUPTED, add_common_options, artifacts_of, run, with_options
 
 if TYPE_CHECKING:  # imported late, so that --help answers at once
     from analysis.report import Report
@@ -44,9 +44,9 @@ def main(arguments: list[str], console: Console) -> int:
     console.print("reading the space, the weights and the images", highlight=False)
     from study.cluster.connection import check_address, check_lasting, look_at
     from study.cluster.driver import check_search, run_study
-    from study.cluster.dry_run import dry_run, packed
-    from study.cluster.run_directory import check_output
-    from study.training.setting import check_training_images
+    from study.cost.dry_run import dry_run, packed
+    from study.record.metadata import check_output
+    from study.training.context_spec import check_training_images
 
     check_address(options.address)
     check_lasting("--output", options.output)
@@ -207,7 +207,7 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
         "--densify",
         choices=["front", "every"],
         default="front",
-        help="every: blend all points with their fidelity generator, for study/replay.py",
+        help="every: blend all points with their fidelity generator, for benchmarks/tabular/replay_study.py",
     )
     search.add_argument("--warm-start", type=Path, metavar="RUN_DIR", help="try the front of an earlier study first")
     search.add_argument(
@@ -225,8 +225,8 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
 
 def _search_plan(options: argparse.Namespace, metrics: "Sequence[str]") -> "SearchPlan":
     """How to search, as the options say; ValueError naming the one that is wrong."""
+    from study.search.asha import Rungs
     from study.search.constraints import parse_constraint
-    from study.search.early_stopping import Rungs
     from study.search.plan import SearchPlan
     from study.search.samplers import SAMPLERS
 
@@ -278,13 +278,11 @@ def _plan(
 ) -> "tuple[Study, list[RunConfig]]":
     """What to run, and draws of what its trials may be; `there` is what the cluster has, empty for this machine."""
     from study.cluster.driver import Study
-    from study.cluster.mlflow_connection import default_uri
-    from study.cluster.run_directory import precision_of
-    from study.recipes import get_recipe
+    from study.config.recipes import get_recipe
+    from study.record.metadata import precision_of
     from study.search.spaces import load_space
-    from study.training.loop import pick_device
-    from study.training.precision import fastest_of_cluster, fastest_precision, slow_note
-    from study.training.setting import (
+    from study.tracking.client import default_uri
+    from study.training.context_spec import (
         JUDGE_NETWORK,
         Setting,
         check_initial_weights,
@@ -294,6 +292,8 @@ def _plan(
         read_own_losses,
         require_networks,
     )
+    from study.training.loop import pick_device
+    from study.training.precision import fastest_of_cluster, fastest_precision, slow_note
 
     space = load_space(options.space)
     size = options.size or space.size
@@ -368,7 +368,7 @@ def _conclude(study: "Study", outcome: "Outcome", reports: "Sequence[Report]", c
 
 def _where_to_look(output: Path, uri: str) -> list[str]:
     """The commands that show a study in MLflow and in Optuna's dashboard."""
-    from study.mlflow_address import how_to_open, installed_command
+    from study.tracking.address import how_to_open, installed_command
 
     return [
         f"MLflow: {how_to_open(uri)}",

@@ -16,25 +16,21 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 from rich.console import Console
 from rich.table import Table
 
-from study.basicsr import read_basicsr
-from study.cluster.journal import Journal
-from study.cluster.mlflow_connection import default_uri
+from study.cli import add_common_options, artifacts_of, run, with_options
 from study.cluster.progress import StageProgress
-from study.cluster.records import Records
-from study.cluster.run_directory import Facts, check_output, precision_of, sole_driver, write_facts
-from study.cluster.tracking import Tracker
-from study.command_line import add_common_options, artifacts_of, run, with_options
 from study.config import ConfigError, Precision, RunConfig, Stage, replace, to_dict
+from study.config.basicsr import read_basicsr
+from study.config.recipes import RECIPES, get_recipe
 from study.metrics import METRICS
-from study.mlflow_address import how_to_open
-from study.recipes import RECIPES, get_recipe
-from study.training.adversarial import Point, export_generator, is_exportable, train_adversarial
+from study.record.journal import Journal
+from study.record.metadata import Facts, check_output, precision_of, sole_driver, write_facts
+from study.record.state import Records
+from study.tracking.address import how_to_open
+from study.tracking.client import default_uri
+from study.tracking.exporter import Tracker
 from study.training.artifact_store import ArtifactFolder
-from study.training.artifacts import WEIGHTS, baseline_name, judge_baseline, make_artifact
-from study.training.evaluation import spacing_note
-from study.training.loop import Diverged, pick_device
-from study.training.precision import fastest_precision, slow_note
-from study.training.setting import (
+from study.training.context import OnTick, Workshop
+from study.training.context_spec import (
     JUDGE_NETWORK,
     Setting,
     check_initial_weights,
@@ -44,8 +40,12 @@ from study.training.setting import (
     read_own_losses,
     require_networks,
 )
-from study.training.stages import KeyOf, Need, artifact_key, needs_of, upstream
-from study.training.workshop import OnTick, Workshop
+from study.training.evaluation import spacing_note
+from study.training.loop import Diverged, pick_device
+from study.training.precision import fastest_precision, slow_note
+from study.training.stages.adversarial import Point, export_generator, is_exportable, train_adversarial
+from study.training.stages.artifacts import WEIGHTS, baseline_name, judge_baseline, make_artifact
+from study.training.stages.graph import KeyOf, Need, artifact_key, needs_of, upstream
 
 # A single run has no front to measure; its report still needs a corner to draw from.
 REFERENCE = {"psnr_y": 20.0, "lpips_alex": 0.8, "swd": 60.0}

@@ -46,7 +46,7 @@ def test_there_are_commands_of_every_entry_point() -> None:
         "study/evaluate.py",
         "study/prepare.py",
         "study/export.py",
-        "study/replay.py",
+        "benchmarks/tabular/replay_study.py",
         "analysis/report.py",
     }
 

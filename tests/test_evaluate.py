@@ -12,16 +12,16 @@ from rich.console import Console
 
 from study import evaluate
 from study.config import AUTOENCODER_FIELDS, GeneratorConfig, RunConfig, to_dict
+from study.config.recipes import get_recipe
 from study.data import bicubic_upsample
 from study.evaluation.scores import measure
 from study.evaluation.sets import find_sets, open_set
 from study.evaluation.systems import System
 from study.files import write_json
 from study.metrics import psnr_y
-from study.metrics.judge import study_judge
+from study.metrics.evaluator import study_judge
 from study.models import MSRResNet, RRDBNet, save_weights
 from study.models.build import build_autoencoder
-from study.recipes import get_recipe
 from study.training.evaluation import evaluate_generator
 
 CPU = torch.device("cpu")

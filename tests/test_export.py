@@ -8,10 +8,10 @@ import torch
 from rich.console import Console
 
 from study.config import RunConfig, replace, to_dict
+from study.config.recipes import get_recipe
 from study.export import main
 from study.models import save_weights
 from study.models.build import build_generator
-from study.recipes import get_recipe
 
 
 def make_point(folder: Path, config: RunConfig) -> Path:

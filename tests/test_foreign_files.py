@@ -13,14 +13,14 @@ from rich.console import Console
 
 from study import evaluate, export
 from study.cluster.jobs import Job, describe
-from study.cluster.perform import perform
+from study.cluster.run_job import perform
 from study.config import RunConfig, from_dict, own_loss_digest, pin_own_loss, replace, stage_key, to_dict
+from study.config.recipes import aesop
 from study.files import write_json
 from study.models import save_weights
 from study.models.build import build_generator
-from study.recipes import aesop
-from study.training.setting import Setting
-from study.training.team import ALONE
+from study.training.context_spec import Setting
+from study.training.distributed import ALONE
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET = {"iterations": 2, "batch": 2, "patch": 32}
@@ -108,4 +108,4 @@ def test_text_is_run_in_two_places_alone() -> None:
                 called = node.func.attr  # networks have an `eval`, regular expressions a `compile`
             if called in runs:
                 found.add(str(path.relative_to(ROOT)))
-    assert found == {"study/losses/own.py", "study/search/spaces.py"}
+    assert found == {"study/losses/custom.py", "study/search/spaces.py"}

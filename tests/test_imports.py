@@ -13,31 +13,38 @@ ENGINES = {"ray", "mlflow", "optuna"}
 HEAVY = ENGINES | {"lpips", "pandas", "matplotlib", "spandrel"}
 
 # What a part may import of ours, beside itself. A name covers what is below it.
-FOUNDATION = {"study.config", "study.patch_rule", "study.files", "study.mlflow_address"}
+FOUNDATION = {"study.config", "study.config.discriminator_patch", "study.files", "study.tracking.address"}
 CORE = FOUNDATION | {"study.data", "study.models", "study.losses", "study.metrics"}
 MAY_IMPORT = {
-    "study.patch_rule": set(),
+    "study.config.discriminator_patch": set(),
     "study.files": set(),
-    "study.mlflow_address": set(),
-    "study.config": {"study.patch_rule"},
-    "study.recipes": FOUNDATION,
-    "study.basicsr": FOUNDATION | {"study.recipes"},
+    "study.tracking.address": set(),
+    "study.config": {"study.config.discriminator_patch"},
+    "study.config.recipes": FOUNDATION,
+    "study.config.basicsr": FOUNDATION | {"study.config.recipes"},
     "study.data": FOUNDATION,
     "study.models": FOUNDATION | {"study.data.bicubic"},
     "study.losses": FOUNDATION | {"study.data", "study.models"},
     "study.metrics": FOUNDATION | {"study.data", "study.models"},
     "study.training": CORE,
-    "study.evaluation": CORE | {"study.recipes"},
-    "study.search": CORE | {"study.recipes", "study.training"},
-    "study.cluster": CORE | {"study", "study.recipes", "study.training", "study.search"},
-    "study.command_line": FOUNDATION | {"study.recipes", "study.data.remote"},
+    "study.evaluation": CORE | {"study.config.recipes"},
+    "study.search": CORE | {"study.config.recipes", "study.training"},
+    "study.cluster": CORE | {"study", "study.config.recipes", "study.training", "study.search"},
+    "study.cli": FOUNDATION | {"study.config.recipes", "study.data.remote"},
 }
-ENTRY_POINTS = {"study.sweep", "study.train", "study.evaluate", "study.prepare", "study.export", "study.replay"}
+ENTRY_POINTS = {
+    "study.sweep",
+    "study.train",
+    "study.evaluate",
+    "study.prepare",
+    "study.export",
+    "benchmarks.tabular.replay_study",
+}
 MAY_IMPORT_ENGINES = {
     "study.cluster": {"ray", "mlflow"},
     "study.search": {"optuna"},
     "search_spaces": {"optuna"},
-    "analysis.mlflow_source": {"mlflow"},  # alone of the analysis, and only when it is asked to fetch
+    "study.tracking.download": {"mlflow"},  # alone of the analysis, and only when it is asked to fetch
 }
 
 
@@ -120,7 +127,7 @@ def test_engines_stay_in_their_places() -> None:
         ("study.models.rrdb", "import study.losses", {"study.losses"}),
         ("study.models.rrdb", "from study.data.sources import ImageSet", {"study.data.sources"}),
         ("study.losses.pixel", "def f():\n    from study.metrics import swd", {"study.metrics.swd"}),
-        ("study.config", "from study import recipes", {"study.recipes"}),
+        ("study.config", "from study import recipes", {"study.config.recipes"}),
         ("study.search.trials", "from study.cluster.jobs import Job", {"study.cluster.jobs"}),
         ("analysis.report", "from study.training.loop import train", {"study.training.loop"}),
         ("study.cluster.driver", "from study.search.front import Direction", set()),
@@ -134,8 +141,8 @@ def test_the_order_is_really_checked(module: str, line: str, wrong: set[str], tm
 
 def test_the_core_loads_no_engine_in_a_fresh_process() -> None:
     core = [module_name(path) for path in sources("study")]
-    core = [name for name in core if covered(name, CORE | {"study.recipes", "study.training"})]
-    assert {"study.training.adversarial", "study.losses.objective", "study.metrics.judge"} <= set(core)
+    core = [name for name in core if covered(name, CORE | {"study.config.recipes", "study.training"})]
+    assert {"study.training.stages.adversarial", "study.losses.generator_loss", "study.metrics.evaluator"} <= set(core)
     script = f"""
 import importlib, json, sys
 def loaded():
@@ -156,7 +163,7 @@ print(json.dumps(loaded()))
 
 def test_the_analysis_loads_no_engine_before_it_fetches() -> None:
     names = [module_name(path) for path in sources("analysis")]
-    assert "analysis.mlflow_source" in names
+    assert "study.tracking.download" in names
     script = (
         f"import importlib, sys; [importlib.import_module(name) for name in {names!r}]; print('mlflow' in sys.modules)"
     )
@@ -166,7 +173,7 @@ def test_the_analysis_loads_no_engine_before_it_fetches() -> None:
 
 
 def test_the_configuration_is_light() -> None:
-    script = "import sys, study.config, study.recipes; print('torch' in sys.modules)"
+    script = "import sys, study.config, study.config.recipes; print('torch' in sys.modules)"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"
@@ -174,8 +181,8 @@ def test_the_configuration_is_light() -> None:
 
 def test_training_on_folders_needs_no_pyarrow() -> None:
     for modules, expected in (
-        ("study.training.setting", "False"),
-        ("study.training.setting, study.data.store", "True"),
+        ("study.training.context_spec", "False"),
+        ("study.training.context_spec, study.data.store", "True"),
     ):
         script = f"import sys, {modules}; print('pyarrow' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -14,10 +14,10 @@ import pytest
 
 import study.sweep
 import study.train
-from study.command_line import with_options
+from study.cli import with_options
 from study.config import RunConfig, flatten, known_paths, to_dict
+from study.config.recipes import RECIPES, get_recipe
 from study.metrics import METRICS
-from study.recipes import RECIPES, get_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs" / "methods").glob("*.md"))}

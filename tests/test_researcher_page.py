@@ -14,12 +14,13 @@ import torch
 from rich.console import Console
 
 from study import evaluate, export, prepare, train
-from study.command_line import parse_assignments
+from study.cli import parse_assignments
 from study.config import own_loss_path, replace
-from study.losses.own import load_own_loss
+from study.losses.custom import load_own_loss
 from study.search.spaces import DRY_DRAWS, load_space
-from study.training import artifacts, setting
-from study.training.setting import read_own_losses
+from study.training import context_spec as setting
+from study.training.context_spec import read_own_losses
+from study.training.stages import artifacts
 from tests.researcher_page import PAGE, ROOT, commands, furnish, sections
 
 SCRIPTS: dict[str, Callable[[list[str], Console], int]] = {

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from study import sweep
-from study.losses.own import OwnLossError
+from study.losses.custom import OwnLossError
 from study.sweep import _import_meanwhile
-from study.training import setting
+from study.training import context_spec as setting
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -17,10 +17,11 @@ import yaml
 from PIL import Image
 
 from study import train
-from study.command_line import run
+from study.cli import run
 from study.models import MSRResNet, save_weights
 from study.train import main
-from study.training import artifacts, setting
+from study.training import context_spec as setting
+from study.training.stages import artifacts
 
 ROOT = Path(__file__).resolve().parents[1]
 POINTS = ["0000012", "0000024"]

@@ -62,7 +62,7 @@ $PYTHON study/evaluate.py bicubic "$WORK"/artifacts/fidelity-* "$WORK"/repeat/tr
     --autoencoder "$WORK/artifacts/$AUTOENCODER" --out "$WORK/kept.csv"
 
 # 6. What each loss says of texture that is wrong, by bottleneck.
-$PYTHON analysis/texture_penalty.py "$WORK/artifacts" --hr "$DATA/Set14/HR" "$DATA/Set5/HR" --side 144 --out "$WORK/texture.png"
+$PYTHON analysis/reference/texture_penalty.py "$WORK/artifacts" --hr "$DATA/Set14/HR" "$DATA/Set5/HR" --side 144 --out "$WORK/texture.png"
 
 # 7. The small part of all that which is kept in the repository.
 $PYTHON analysis/reference/collect.py "$WORK"

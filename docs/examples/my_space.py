@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from study.config import RunConfig, replace
-from study.recipes import Size, aesop, without_missing_networks
+from study.config.recipes import Size, aesop, without_missing_networks
 
 SIZE: Size = "tiny"  # unless --size says another
 TRIALS = 12  # unless --trials says another

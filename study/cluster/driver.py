@@ -15,38 +15,38 @@ import ray
 from ray import tune
 from rich.console import Console
 
-from study.cluster.candidates import Goals, StudyFront
 from study.cluster.connection import connected
-from study.cluster.densifier import Densifier
+from study.cluster.interpolation_jobs import Densifier
 from study.cluster.jobs import Job, JobQueue, Leases, NoLeases
-from study.cluster.journal import Journal
 from study.cluster.leases import ClusterLeases
-from study.cluster.nodes import check_nodes
 from study.cluster.notice import StopNotices
+from study.cluster.preflight import check_nodes
 from study.cluster.progress import ProgressView, Snapshot
-from study.cluster.publishing import Report, publish, record_front
-from study.cluster.records import Records
-from study.cluster.run_directory import Facts, identity_of, objectives_of, sole_driver, write_facts
 from study.cluster.scheduler import StudyScheduler
 from study.cluster.searcher import StudySearcher, seconds_left
-from study.cluster.stop import Stop
-from study.cluster.tracking import Tracker
+from study.cluster.signals import Stop
 from study.cluster.worker import Worker
 from study.config import INITIAL_WEIGHTS, ConfigError, RunConfig, Stage, get, to_dict
 from study.data.remote import is_uri
 from study.files import StorageError, is_disk_full
-from study.search.early_stopping import Decision, Halving
+from study.record.journal import Journal
+from study.record.metadata import Facts, identity_of, objectives_of, sole_driver, write_facts
+from study.record.state import Records
+from study.search.asha import Decision, Halving
+from study.search.pareto_archive import Goals, StudyFront
 from study.search.plan import SearchPlan
 from study.search.repetition import RepeatedRun, load_repetition
 from study.search.spaces import SearchSpace
 from study.search.stopping import Limits
 from study.search.trials import Asked, TrialSource
 from study.search.warm_start import WarmStart, check_comparable, load_warm_start
-from study.training.artifacts import baseline_name
+from study.tracking.exporter import Tracker
+from study.tracking.publishing import Report, publish, record_front
+from study.training.context import Workshop
+from study.training.context_spec import Setting
 from study.training.evaluation import evaluation_spacing, spacing_note
-from study.training.setting import Setting
-from study.training.stages import artifact_key
-from study.training.workshop import Workshop
+from study.training.stages.artifacts import baseline_name
+from study.training.stages.graph import artifact_key
 
 MOST_STARTING = 64  # workers at the same time
 

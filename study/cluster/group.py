@@ -16,8 +16,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
 
 from study.cluster.notice import StopNotices
-from study.cluster.perform import Send, perform
-from study.training.team import PATIENCE, team_of_process_group
+from study.cluster.run_job import Send, perform
+from study.training.distributed import PATIENCE, team_of_process_group
 
 LISTEN_SECONDS = 0.2
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from study.config import RunConfig, Stage, to_dict
 from study.search.trials import Asked, UnusableTrial
-from study.training.stages import KeyOf, Need, needs_of, upstream
+from study.training.stages.graph import KeyOf, Need, needs_of, upstream
 
 
 class Source(Protocol):

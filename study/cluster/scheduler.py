@@ -5,7 +5,7 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from study.cluster.deaths import cause_of_death
+from study.cluster.failures import cause_of_death
 from study.cluster.searcher import StudySearcher
 
 

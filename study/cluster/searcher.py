@@ -9,12 +9,12 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from study.cluster.densifier import parents_of
+from study.cluster.interpolation_jobs import parents_of
 from study.cluster.jobs import Job, JobQueue, describe
-from study.cluster.records import Records
 from study.files import StorageError
-from study.search.early_stopping import Decision
-from study.training.stages import Need
+from study.record.state import Records
+from study.search.asha import Decision
+from study.training.stages.graph import Need
 
 Tell = Callable[[int, str, dict[str, float] | None, str | None], None]
 Compare = Callable[[int, int, dict[str, float]], Decision | None]

@@ -13,8 +13,8 @@ from ray import tune
 
 from study.cluster.group import perform_together
 from study.cluster.notice import StopNotices
-from study.cluster.perform import Send, perform
-from study.training.team import ALONE
+from study.cluster.run_job import Send, perform
+from study.training.distributed import ALONE
 
 STOP_SECONDS = 60.0  # for a job that is told to stop, to save what it has
 

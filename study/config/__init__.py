@@ -4,17 +4,7 @@ The words are DESIGN's: a `RunConfig` describes one recipe completely; each of i
 (`stage_part`), and that part alone decides whether two runs may share an artifact (`stage_key`).
 """
 
-from study.config.door import (
-    ConfigError,
-    flatten,
-    from_dict,
-    get,
-    known_paths,
-    parse_assignments,
-    replace,
-    to_dict,
-)
-from study.config.keys import (
+from study.config.cache_keys import (
     AUTOENCODER_FIELDS,
     INITIAL_WEIGHTS,
     NUMERICS_VERSION,
@@ -26,7 +16,18 @@ from study.config.keys import (
     stage_key,
     stage_part,
 )
-from study.config.parts import (
+from study.config.overrides import (
+    ConfigError,
+    flatten,
+    from_dict,
+    get,
+    known_paths,
+    parse_assignments,
+    replace,
+    to_dict,
+)
+from study.config.run import RunConfig
+from study.config.schema import (
     AUTOENCODED,
     SPSR_TAPS,
     WITH_HEADS,
@@ -54,7 +55,6 @@ from study.config.parts import (
     Stage,
     Task,
 )
-from study.config.run import RunConfig
 
 __all__ = [
     "AUTOENCODED",

@@ -4,7 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from study.config.parts import (
+from study.config.discriminator_patch import check_discriminator_patch
+from study.config.schema import (
     WITHOUT_ENLARGING,
     AutoencoderConfig,
     Budget,
@@ -20,7 +21,6 @@ from study.config.parts import (
     Precision,
     Stage,
 )
-from study.patch_rule import check_discriminator_patch
 
 SMALLEST_DEGRADED_LR = 11
 """LR pixels a side below which the second-order degradation's kernels no longer fit (METHODS 1.7)."""

@@ -15,7 +15,7 @@ from study.data.images import ImageError, read_image, read_size
 from study.data.pairs import image_to_tensor
 from study.evaluation.sets import TestSet
 from study.evaluation.systems import System, image_files
-from study.metrics.judge import Judge
+from study.metrics.evaluator import Judge
 from study.metrics.side_by_side import judge_each, side_by_side
 
 Files = Mapping[tuple[str, str], Mapping[str, Path]]  # by system and set, then by image

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from study.config import AUTOENCODER_FIELDS, GeneratorConfig, RunConfig, from_dict
+from study.config.recipes import get_recipe
 from study.data import bicubic_upsample
 from study.data.images import ImageError, list_images
 from study.models import Autoencoder, load_weights
-from study.models.blending import blend_states
 from study.models.build import build_autoencoder, build_generator
 from study.models.identify import identify
+from study.models.interpolation import blend_states
 from study.models.tiling import Upscaler
-from study.recipes import get_recipe
 
 BICUBIC = "bicubic"
 

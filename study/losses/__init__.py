@@ -7,11 +7,11 @@ from study.losses.adversarial import (
     vanilla_generator_loss,
 )
 from study.losses.aesop import aesop_loss
-from study.losses.artifact import artifact_loss, artifact_map
 from study.losses.bottleneck import bottleneck_loss
 from study.losses.consistency import consistency_loss
 from study.losses.gradient import branch_loss, gradient_loss
 from study.losses.laplace import laplace_divergence, probabilistic_loss
+from study.losses.ldl import artifact_loss, artifact_map
 from study.losses.loss_map import loss_map_loss
 from study.losses.low_resolution import low_resolution_loss
 from study.losses.mdf import mdf_loss

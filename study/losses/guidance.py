@@ -11,11 +11,11 @@ from study.losses.adversarial import Mean
 from study.losses.aesop import aesop_loss
 from study.losses.bottleneck import bottleneck_loss
 from study.losses.consistency import consistency_loss
+from study.losses.custom import OwnLoss
 from study.losses.laplace import probabilistic_loss
 from study.losses.loss_map import loss_map_loss
 from study.losses.low_resolution import low_resolution_loss
 from study.losses.mdf import mdf_loss
-from study.losses.own import OwnLoss
 from study.losses.pixel import pixel_loss
 from study.losses.structural import ms_ssim_loss, ssim_loss
 from study.models.autoencoder import Autoencoder

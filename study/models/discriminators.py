@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from study.config.discriminator_patch import UNET_MULTIPLE, check_discriminator_patch, discriminator_stages
 from study.models.shape_check import check_images
-from study.patch_rule import UNET_MULTIPLE, check_discriminator_patch, discriminator_stages
 
 NEGATIVE_SLOPE = 0.2
 HIDDEN_UNITS = 100

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from study.search.asha import Rungs
 from study.search.constraints import Constraint
-from study.search.early_stopping import Rungs
 from study.search.repetition import Repetition
 from study.search.stopping import Plateau
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from study.config import RunConfig
 from study.data import ImageSet, Pairs, bicubic_upsample, to_uint8
 from study.files import write_atomically
-from study.metrics.judge import Judge
+from study.metrics.evaluator import Judge
 from study.models.tiling import Upscaler, memory_bound
 
 SAMPLE_SIDE = 96  # HR pixels; a multiple of 12, so that the LR window is exact at every scale

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from study.config import Optimiser, Precision
+from study.training.distributed import ALONE, Team
 from study.training.precision import computing
-from study.training.team import ALONE, Team
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from study.losses.generator_loss import ADVERSARIAL_TERMS, Judged, Logits, Objective
 from study.losses.gradient import discriminated_map
 from study.losses.images import at_least_float32
-from study.losses.objective import ADVERSARIAL_TERMS, Judged, Logits, Objective
 from study.losses.pixel import pixel_loss
 from study.models import Autoencoder, SPSRGenerator
+from study.training.distributed import Team
 from study.training.state import TrainState
-from study.training.team import Team
 
 # (state, low-quality batch, HR batch) -> unweighted terms by name, detached scalars on the device
 Step = Callable[[TrainState, Tensor, Tensor], dict[str, Tensor]]

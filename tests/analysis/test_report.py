@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis.crops import crop_rows
+from analysis.figures.crops import crop_rows
 from analysis.report import Report, main, print_report, write_report
-from analysis.tables import load_results
+from analysis.statistics.tables import load_results
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'$x_{$[bold]"
 

@@ -12,7 +12,7 @@ from PIL import Image
 from ray.cluster_utils import Cluster
 
 from study.config import RunConfig, replace
-from study.recipes import aesop
+from study.config.recipes import aesop
 from study.search.trials import Asked, UnusableTrial
 from tests.cluster.small_studies import SPACE, arguments_of, free_port, kill_children, start
 

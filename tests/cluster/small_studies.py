@@ -21,7 +21,7 @@ TRIALS = 5
 # Five trials of everything, in seconds: larger networks and real photographs would only make it slower.
 SPACE = """
 from study.config import replace
-from study.recipes import aesop
+from study.config.recipes import aesop
 
 SIZE = "tiny"
 TRIALS = 5

@@ -1,4 +1,4 @@
-"""Trials that two workers train: one stopped in the middle, one to its end. (Stages: tests/training/test_team.py.)"""
+"""Trials that two workers train: one stopped in the middle, one to its end. (Stages: tests/training/test_distributed.py.)"""
 
 import json
 import time
@@ -18,7 +18,7 @@ from study.cluster.worker import Worker
 from study.config import replace
 from study.search.spaces import load_space
 from study.training.checkpoints import load_checkpoint
-from study.training.setting import Setting
+from study.training.context_spec import Setting
 from tests.cluster.small_studies import entries
 from tests.cluster.small_studies import run as run_study
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.cluster
 
 SPACE = """
 from study.config import replace
-from study.recipes import aesop
+from study.config.recipes import aesop
 
 SIZE = "tiny"
 TRIALS = 1

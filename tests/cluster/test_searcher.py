@@ -14,12 +14,12 @@ import pytest
 from ray.tune.search import Searcher
 
 from study.cluster.jobs import Job, JobQueue
-from study.cluster.journal import Journal
-from study.cluster.records import Records
 from study.cluster.searcher import StudySearcher, seconds_left
 from study.config import RunConfig, Stage, replace, stage_key, to_dict
-from study.recipes import mdf
-from study.search.early_stopping import Halving
+from study.config.recipes import mdf
+from study.record.journal import Journal
+from study.record.state import Records
+from study.search.asha import Halving
 
 GOOD = {"psnr_y": 28.0, "swd": 12.5}
 COMMON = {"setting": {"data": "here"}, "run_dir": "runs/quick", "threads": 1}

@@ -27,7 +27,7 @@ from study.metrics import (
     swd,
 )
 from study.metrics.dists import _channel_weights
-from study.metrics.judge import BACKBONE_OF, Judge, study_judge
+from study.metrics.evaluator import BACKBONE_OF, Judge, study_judge
 from study.models import Autoencoder
 from study.models.lpips_distance import LpipsNetwork
 from tests.metrics import plain_metrics as plain

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from study.config.discriminator_patch import check_discriminator_patch
 from study.models import UNetDiscriminator, VGGDiscriminator
-from study.patch_rule import check_discriminator_patch
 
 State = dict[str, Tensor]
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from study.config import RunConfig, replace
-from study.recipes import aesop
+from study.config.recipes import aesop
 from study.search.repetition import Repetition, load_repetition, other_than_before
 from study.search.spaces import SearchSpace
 from study.search.trials import TrialSource

@@ -9,13 +9,13 @@ import optuna
 import pytest
 
 from study.config import RunConfig, get, own_loss_path, replace
-from study.recipes import aesop, for_task
+from study.config.recipes import aesop, for_task
 from study.search.spaces import DRY_DRAWS, FOLDER, SearchSpace, SpaceError, load_space
 
 NETWORKS = ("vgg19", "squeezenet", "alexnet")
 
 HEAD = """
-from study.recipes import aesop, for_task
+from study.config.recipes import aesop, for_task
 SIZE, TRIALS = "tiny", 5
 REFERENCE = {"psnr_y": 20.0, "swd": 60.0}
 GROUPS = ["loss.guidance"]

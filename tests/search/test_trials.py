@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, event
 
 from study.config import RunConfig, replace, to_dict
-from study.recipes import aesop, get_recipe
+from study.config.recipes import aesop, get_recipe
 from study.search.spaces import SearchSpace, load_space
 from study.search.trials import Asked, TrialSource, UnusableTrial
 

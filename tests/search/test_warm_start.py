@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from study.config import RunConfig
-from study.recipes import aesop
+from study.config.recipes import aesop
 from study.search.spaces import SearchSpace
 from study.search.trials import TrialSource
 from study.search.warm_start import WarmStartError, check_comparable, load_warm_start

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from study.config import RunConfig, replace
+from study.config.recipes import aesop
 from study.data import ImageSet
-from study.metrics.judge import study_judge
-from study.recipes import aesop
+from study.metrics.evaluator import study_judge
 from study.training.artifact_store import ArtifactFolder
-from study.training.workshop import Workshop
+from study.training.context import Workshop
 
 
 def picture(seed: int, height: int, width: int) -> np.ndarray:

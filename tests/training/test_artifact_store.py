@@ -10,9 +10,9 @@ from study.config import RunConfig
 from study.data.remote import CACHE_VARIABLE, RemoteError
 from study.files import StorageError
 from study.training.artifact_store import ArtifactFolder, RemoteArtifacts, open_artifacts
-from study.training.artifacts import WEIGHTS, ensure_artifact
+from study.training.context import Workshop
 from study.training.loop import Tick
-from study.training.workshop import Workshop
+from study.training.stages.artifacts import WEIGHTS, ensure_artifact
 
 KEY = "fidelity-0123456789ab"
 

@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from study.config import replace
+from study.config.recipes import get_recipe
 from study.data import ImageSet, Pairs, bicubic_upsample, make_pairs
 from study.data.degradations import Noise
 from study.data.sources import folder
 from study.metrics import lr_psnr, null_energy, psnr_y, ssim_y, swd
-from study.metrics.judge import study_judge
+from study.metrics.evaluator import study_judge
 from study.models import Autoencoder
-from study.recipes import get_recipe
 from study.training import evaluation
 from study.training.evaluation import (
     evaluate,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from study.config import Budget, LossConfig, Optimiser
 from study.data import Batches, ImageSet, make_pairs
-from study.losses.objective import Objective
+from study.losses.generator_loss import Objective
 from study.models import MSRResNet, VGGDiscriminator
 from study.training import loop
 from study.training.checkpoints import load_checkpoint

@@ -12,15 +12,15 @@ from torch import Tensor
 from study.config import DataConfig, Optimiser, RunConfig, replace, stage_key
 from study.models import Autoencoder, RRDBNet, SPSRGenerator, save_weights
 from study.models.build import build_autoencoder, build_generator
-from study.training import adversarial, artifacts
-from study.training.adversarial import Point, export_generator, train_adversarial
-from study.training.artifacts import ensure_artifact, judge_baseline, load_autoencoder, load_generator
+from study.training.context import Workshop
+from study.training.context_spec import check_initial_weights
 from study.training.loop import Tick, _seed_networks
-from study.training.setting import check_initial_weights
-from study.training.stages import artifact_key, needs_of
+from study.training.stages import adversarial, artifacts
+from study.training.stages.adversarial import Point, export_generator, train_adversarial
+from study.training.stages.artifacts import ensure_artifact, judge_baseline, load_autoencoder, load_generator
+from study.training.stages.graph import artifact_key, needs_of
 from study.training.state import new_state
 from study.training.steps import autoencoder_step
-from study.training.workshop import Workshop
 
 OpenWorkshop = Callable[[Path], Workshop]
 

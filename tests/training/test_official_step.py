@@ -11,8 +11,8 @@ from torch import nn
 
 from benchmarks.official_step import AutoEncoder, Discriminator, Generator, OfficialStep
 from study.config import LossConfig, Optimiser
+from study.losses.generator_loss import Objective
 from study.losses.guidance import Guide
-from study.losses.objective import Objective
 from study.losses.perceptual import PerceptualLoss
 from study.models import Autoencoder, RRDBNet, VGGDiscriminator
 from study.training.state import new_state, update_ema

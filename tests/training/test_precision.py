@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from study.config import Optimiser
 from study.data import bicubic_downsample
+from study.losses.generator_loss import Objective
 from study.losses.guidance import Guide
-from study.losses.objective import Objective
 from study.losses.perceptual import PerceptualLoss
 from study.models import Autoencoder, RRDBNet, VGGDiscriminator
 from study.models.image_layer import make_image

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from study.config import LossConfig, RunConfig, replace
+from study.config.recipes import RECIPES, get_recipe
 from study.data import bicubic_downsample
+from study.losses.generator_loss import Objective
 from study.losses.guidance import Guide
-from study.losses.objective import Objective
 from study.models import Autoencoder, Critics
 from study.models.build import build_autoencoder, build_discriminator, build_generator
-from study.recipes import RECIPES, get_recipe
 from study.training.state import TrainState, new_state
 from study.training.steps import adversarial_step
 from tests.training import plain_methods as plain

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from study.config import LossConfig, Optimiser
 from study.data import bicubic_downsample
+from study.losses.generator_loss import Objective
 from study.losses.guidance import Guide
-from study.losses.objective import Objective
 from study.models import Autoencoder, MSRResNet, VGGDiscriminator
 from study.training.state import TrainState, new_state
 from study.training.steps import adversarial_step, autoencoder_step, fidelity_step

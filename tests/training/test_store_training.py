@@ -8,10 +8,10 @@ from PIL import Image
 from study.config import DataConfig, RunConfig
 from study.data import ImageSet
 from study.data.packing import pack, plan_pack
-from study.training.adversarial import train_adversarial
-from study.training.artifacts import ensure_artifact
-from study.training.setting import Setting
-from study.training.workshop import Workshop
+from study.training.context import Workshop
+from study.training.context_spec import Setting
+from study.training.stages.adversarial import train_adversarial
+from study.training.stages.artifacts import ensure_artifact
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ import torch.distributed as dist
 from study.config import RunConfig, from_dict
 from study.data import ImageSet
 from study.losses.adversarial import relativistic_discriminator_loss, relativistic_generator_loss
-from study.metrics.judge import study_judge
-from study.training.adversarial import train_adversarial
+from study.metrics.evaluator import study_judge
 from study.training.artifact_store import ArtifactFolder
-from study.training.artifacts import ensure_artifact
+from study.training.context import Workshop
+from study.training.distributed import ALONE, Team, team_of_process_group
 from study.training.loop import Tick
-from study.training.stages import artifact_key, needs_of
-from study.training.team import ALONE, Team, team_of_process_group
-from study.training.workshop import Workshop
+from study.training.stages.adversarial import train_adversarial
+from study.training.stages.artifacts import ensure_artifact
+from study.training.stages.graph import artifact_key, needs_of
 
 CPU = torch.device("cpu")
 

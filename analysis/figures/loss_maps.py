@@ -1,0 +1,140 @@
+"""What the pixel loss and the AESOP loss think of the same image, pixel by pixel (the AESOP paper's figure 2).
+
+The pixel loss of an image against HR is high wherever there is texture, for no two textures agree by the pixel. Between
+auto-encoded images most of that is gone, and what is left is what the bottleneck can carry (METHODS 1.3).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from analysis.figures.plots import SETTINGS
+from analysis.formatting import short_text
+from analysis.statistics.findings import point_name
+from analysis.statistics.fronts import front_of, is_of_trial
+from analysis.statistics.tables import Results
+
+MOST_POINTS = 3
+BRIGHTEST = 99.5
+"""Percentile of the pixel loss's map that is shown brightest, in all maps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossMaps:
+    """A crop with its two maps.
+
+    Attributes:
+        title: which point, and which image.
+        sr, hr: the crops, shape (H, W, 3), in [0, 1].
+        pixel, aesop: mean absolute difference over channels, of the images and of the auto-encoded ones, shape (H, W).
+    """
+
+    title: str
+    sr: np.ndarray
+    hr: np.ndarray
+    pixel: np.ndarray
+    aesop: np.ndarray
+
+
+def loss_maps(run_dir: Path, results: Results, artifacts: Path) -> tuple[LossMaps, ...]:
+    """The maps of the fidelity generator and of front members, from their sample crops of the first held-out image.
+
+    Args:
+        run_dir: where the crops are.
+        results: the study.
+        artifacts: the folder with the study's artifacts, for the auto-encoder of the most perceptual AESOP point.
+
+    Returns:
+        Empty where crops, auto-encoder or its weights are missing.
+
+    Raises:
+        ValueError: an artifact or a crop that is there is damaged.
+    """
+    front = front_of(results.points, results.facts)
+    column = "artifact.autoencoder"
+    guided = front[is_of_trial(front) & np.asarray(front[column].notna(), dtype=bool)] if column in front else front[:0]
+    folders = [artifacts / str(key) for key in guided[column].iloc[::-1]] if len(guided) else []
+    folder = next((place for place in folders if (place / "weights.safetensors").is_file()), None)
+    if folder is None:
+        return ()
+    return tuple(_maps(run_dir, results, folder, [*_chosen(results, front)]))
+
+
+def _chosen(results: Results, front: pd.DataFrame) -> Iterator[pd.Series]:
+    """The fidelity generator, and the trials' points at both ends of the front."""
+    for _, point in results.points[results.points["kind"] == "fidelity"].head(1).iterrows():
+        yield point
+    members = front[is_of_trial(front)]
+    for row in sorted({0, len(members) - 1} & set(range(len(members)))):
+        yield members.iloc[row]
+
+
+def _maps(run_dir: Path, results: Results, folder: Path, points: list[pd.Series]) -> Iterator[LossMaps]:
+    import torch
+
+    from analysis.reference.artifact_networks import artifact_part, open_autoencoder
+
+    network = open_autoencoder(folder, artifact_part(folder)[1])
+
+    def encoded(image: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            out = network(torch.from_numpy(image).permute(2, 0, 1)[None])
+        return np.asarray(out[0].permute(1, 2, 0).numpy())
+
+    for image in results.facts.test_images:
+        hr = _crop(run_dir, "references/hr", image)
+        found = [(point, _crop(run_dir, str(point["samples"]), image)) for point in points]
+        if hr is None or any(sr is None or sr.shape != hr.shape for _, sr in found):
+            continue
+        target = encoded(hr)
+        for point, sr in found[:MOST_POINTS]:
+            assert sr is not None
+            yield LossMaps(
+                title=f"{point_name(point)}, {short_text(image)}",
+                sr=sr,
+                hr=hr,
+                pixel=np.abs(sr - hr).mean(axis=2),
+                aesop=np.abs(encoded(sr) - target).mean(axis=2),
+            )
+        return
+
+
+def _crop(run_dir: Path, directory: str, image: str) -> np.ndarray | None:
+    path = (run_dir / directory / f"{image}.png").resolve()
+    if not path.is_relative_to(run_dir.resolve()) or not path.is_file():
+        return None
+    try:
+        with Image.open(path) as file:
+            return np.asarray(file.convert("RGB"), dtype=np.float32) / 255
+    except OSError as error:
+        raise ValueError(f"{path} is no image that can be read ({error}); delete it, or render it again") from error
+
+
+def draw_loss_maps(maps: tuple[LossMaps, ...]) -> Figure:
+    """Each point in a row: HR, the point's crop, and the two maps on one scale."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(8.6, 2.35 * len(maps) + 0.2), layout="constrained")
+        brightest = max(float(np.percentile(each.pixel, BRIGHTEST)) for each in maps)
+        for axes_row, each in zip(figure.subplots(len(maps), 4, squeeze=False), maps, strict=True):
+            panels = (
+                ("HR", each.hr),
+                (each.title, each.sr),
+                (f"pixel loss, mean {each.pixel.mean():.4f}", each.pixel),
+                (f"AESOP loss, mean {each.aesop.mean():.4f}", each.aesop),
+            )
+            for axes, (title, picture) in zip(axes_row, panels, strict=True):
+                _panel(axes, title, picture, brightest)
+    return figure
+
+
+def _panel(axes: Axes, title: str, picture: np.ndarray, brightest: float) -> None:
+    axes.imshow(picture, interpolation="nearest", cmap="inferno", vmin=0, vmax=brightest)
+    axes.set_title(title, fontsize=7.5, wrap=True)
+    axes.set_axis_off()

@@ -1,0 +1,79 @@
+"""A study in one figure: the groups' fronts with their bands, and beside them what is cheaper to have."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.plots import COLOURS, SETTINGS, directed, draw_references
+from analysis.formatting import path_label, short_text
+from analysis.journal import StudyFacts
+from analysis.statistics.bands import Band
+from analysis.statistics.fronts import group_fronts, group_values, is_blend, is_candidate, is_measured, is_of_trial
+from analysis.statistics.groups import Contest
+from analysis.statistics.tables import Results
+
+GREY = "#555555"
+
+
+def draw_overview(results: Results, contest: Contest, bands: Mapping[str, Band]) -> Figure:
+    """Draw the trade-off twice: with bicubic, the fidelity generators and their blends; and the groups alone.
+
+    Args:
+        results: the study.
+        contest: its main groups.
+        bands: of their fronts (`bands.image_bands`).
+    """
+    facts = results.facts
+    points = results.points[is_measured(results.points, facts)]
+    trials = points[is_of_trial(points) & is_candidate(points)]
+    values = group_values(trials, contest.path)
+    fronts = {group.value: group.front for group in group_fronts(points, facts, contest.path)}
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(11.0, 4.8), layout="constrained")
+        whole, near = figure.subplots(1, 2)
+        for axes in (whole, near):
+            axes.set(xlabel=directed(facts.objectives[1]), ylabel=directed(facts.objectives[0]))
+            axes.grid(color="#dddddd", linewidth=0.6)
+            axes.set_axisbelow(True)
+            for contender, colour in zip(contest.contenders, COLOURS * len(contest.contenders), strict=False):
+                _plot(axes, trials[np.asarray(values == contender.value, dtype=bool)], facts, marker="o", color=colour)
+        for contender, colour in zip(contest.contenders, COLOURS * len(contest.contenders), strict=False):
+            _draw_front(near, fronts[contender.value], facts, short_text(contender.value), colour)
+        limits = near.axis()  # the points', for the ends of bands are wide
+        for contender, colour in zip(contest.contenders, COLOURS * len(contest.contenders), strict=False):
+            if (band := bands.get(contender.value)) is not None:
+                near.fill_between(band.across, band.low, band.high, color=colour, alpha=0.12, linewidth=0)
+        near.axis(limits)
+        _draw_blends(whole, points[is_blend(points) & is_candidate(points)], facts)
+        draw_references(whole, points, facts)
+        whole.set_title("beside bicubic (x), the fidelity generator (*) and blends", fontsize=10)
+        near.set_title(f"each {path_label(contest.path)}: runs, front, 95% band over images", fontsize=10)
+        if whole.get_legend_handles_labels()[0]:
+            whole.legend(frameon=False, fontsize=9)
+        near.legend(frameon=False, fontsize=9, ncols=2, loc="lower right")
+    return figure
+
+
+def _draw_front(axes: Axes, front: pd.DataFrame, facts: StudyFacts, label: str, colour: str) -> None:
+    first, second = facts.objectives[:2]
+    front = front.sort_values(second.metric)
+    where: Any = "post" if second.direction == "minimize" else "pre"
+    axes.step(front[second.metric], front[first.metric], where=where, color=colour, linewidth=1.6, label=label)
+
+
+def _draw_blends(axes: Axes, blends: pd.DataFrame, facts: StudyFacts) -> None:
+    for space, fill in (("weights", GREY), ("pixels", "none")):
+        part = blends[np.asarray(blends["blend.space"] == space, dtype=bool)]
+        if len(part):
+            look = {"marker": "D", "markeredgecolor": GREY, "markerfacecolor": fill, "label": f"blend of {space}"}
+            _plot(axes, part, facts, **look)
+
+
+def _plot(axes: Axes, points: pd.DataFrame, facts: StudyFacts, **look: Any) -> None:
+    first, second = facts.objectives[:2]
+    axes.plot(points[second.metric], points[first.metric], linestyle="none", markersize=4, alpha=0.75, **look)

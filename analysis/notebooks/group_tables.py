@@ -1,0 +1,136 @@
+"""Groups of a study side by side: metrics of their front members, who beats whom, what an iteration costs."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.formatting import NOTHING, duration_text, metric_text, number_text, path_label, short_text
+from analysis.journal import Event
+from analysis.page.page import TextTable, metric_head, percent
+from analysis.statistics.dominance import Comparison
+from analysis.statistics.fronts import GroupFront, group_fronts, group_values, last_points, natural_order
+from analysis.statistics.tables import Results, metric_columns
+
+
+def metrics_table(results: Results, path: str) -> TextTable:
+    """Every metric of the members of each group's own front: the mean, and from where to where."""
+    names = metric_columns(results)
+    rows = [
+        (short_text(group.value), str(len(group.front)), *(_spread(group.front[name]) for name in names))
+        for group in _with_front(results, path)
+    ]
+    heads = ("on own front", *(metric_head(results.facts, name) for name in names))
+    caption = f"Front members by {path_label(path)}: mean (lowest to highest) of each metric"
+    return TextTable(caption=caption, columns=(path_label(path), *heads), rows=tuple(rows))
+
+
+def _with_front(results: Results, path: str) -> list[GroupFront]:
+    return [group for group in group_fronts(results.points, results.facts, path) if len(group.front)]
+
+
+def _spread(values: pd.Series) -> str:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return NOTHING
+    if len(known) == 1:
+        return metric_text(float(known.iloc[0]))
+    low, high = metric_text(float(known.min())), metric_text(float(known.max()))
+    return f"{metric_text(float(known.mean()))} ({low} to {high})"
+
+
+def win_table(comparisons: Sequence[Comparison], path: str) -> TextTable:
+    """The probability that the row's hypervolume is larger than the column's, at what the cheaper of the two cost."""
+    caption = f"How sure it is that the row's hypervolume is larger than the column's, by {path_label(path)}"
+    return _matrix(comparisons, path, caption, lambda each: (each.difference.positive, 1 - each.difference.positive))
+
+
+def dominance_table(comparisons: Sequence[Comparison], path: str) -> TextTable:
+    """The share of draws in which the row's front dominates all of the column's, at equal cost."""
+    caption = f"How often the row's front dominates all of the column's, by {path_label(path)}"
+    return _matrix(comparisons, path, caption, lambda each: (each.dominates, each.dominated))
+
+
+def _matrix(
+    comparisons: Sequence[Comparison], path: str, caption: str, shares: Callable[[Comparison], tuple[float, float]]
+) -> TextTable:
+    """Rows against columns from pairs; nobody meets himself."""
+    cells: dict[tuple[str, str], float] = {}
+    for each in comparisons:
+        cells[each.one, each.other], cells[each.other, each.one] = shares(each)
+    names = sorted({name for pair in cells for name in pair}, key=natural_order)
+    rows = [
+        (short_text(row), *(NOTHING if row == column else percent(cells[row, column]) for column in names))
+        for row in names
+    ]
+    return TextTable(caption=caption, columns=(path_label(path), *map(short_text, names)), rows=tuple(rows))
+
+
+def pace_table(results: Results, path: str) -> TextTable:
+    """What an iteration of each group cost, over the trials that did not fail."""
+    trials = last_points(results.points)
+    values = np.asarray(group_values(trials, path), dtype=object)
+    rows = [_pace_row(value, trials[values == value]) for value in sorted(set(values), key=natural_order)]
+    heads = ("trials", "batch", "pixels per iteration", "time per iteration", "million pixels per second")
+    caption = f"What an iteration cost, by {path_label(path)}"
+    return TextTable(caption=caption, columns=(path_label(path), *heads), rows=tuple(rows))
+
+
+def _pace_row(value: str, trials: pd.DataFrame) -> tuple[str, ...]:
+    batches = sorted(set(group_values(trials, "budget.batch")), key=natural_order)
+    timed = trials[trials[["iterations", "pixels_seen", "device_seconds"]].notna().all(axis=1)]
+    iterations, pixels, seconds = (float(timed[name].sum()) for name in ("iterations", "pixels_seen", "device_seconds"))
+    return (
+        short_text(value),
+        str(len(trials)),
+        short_text(", ".join(batches)),
+        number_text(round(pixels / iterations)) if iterations else NOTHING,
+        duration_text(seconds / iterations if iterations else math.nan),
+        number_text(pixels / seconds / 1e6, 3) if seconds else NOTHING,
+    )
+
+
+def mix_table(results: Results, path: str, second: str) -> TextTable:
+    """How many trials that did not fail each group has with each value of a second setting."""
+    trials = last_points(results.points)
+    counts = pd.crosstab(group_values(trials, path).to_numpy(), group_values(trials, second).to_numpy())
+    values = sorted(counts.columns, key=natural_order)
+    rows = [
+        (short_text(group), *(str(counts.loc[group, value]) for value in values))
+        for group in sorted(counts.index, key=natural_order)
+    ]
+    heads = (f"{path_label(second)} {short_text(value)}" for value in values)
+    caption = f"Trials by {path_label(path)} and {path_label(second)}"
+    return TextTable(caption=caption, columns=(path_label(path), *heads), rows=tuple(rows))
+
+
+def autoencoder_table(results: Results) -> TextTable:
+    """Each auto-encoder: what it is, what a held-out HR image is still worth behind it, and what that cost.
+
+    Whatever was measured of it stands there: its PSNR says how much fidelity an image loses on the way.
+    """
+    last = {event["key"]: event for event in results.journal.artifacts if event["stage"] == "autoencoder"}
+    measured = list(dict.fromkeys(name for event in last.values() for name in event.get("metrics") or {}))
+    own = results.artifacts[results.artifacts["stage"] == "autoencoder"]
+    rows = [_autoencoder_row(artifact, last[artifact["key"]], measured) for artifact in own.to_dict("records")]
+    rows.sort(key=lambda row: (natural_order(row[1]), natural_order(row[2])))
+    heads = ("bottleneck channels", "factor", *(metric_head(results.facts, name) for name in measured))
+    return TextTable(
+        caption="HR images behind each auto-encoder, against the HR images",
+        columns=("auto-encoder", *heads, "trials", "training"),
+        rows=tuple(rows),
+    )
+
+
+def _autoencoder_row(artifact: dict[str, Any], event: Event, measured: Sequence[str]) -> tuple[str, ...]:
+    config, metrics = (event.get("config") or {}).get("autoencoder") or {}, event.get("metrics") or {}
+    known = [metrics.get(name) for name in measured]
+    return (
+        short_text(str(artifact["key"]), 24),
+        *(short_text(str(config.get(name, NOTHING))) for name in ("bottleneck_channels", "factor")),
+        *(metric_text(float(value)) if isinstance(value, int | float) else NOTHING for value in known),
+        str(artifact["uses"]),
+        duration_text(float(artifact["training_seconds"])),
+    )

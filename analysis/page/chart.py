@@ -1,0 +1,296 @@
+"""What the page's chart shows, as plain types for JSON: `templates/chart.js` draws it and formats nothing."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.crops import HR_SAMPLES, CropRow, embed, sample_name, spread
+from analysis.figures.plots import (
+    COLOURS,
+    FRONT_COLOUR,
+    MARKERS,
+    Style,
+    axis_text,
+    is_shown,
+    shown_limits,
+    style_of,
+)
+from analysis.formatting import NOTHING, count_text, metric_name, metric_text, path_heads, path_label, short_text
+from analysis.journal import Objective, StudyFacts
+from analysis.statistics.findings import point_name
+from analysis.statistics.fronts import (
+    front_of,
+    group_fronts,
+    group_values,
+    is_allowed,
+    is_blend,
+    is_candidate,
+    is_measured,
+    is_of_trial,
+)
+from analysis.statistics.tables import Results, metric_columns, sampled_paths
+
+Bands = Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""By (config path, value): x, low and high of the band around that group's front, each of shape (n,)."""
+
+# Beyond these and what must be reachable (fronts, last points, references), points are drawn but cannot be asked.
+MAX_OTHERS = 300
+MAX_CROPPED_POINTS = 40
+_MAX_CROP_BYTES = 2_000_000
+_STEPS = 20_000  # of an axis: finer than any screen
+
+_Limits = tuple[tuple[float, float], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The axes, and how finely values are told on them."""
+
+    facts: StudyFacts
+    limits: _Limits
+    """(low, high) upwards, then sideways."""
+
+    def xy(self, points: pd.DataFrame) -> list[tuple[float, float]]:
+        """Points as rounded pairs; what lies far outside is moved to just outside, where a line to it still points."""
+        up, across = (objective.metric for objective in self.facts.objectives[:2])
+        y = self._rounded(points[up].to_numpy(dtype=float), self.limits[0])
+        x = self._rounded(points[across].to_numpy(dtype=float), self.limits[1])
+        return list(zip(x, y, strict=True))
+
+    def band(self, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, list[float]]:
+        """A band without the places where it is not known."""
+        known = ~(np.isnan(x) | np.isnan(low) | np.isnan(high))
+        up, across = self.limits
+        return {
+            "x": self._rounded(x[known], across),
+            "low": self._rounded(low[known], up),
+            "high": self._rounded(high[known], up),
+        }
+
+    @staticmethod
+    def _rounded(values: np.ndarray, limits: tuple[float, float]) -> list[float]:
+        low, high = limits
+        width = high - low
+        digits = max(0, math.ceil(-math.log10(width / _STEPS)))
+        near: np.ndarray = np.clip(values, low - width, high + width).round(digits)
+        return near.tolist()
+
+
+def chart_data(
+    run_dir: Path, results: Results, *, crop_rows: Sequence[CropRow] = (), bands: Bands | None = None
+) -> dict[str, Any] | None:
+    """Gather what the interactive chart shows; None where no point was measured.
+
+    Points on a front, each trial's last point, references and up to `MAX_OTHERS` more can be asked for what they are;
+    the others are flat arrays. Everything is text or rounded numbers, also where a study holds NaN.
+
+    Args:
+        run_dir: where the sample crops lie.
+        results: the study.
+        crop_rows: what the page embeds anyway; the chart refers to these pictures and adds only what is not there.
+        bands: the uncertainty of the groups' fronts; groups without one are drawn without.
+    """
+    facts = results.facts
+    measured = results.points[is_measured(results.points, facts)]
+    if not len(measured):
+        return None
+    frame = _Frame(facts, shown_limits(results.points, facts))
+    groupings = [_Grouping(measured, facts, path) for path in facts.groups or ("",)]
+    asked = _interactive(measured, facts, frame.limits, groupings)
+    pictures = _pictures(run_dir, results, crop_rows, groupings)
+    settings = sampled_paths(results)
+    return {
+        "axes": {"x": _axis(facts.objectives[1], frame.limits[1]), "y": _axis(facts.objectives[0], frame.limits[0])},
+        "metrics": [_metric_head(facts, metric) for metric in metric_columns(results)],
+        "settings": list(path_heads(settings)),
+        "trials": _trials(results, asked, settings),
+        "points": _points(results, asked, frame, groupings),
+        "background": _background(measured, facts, frame, groupings, asked),
+        "groupings": [grouping.data(frame, bands or {}) for grouping in groupings],
+        "front": frame.xy(front_of(results.points, facts)),
+        "front_colour": FRONT_COLOUR,
+        "images": [row.image for row in crop_rows],
+        "hr": HR_SAMPLES,
+        "pictures": pictures,
+        "note": _note(measured, facts, frame.limits, asked),
+    }
+
+
+class _Grouping:
+    """The points split by one config path, with how each part looks."""
+
+    def __init__(self, points: pd.DataFrame, facts: StudyFacts, path: str) -> None:
+        trials = points[is_candidate(points) & is_of_trial(points)]
+        self.path = path
+        self.colours: Style = style_of(trials, facts, path, COLOURS)
+        self.markers: Style = style_of(trials, facts, path, MARKERS)
+        self.fronts = [group.front for group in group_fronts(trials, facts, path)] if path else []
+        values = group_values(points, path) if path else pd.Series("none", index=points.index)
+        positions = {value: position for position, value in enumerate(self.colours.values)}
+        self.positions = values.map(positions).fillna(-1).astype(int)
+        """Each point's group, by its place among the values; -1 for none."""
+        self.on_front = frozenset(index for front in self.fronts for index in front.index)
+
+    def data(self, frame: _Frame, bands: Bands) -> dict[str, Any]:
+        groups = [self._group(frame, bands, position) for position in range(len(self.colours.values))]
+        return {"path": self.path, "label": path_label(self.path) if self.path else "", "groups": groups}
+
+    def _group(self, frame: _Frame, bands: Bands, position: int) -> dict[str, Any]:
+        value = self.colours.values[position]
+        band = bands.get((self.path, value))
+        return {
+            "value": value,
+            "label": short_text(value) if self.path else "all trials",
+            "colour": self.colours[value],
+            "marker": self.markers[value],
+            "front": frame.xy(self.fronts[position]) if self.fronts else [],
+            "band": frame.band(*band) if band is not None else None,
+        }
+
+
+def point_id(point: pd.Series) -> str:
+    """Name a point for a link: the same in every page of a study, and harmless in a URL."""
+    if point["kind"] == "trial":
+        return f"t{point['trial']}.{point['iteration']}"
+    return f"{point['kind'][0]}{hashlib.sha256(str(point['name']).encode('utf-8', 'replace')).hexdigest()[:10]}"
+
+
+def _interactive(
+    measured: pd.DataFrame, facts: StudyFacts, limits: _Limits, groupings: Sequence[_Grouping]
+) -> pd.DataFrame:
+    """Choose the points that can be asked, of those that are drawn."""
+    reference = ~is_of_trial(measured) & ~is_blend(measured)
+    drawn = measured[(is_candidate(measured) | reference) & is_shown(measured, facts, limits)]
+    trials = drawn[is_of_trial(drawn)]
+    last = trials.loc[trials.groupby("trial")["iteration"].idxmax()].index
+    on_front = frozenset(index for grouping in groupings for index in grouping.on_front)
+    wanted = (
+        drawn["front"].to_numpy(dtype=bool)
+        | drawn.index.isin(last)
+        | drawn.index.isin(on_front)
+        | ~(is_of_trial(drawn) | is_blend(drawn))
+    )
+    return pd.concat([drawn[wanted], spread(drawn[~wanted], MAX_OTHERS)]).sort_index()
+
+
+def _axis(objective: Objective, limits: tuple[float, float]) -> dict[str, Any]:
+    low, high = limits
+    name, better = axis_text(objective), "high" if objective.direction == "maximize" else "low"
+    return {"title": name, "name": metric_name(objective), "better": better, "low": low, "high": high}
+
+
+def _trials(results: Results, asked: pd.DataFrame, settings: Sequence[str]) -> dict[str, Any]:
+    """State, cause and settings of each trial that a point can be asked of, by number."""
+    rows = asked[asked["trial"].notna()].drop_duplicates("trial")
+    values = [group_values(rows, path) for path in settings]
+    causes = results.trials.set_index("trial")["cause"]
+    trials = {}
+    for index, row in rows.iterrows():
+        cause = causes.get(row["trial"])
+        trials[str(row["trial"])] = {
+            "state": row["state"],
+            "cause": short_text(cause, 300) if isinstance(cause, str) else "",
+            "settings": [short_text(column[index]) for column in values],
+        }
+    return trials
+
+
+def _points(
+    results: Results, asked: pd.DataFrame, frame: _Frame, groupings: Sequence[_Grouping]
+) -> list[dict[str, Any]]:
+    facts, metrics = results.facts, metric_columns(results)
+    allowed = is_allowed(asked, facts)
+    points = []
+    for place, (row, (index, point)) in enumerate(zip(frame.xy(asked), asked.iterrows(), strict=True)):
+        fronts = [position for position, grouping in enumerate(groupings) if index in grouping.on_front]
+        points.append(
+            {
+                "id": point_id(point),
+                "kind": point["blend.space"] if point["kind"] == "blend" else point["kind"],
+                "label": point_name(point),
+                "x": row[0],
+                "y": row[1],
+                "trial": None if pd.isna(point["trial"]) else str(point["trial"]),
+                "groups": [int(grouping.positions[index]) for grouping in groupings],
+                "front": bool(point["front"]),
+                "fronts": fronts,
+                "standing": _standing(point, [groupings[position] for position in fronts], allowed=allowed[place]),
+                "metrics": [metric_text(point[metric]) for metric in metrics],
+                "samples": point["samples"] if isinstance(point["samples"], str) else None,
+            }
+        )
+    return points
+
+
+def _standing(point: pd.Series, groupings: Sequence[_Grouping], *, allowed: bool) -> str:
+    """Say which fronts a point is on."""
+    if point["kind"] in ("bicubic", "input"):
+        return "to compare with"
+    if not allowed:
+        return "misses a bound of the study"
+    own = " and ".join(path_label(grouping.path) for grouping in groupings)
+    if point["front"]:
+        return "on the front of all points"
+    return f"on the front of its {own} alone" if own else "off the front"
+
+
+def _background(
+    measured: pd.DataFrame, facts: StudyFacts, frame: _Frame, groupings: Sequence[_Grouping], asked: pd.DataFrame
+) -> dict[str, Any]:
+    """The way of each trial, and the points that cannot be asked."""
+    drawn = measured[is_candidate(measured)]
+    trials = []
+    for _, rows in drawn[is_of_trial(drawn)].groupby("trial", sort=True):
+        live = rows.index.isin(asked.index)
+        trials.append(
+            {
+                "groups": [int(grouping.positions[rows.index[0]]) for grouping in groupings],
+                "xy": [value for pair in frame.xy(rows) for value in pair],
+                "live": np.flatnonzero(live).tolist(),
+            }
+        )
+    rest = drawn[is_blend(drawn) & ~drawn.index.isin(asked.index)]
+    rest = rest[is_shown(rest, facts, frame.limits)]
+    return {"trials": trials, "blends": [value for pair in frame.xy(rest) for value in pair]}
+
+
+def _pictures(
+    run_dir: Path, results: Results, crop_rows: Sequence[CropRow], groupings: Sequence[_Grouping]
+) -> dict[str, str]:
+    """Embed what the page lacks of the samples of all fronts: one image of all points, then the next, while it fits."""
+    there = {crop.sample for row in crop_rows for crop in row.crops}
+    members = spread(front_of(results.points, results.facts), MAX_CROPPED_POINTS)
+    references = results.points[~is_of_trial(results.points) & ~is_blend(results.points)]
+    on_own = sorted({index for grouping in groupings for index in grouping.on_front})
+    groups = spread(results.points.loc[on_own], MAX_CROPPED_POINTS)
+    pictures: dict[str, str] = {}
+    room = _MAX_CROP_BYTES
+    for image in (row.image for row in crop_rows):
+        for directory in dict.fromkeys(pd.concat([members, references, groups])["samples"].dropna()):
+            name = sample_name(directory, image)
+            uri = embed(run_dir, directory, image) if name not in there else None
+            if uri is not None and len(uri) <= room:
+                pictures[name] = uri
+                room -= len(uri)
+    return pictures
+
+
+def _note(measured: pd.DataFrame, facts: StudyFacts, limits: _Limits, asked: pd.DataFrame) -> str:
+    """Say which points the chart shows without telling what they are."""
+    inert = measured[is_candidate(measured) & ~measured.index.isin(asked.index)]
+    count = int(is_shown(inert, facts, limits).sum())
+    return f"{count_text(count, 'point')} off the fronts can be seen but not asked: small dots." if count else ""
+
+
+def _metric_head(facts: StudyFacts, metric: str) -> str:
+    for objective in facts.objectives:
+        if objective.metric == metric:
+            name = metric_name(objective)
+            return f"{name} [{objective.unit}]" if objective.unit else name
+    return short_text(metric) or NOTHING

@@ -1,0 +1,269 @@
+"""What does each loss alone think an image is? Start from noise, descend the loss by the pixels, look at what comes.
+
+    python analysis/reference/loss_landscape.py photograph.png --weights WEIGHTS --out landscape.png
+    python analysis/reference/loss_landscape.py photograph.png --artifact runs/artifacts/autoencoder-... --artifact runs/artifacts/critics-...
+
+All losses that can be built are descended, side by side in one figure: those on pixels and structure always; VGG and LPIPS
+where --weights has their networks; AESOP and MDF with the auto-encoders and critics that a study has trained. MDF's authors
+show the same of their losses (METHODS 6.5).
+"""  # noqa: E501  # a command is one line
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if not __package__:
+    # Python puts a script's directory first on its path, where our file names could hide other packages.
+    # What we import lies a level above, and the checkout need not be installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from analysis.figures.plots import save_figure
+from analysis.reference.artifact_networks import artifact_part, open_autoencoder
+from study.data import bicubic_downsample
+from study.data.images import read_image
+from study.losses import (
+    aesop_loss,
+    build_perceptual,
+    consistency_loss,
+    mdf_loss,
+    ms_ssim_loss,
+    pixel_loss,
+    ssim_loss,
+)
+from study.metrics import LpipsMetric, psnr_y, quantise
+from study.models import Critics, load_weights
+from study.models.backbones import find_backbone
+
+Loss = Callable[[Tensor], Tensor]  # an image (1, 3, H, W) to its value, shape (1,)
+
+MULTIPLE = 12
+SMALLEST_SIDE = 36
+COLUMNS = 4
+PANEL_INCHES = 2.4
+PERCEPTUAL = {"vgg19": "VGG-19 (ESRGAN's)", "vgg16": "VGG-16 (MDF's mix)", "squeezenet": "LPIPS, SqueezeNet"}
+JUDGE = "alexnet"
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Where a loss led.
+
+    Attributes:
+        name: of the loss.
+        image: shape (1, 3, H, W), in [0, 1], 8-bit levels.
+        first, last: the loss's value at the noise and at the end.
+        psnr: against the photograph, in dB.
+        lpips: against the photograph; None without published AlexNet weights.
+    """
+
+    name: str
+    image: Tensor
+    first: float
+    last: float
+    psnr: float
+    lpips: float | None
+
+
+def descend(loss: Loss, start: Tensor, *, iterations: int = 500, learning_rate: float = 0.1) -> tuple[Tensor, float]:
+    """Move an image's pixels down a loss by Adam, without bounds on them (METHODS 6.5).
+
+    Args:
+        loss: what to descend.
+        start: shape (1, 3, H, W).
+        iterations, learning_rate: of Adam.
+
+    Returns:
+        The image, not clamped, and the loss's value there.
+
+    Raises:
+        ValueError: the loss or its gradient became infinite or undefined.
+    """
+    image = start.clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([image], lr=learning_rate)
+    for iteration in range(iterations):
+        optimiser.zero_grad(set_to_none=True)
+        loss(image).sum().backward()
+        if image.grad is None or not torch.isfinite(image.grad).all():
+            raise ValueError(f"the gradient is not finite in iteration {iteration + 1}")
+        optimiser.step()
+    with torch.no_grad():
+        return image.detach(), float(loss(image))
+
+
+def plain_losses(hr: Tensor, scale: int) -> dict[str, Loss]:
+    """The losses that need no other network."""
+    low = bicubic_downsample(hr, scale)
+    return {
+        "pixel L1": lambda sr: pixel_loss(sr, hr),
+        "pixel L2": lambda sr: pixel_loss(sr, hr, criterion="l2"),
+        "SSIM": lambda sr: ssim_loss(sr, hr),
+        "0.84 MS-SSIM + 0.16 L1": lambda sr: ms_ssim_loss(sr, hr),
+        f"shrunk by {scale} (consistency)": lambda sr: consistency_loss(sr, low, scale, border=0),
+    }
+
+
+def perceptual_losses(hr: Tensor, weights: Path | None) -> dict[str, Loss]:
+    """VGG's and LPIPS's distances, of the networks that are at hand; the judge's own network among them."""
+    losses: dict[str, Loss] = {}
+    for name, label in {**PERCEPTUAL, JUDGE: "LPIPS, AlexNet (the judge)"}.items():
+        path = find_backbone(name, weights)  # type: ignore[arg-type]  # names of backbones
+        if path is not None:
+            losses[label] = _against(build_perceptual(name, path), hr)  # type: ignore[arg-type]
+    return losses
+
+
+def artifact_loss(folder: Path, hr: Tensor) -> tuple[str, Loss]:
+    """The loss that an artifact of a study belongs to: AESOP's for an auto-encoder, MDF's for critics.
+
+    Raises:
+        ValueError: the folder is no such artifact.
+    """
+    stage, part = artifact_part(folder)
+    if stage == "autoencoder":
+        return _aesop(folder, part, hr)
+    if stage == "critics":
+        critics = Critics(part["levels"], part["features"], part["largest_features"])
+        load_weights(critics, folder / "weights.safetensors")
+        used = min(8, part["levels"])
+        return f"MDF, {used} critics", lambda sr: mdf_loss(critics, sr, hr, used=used)
+    raise ValueError(
+        f"{folder} is an artifact of stage {stage}, which no loss is made of; give critics or auto-encoders"
+    )
+
+
+def draw(photograph: Tensor, start: Tensor, descents: list[Descent]) -> Figure:
+    """Draw the photograph, the noise and what each loss made of it, in a grid."""
+    panels = [("the photograph", photograph, ""), ("the start: noise", start, "")]
+    panels += [(found.name, found.image, _caption(found)) for found in descents]
+    rows = -(-len(panels) // COLUMNS)
+    figure = Figure(figsize=(COLUMNS * PANEL_INCHES, rows * (PANEL_INCHES + 0.55)), layout="constrained")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, (title, image, caption) in zip(grid.flat, panels, strict=False):
+        _panel(axes, title, image, caption)
+    return figure
+
+
+def main(arguments: list[str], console: Console) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    hr = _window(options.image, options.side)
+    torch.manual_seed(options.seed)
+    start = torch.rand_like(hr)
+    losses = plain_losses(hr, options.scale) | perceptual_losses(hr, options.weights)
+    losses |= dict(artifact_loss(folder, hr) for folder in options.artifact)
+    alexnet = find_backbone("alexnet", options.weights)
+    judge = None if alexnet is None else LpipsMetric(alexnet)
+    descents = []
+    with Progress(console=console) as progress:
+        task = progress.add_task("descending", total=len(losses))
+        for name, loss in losses.items():
+            progress.update(task, description=name)
+            descents.append(_descent(name, loss, start, hr, judge, options))
+            progress.advance(task)
+    save_figure(draw(hr, start, descents), options.out, options.out.suffix.removeprefix("."))
+    for found in descents:
+        console.print(f"{found.name}: {found.first:.4g} -> {found.last:.4g}; {_caption(found)}", highlight=False)
+    console.print(f"figure: {options.out}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="analysis/reference/loss_landscape.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="a photograph")
+    parser.add_argument("--out", type=Path, default=Path("landscape.png"), metavar="FILE", help="the figure")
+    parser.add_argument("--side", type=int, default=144, metavar="PX", help="side of the window in the middle")
+    parser.add_argument("--iterations", type=int, default=500, metavar="N", help="of Adam, a loss")
+    parser.add_argument("--scale", type=int, choices=[2, 3, 4], default=4, help="of the consistency loss")
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with published network weights")
+    parser.add_argument(
+        "--artifact",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="an auto-encoder or critics of a study",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise")
+    options = parser.parse_args(arguments)
+    if options.side % MULTIPLE or options.side < SMALLEST_SIDE:
+        parser.error(f"--side must be a multiple of {MULTIPLE}, at least {SMALLEST_SIDE}, but got {options.side}")
+    if options.out.suffix not in (".png", ".svg"):
+        parser.error(f"--out must end in .png or .svg, but got {options.out}")
+    if options.iterations < 1:
+        parser.error(f"--iterations must be at least 1, but got {options.iterations}")
+    return options
+
+
+def _window(path: Path, side: int) -> Tensor:
+    """The middle of a photograph, shape (1, 3, side, side), in [0, 1]."""
+    pixels = read_image(path)
+    height, width = pixels.shape[:2]
+    if min(height, width) < side:
+        raise ValueError(f"{path} is {width} x {height} px, smaller than the window of {side} px; lower --side")
+    top, left = (height - side) // 2, (width - side) // 2
+    window = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    return torch.from_numpy(window).permute(2, 0, 1)[None].float() / 255
+
+
+def _descent(
+    name: str, loss: Loss, start: Tensor, hr: Tensor, judge: LpipsMetric | None, options: argparse.Namespace
+) -> Descent:
+    with torch.no_grad():
+        first = float(loss(start))
+    try:
+        image, last = descend(loss, start, iterations=options.iterations)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    shown = quantise(image)
+    lpips = None if judge is None else float(judge(shown, hr))
+    return Descent(name, shown, first, last, float(psnr_y(shown, hr)), lpips)
+
+
+def _against(module: torch.nn.Module, hr: Tensor) -> Loss:
+    return lambda sr: module(sr, hr)
+
+
+def _aesop(folder: Path, part: dict[str, Any], hr: Tensor) -> tuple[str, Loss]:
+    network = open_autoencoder(folder, part)
+    label = f"AESOP, {part['bottleneck_channels']} channels, 1/{part['factor']}"
+    return label, lambda sr: aesop_loss(network, sr, hr)
+
+
+def _caption(found: Descent) -> str:
+    lpips = "" if found.lpips is None else f", LPIPS {found.lpips:.3f}"
+    return f"{found.psnr:.1f} dB{lpips}"
+
+
+def _panel(axes: Axes, title: str, image: Tensor, caption: str) -> None:
+    axes.imshow(image[0].clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes.set_title("\n".join(_lines(title, caption)), fontsize=8)
+
+
+def _lines(title: str, caption: str) -> Iterator[str]:
+    yield title
+    if caption:
+        yield caption
+
+
+if __name__ == "__main__":
+    # Late: what ends commands of ours well is in study/, but importing this file must not touch the arguments.
+    from study.cli import run
+
+    run(main)

@@ -1,0 +1,96 @@
+"""How far the fronts of groups could shift with other held-out images, or other seeds, drawn as bands."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.statistics.groups import Contender, Contest
+from analysis.statistics.resampling import may_be_best, resampled_weights, student_reach, weighted_means
+from study.search.attainment import attainment_surface
+
+DRAWS = 400
+"""Enough for a standard error to 4%."""
+STEPS = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A band about a front: for each value of the second objective, the best first objective between two limits.
+
+    Attributes:
+        across: values of the second objective, in its own unit, shape (n,).
+        low, high: of the first objective, in its own unit, shape (n,); `low` is the worse.
+    """
+
+    across: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def image_bands(contest: Contest, signs: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> dict[str, Band]:
+    """The pointwise 95% band of each group's front over bootstrap draws of the held-out images.
+
+    What an image does to all points alike is taken off before (Cousineau 2005): that an image is hard for everybody
+    moves all fronts together, and would hide by how much they may move against each other.
+
+    Args:
+        contest: the groups.
+        signs: -1 for each objective that is maximised, else 1.
+        draws: of the bootstrap.
+        seed: of the draws.
+
+    Returns:
+        By group; none for fewer than three images.
+    """
+    if contest.images < 3 or not contest.contenders:
+        return {}
+    weights = resampled_weights(contest.images, draws, np.random.default_rng(seed))
+    everything = np.concatenate([contender.losses for contender in contest.contenders])
+    common = everything.mean(axis=0) - everything.mean(axis=(0, 1))
+    relative = {contender.value: contender.losses - common for contender in contest.contenders}
+    end = max(_reach(losses) for losses in relative.values())
+    return {value: _band(losses, weights, end, signs) for value, losses in relative.items()}
+
+
+def _band(losses: np.ndarray, weights: np.ndarray, end: float, signs: np.ndarray) -> Band:
+    losses = losses[:, :, :2]
+    observed = losses.mean(axis=1)
+    across = np.linspace(observed[:, 1].min(), end, STEPS)
+    losses = losses[may_be_best(losses)]
+    stairs = np.array([_stairs(means, across) for means in weighted_means(losses, weights)])
+    # Where the front of some draw has not begun, nothing can be said.
+    shown = np.isfinite(stairs).all(axis=0)
+    middle, reach = _stairs(observed, across)[shown], student_reach(stairs[:, shown], weights.shape[1])
+    return Band(across=across[shown] * signs[1], low=(middle + reach) * signs[0], high=(middle - reach) * signs[0])
+
+
+def _reach(losses: np.ndarray) -> float:
+    """How far along the second objective a front goes, whichever images are drawn: its worst end and some spread."""
+    end = losses[losses[:, :, 0].mean(axis=1).argmin(), :, 1]
+    spread = float(end.std()) / math.sqrt(max(1, len(end) - 1))
+    return float(end.mean()) + (5 * spread or 0.02 * abs(float(end.mean())) or 1.0)
+
+
+def _stairs(means: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """The least first loss among points whose second is no greater than each value; infinite where there is none."""
+    order = np.argsort(means[:, 1], kind="stable")
+    least = np.minimum.accumulate(means[order, 0])
+    count = np.searchsorted(means[order, 1], across, side="right")
+    return np.where(count > 0, least[np.maximum(count, 1) - 1], np.inf)
+
+
+def seed_surfaces(contender: Contender, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """What every seed, half of the seeds and any seed of a group reaches: attainment surfaces of two objectives.
+
+    Returns:
+        The corners of each, shape (n, 2), in the objectives' own units; None for a single seed.
+    """
+    if len(contender.seeds) < 2:
+        return None
+    means = contender.losses.mean(axis=1)[:, :2]
+    fronts = [means[np.isfinite(costs)] for costs in contender.costs.T]
+    every, half, some = (
+        attainment_surface(fronts, ("minimize", "minimize"), share) * signs[:2] for share in (1.0, 0.5, 1 / len(fronts))
+    )
+    return every, half, some

@@ -1,0 +1,207 @@
+"""How many floating-point operations a stage's step has, and in which part: counted on a step that computes nothing.
+
+PyTorch's counter looks at each operation's shapes. It knows convolutions and matrix products, forward and backward, and
+counts a multiplication and an addition as two; what else a step does (activations, normalisation, Adam) moves memory
+rather than computes, and is not counted. How many operators are called is: each takes a while, however small its work.
+The step is the stage's own, run on tensors that have shapes and no values, so that the largest one is counted on a
+laptop within seconds.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from study.config import PerceptualNetwork, RunConfig, Stage
+from study.cost.measurement import give_random_upstream
+from study.data import ImageSet
+from study.metrics.evaluator import study_judge
+from study.models import Autoencoder
+from study.models.backbones import ImageNetModule
+from study.models.build import build_generator
+from study.models.lpips_distance import LpipsDistance
+from study.training.artifact_store import ArtifactFolder
+from study.training.context import Workshop
+from study.training.stages.adversarial import prepare_adversarial
+from study.training.stages.artifacts import prepare_upstream
+from study.training.stages.graph import budget_of
+from study.training.state import TrainState
+
+OTHER = "other"
+"""What no network does, such as shrinking images for a loss."""
+
+_FROZEN: dict[type[nn.Module], str] = {
+    Autoencoder: "autoencoder",
+    ImageNetModule: "perceptual",
+    LpipsDistance: "perceptual",
+}
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What a step, or a look at an image, asks of a device.
+
+    Attributes:
+        parts: floating-point operations by network and pass, such as `generator backward`. `reference` is a pass
+            without graph, of what the generator's images are compared with.
+        calls: of PyTorch's operators that make or change tensors.
+    """
+
+    parts: dict[str, int]
+    calls: int
+
+    @property
+    def total(self) -> int:
+        """Of all parts."""
+        return sum(self.parts.values())
+
+
+def counting_workshop(folder: Path) -> Workshop:
+    """A workshop to count in, without images or weights worth the name.
+
+    Args:
+        folder: gets the networks that stages start from; a further count with the same ones finds them there.
+    """
+    nothing = ImageSet.loaded("nothing", ("nothing",), (np.zeros((1024, 1024, 3), np.uint8),))
+    device = torch.device("cpu")
+    backbones = _shapes_of_backbones(folder)
+    return Workshop(
+        nothing, nothing, ArtifactFolder(folder / "artifacts"), study_judge(None, device), backbones, device
+    )
+
+
+def count_step(config: RunConfig, stage: Stage, workshop: Workshop) -> Operations:
+    """Count a step of a stage, one in which all layers train.
+
+    Args:
+        config: the run.
+        stage: any but `critics`, whose networks differ from level to level.
+        workshop: of `counting_workshop`.
+
+    Raises:
+        ValueError: critics.
+    """
+    if stage == "critics":
+        raise ValueError("operations of stage critics are not counted: each level has images and networks of its own")
+    give_random_upstream(config, stage, workshop)
+    if stage == "adversarial":
+        state, step, batches = prepare_adversarial(config, workshop)
+    else:
+        state, step, batches = prepare_upstream(config, stage, workshop)
+    state.iteration = budget_of(config, stage).iterations - 1  # past the share in which layers are frozen
+    sides = (batches.patch // batches.pairs.scale, batches.patch)
+    with FakeTensorMode(allow_non_fake_inputs=True), _PartCounter(_owners(state, stage)) as counter, _Calls() as calls:
+        low, hr = (torch.rand(batches.batch, 3, side, side) for side in sides)
+        step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (low, hr)))
+    return Operations(counter.parts, calls.number)
+
+
+def count_image(config: RunConfig, height: int, width: int) -> Operations:
+    """Count what the generator does to one image, given the sides of its HR version in pixels."""
+    scale = config.data.scale
+    generator = build_generator(config.generator, scale).eval()
+    owners = dict.fromkeys(generator.modules(), "generator")
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        torch.no_grad(),
+        _PartCounter(owners) as counter,
+        _Calls() as calls,
+    ):
+        generator(torch.rand(1, 3, height // scale, width // scale))
+    return Operations(counter.parts, calls.number)
+
+
+def _shapes_of_backbones(folder: Path) -> dict[PerceptualNetwork, Path]:
+    """Files of a kilobyte with the shapes of the frozen ImageNet networks: one zero stands for all values."""
+    from torchvision import models  # late: it is slow to import
+
+    builders: dict[PerceptualNetwork, Callable[..., nn.Module]] = {
+        "vgg19": models.vgg19,
+        "vgg16": models.vgg16,
+        "alexnet": models.alexnet,
+        "squeezenet": models.squeezenet1_1,
+    }
+    paths: dict[PerceptualNetwork, Path] = {}
+    for name, build in builders.items():
+        with torch.device("meta"):
+            shapes = build(weights=None).get_submodule("features").state_dict()
+        paths[name] = folder / f"{name}.pth"
+        torch.save({key: torch.zeros(()).expand(tensor.shape) for key, tensor in shapes.items()}, paths[name])
+    return paths
+
+
+def _owners(state: TrainState, stage: Stage) -> dict[nn.Module, str]:
+    """The part that each layer of the trained networks belongs to; frozen ones are known by their type."""
+    networks = {"autoencoder" if stage == "autoencoder" else "generator": state.model, "average": state.ema}
+    networks |= {name.replace("adversarial", "discriminator"): net for name, net in state.discriminators.items()}
+    return {layer: name for name, network in networks.items() for layer in network.modules()}
+
+
+class _Calls(TorchDispatchMode):
+    """Counts operators; views move nothing and are free."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+class _PartCounter:
+    """Counts from its entry to its exit, by part; the network on which a module is called is the current part."""
+
+    def __init__(self, owners: dict[nn.Module, str]) -> None:
+        self.parts: dict[str, int] = {}
+        self._owners, self._counter = owners, FlopCounterMode(display=False)
+        self._part, self._counted, self._depth = OTHER, 0, 0
+        self._contexts = ExitStack()
+
+    def __enter__(self) -> "_PartCounter":
+        self._contexts.enter_context(self._counter)
+        for handle in (
+            register_module_forward_pre_hook(self._enter_module),
+            register_module_forward_hook(self._leave_module, always_call=True),
+        ):
+            self._contexts.callback(handle.remove)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._switch(OTHER)
+        self._contexts.close()
+
+    def _switch(self, part: str) -> None:
+        total = int(self._counter.get_total_flops())
+        if total > self._counted:
+            self.parts[self._part] = self.parts.get(self._part, 0) + total - self._counted
+        self._part, self._counted = part, total
+
+    def _enter_module(self, module: nn.Module, inputs: Any) -> None:
+        if self._depth == 0:
+            self._switch(f"{self._name(module)} {'forward' if torch.is_grad_enabled() else 'reference'}")
+        self._depth += 1
+
+    def _leave_module(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._switch(OTHER)
+            backward = self._backward_of(f"{self._name(module)} backward")
+            for tensor in output if isinstance(output, tuple) else (output,):
+                if isinstance(tensor, Tensor) and tensor.requires_grad:
+                    tensor.register_hook(backward)  # called when the gradient arrives, before it goes on
+
+    def _backward_of(self, part: str) -> Callable[[Tensor], None]:
+        return lambda gradient: self._switch(part)
+
+    def _name(self, module: nn.Module) -> str:
+        if module in self._owners:
+            return self._owners[module]
+        return next((name for kind, name in _FROZEN.items() if isinstance(module, kind)), "losses")

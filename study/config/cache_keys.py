@@ -1,0 +1,220 @@
+"""What determines the result of a stage, and the name that follows from it."""
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from study.config.overrides import ConfigError, replace, to_dict
+from study.config.run import RunConfig
+from study.config.schema import LossConfig, Stage
+
+# Part of every artifact's key. Raised whenever the same configuration would train to other weights than before.
+NUMERICS_VERSION = 3
+
+AUTOENCODER_FIELDS = (
+    "bottleneck_channels",
+    "factor",
+    "features",
+    "blocks",
+    "growth",
+    "encoder",
+    "decoder",
+    "bicubic_skip",
+)
+"""What determines an auto-encoder's network, its scale head apart."""
+
+INITIAL_WEIGHTS = ("generator.init", "autoencoder.init", "autoencoder.decoder_init", "critics.init")
+"""The fields that name a weight file."""
+
+
+_PIN = "@sha256:"
+"""Stands between the path of an own loss and its content's hash."""
+
+
+def pin_own_loss(config: RunConfig, folder: Path = Path()) -> RunConfig:
+    """Name an own loss in full and with its content's hash, by which alone it counts from here on.
+
+    Args:
+        config: a run whose `loss.own` is a path, with the hash or without.
+        folder: where a relative path starts; the current one by default.
+
+    Raises:
+        ConfigError: the file cannot be read, or its content is not that of the hash.
+    """
+    if config.loss.own is None:
+        return config
+    name, pin, wanted = config.loss.own.partition(_PIN)
+    path = Path(folder, name).resolve()
+    found = _file_digest("loss.own", str(path), kind="Python file")
+    if pin and found != f"sha256:{wanted}":
+        raise ConfigError(
+            f"loss.own names {path} as it was with the hash sha256:{wanted}, but now it has {found}; "
+            "go back to that content, or leave the hash out"
+        )
+    return replace(config, {"loss.own": f"{path}@{found}"})
+
+
+def own_loss_digest(own: str) -> str:
+    """The sha256 of an own loss: as it was pinned, else of the file; ConfigError if there is none."""
+    _, pin, digest = own.rpartition(_PIN)
+    return f"sha256:{digest}" if pin else _file_digest("loss.own", own, kind="Python file")
+
+
+def own_loss_path(own: str) -> str:
+    """Where an own loss was read, without its hash."""
+    return own.partition(_PIN)[0]
+
+
+def decoder_as_run(config: RunConfig) -> RunConfig:
+    """The run whose fidelity generator the auto-encoder's decoder starts from.
+
+    It has the decoder's architecture and up-scales by the auto-encoder's factor; for the paper's RRDB setting that is
+    the run's own fidelity generator, so the two share one artifact.
+    """
+    ae = config.autoencoder
+    generator = {
+        "name": ae.decoder,
+        "features": ae.features,
+        "blocks": ae.blocks,
+        "growth": ae.growth,
+        "unshuffle": True,
+        "bilinear_skip": False,
+        "head": "own",
+        "icnr": False,
+        "init": ae.decoder_init or (config.generator.init if config.decoder_is_generator else None),
+    }
+    fidelity = {} if ae.decoder_fidelity is None else {"fidelity": to_dict(ae.decoder_fidelity)}
+    # What only other generators or tasks can have goes: of this run nothing but the fidelity stage is ever trained.
+    others = {"loss.branch": 0, "fusion_share": 0, "start": "fidelity"}
+    data = {"scale": ae.factor, "task": "sr", "sigma": None, "quality": None}
+    return replace(config, {"generator": generator, "data": data, **fidelity, **others})
+
+
+def stage_part(config: RunConfig, stage: Stage) -> dict[str, Any]:
+    """Everything that determines the weights of a stage, as plain types; files stand in it by their hash.
+
+    Raises:
+        ConfigError: a file named by `init` cannot be read.
+    """
+    match stage:
+        case "fidelity":
+            return _fidelity_part(config)
+        case "autoencoder":
+            return _autoencoder_part(config)
+        case "critics":
+            return _critics_part(config)
+        case "adversarial":
+            return _adversarial_part(config)
+
+
+def _fidelity_part(config: RunConfig) -> dict[str, Any]:
+    scale = config.data.scale
+    network = {"data": {"scale": scale}, "generator": config.generator.fidelity_form.determining(scale)}
+    if config.generator.init is not None:
+        return {**network, "init": _file_digest("generator.init", config.generator.init)}
+    return {**network, **_precision_part(config), "data": _data_part(config), **to_dict(config.fidelity)}
+
+
+def _autoencoder_part(config: RunConfig) -> dict[str, Any]:
+    ae = config.autoencoder
+    network = {name: getattr(ae, name) for name in AUTOENCODER_FIELDS} | {"scale_head": config.has_scale_head}
+    if ae.init is not None:
+        return {**network, "init": _file_digest("autoencoder.init", ae.init)}
+    return {
+        **network,
+        **_precision_part(config),
+        "bottleneck_weight": ae.bottleneck_weight if ae.trains_bottleneck else 0,
+        "scale_weight": ae.scale_weight if config.has_scale_head else 0,
+        "frozen_decoder": ae.frozen_decoder,
+        "budget": to_dict(ae.budget),
+        "optimiser": to_dict(ae.optimiser),
+        "seed": ae.seed,
+        "decoder_from": _fidelity_part(decoder_as_run(config)),
+    }
+
+
+def _critics_part(config: RunConfig) -> dict[str, Any]:
+    critics = config.critics
+    if critics.init is not None:
+        widths = {name: getattr(critics, name) for name in ("levels", "features", "largest_features")}
+        return {**widths, "init": _file_digest("critics.init", critics.init)}
+    part = critics.model_dump(mode="json", exclude={"init", "used_levels"})
+    distortion = config.data.model_dump(mode="json", include={"task", "sigma", "quality"}, exclude_none=True)
+    return {**part, "distortion": distortion}
+
+
+def _adversarial_part(config: RunConfig) -> dict[str, Any]:
+    part = {
+        **_precision_part(config),
+        "data": _data_part(config),
+        "generator": config.generator.determining(config.data.scale),
+        "discriminator": to_dict(config.discriminator) if config.loss.uses_discriminator else None,
+        "loss": _loss_part(config.loss),
+        "optimiser": to_dict(config.optimiser),
+        "budget": to_dict(config.budget),
+        "fusion_share": config.fusion_share,
+        "seed": config.seed,
+        "fidelity": _fidelity_part(config) if config.start == "fidelity" else None,
+    }
+    if config.loss.uses_autoencoder:
+        part["autoencoder"] = _autoencoder_part(config)
+    if config.loss.uses_critics:
+        part["critics"] = {**_critics_part(config), "used_levels": config.critics.used_levels}
+    return part
+
+
+def _loss_part(loss: LossConfig) -> dict[str, Any]:
+    """An own loss counts by its content; where there is none, the part is what it was before there could be one."""
+    part = to_dict(loss)
+    own = part.pop("own")
+    return part if own is None else {**part, "own": own_loss_digest(own)}
+
+
+def _precision_part(config: RunConfig) -> dict[str, Any]:
+    """Nothing for float32, in which everything was trained before there was a choice."""
+    return {} if config.precision == "fp32" else {"precision": config.precision}
+
+
+def _data_part(config: RunConfig) -> dict[str, Any]:
+    if config.data.task != "sr":
+        return config.data.model_dump(mode="json", include={"task", "sigma", "quality"}, exclude_none=True)
+    return {"scale": config.data.scale, "degradation": config.data.degradation}
+
+
+def stage_key(config: RunConfig, stage: Stage, data_fingerprint: str) -> str:
+    """Name the artifact of a stage: `<stage>-<16 hex digits>`, stable over processes, machines and field order.
+
+    Args:
+        config: the run.
+        stage: one of its stages.
+        data_fingerprint: the fingerprint of the training images.
+    """
+    whole = {"numerics": NUMERICS_VERSION, "data": data_fingerprint, "part": stage_part(config, stage)}
+    return f"{stage}-{digest(whole)}"
+
+
+def digest(values: Any) -> str:
+    """Hash plain JSON types to 16 hex digits, whatever the order of their keys."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _file_digest(field: str, name: str, *, kind: str = "weight file") -> str:
+    """The sha256 of a file; ConfigError, naming the field, if there is none."""
+    try:
+        status = Path(name).stat()
+        return _digest_of(name, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise ConfigError(
+            f"{field} must name a {kind}, but {name} cannot be read ({error.strerror}); correct the path"
+        ) from None
+
+
+@lru_cache(maxsize=64)
+def _digest_of(name: str, size: int, changed: int) -> str:
+    """Size and time of change tell one content of a file from another, so that each is read once."""
+    del size, changed
+    with open(name, "rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -1,0 +1,227 @@
+"""What a study will train, and what that will cost: counted from draws, measured on a few steps."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+
+from study.config import RunConfig, Stage, to_dict
+from study.cost.measurement import Cost
+from study.data import ImageSet
+from study.search.spaces import SearchSpace, in_turn
+from study.training.artifact_store import ArtifactFolder
+from study.training.evaluation import evaluation_spacing
+from study.training.stages.graph import artifact_key, budget_of, initial_weights, needs_of
+
+_NO_COST = ("seed", "iterations", "optimiser", "cadence", "init")  # fields that do not change what a step costs
+_STAGES: tuple[Stage, ...] = ("fidelity", "autoencoder", "critics", "adversarial")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job of the study: an artifact or a trial.
+
+    Attributes:
+        stage, config: what to train.
+        iterations: steps; 0 where weights are given.
+        there: it is finished already.
+        key: names an artifact.
+        after: the artifacts that have to be there before it can begin, by key.
+    """
+
+    stage: Stage
+    config: RunConfig
+    iterations: int
+    there: bool = False
+    key: str = ""
+    after: tuple[str, ...] = ()
+
+    @property
+    def left(self) -> int:
+        """Steps still to do."""
+        return 0 if self.there else self.iterations
+
+    @property
+    def kind(self) -> str:
+        """Names all works whose steps cost the same."""
+        return f"{self.stage} {_costly(to_dict(self.config), self.stage)}"
+
+
+@dataclass(frozen=True)
+class Price:
+    """What is left of a work will take.
+
+    Attributes:
+        training_seconds: of its steps; NaN where nothing of its stage was measured.
+        evaluation_seconds: of judging its points.
+        points: how many they will be.
+        cost: what the rest was derived from: the measured one, or the typical one of its stage.
+    """
+
+    training_seconds: float
+    evaluation_seconds: float
+    points: int
+    cost: Cost
+
+    @property
+    def seconds(self) -> float:
+        """In all."""
+        return self.training_seconds + self.evaluation_seconds
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """All works of a stage.
+
+    Attributes:
+        works: how many; `there` of them are finished already.
+        iterations: steps that are left, in all.
+        device_seconds: that they will take, evaluation included; NaN where nothing was measured.
+        evaluation_seconds: the share of it that goes into judging points.
+        stored_bytes: of weights that will be kept.
+        checkpoint_bytes: of the largest checkpoint, of which each running job keeps one.
+        peak_bytes: of GPU memory, the most that was measured.
+    """
+
+    stage: Stage
+    works: int
+    there: int
+    iterations: int
+    device_seconds: float
+    evaluation_seconds: float
+    stored_bytes: int
+    checkpoint_bytes: int
+    peak_bytes: int
+
+
+def draw_configs(space: SearchSpace, base: RunConfig, trials: int, seed: int) -> list[RunConfig]:
+    """Draw as many configurations as a study has trials, the recipe's own values first and the rest at random.
+
+    A study's sampler learns as it goes; how many artifacts its trials share is alike, and never the same.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study()
+    study.enqueue_trial(space.own_values(base))
+    configs = []
+    for number in range(trials):
+        study.sampler = in_turn(optuna.samplers.RandomSampler(seed=seed * 1_000_003 + number), space, number)
+        configs.append(space.sample(study.ask(), base))
+    return configs
+
+
+def works_of(configs: Iterable[RunConfig], images: ImageSet, store: ArtifactFolder) -> list[Work]:
+    """The jobs of a study: each artifact once, each trial."""
+    works: dict[str, Work] = {}
+    trials = []
+    for config in configs:
+        needs = list(needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, images)))
+        after = tuple(need.key for need in needs)
+        trials.append(Work("adversarial", config, config.budget.iterations, after=after))
+        for need in needs:
+            if need.key not in works:
+                given = initial_weights(need.config, need.stage) is not None
+                steps = 0 if given else _iterations(need.config, need.stage)
+                there = store.has(need.key)
+                works[need.key] = Work(need.stage, need.config, steps, there, need.key, need.after)
+    return [*works.values(), *trials]
+
+
+def measure_kinds(
+    works: Sequence[Work], measure: Callable[[RunConfig, Stage], Cost], seconds: float
+) -> dict[str, Cost]:
+    """Measure one work of each kind, most steps left first, for as long as there is time, and at least one a stage."""
+    steps: dict[str, int] = {}
+    examples = {work.kind: work for work in works if work.left}
+    for work in works:
+        steps[work.kind] = steps.get(work.kind, 0) + work.left
+    costs: dict[str, Cost] = {}
+    measured: set[Stage] = set()
+    limit = time.monotonic() + seconds
+    for kind, work in sorted(examples.items(), key=lambda item: -steps[item[0]]):
+        if time.monotonic() < limit or work.stage not in measured:
+            costs[kind] = measure(work.config, work.stage)
+            measured.add(work.stage)
+    return costs
+
+
+def forecast(works: Sequence[Work], costs: Mapping[str, Cost], test: ImageSet) -> list[StageForecast]:
+    """Add up the works of each stage; a kind that was not measured costs as much a pixel as the stage's others."""
+    priced = list(zip(works, prices(works, costs, test), strict=True))
+    by_stage = {stage: [pair for pair in priced if pair[0].stage == stage] for stage in _STAGES}
+    return [_of_stage(stage, own) for stage, own in by_stage.items() if own]
+
+
+def prices(works: Sequence[Work], costs: Mapping[str, Cost], test: ImageSet) -> list[Price]:
+    """What is left of each work will take; see `forecast`."""
+    typical = {stage: _typical([work for work in works if work.stage == stage], costs) for stage in _STAGES}
+    return [_price(work, costs.get(work.kind), *typical[work.stage], test) for work in works]
+
+
+def _typical(works: Sequence[Work], costs: Mapping[str, Cost]) -> tuple[float, Cost]:
+    """Seconds a pixel, the mean over a stage's kinds that were measured, and the cost of the one that stores most."""
+    known = {work.kind: (costs[work.kind], _pixels(work)) for work in works if work.kind in costs}
+    rates = [cost.seconds / pixels for cost, pixels in known.values()]
+    largest = max((cost for cost, _ in known.values()), key=lambda cost: cost.weights_bytes, default=Cost(float("nan")))
+    return sum(rates) / len(rates) if rates else float("nan"), largest
+
+
+def _price(work: Work, known: Cost | None, rate: float, typical: Cost, test: ImageSet) -> Price:
+    cost = replace(typical, seconds=rate * _pixels(work)) if known is None else known
+    if not work.left:
+        return Price(0.0, 0.0, 0, cost)
+    points = _points(work, test)
+    return Price(work.left * cost.seconds, points * len(test) * cost.image_seconds, points, cost)
+
+
+def _of_stage(stage: Stage, priced: Sequence[tuple[Work, Price]]) -> StageForecast:
+    return StageForecast(
+        stage=stage,
+        works=len(priced),
+        there=sum(work.there for work, _ in priced),
+        iterations=sum(work.left for work, _ in priced),
+        device_seconds=sum(price.seconds for _, price in priced),
+        evaluation_seconds=sum(price.evaluation_seconds for _, price in priced),
+        stored_bytes=sum(max(1, price.points) * price.cost.weights_bytes for work, price in priced if work.left),
+        checkpoint_bytes=max(price.cost.checkpoint_bytes for _, price in priced),
+        peak_bytes=max(price.cost.peak_bytes for _, price in priced),
+    )
+
+
+def _points(work: Work, test: ImageSet) -> int:
+    """How many points a trial will have."""
+    return -(-work.iterations // evaluation_spacing(work.config, test)) if work.stage == "adversarial" else 0
+
+
+def _iterations(config: RunConfig, stage: Stage) -> int:
+    if stage == "critics":
+        return config.critics.iterations * config.critics.levels
+    return budget_of(config, stage).iterations
+
+
+def _pixels(work: Work) -> int:
+    """HR pixels of a step; critics see one image, whatever the budget."""
+    return 1 if work.stage == "critics" else budget_of(work.config, work.stage).pixels_per_step
+
+
+def _costly(values: Any, stage: Stage) -> Any:
+    """A configuration reduced to what makes a step's cost: of weights only whether a term is on, and no seeds."""
+    parts = {
+        "fidelity": ("data", "generator", "fidelity"),
+        "autoencoder": ("data", "autoencoder"),
+        "critics": ("data", "critics"),
+    }
+    if stage in parts:
+        values = {name: values[name] for name in parts[stage]}
+    else:
+        values = {name: value for name, value in values.items() if name != "fidelity"}
+    return _shape(values)
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _shape(part) for name, part in value.items() if name not in _NO_COST}
+    if isinstance(value, list | tuple):
+        return [_shape(part) for part in value]
+    return value > 0 if isinstance(value, float) else value

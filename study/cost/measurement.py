@@ -1,0 +1,138 @@
+"""What a stage costs on this machine, from a few of its own steps on its own images, from random weights."""
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+
+from study.config import RunConfig, Stage
+from study.config import replace as with_values
+from study.data import Batches
+from study.data.feed import feed
+from study.files import write_json
+from study.models import save_weights
+from study.training.artifact_store import ArtifactFolder
+from study.training.context import Workshop
+from study.training.evaluation import evaluate_generator
+from study.training.stages.adversarial import prepare_adversarial
+from study.training.stages.artifacts import WEIGHTS, empty_network, ensure_artifact, prepare_upstream
+from study.training.stages.graph import artifact_key, needs_of
+from study.training.state import TrainState, set_learning_rate, update_ema
+from study.training.steps import Step
+
+STEPS = 3
+CRITICS_ITERATIONS = 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage costs.
+
+    Attributes:
+        seconds: of one step.
+        peak_bytes: of GPU memory that the process held, at most; 0 on a CPU.
+        checkpoint_bytes, weights_bytes: on disk.
+        image_seconds: to judge one held-out image of the mean size; 0 where a stage yields no points.
+    """
+
+    seconds: float
+    peak_bytes: int = 0
+    checkpoint_bytes: int = 0
+    weights_bytes: int = 0
+    image_seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def measure(config: RunConfig, stage: Stage, workshop: Workshop) -> Cost:
+    """Train a stage for a few steps in a folder that is removed again; what it starts from has random weights.
+
+    Args:
+        config: the run; its images have to be the workshop's.
+        stage: which of its stages.
+        workshop: images, networks, a device. Its artifacts are neither used nor changed.
+
+    Raises:
+        torch.OutOfMemoryError: it does not fit the GPU.
+    """
+    devices = [workshop.device] if workshop.device.type == "cuda" else []
+    with TemporaryDirectory(prefix="aesop-measure-") as folder, torch.random.fork_rng(devices=devices):
+        apart = replace(workshop, artifacts=ArtifactFolder(Path(folder)))
+        if stage == "critics":
+            return _measure_critics(config, apart)
+        give_random_upstream(config, stage, apart)
+        on_gpu = workshop.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        if stage == "adversarial":
+            state, step, batches = prepare_adversarial(config, apart)
+        else:
+            state, step, batches = prepare_upstream(config, stage, apart)
+        seconds = _seconds_a_step(state, step, batches, workshop.device)
+        return Cost(
+            seconds=seconds,
+            peak_bytes=torch.cuda.max_memory_reserved() if on_gpu else 0,
+            checkpoint_bytes=_bytes_in(state.state_dict()),
+            weights_bytes=_bytes_in(state.ema.state_dict()),
+            image_seconds=_seconds_an_image(state.ema, config, apart) if stage == "adversarial" else 0.0,
+        )
+
+
+def give_random_upstream(config: RunConfig, stage: Stage, workshop: Workshop) -> None:
+    """Put networks of random weights where a stage looks for the artifacts that it starts from."""
+    for need in needs_of(config, stage, lambda run, name: artifact_key(run, name, workshop.train)):
+        if not workshop.artifacts.has(need.key):
+            target = workshop.artifacts.open(need.key)
+            save_weights(empty_network(need.config, need.stage), target / WEIGHTS, layout="plain")
+            write_json(target / "budget.json", {})
+
+
+def _seconds_a_step(state: TrainState, step: Step, batches: Batches, device: torch.device) -> float:
+    set_learning_rate(state, 0.0)  # from random weights it might diverge; the work is the same
+    taken = []
+    with feed(batches, range(STEPS + 1), device) as incoming:
+        for low, hr in incoming:
+            started = time.perf_counter()
+            step(state, low.contiguous(memory_format=torch.channels_last), hr)
+            update_ema(state, 0.999)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - started)
+    return statistics.median(taken[1:])  # the first one also chooses algorithms and fills caches
+
+
+def _seconds_an_image(generator: nn.Module, config: RunConfig, workshop: Workshop) -> float:
+    """Judge the image whose size is nearest to the mean, and scale by pixels."""
+    test = workshop.test_pairs(config.data)
+    sizes = [height * width for height, width in workshop.test.images.shapes]
+    mean = sum(sizes) / len(sizes)
+    index = min(range(len(sizes)), key=lambda number: abs(sizes[number] - mean))
+    started = time.perf_counter()
+    evaluate_generator(generator, test.only(index), workshop.judge)
+    return (time.perf_counter() - started) * mean / sizes[index]
+
+
+def _measure_critics(config: RunConfig, workshop: Workshop) -> Cost:
+    short = with_values(config, {"critics.iterations": CRITICS_ITERATIONS})
+    made = ensure_artifact(short, "critics", workshop)
+    size = made.weights.stat().st_size
+    seconds = made.budget["device_seconds"] / made.budget["iterations"]
+    return Cost(seconds, checkpoint_bytes=3 * size, weights_bytes=size)
+
+
+def _bytes_in(values: Any) -> int:
+    """Of all tensors in nested containers."""
+    if isinstance(values, torch.Tensor):
+        return values.numel() * values.element_size()
+    if isinstance(values, Mapping):
+        return sum(map(_bytes_in, values.values()))
+    return sum(map(_bytes_in, values)) if isinstance(values, list | tuple) else 0

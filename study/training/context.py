@@ -1,0 +1,65 @@
+"""What every stage works with: images, metrics, frozen networks, a place for artifacts, a device."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from study.config import Budget, DataConfig, PerceptualNetwork
+from study.data import Batches, ImageSet, Pairs, make_pairs
+from study.data.degradations import Bicubic, Degradation, degradation_of, is_drawn_anew
+from study.metrics.evaluator import Judge
+from study.training.artifact_store import ArtifactFolder
+from study.training.distributed import ALONE, Team
+from study.training.loop import Tick
+
+OnTick = Callable[[Tick], None]
+
+
+@dataclass
+class Workshop:
+    """What stages need besides their configuration.
+
+    Attributes:
+        train, test: the images to train on and to judge by; they share no picture.
+        artifacts: finished artifacts, and those that grow.
+        judge: the study's metrics.
+        backbones: files of the frozen ImageNet networks that are at hand.
+        device: where to train.
+        team: the processes that train together.
+        stopping: asked by stages, often, whether to save what they have and stop.
+        own_losses: the texts of the losses that a person named for these runs, by hash: no other is ever run.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    artifacts: ArtifactFolder
+    judge: Judge
+    backbones: Mapping[PerceptualNetwork, Path]
+    device: torch.device
+    team: Team = ALONE
+    stopping: Callable[[], bool] = lambda: False
+    own_losses: Mapping[str, str] = field(default_factory=dict)
+    _pairs: dict[tuple[str, int, Degradation], Pairs] = field(default_factory=dict, repr=False)
+
+    def test_pairs(self, data: DataConfig) -> Pairs:
+        """The held-out images with their low-quality versions, made once, as a run has it."""
+        return self._cached(self.test, data.scale, degradation_of(data))
+
+    def batches(self, data: DataConfig, budget: Budget, seed: int) -> Batches:
+        """The training batches of a stage, of pairs that are made once where nothing in them is drawn anew."""
+        degradation = degradation_of(data)
+        anew = degradation if is_drawn_anew(degradation) else None
+        pairs = self._cached(self.train, data.scale, degradation if anew is None else Bicubic())
+        return Batches(pairs, patch=budget.patch, batch=budget.batch, seed=seed, degradation=anew)
+
+    def clean_batches(self, scale: int, budget: Budget, seed: int) -> Batches:
+        """Batches of bicubic pairs at a scale, whatever the run's own images go through."""
+        return self.batches(DataConfig(scale=scale), budget, seed)
+
+    def _cached(self, images: ImageSet, scale: int, degradation: Degradation) -> Pairs:
+        name = (images.fingerprint, scale, degradation)
+        if name not in self._pairs:
+            self._pairs[name] = make_pairs(images, scale, degradation)
+        return self._pairs[name]

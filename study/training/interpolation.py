@@ -1,0 +1,150 @@
+"""Blends of two trained generators: weight by weight, or of their images, judged without any training."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from study.config import RunConfig
+from study.data import Pairs, to_uint8
+from study.files import write_json
+from study.models import load_weights, save_weights
+from study.models.build import build_generator
+from study.models.tiling import Upscaler, memory_bound
+from study.training.context import Workshop
+from study.training.evaluation import Evaluation, evaluate, evaluate_generator
+from study.training.loop import Stopped
+from study.training.stages.artifacts import load_generator
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A generator that a study has trained: a point of a trial, or the fidelity generator that its run starts from.
+
+    Attributes:
+        config: the trial's run.
+        weights: of the point; None for the fidelity generator.
+    """
+
+    config: RunConfig
+    weights: Path | None
+
+    def load(self, workshop: Workshop) -> nn.Module:
+        """The generator, in eval mode on the workshop's device."""
+        if self.weights is None:
+            return load_generator(self.config, workshop)
+        generator = build_generator(self.config.generator, self.config.data.scale)
+        load_weights(generator, self.weights)
+        return generator.eval().to(workshop.device)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A judged blend.
+
+    Attributes:
+        space: `weights` or `pixels`.
+        share: of the second parent, above 0 and below 1; the rest is the first's.
+        evaluation: what it is worth.
+        device_seconds: that making and judging it took.
+    """
+
+    space: str
+    share: float
+    evaluation: Evaluation
+    device_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        budget = {"iterations": 0, "pixels_seen": 0, "device_seconds": self.device_seconds}
+        metrics, images = self.evaluation.metrics, self.evaluation.images
+        return {"space": self.space, "share": self.share, "metrics": metrics, "images": images, "budget": budget}
+
+
+def blend_weights(first: nn.Module, second: nn.Module, share: float, into: nn.Module) -> nn.Module:
+    """Give `into` the weights (1 - share) * first + share * second; what is not floating point is the second's.
+
+    Raises:
+        ValueError: they are not the same network.
+    """
+    there, here = first.state_dict(), second.state_dict()
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in (there, here)]
+    if shapes[0] != shapes[1]:
+        raise ValueError("only weights of the same network can be blended; blend the images instead")
+    mixed = {
+        name: torch.lerp(there[name], tensor, share) if tensor.is_floating_point() else tensor
+        for name, tensor in here.items()
+    }
+    into.load_state_dict(mixed)
+    return into
+
+
+def judge_blends(
+    first: Trained,
+    second: Trained,
+    *,
+    spaces: Sequence[str],
+    shares: Sequence[float],
+    workshop: Workshop,
+    folder: Path,
+) -> Iterator[tuple[str, Blend]]:
+    """Make and judge the blends of two generators.
+
+    Args:
+        first, second: the parents.
+        spaces: `weights`, `pixels` or both.
+        shares: of the second parent.
+        workshop: images, artifacts, metrics; asked before each blend whether to stop.
+        folder: gets, for each blend, crops under its name, and for one of weights NAME.safetensors.
+
+    Yields:
+        Each blend with its name, such as `weights-0500` for half and half.
+
+    Raises:
+        Stopped: the workshop was asked to stop; what was yielded counts.
+        ValueError: an output that is not finite, or weights of different networks.
+    """
+    parents = first.load(workshop), second.load(workshop)
+    test = workshop.test_pairs(second.config.data)
+    kept = _kept_images(parents, test) if "pixels" in spaces else []
+    for space in spaces:
+        for share in shares:
+            if workshop.stopping():
+                raise Stopped(f"stopped before the blend of {space} at {share:g}")
+            name, began = f"{space}-{round(1e4 * share):04d}", time.monotonic()
+            if space == "weights":
+                mixed = blend_weights(*parents, share, second.load(workshop))
+                evaluation = evaluate_generator(mixed, test, workshop.judge, folder / name)
+                save_weights(mixed, folder / f"{name}.safetensors", layout="plain")
+            else:
+                evaluation = _judge_images(kept, share, test, workshop, folder / name)
+            blend = Blend(space, share, evaluation, time.monotonic() - began)
+            write_json(folder / f"{name}.json", blend.to_dict())
+            yield name, blend
+
+
+def _kept_images(parents: tuple[nn.Module, nn.Module], test: Pairs) -> list[tuple[Tensor, Tensor]]:
+    """What both make of each held-out image, as a file would hold it, for all shares to be blended from."""
+    made = []
+    device = next(parents[0].parameters()).device
+    upscalers = [
+        Upscaler(parent.eval().to(memory_format=torch.channels_last), test.scale, bound=memory_bound(device))
+        for parent in parents
+    ]
+    with torch.no_grad():
+        for index in range(len(test.names)):
+            low = test.tensors(index)[0].to(device)
+            first, second = (to_uint8(upscale(low).clamp(0, 1)).cpu() for upscale in upscalers)
+            made.append((first, second))
+    return made
+
+
+def _judge_images(
+    kept: Sequence[tuple[Tensor, Tensor]], share: float, test: Pairs, workshop: Workshop, samples: Path
+) -> Evaluation:
+    blended = (torch.lerp(first.float() / 255, second.float() / 255, share) for first, second in kept)
+    return evaluate(lambda low: next(blended).to(low.device), test, workshop.judge, workshop.device, samples)

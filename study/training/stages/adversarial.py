@@ -1,0 +1,227 @@
+"""The adversarial stage: a trial's own last one. It trains the perceptual generator and yields points."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from study.config import DataConfig, RunConfig, to_dict
+from study.data import Batches
+from study.files import write_json
+from study.losses import build_perceptual
+from study.losses.custom import load_own_loss
+from study.losses.generator_loss import ADVERSARIAL_TERMS, Objective
+from study.losses.gradient import LOSS_PADDING
+from study.losses.guidance import Guide
+from study.models import SPSRGenerator, load_weights, save_weights
+from study.models.build import build_discriminator, build_generator
+from study.training.context import OnTick, Workshop
+from study.training.evaluation import Evaluation, evaluate_generator, evaluation_spacing
+from study.training.loop import Plan, train
+from study.training.precision import computing
+from study.training.stages.artifacts import load_autoencoder, load_critics, load_generator
+from study.training.stages.graph import artifact_key
+from study.training.state import TrainState, new_state, seeded, state_on_cpu
+from study.training.steps import Step, adversarial_step
+
+GRADIENT_MARGIN = 2 * (LOSS_PADDING - 1)  # by how much gradient maps are larger than the patch
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluated set of EMA weights of a trial, with what it had cost by then and its mean loss terms."""
+
+    iteration: int
+    evaluation: Evaluation
+    terms: dict[str, float]
+    budget: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "iteration": self.iteration,
+            "metrics": self.evaluation.metrics,
+            "images": self.evaluation.images,
+            "terms": self.terms,
+            "budget": self.budget,
+        }
+
+
+def train_adversarial(
+    config: RunConfig,
+    workshop: Workshop,
+    directory: Path,
+    report: Callable[[Point], None],
+    tick: OnTick | None = None,
+) -> None:
+    """Train and judge the perceptual generator; its upstream artifacts must be finished.
+
+    Started again in the same directory, it goes on from the last checkpoint. Every point is on disk before it is
+    reported, and is reported again by a run that was started again: the receiver keeps one of each iteration.
+
+    Args:
+        config: the run.
+        workshop: images, artifacts, metrics.
+        directory: the trial's own; gets `checkpoint.pt` while it trains, and for each point its EMA weights, numbers
+            and sample crops under `points/`.
+        report: called for each point, in the order of iterations; in a team, by the first process alone.
+        tick: called every few iterations.
+
+    Raises:
+        Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
+    """
+    points = directory / "points"
+    key = artifact_key(config, "adversarial", workshop.train)
+    if workshop.team.leads:
+        _claim(directory, key, config)
+        for path in sorted(points.glob("*.json")):
+            report(_read_point(path))
+    if workshop.team.agree((directory / "done.json").exists()):
+        return
+    plan = Plan(
+        stage="adversarial",
+        key=key,
+        budget=config.budget,
+        optimiser=config.optimiser,
+        checkpoint=directory / "checkpoint.pt",
+        checkpoint_every=config.cadence.checkpoint_every,
+        evaluate_every=evaluation_spacing(config, workshop.test),
+        seed=config.seed,
+    )
+
+    def make_point(state: TrainState, terms: dict[str, float]) -> None:
+        point = _save_point(points, state, terms, workshop, config.data)
+        report(point)
+
+    train(
+        *prepare_adversarial(config, workshop),
+        plan,
+        evaluate=make_point,
+        tick=tick,
+        stopping=workshop.stopping,
+    )
+    if workshop.team.leads:
+        write_json(directory / "done.json", {"key": key})
+        (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
+
+
+def prepare_adversarial(config: RunConfig, workshop: Workshop) -> tuple[TrainState, Step, Batches]:
+    """What `training.loop.train` needs to train a perceptual generator from the start."""
+    batches = workshop.batches(config.data, config.budget, config.seed)
+    return _adversarial_state(config, workshop), _adversarial(config, workshop), batches
+
+
+def is_exportable(config: RunConfig) -> bool:
+    """Whether other tools have the run's generator: none knows our heads, or the bilinear skip but for MSRResNet's."""
+    generator = config.generator
+    return generator.head == "own" and (generator.name == "msrresnet" or not generator.bilinear_skip)
+
+
+def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
+    """Write a run's generator from a point's weights for other tools, under the names that they know.
+
+    Raises:
+        ValueError: the weights are not those of the run's generator, or the generator is one that no other tool has.
+        StorageError: the file system refused.
+    """
+    if not is_exportable(config):
+        raise ValueError(
+            f"{weights} belongs to a generator with generator.bilinear_skip or generator.head, which no other tool "
+            "has: its weights would give wrong images there; use it from here, or train without"
+        )
+    generator = build_generator(config.generator, config.data.scale)
+    load_weights(generator, weights)
+    save_weights(generator, target, layout="basicsr")
+    return target
+
+
+def _claim(directory: Path, key: str, config: RunConfig) -> None:
+    """Name what a trial's directory belongs to; ValueError if that is something else."""
+    path = directory / "config.json"
+    owner = json.loads(path.read_text())["key"] if path.exists() else key
+    if owner != key:
+        raise ValueError(
+            f"{directory} holds a run of {owner}, but this configuration is {key}; name another directory, "
+            "or go back to the configuration that it was started with"
+        )
+    write_json(path, {"key": key, "config": to_dict(config)})
+
+
+def _adversarial_state(config: RunConfig, workshop: Workshop) -> TrainState:
+    loss, patch = config.loss, config.budget.patch
+    build = {
+        "adversarial": lambda: build_discriminator(config.discriminator, patch),
+        "gradient_adversarial": lambda: build_discriminator(config.discriminator, patch, margin=GRADIENT_MARGIN),
+    }
+    discriminators = {
+        name: workshop.team.synchronised(seeded(build[name], config.seed + offset).to(workshop.device))
+        for offset, name in enumerate(ADVERSARIAL_TERMS)
+        if loss.weights[name] > 0
+    }
+    generator = _new_generator(config, workshop)
+    return new_state(
+        generator,
+        config.optimiser,
+        discriminators=discriminators,
+        team=workshop.team,
+        precision=config.precision,
+    )
+
+
+def _new_generator(config: RunConfig, workshop: Workshop) -> nn.Module:
+    """The perceptual generator at its start: the fidelity generator, a network with it inside, or a new one."""
+    build = lambda: seeded(lambda: build_generator(config.generator, config.data.scale), config.seed)  # noqa: E731
+    if config.start == "scratch":
+        return build().to(workshop.device)
+    fidelity = load_generator(config, workshop)
+    if config.generator.name != "spsr":
+        return fidelity
+    generator = build()
+    assert isinstance(generator, SPSRGenerator)
+    generator.load_fidelity(state_on_cpu(fidelity))
+    return generator.to(workshop.device)
+
+
+def _adversarial(config: RunConfig, workshop: Workshop) -> Step:
+    loss = config.loss
+    perceptual = None
+    if loss.perceptual > 0:
+        path = workshop.backbones[loss.perceptual_network]
+        perceptual = build_perceptual(loss.perceptual_network, path, loss.perceptual_layers)
+        perceptual = perceptual.to(workshop.device).to(memory_format=torch.channels_last)
+    guide = Guide(
+        autoencoder=load_autoencoder(config, workshop) if loss.uses_autoencoder else None,
+        critics=load_critics(config, workshop) if loss.uses_critics else None,
+        used_levels=config.critics.used_levels,
+        scale=config.data.scale,
+        own=None if loss.own is None or not loss.uses_own else load_own_loss(loss.own, workshop.own_losses),
+    )
+    objective = Objective(
+        loss,
+        guide,
+        perceptual=perceptual,
+        mean=workshop.team.mean,
+        computing=lambda: computing(config.precision, workshop.device),
+    )
+    return adversarial_step(objective, fusion_until=config.fusion_share * config.budget.iterations)
+
+
+def _save_point(
+    points: Path, state: TrainState, terms: dict[str, float], workshop: Workshop, data: DataConfig
+) -> Point:
+    name = f"{state.iteration:07d}"
+    evaluation = evaluate_generator(state.ema, workshop.test_pairs(data), workshop.judge, points / name)
+    point = Point(state.iteration, evaluation, terms, state.spent)
+    save_weights(state.ema, points / f"{name}.safetensors", layout="plain")
+    write_json(points / f"{name}.json", point.to_dict())  # last: a point is whole once this file is there
+    return point
+
+
+def _read_point(path: Path) -> Point:
+    saved = json.loads(path.read_text())
+    evaluation = Evaluation(saved["metrics"], saved["images"])
+    return Point(saved["iteration"], evaluation, saved["terms"], saved["budget"])

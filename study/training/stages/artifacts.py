@@ -1,0 +1,269 @@
+"""The upstream stages: each trains one thing and leaves it, whole, in one directory named by all that determines it."""
+
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from study.config import (
+    AutoencoderConfig,
+    DataConfig,
+    FidelityConfig,
+    RunConfig,
+    Stage,
+    decoder_as_run,
+    stage_part,
+)
+from study.data import Batches
+from study.files import write_json
+from study.models import Autoencoder, Critics, load_weights, save_weights
+from study.models.build import build_autoencoder, build_critics, build_generator
+from study.training.artifact_store import CHECKPOINT
+from study.training.context import OnTick, Workshop
+from study.training.evaluation import (
+    Evaluation,
+    evaluate_autoencoder,
+    evaluate_bicubic,
+    evaluate_generator,
+    save_references,
+)
+from study.training.loop import Plan, train
+from study.training.stages.critic_evaluation import evaluate_critics
+from study.training.stages.critics import train_critics
+from study.training.stages.graph import artifact_key, initial_weights, upstream
+from study.training.state import TrainState, new_state, seeded, state_on_cpu
+from study.training.steps import Step, autoencoder_step, fidelity_step
+
+WEIGHTS = "weights.safetensors"
+BASELINES = ("bicubic", "input")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished upstream stage.
+
+    Attributes:
+        key: `<stage>-<hash>`, the directory's name.
+        weights: its EMA weights, safetensors.
+        budget: what it cost: iterations, pixels_seen, device_seconds.
+        reused: it was there already.
+    """
+
+    key: str
+    weights: Path
+    budget: dict[str, float]
+    reused: bool
+
+
+def ensure_artifact(config: RunConfig, stage: Stage, workshop: Workshop, tick: OnTick | None = None) -> Artifact:
+    """Find the artifact of a stage, or train it, with all that it starts from; or take over the file named by `init`.
+
+    Two processes that ask for the same one at the same time do not both train it: the second waits for the first. Those
+    of a team train it together; critics, which learn from one image, are the first's alone.
+
+    Raises:
+        Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
+    """
+    assert stage != "adversarial"
+    key = artifact_key(config, stage, workshop.train)
+    store, team = workshop.artifacts, workshop.team
+    if not team.agree(store.has(key)):
+        for needed, name in upstream(config, stage):
+            ensure_artifact(needed, name, workshop, tick)
+        with store.only_one(key) if team.leads else nullcontext():
+            if not team.agree(store.has(key)):
+                _train_artifact(config, stage, key, workshop, tick)
+                return _finished(store.open(key), reused=False)
+    return _finished(store.open(key), reused=True)
+
+
+def load_generator(config: RunConfig, workshop: Workshop) -> nn.Module:
+    """The run's finished fidelity generator, in eval mode on the workshop's device."""
+    key = artifact_key(config, "fidelity", workshop.train)
+    generator = build_generator(config.generator.fidelity_form, config.data.scale)
+    load_weights(generator, workshop.artifacts.open(key) / WEIGHTS)
+    return generator.eval().to(workshop.device)
+
+
+def load_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
+    """The run's finished auto-encoder, frozen, in eval mode on the workshop's device."""
+    key = artifact_key(config, "autoencoder", workshop.train)
+    autoencoder = build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)
+    load_weights(autoencoder, workshop.artifacts.open(key) / WEIGHTS)
+    return autoencoder.eval().requires_grad_(False).to(workshop.device).to(memory_format=torch.channels_last)
+
+
+def load_critics(config: RunConfig, workshop: Workshop) -> Critics:
+    """The run's finished critics, frozen, always in eval mode, on the workshop's device."""
+    key = artifact_key(config, "critics", workshop.train)
+    critics = build_critics(config.critics)
+    load_weights(critics, workshop.artifacts.open(key) / WEIGHTS)
+    return critics.to(workshop.device).to(memory_format=torch.channels_last)
+
+
+def make_artifact(
+    config: RunConfig, stage: Stage, workshop: Workshop, run_dir: Path, tick: OnTick | None = None
+) -> dict[str, Any]:
+    """Find or train an artifact and judge it for a study.
+
+    Returns:
+        `budget`, `reused`, `metrics`, `images`, and `samples`, the folder under `run_dir` that got sample crops; of a
+        team, the first process alone judges and has these.
+
+    Raises:
+        Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
+    """
+    artifact = ensure_artifact(config, stage, workshop, tick)
+    if not workshop.team.leads:
+        return {}
+    samples = f"references/{artifact.key}"
+    evaluation = judge_artifact(config, stage, workshop, run_dir / samples)
+    return {
+        "budget": artifact.budget,
+        "reused": artifact.reused,
+        "metrics": evaluation.metrics,
+        "images": evaluation.images,
+        "samples": samples,
+    }
+
+
+def judge_artifact(config: RunConfig, stage: Stage, workshop: Workshop, samples: Path) -> Evaluation:
+    """Judge a finished artifact on the held-out images.
+
+    That is a generator's output, of which `samples` gets crops; what comes through an auto-encoder; or how well critics
+    tell distorted images from clean ones, which has metrics of its own (`critic_evaluation.py`).
+    """
+    if stage == "critics":
+        return evaluate_critics(load_critics(config, workshop), config, workshop)
+    test = workshop.test_pairs(config.data)
+    if stage == "autoencoder":
+        return evaluate_autoencoder(load_autoencoder(config, workshop), test, workshop.judge)
+    return evaluate_generator(load_generator(config, workshop), test, workshop.judge, samples)
+
+
+def judge_baseline(data: DataConfig, workshop: Workshop, references: Path) -> Evaluation:
+    """Judge what needs no training; `references` gets its crops and the windows of HR and LR that all samples show."""
+    test = workshop.test_pairs(data)
+    save_references(references, test)
+    return evaluate_bicubic(test, workshop.judge, workshop.device, references / baseline_name(data))
+
+
+def baseline_name(data: DataConfig) -> str:
+    """What stands for no training: `bicubic` interpolation, or the `input` itself where it is not to be enlarged."""
+    return "bicubic" if data.scale > 1 else "input"
+
+
+def empty_network(config: RunConfig, stage: Stage) -> nn.Module:
+    """The network of an upstream stage, with weights that mean nothing."""
+    if stage == "fidelity":
+        return build_generator(config.generator.fidelity_form, config.data.scale)
+    if stage == "critics":
+        return build_critics(config.critics)
+    return build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)
+
+
+def _train_artifact(config: RunConfig, stage: Stage, key: str, workshop: Workshop, tick: OnTick | None) -> None:
+    partial = workshop.artifacts.workplace(key)
+    given, leads = initial_weights(config, stage), workshop.team.leads
+    budget: dict[str, float] = {}
+    if given is not None:
+        budget = _take_over(config, stage, Path(given), partial) if leads else {}
+    elif stage != "critics":
+        budget = _train_in_batches(config, stage, key, workshop, partial, tick)
+    elif leads:
+        critics, budget = train_critics(config, key, workshop, partial, tick)
+        save_weights(critics, partial / WEIGHTS, layout="plain")
+    if leads:
+        _publish(config, stage, key, budget, workshop, partial)
+    workshop.team.agree(True)  # nobody goes on before it is there
+
+
+def _publish(
+    config: RunConfig, stage: Stage, key: str, budget: dict[str, float], workshop: Workshop, partial: Path
+) -> None:
+    """Put a finished artifact in its place, whole."""
+    write_json(
+        partial / "config.json",
+        {"key": key, "data": workshop.train.fingerprint, "part": stage_part(config, stage)},
+    )
+    write_json(partial / "budget.json", budget)
+    workshop.artifacts.publish(key)
+
+
+def _take_over(config: RunConfig, stage: Stage, given: Path, partial: Path) -> dict[str, float]:
+    """Make an artifact of a file that a person gave."""
+    module = empty_network(config, stage)
+    load_weights(module, given)
+    save_weights(module, partial / WEIGHTS, layout="plain")
+    return {"iterations": 0, "pixels_seen": 0, "device_seconds": 0.0}
+
+
+def prepare_upstream(config: RunConfig, stage: Stage, workshop: Workshop) -> tuple[TrainState, Step, Batches]:
+    """What `training.loop.train` needs to train a fidelity generator or an auto-encoder from the start."""
+    if stage == "fidelity":
+        fidelity = config.fidelity
+        model: nn.Module = seeded(lambda: empty_network(config, "fidelity"), fidelity.seed)
+        state = new_state(model.to(workshop.device), fidelity.optimiser, team=workshop.team, precision=config.precision)
+        return state, fidelity_step, workshop.batches(config.data, fidelity.budget, fidelity.seed)
+    part = config.autoencoder
+    step = autoencoder_step(
+        bottleneck_weight=part.bottleneck_weight if part.trains_bottleneck else 0.0,
+        scale_weight=part.scale_weight if config.has_scale_head else 0.0,
+        frozen_until=round(part.frozen_decoder * part.budget.iterations),
+    )
+    state = new_state(
+        _new_autoencoder(config, workshop).to(workshop.device),
+        part.optimiser,
+        team=workshop.team,
+        precision=config.precision,
+    )
+    return state, step, workshop.clean_batches(part.factor, part.budget, part.seed)
+
+
+def _train_in_batches(
+    config: RunConfig, stage: Stage, key: str, workshop: Workshop, partial: Path, tick: OnTick | None
+) -> dict[str, float]:
+    """Train a fidelity generator or an auto-encoder and leave its averaged weights; returns what it cost."""
+    part = config.fidelity if stage == "fidelity" else config.autoencoder
+    plan = _upstream_plan(stage, key, part, partial, config, workshop)
+    state, step, batches = prepare_upstream(config, stage, workshop)
+    train(state, step, batches, plan, tick=tick, stopping=workshop.stopping)
+    if workshop.team.leads:
+        save_weights(state.ema, partial / WEIGHTS, layout="plain")
+    return state.spent
+
+
+def _upstream_plan(
+    stage: Stage,
+    key: str,
+    part: FidelityConfig | AutoencoderConfig,
+    partial: Path,
+    config: RunConfig,
+    workshop: Workshop,
+) -> Plan:
+    return Plan(
+        stage=stage,
+        key=key,
+        budget=part.budget,
+        optimiser=part.optimiser,
+        checkpoint=partial / CHECKPOINT,
+        checkpoint_every=config.cadence.checkpoint_every,
+        seed=part.seed,
+        on_saved=lambda: workshop.artifacts.saved(key),
+    )
+
+
+def _new_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
+    build = lambda: build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)  # noqa: E731
+    autoencoder = seeded(build, config.autoencoder.seed)
+    autoencoder.load_fidelity(state_on_cpu(load_generator(decoder_as_run(config), workshop)))
+    return autoencoder
+
+
+def _finished(directory: Path, *, reused: bool) -> Artifact:
+    budget = json.loads((directory / "budget.json").read_text())
+    return Artifact(directory.name, directory / WEIGHTS, budget, reused)

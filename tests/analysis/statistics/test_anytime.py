@@ -1,0 +1,66 @@
+"""Hypervolume against cost, by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.analysis.test_contenders import artifact, end, point, trial
+
+from analysis.figures.study import compute_parts
+from analysis.statistics.anytime import group_course, study_course
+from analysis.statistics.groups import contests
+from analysis.statistics.tables import Results, load_results
+
+WriteRun = Callable[..., Path]
+
+
+@pytest.fixture
+def results(write_run: WriteRun, study_json: dict[str, Any]) -> Results:
+    """The corner is PSNR 20 and SWD 60: a point of 24 and 50 has a hypervolume of 40."""
+    events = [
+        artifact("fidelity-a", 100.0),
+        {**artifact("autoencoder-b", 40.0), "reused": True},
+        trial(0, "aesop", fidelity="fidelity-a", autoencoder="autoencoder-b"),
+        trial(1, "pixel", fidelity="fidelity-a"),
+        point(0, 10, 5.0, 24, 50),
+        point(1, 10, 3.0, 22, 40),
+        point(0, 20, 10.0, 23, 55),
+        end(0),
+        end(1),
+    ]
+    return load_results(write_run(study_json, [{**event, "time": 10.0 + at} for at, event in enumerate(events)]))
+
+
+def test_a_study_pays_for_what_it_trains_in_the_order_of_events(results: Results) -> None:
+    """40 after 105 s; then a point 2 above and 20 below the corner: 4 * 10 + 2 * 10; the last one changes nothing."""
+    course = study_course(results)
+    assert course.seconds.tolist() == [105.0, 108.0, 113.0]
+    assert course.hypervolumes.tolist() == pytest.approx([40.0, 60.0, 60.0])
+
+
+def test_a_group_alone_pays_for_all_that_it_starts_from(results: Results) -> None:
+    contest = contests(results, ["loss.guidance"])["loss.guidance"]
+    courses = {one.value: group_course(contest, one) for one in contest.contenders}
+    assert courses["aesop"].seconds.tolist() == [145.0, 150.0]
+    assert courses["aesop"].hypervolumes.tolist() == pytest.approx([40.0, 40.0])
+    assert courses["pixel"].seconds.tolist() == [103.0]
+
+
+def test_where_the_compute_went(results: Results) -> None:
+    assert compute_parts(results) == {"stage fidelity": 100.0, "trials COMPLETE": 13.0}
+
+
+def test_of_many_points_the_course_is_thinned_but_ends_at_the_end(full_run: Path) -> None:
+    results = load_results(full_run)
+    course = study_course(results)
+    assert (np.diff(course.hypervolumes) >= 0).all()
+    assert (np.diff(course.seconds) >= 0).all()
+    trained = results.trials["device_seconds"].sum() + results.artifacts["device_seconds"].sum()
+    assert course.seconds[-1] == pytest.approx(trained, rel=0.2)
+
+
+def test_an_empty_study_has_no_course(write_run: WriteRun, study_json: dict[str, Any]) -> None:
+    course = study_course(load_results(write_run(study_json, [])))
+    assert not len(course.seconds)

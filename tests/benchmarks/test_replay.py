@@ -1,0 +1,317 @@
+"""Replays of a recording made by hand, the costs and hypervolumes of which are sums that a reader can check."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from benchmarks.tabular.recording import Curve, Recording, RecordingError, distance, load_recording
+from benchmarks.tabular.replay import Proposals, Strategy, pareto_halving, replay
+from benchmarks.tabular.replay_study import main
+from study.search.asha import Rungs
+from study.search.front import hypervolume
+from study.search.samplers import SAMPLERS
+
+ARTIFACTS = {"fidelity-a": 100.0, "autoencoder-b": 30.0, "autoencoder-c": 40.0}
+GENERATOR = np.array([30.0, 0.5])
+BLEND = np.array([[29.5, 0.3]])
+
+
+def curve(number: int, *values: tuple[float, float], channels: int | None = None, weight: float = 0.1) -> Curve:
+    """A trial whose points are 10 iterations and 2 device-seconds apart, each with one blend that cost 0.5."""
+    count = len(values)
+    params: dict[str, Any] = {"guidance": "pixel" if channels is None else "aesop", "weight": weight}
+    upstream: tuple[str, ...] = ("fidelity-a",)
+    if channels is not None:
+        params["channels"], upstream = channels, ("fidelity-a", "autoencoder-b" if channels == 3 else "autoencoder-c")
+    return Curve(
+        number=number,
+        params=params,
+        iterations=np.arange(1, count + 1) * 10,
+        seconds=np.arange(1, count + 1) * 2.0,
+        values=np.array(values),
+        upstream=upstream,
+        blends=(BLEND,) * count,
+        blend_seconds=np.full(count, 0.5),
+    )
+
+
+@pytest.fixture
+def recording() -> Recording:
+    """Ten trials, three of which are worth something."""
+    good = [
+        curve(0, (29, 0.4), (28, 0.3), weight=0.01),
+        curve(1, (29, 0.45), (27, 0.2), channels=3, weight=0.02),
+        curve(2, (28, 0.4), (26, 0.1), channels=6, weight=0.03),
+    ]
+    poor = [curve(3 + index, (25, 0.6), (24, 0.55), weight=0.1 + index / 10) for index in range(7)]
+    return Recording(
+        "by hand",
+        (*good, *poor),
+        ARTIFACTS,
+        {"fidelity-a": GENERATOR},
+        ("psnr_y", "lpips_alex"),
+        ("maximize", "minimize"),
+        (20.0, 0.9),
+    )
+
+
+PLAIN = Strategy(sampler="random", sharing=False, blending=False, own_first=False)
+
+
+# --- costs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_without_sharing_every_trial_pays_for_its_upstream(recording: Recording, seed: int, workers: int) -> None:
+    trace = replay(recording, replace(PLAIN, workers=workers), seed)
+    assert trace.seconds[-1] == 10 * 100 + 30 + 40 + 10 * 4
+    assert (trace.drawn, trace.stopped) == (10, 0)
+    assert trace.hypervolumes[-1] == pytest.approx(recording.final_hypervolume())
+    assert (np.diff(trace.hypervolumes) >= 0).all()
+    assert (np.diff(trace.seconds) >= 0).all()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_with_sharing_each_artifact_is_paid_for_once(recording: Recording, workers: int) -> None:
+    trace = replay(recording, replace(PLAIN, sharing=True, workers=workers), 0)
+    assert trace.upstream_seconds == 100 + 30 + 40
+    assert trace.seconds[-1] == 100 + 30 + 40 + 10 * 4
+
+
+def test_what_is_stopped_costs_only_what_it_was_trained(recording: Recording) -> None:
+    class AfterTheFirstPoint:
+        def goes_on(self, trial: int, iteration: int, losses: np.ndarray) -> bool:
+            assert iteration == 10
+            return trial == 2
+
+    strategy = replace(PLAIN, sharing=True, stopper=lambda recording, seed: AfterTheFirstPoint())
+    trace = replay(recording, strategy, 0)
+    assert (trace.stopped, trace.seconds[-1]) == (9, 170 + 9 * 2 + 4)
+    best = np.array([[30, 0.5], [29, 0.4], [28, 0.4], [26, 0.1]])
+    assert trace.hypervolumes[-1] == pytest.approx(hypervolume(best, recording.reference, recording.directions))
+
+
+def test_only_last_points_count_where_a_tool_keeps_no_others(recording: Recording) -> None:
+    trace = replay(recording, replace(PLAIN, only_last=True), 0)
+    last = np.array([[30, 0.5], [28, 0.3], [27, 0.2], [26, 0.1]])
+    assert trace.hypervolumes[-1] == pytest.approx(hypervolume(last, recording.reference, recording.directions))
+
+
+def test_the_last_point_on_the_front_is_blended_once_its_trial_has_ended(recording: Recording) -> None:
+    """Trial 0 comes first, alone: its second point is on the front; of all ten, at most three others are."""
+    trace = replay(recording, replace(PLAIN, sharing=True, blending=True, own_first=True, workers=1), 1)
+    assert trace.blend_seconds in (0.5, 1.0, 1.5, 2.0)
+    assert trace.seconds[-1] == pytest.approx(170 + 40 + trace.blend_seconds)
+    whole = np.concatenate([recording.final_front(), BLEND])
+    assert trace.hypervolumes[-1] == pytest.approx(hypervolume(whole, recording.reference, recording.directions))
+    assert trace.front.tolist().count([29.5, 0.3]) == 1
+    blended_at = np.flatnonzero(np.diff(trace.hypervolumes) > 0)[:3]
+    assert trace.seconds[blended_at[-1] + 1] == 100 + 4 + 0.5  # generator, two points, the blend
+
+
+def test_costs_and_courses_are_read_off(recording: Recording) -> None:
+    trace = replay(recording, replace(PLAIN, workers=1), 0)
+    final = trace.hypervolumes[-1]
+    at_target = trace.cost_of(0.9 * final)
+    assert trace.at(np.array([at_target]))[0] >= 0.9 * final
+    assert trace.at(np.array([at_target - 1e-6]))[0] < 0.9 * final
+    assert math.isinf(trace.cost_of(2 * final))
+    assert trace.at(np.array([-1.0, 1e9])).tolist() == [0.0, final]
+    assert trace.front_at(-1.0).shape == (0, 2)
+    assert sorted(map(tuple, trace.front_at(1e9))) == sorted(map(tuple, recording.final_front()))
+    first = trace.front_at(trace.seconds[0])
+    assert hypervolume(first, recording.reference, recording.directions) == trace.hypervolumes[0]
+
+
+def test_the_study_s_own_rule_stops_the_poor_ones(recording: Recording) -> None:
+    rungs = recording.rungs(Rungs(10, 3))
+    assert rungs == (10,)
+    traces = [
+        replay(recording, replace(PLAIN, sharing=True, stopper=pareto_halving(rungs, 3)), seed) for seed in range(10)
+    ]
+    # All seven are equal and dominated; those that come when nobody better is there go on.
+    assert all(4 <= trace.stopped <= 9 for trace in traces)
+    assert np.mean([trace.stopped for trace in traces]) > 5
+
+
+# --- draws ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "gp"])  # a GP takes a second a draw
+def test_every_sampler_draws_each_trial_once_and_the_same_by_its_seed(recording: Recording, sampler: str) -> None:
+    def order(seed: int) -> list[int]:
+        proposals, drawn = Proposals(recording, sampler, seed, own_first=False), []
+        while (next_one := proposals.draw()) is not None:
+            drawn.append(next_one.number)
+            proposals.tell(next_one.number, next_one.values[-1] if len(drawn) % 3 else None)
+        return drawn
+
+    assert sorted(order(0)) == list(range(10))
+    assert order(0) == order(0)
+    assert order(0) != order(1)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_the_recipe_s_own_trial_comes_first(recording: Recording, sampler: str) -> None:
+    firsts = [Proposals(recording, sampler, seed).draw() for seed in range(3)]
+    assert [first.number for first in firsts if first is not None] == [0, 0, 0]
+
+
+def test_the_space_is_read_off_what_was_drawn(recording: Recording) -> None:
+    kinds = {name: type(distribution).__name__ for name, distribution in recording.distributions.items()}
+    assert kinds == {
+        "channels": "CategoricalDistribution",
+        "guidance": "CategoricalDistribution",
+        "weight": "FloatDistribution",
+    }
+    assert recording.distributions["weight"].log  # type: ignore[attr-defined]
+    assert recording.always == ("guidance", "weight")
+    assert recording.conditions == {"channels": {("aesop",)}}
+
+
+def test_the_nadir_is_the_front_s_worst_and_a_tenth_of_its_range(recording: Recording) -> None:
+    assert recording.final_front()[:, 0].min() == 26
+    assert recording.nadir() == pytest.approx((26 - 0.1 * 4, 0.5 + 0.1 * 0.4))
+
+
+def test_distance_counts_choices_and_what_is_missing_as_one() -> None:
+    assert distance({"a": 0.25, "b": "x"}, {"a": 0.75, "b": "x"}) == 0.5
+    assert distance({"b": "x"}, {"b": "y"}) == 1
+    assert distance({"b": "x", "c": 3}, {"b": "x"}) == 1
+
+
+# --- from a run directory ------------------------------------------------------------------------------------------
+
+
+def write_run(folder: Path, *, reference: dict[str, float] | None = None, lpips: float | None = None) -> Path:
+    """A run directory with three trials (one FAILED) of two points, tables as the report writes them."""
+    objectives = [{"metric": "psnr_y", "direction": "maximize"}, {"metric": "lpips_alex", "direction": "minimize"}]
+    facts = {"name": "made", "objectives": objectives, "reference": reference or {"psnr_y": 20.0, "lpips_alex": 0.9}}
+    (folder / "study.json").write_text(json.dumps(facts))
+    rows = [{"kind": "fidelity", "name": "fidelity-a", "psnr_y": 30.0, "lpips_alex": 0.5}]
+    for trial in range(3):
+        for index in (1, 2):
+            found = {"psnr_y": 30.0 - trial - index, "lpips_alex": lpips or 0.5 - 0.1 * (trial + index)}
+            own = {"trial": trial, "iteration": 10 * index, **found}
+            rows.append({**own, "kind": "trial", "device_seconds": 2.0 * index})
+            blend = {"kind": "blend", "device_seconds": 0.5, "blend.space": "weights", "blend.with": "fidelity"}
+            rows.append({**own, **blend, "psnr_y": 29.9})
+            rows.append({**own, **blend, "blend.space": "pixels", "psnr_y": 99.0})
+    points = pd.DataFrame(rows)
+    points["trial"] = points["trial"].astype("Int64")
+    points["iteration"] = points["iteration"].astype("Int64")
+    points.to_parquet(folder / "points.parquet")
+    trials = {
+        "trial": [0, 1, 2],
+        "state": ["COMPLETE", "PRUNED", "FAILED"],
+        "artifact.fidelity": ["fidelity-a"] * 3,
+        "param.weight": [0.1, 0.2, 0.3],
+        "param.channels": [3.0, None, 6.0],
+    }
+    pd.DataFrame(trials).to_parquet(folder / "trials.parquet")
+    pd.DataFrame({"key": ["fidelity-a"], "training_seconds": [100.0]}).to_parquet(folder / "artifacts.parquet")
+    return folder
+
+
+def test_a_run_directory_is_read(tmp_path: Path) -> None:
+    recording = load_recording(write_run(tmp_path))
+    assert [made.number for made in recording.curves] == [0, 1]
+    first = recording.curves[0]
+    assert first.params == {"weight": 0.1, "channels": 3.0}
+    assert recording.curves[1].params == {"weight": 0.2}
+    assert first.values.tolist() == [[29.0, 0.4], [28.0, 0.3]]
+    assert first.seconds.tolist() == [2.0, 4.0]
+    assert [blends.tolist() for blends in first.blends] == [[[29.9, 0.4]], [[29.9, 0.3]]]
+    assert first.blend_seconds.tolist() == [0.5, 0.5]
+    assert recording.artifacts == {"fidelity-a": 100.0}
+    assert first.upstream == ("fidelity-a",)
+    assert load_recording(tmp_path, {"psnr_y": 10}).reference == (10.0, 0.9)
+
+
+def test_a_recording_is_a_small_copy_that_replays_alike(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    points = pd.read_parquet(write_run(run) / "points.parquet").assign(**{"config.seed": 0, "term.pixel": 0.1})
+    points.to_parquet(run / "points.parquet")
+    assert main([str(run), "--save", str(tmp_path / "kept")], Console(quiet=True)) == 0
+    assert "config.seed" not in pd.read_parquet(tmp_path / "kept" / "points.parquet")
+    first, second = load_recording(run), load_recording(tmp_path / "kept")
+    for strategy in (PLAIN, Strategy()):
+        assert replay(first, strategy, 3).hypervolumes.tolist() == replay(second, strategy, 3).hypervolumes.tolist()
+    with pytest.raises(RecordingError, match="is there already; name another"):
+        main([str(run), "--save", str(tmp_path / "kept")], Console(quiet=True))
+
+
+def test_what_cannot_be_replayed_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"study\.json does not exist: name a directory"):
+        load_recording(tmp_path / "nowhere")
+    run = write_run(tmp_path)
+    with pytest.raises(RecordingError, match="niqe is no objective of the study; these are psnr_y, lpips_alex"):
+        load_recording(run, {"niqe": 3.0})
+    (run / "artifacts.parquet").unlink()
+    with pytest.raises(RecordingError, match=r"artifacts\.parquet does not exist; make the tables with: python"):
+        load_recording(run)
+
+
+def test_a_constant_objective_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"every point has the same lpips_alex, 0\.3: there is no trade-off"):
+        load_recording(write_run(tmp_path, lpips=0.3))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "worst", "remedy"), [("psnr_y", 27.5, "27", "24.3"), ("lpips_alex", 0.45, "0.5", "0.55")]
+)
+def test_a_reference_point_inside_the_front_is_refused(
+    tmp_path: Path, metric: str, value: float, worst: str, remedy: str
+) -> None:
+    with pytest.raises(
+        RecordingError, match=rf"{metric} {value:g} lies inside the front .*worst is {worst}: .*={remedy}$"
+    ):
+        load_recording(write_run(tmp_path), {metric: value})
+
+
+def test_the_command_prints_costs_and_draws(tmp_path: Path) -> None:
+    console = Console(record=True, width=140)
+    figure = tmp_path / "figures" / "replay.png"
+    options = ["--sampler", "random", "tpe", "--seeds", "3", "--grace", "10", "--figure", str(figure)]
+    assert main([str(write_run(tmp_path)), *options], console) == 0
+    text = console.export_text()
+    assert "device-seconds to reach 95% of the recording's hypervolume" in text
+    assert "2 recorded trials, 3 seeds" in text
+    assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--grace", "20"], "--grace 20 leaves no rung below the 20 iterations"),
+        (["--sampler", "grid"], "--sampler must be of tpe, nsga2, .* but got grid"),
+        (["--reference", "psnr_y"], "--reference must look like psnr_y=25"),
+        (["--eta", "1", "--grace", "10"], "--eta must be above 1"),
+    ],
+)
+def test_bad_options_are_told_apart(tmp_path: Path, options: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        main([str(write_run(tmp_path)), *options], Console(quiet=True))
+
+
+@pytest.mark.parametrize("name", ["aesop-tiny", "wide-tiny"])
+def test_the_recordings_that_ship_can_be_replayed(name: str) -> None:
+    recording = load_recording(Path(__file__).parents[2] / "benchmarks" / "tabular" / "recordings" / name)
+    assert len(recording.curves) >= 60
+    assert recording.curves[0].params["loss.adversarial"] == 1e-3  # the recipe's own
+    assert {len(curve.values) for curve in recording.curves} == {8}
+    assert all(len(blends) for curve in recording.curves for blends in curve.blends)
+    trace = replay(recording, PLAIN, 0)
+    assert trace.hypervolumes[-1] == pytest.approx(recording.final_hypervolume())
+    own = sum(curve.seconds[-1] for curve in recording.curves)
+    upstream = sum(recording.artifacts[key] for curve in recording.curves for key in curve.upstream)
+    assert trace.seconds[-1] == pytest.approx(own + upstream)

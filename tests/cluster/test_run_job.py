@@ -1,0 +1,108 @@
+"""How a job of a team ends: for its own fault, or for the loss of another process."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from PIL import Image
+
+from study.cluster import run_job as performing
+from study.cluster.group import _pass_on, _put_failure
+from study.cluster.jobs import Job, describe
+from study.cluster.run_job import perform
+from study.config import DataConfig, replace
+from study.config.recipes import aesop
+from study.training.artifact_store import ArtifactFolder
+from study.training.context import Workshop
+from study.training.context_spec import Setting
+from study.training.distributed import ALONE, Team, TeamLost
+from study.training.stages.artifacts import judge_baseline
+
+JOB = {"name": "trial-0000", "kind": "trial"}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> dict[str, Any]:
+    workshop = Workshop(None, None, ArtifactFolder(tmp_path), None, {}, CPU)  # type: ignore[arg-type]
+    monkeypatch.setattr(performing, "_workshop", lambda _: workshop)
+    setting = Setting(DataConfig(), 32, str(tmp_path), {}, None)
+    return {"job": JOB, "setting": setting.to_dict(), "run_dir": str(tmp_path), "threads": 1}
+
+
+def failing_with(error: Exception) -> Any:
+    def fail(*_: object, **__: object) -> dict[str, Any]:
+        raise error
+
+    return fail
+
+
+def test_a_worker_judges_the_baseline_of_the_run(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / name / "a.png")
+    run = replace(aesop("tiny"), {f"data.{name}": str(tmp_path / name) for name in ("train", "test")})
+    setting = Setting(run.data, 32, str(tmp_path / "artifacts"), {}, None)
+    job = describe(Job("bicubic", "baseline", "adversarial", run, ready_at=0.0))
+    sent: list[dict[str, Any]] = []
+
+    config = {"job": job, "setting": setting.to_dict(), "run_dir": str(tmp_path), "threads": 1}
+    assert perform(config, ALONE, sent.append) == "COMPLETE"
+    (end,) = sent
+    expected = judge_baseline(run.data, setting.open(), tmp_path / "again")
+    assert end["metrics"] == expected.metrics
+    assert end["images"] == expected.images
+    for folder in ("hr", "low", "bicubic"):
+        crops = tmp_path / "references" / folder / "a.png", tmp_path / "again" / folder / "a.png"
+        assert crops[0].read_bytes() == crops[1].read_bytes()
+    assert end["samples"] == "references/bicubic"
+
+
+def test_the_loss_of_another_process_is_no_end(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(performing, "_run", failing_with(TeamLost("gone")))
+    with pytest.raises(TeamLost, match="gone"):
+        perform(config, Team(0, 2), sent.append)
+    assert sent == []
+
+    monkeypatch.setattr(performing, "_run", failing_with(ValueError("its own fault")))
+    assert perform(config, Team(0, 2), sent.append) == "FAILED"
+    assert [(message["type"], message["cause"]) for message in sent] == [("end", "ValueError: its own fault")]
+
+
+def test_an_exchange_that_fails_says_that_the_team_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "all_reduce", failing_with(RuntimeError("Connection closed by peer")))
+    monkeypatch.setattr(dist, "broadcast_object_list", failing_with(RuntimeError("Connection closed by peer")))
+    parameter = torch.nn.Parameter(torch.ones(2))
+    parameter.grad = torch.ones(2)
+    team = Team(0, 2)
+
+    for exchange in (
+        lambda: team.average_gradients([parameter]),
+        lambda: team.average({"pixel": 1.0}, CPU),
+        lambda: team.mean(torch.ones(3)),
+        lambda: team.agree(True),
+    ):
+        with pytest.raises(TeamLost, match=r"another process of the team is gone .*closed by peer"):
+            exchange()
+
+
+def test_the_first_end_counts_and_of_the_others_only_that_they_cannot_go_on() -> None:
+    point, failed, late = ({"type": "point"}, {"type": "end", "state": "FAILED"}, {"type": "end", "state": "HALTED"})
+    sent: list[dict[str, Any]] = []
+
+    assert _pass_on([point, failed, late, point], sent.append)
+    assert sent == [point, failed]
+    assert not _pass_on([point], sent.append)
+
+    class Messages(list[dict[str, Any]]):
+        put = list.append
+
+    messages: Any = Messages()
+    for message in (point, failed, {"type": "end", "state": "COMPLETE"}):
+        _put_failure(messages, message)
+    assert messages == [failed]

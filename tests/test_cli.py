@@ -1,0 +1,35 @@
+"""What the entry points' common options make of a recipe."""
+
+import argparse
+
+import pytest
+
+from study.cli import add_common_options, with_options
+from study.config import ConfigError, RunConfig
+from study.config.recipes import Size, get_recipe
+
+
+def configured(*arguments: str, fastest: str = "fp32", size: Size = "small") -> RunConfig:
+    parser = argparse.ArgumentParser()
+    add_common_options(parser)
+    options = parser.parse_args(["--output", "runs/x", *arguments])
+    return with_options(get_recipe("aesop", size), options, fastest)  # type: ignore[arg-type]  # a literal
+
+
+@pytest.mark.parametrize("fastest", ["fp32", "bf16"])
+def test_precision_is_the_devices_own_unless_it_is_named(fastest: str) -> None:
+    assert configured(fastest=fastest).precision == fastest
+    assert configured("--precision", "auto", fastest=fastest).precision == fastest
+    for named in ("fp32", "bf16"):
+        assert configured("--precision", named, fastest=fastest).precision == named
+        assert configured("--set", f"precision={named}", fastest=fastest).precision == named
+
+
+def test_tiny_networks_train_in_float32_unless_another_precision_is_named() -> None:
+    assert configured(fastest="bf16", size="tiny").precision == "fp32"
+    assert configured("--precision", "bf16", fastest="bf16", size="tiny").precision == "bf16"
+
+
+def test_an_unknown_precision_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(ConfigError, match="precision: Input should be 'fp32' or 'bf16'"):
+        configured("--set", "precision=fp16")

@@ -1,0 +1,59 @@
+"""What is shown of an address: never the user, never the password."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from study.tracking.address import how_to_open, installed_command, public_uri, without_secrets
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://me:secret@host:5000", "http://host:5000"),
+        ("https://me@host/mlflow", "https://host/mlflow"),
+        ("postgresql://me:se/cr@et@host/db", "postgresql://host/db"),
+        ("postgresql://host/db?user=me&password=secret&sslmode=require", None),
+        ("http://host:5000", "http://host:5000"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+    ],
+)
+def test_an_address_is_shown_without_who_comes(uri: str, shown: str | None) -> None:
+    expected = "postgresql://host/db?user=...&password=...&sslmode=require" if shown is None else shown
+    assert public_uri(uri) == expected
+    assert "secret" not in public_uri(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://me:s%40cret@host:5000", "postgresql://me:s%40cret@host/db", "postgresql://host/db?password=s%40cret"],
+)
+def test_a_message_is_shown_without_the_password(uri: str) -> None:
+    message = f'FATAL: no entry for user "me" with s@cret or s%40cret at {uri}'
+    shown = without_secrets(message, uri)
+    assert "cret" not in shown
+    assert "FATAL: no entry" in shown
+    assert without_secrets(message, "http://host") == message
+
+
+def test_a_server_is_opened_and_a_database_served() -> None:
+    assert how_to_open("http://me:secret@host:5000") == "http://host:5000"
+    shown = how_to_open("sqlite:////runs/mlflow.db")
+    assert shown.endswith("mlflow ui --backend-store-uri sqlite:////runs/mlflow.db")
+
+
+def test_a_command_is_called_by_its_path_where_the_shell_would_not_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "tool").touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert installed_command("tool") == str(folder / "tool")
+    monkeypatch.chdir(tmp_path)
+    assert installed_command("tool") == ".venv/bin/tool"
+    monkeypatch.setenv("PATH", str(folder))
+    assert installed_command("tool") == "tool"
+    assert installed_command("absent") == "absent"

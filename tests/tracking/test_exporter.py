@@ -1,0 +1,564 @@
+"""From the journal to a real MLflow database: everything arrives, once each, whatever happens on the way."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+from study.config import flatten, to_dict
+from study.config.recipes import aesop
+from study.record.journal import Journal
+from study.tracking.client import default_uri
+from study.tracking.exporter import Tracker
+from study.tracking.runs import as_text, commit_of
+from study.tracking.translation import on_front
+
+NOBODY = "http://127.0.0.1:9"  # the discard port: nothing listens there
+CONFIG = to_dict(aesop("tiny"))
+POINTS = {(0, 80): (27.5, 14.25), (0, 160): (27.0, 11.5), (1, 80): (28.0, 20.0)}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An MLflow database; made once, for its tables take long. Each test's study has an experiment of its own."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    MlflowClient(uri).search_experiments()
+    return uri
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """The directory of a study that has written no event yet."""
+    folder = tmp_path / "quick"
+    folder.mkdir()
+    study = {
+        "id": f"id-of-{request.node.name}",
+        "name": request.node.name,
+        "space": "quick",
+        "recipe": "aesop",
+        "size": "tiny",
+        "code_version": "0.1+abcdef012345-dirty",
+        "objectives": [{"metric": "psnr_y"}, {"metric": "swd"}],
+        "data": {
+            "train": {"name": "photographs", "fingerprint": "5f3c9a11", "images": ["a", "b"]},
+            "test": {"name": "held <b>out</b>", "fingerprint": "00ff" * 16, "images": ["c"]},
+        },
+    }
+    (folder / "study.json").write_text(json.dumps(study))
+    return folder
+
+
+def begin(journal: Journal) -> None:
+    """Trials 0 and 1 of three, and what comes before them."""
+    journal.append("study", state="RUNNING")
+    journal.append("reference", name="bicubic", kind="bicubic", metrics={"psnr_y": 26.5, "swd": 34.0})
+    facts = {"stage": "fidelity", "state": "COMPLETE", "cause": None, "metrics": {"psnr_y": 29.5}, "reused": False}
+    journal.append("artifact", key="fidelity-00aa", config=CONFIG, budget={"iterations": 800}, **facts)
+    for trial in (0, 1):
+        config = {**CONFIG, "seed": trial}
+        journal.append("trial", trial=trial, config=config, params={}, upstream={"fidelity": "fidelity-00aa"})
+    for (trial, iteration), (psnr, swd) in POINTS.items():
+        metrics = {"psnr_y": psnr, "swd": swd}
+        terms = {"fidelity": 0.01 * iteration}
+        budget = {"iterations": iteration, "pixels_seen": 100 * iteration, "device_seconds": 0.5}
+        journal.append("point", trial=trial, iteration=iteration, metrics=metrics, terms=terms, budget=budget)
+        journal.append("front", trials_ended=0, hypervolume=psnr, members=["a", "b"])
+    journal.append("end", trial=0, state="COMPLETE", cause=None, overhead_seconds=0.02, seconds=9.0, warm=True)
+
+
+def conclude(journal: Journal) -> None:
+    journal.append("end", trial=1, state="PRUNED", cause=None, overhead_seconds=None, seconds=4.0, warm=False)
+    journal.append("trial", trial=2, config={}, params={}, upstream={})
+    journal.append("end", trial=2, state="FAILED", cause="diverged: loss is nan")
+    journal.append("study", state="COMPLETE")
+
+
+def follow(run_dir: Path, uri: str) -> int:
+    """Start a tracker and close it at once; returns how many events wait."""
+    tracker = Tracker(run_dir, uri, wait_seconds=0.05)
+    tracker.start()
+    return tracker.close()
+
+
+def runs_of(server: str, run_dir: Path) -> dict[str, Run]:
+    """The study's runs: `parent`, and the children by trial number."""
+    client = MlflowClient(server)
+    experiment = client.get_experiment_by_name(json.loads((run_dir / "study.json").read_text())["name"])
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    named = {run.data.tags.get("trial", "parent"): run for run in runs}
+    assert len(named) == len(runs)  # nobody twice
+    return named
+
+
+def history(server: str, run: Run, metric: str) -> list[tuple[int, float]]:
+    stored = MlflowClient(server).get_metric_history(run.info.run_id, metric)
+    return sorted((entry.step, entry.value) for entry in stored)
+
+
+def assert_whole(server: str, run_dir: Path) -> None:
+    """Everything that `begin` and `conclude` wrote is there, once."""
+    runs = runs_of(server, run_dir)
+    assert set(runs) == {"parent", "0", "1", "2"}
+    statuses = {name: (run.info.status, run.data.tags["state"]) for name, run in runs.items()}
+    assert statuses == {
+        "parent": ("FINISHED", "COMPLETE"),
+        "0": ("FINISHED", "COMPLETE"),
+        "1": ("KILLED", "PRUNED"),
+        "2": ("FAILED", "FAILED"),
+    }
+    for trial in (0, 1):
+        expected = {iteration: values for (owner, iteration), values in POINTS.items() if owner == trial}
+        for column, metric in enumerate(("psnr_y", "swd")):
+            points = [(iteration, values[column]) for iteration, values in expected.items()]
+            assert history(server, runs[str(trial)], metric) == points
+    assert history(server, runs["0"], "pixels_seen") == [(80, 8000.0), (160, 16000.0)]
+    assert len(history(server, runs["parent"], "hypervolume")) == len(POINTS)
+
+
+# --- what arrives --------------------------------------------------------------------------------------------------
+
+
+def test_a_study_arrives_whole(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    conclude(journal)
+    assert follow(run_dir, server) == 0
+    assert_whole(server, run_dir)
+    runs = runs_of(server, run_dir)
+    parent, first, last = runs["parent"], runs["0"], runs["2"]
+    assert all(runs[trial].data.tags["mlflow.parentRunId"] == parent.info.run_id for trial in "012")
+    assert "mlflow.parentRunId" not in parent.data.tags
+    assert first.data.params == {name: str(value) for name, value in flatten(CONFIG).items()}
+    assert first.data.tags["fidelity"] == "fidelity-00aa"
+    assert history(server, first, "term.fidelity") == [(80, 0.8), (160, 1.6)]
+    assert history(server, first, "overhead_seconds") == [(0, 0.02)]
+    assert last.data.tags["cause"] == "diverged: loss is nan"
+    assert "cause" not in first.data.tags
+
+
+def test_the_parent_tells_what_was_run_on_what(server: str, run_dir: Path) -> None:
+    begin(Journal(run_dir / "journal.jsonl"))
+    assert follow(run_dir, server) == 0
+    parent = runs_of(server, run_dir)["parent"]
+    expected = {"space": "quick", "recipe": "aesop", "size": "tiny", "code_version": "0.1+abcdef012345-dirty"}
+    assert {name: parent.data.tags[name] for name in expected} == expected
+    assert parent.data.tags["data.train"] == "5f3c9a11"
+    assert history(server, parent, "bicubic.psnr_y") == [(0, 26.5)]
+    artifact = json.loads(parent.data.tags["fidelity-00aa"])
+    assert (artifact["stage"], artifact["reused"], artifact["budget"]) == ("fidelity", False, {"iterations": 800})
+
+
+def test_runs_carry_the_times_of_their_events(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    events = [event for event in journal.events() if event.get("trial") == 0]
+    assert follow(run_dir, server) == 0
+    run = runs_of(server, run_dir)["0"]
+    assert run.info.start_time == int(events[0]["time"] * 1000)
+    assert run.info.end_time == int(events[-1]["time"] * 1000)
+    stored = MlflowClient(server).get_metric_history(run.info.run_id, "psnr_y")
+    assert {entry.timestamp for entry in stored} == {int(e["time"] * 1000) for e in events if e["event"] == "point"}
+
+
+def test_an_interrupted_study_says_so_and_runs_again_when_continued(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    journal.append("study", state="INTERRUPTED")
+    assert follow(run_dir, server) == 0
+    runs = runs_of(server, run_dir)
+    assert (runs["parent"].info.status, runs["parent"].data.tags["state"]) == ("KILLED", "INTERRUPTED")
+    assert (runs["0"].info.status, runs["1"].info.status) == ("FINISHED", "RUNNING")
+    journal.append("study", state="RUNNING")
+    assert follow(run_dir, server) == 0
+    assert runs_of(server, run_dir)["parent"].info.status == "RUNNING"
+    conclude(journal)
+    assert follow(run_dir, server) == 0
+    assert_whole(server, run_dir)
+
+
+def test_what_is_no_number_and_what_is_very_long_arrive_too(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    budget = {"iterations": 160}
+    journal.append("point", trial=1, iteration=160, metrics={"psnr_y": math.nan}, terms={}, budget=budget)
+    journal.append("end", trial=1, state="FAILED", cause="x" * 20_000)
+    assert follow(run_dir, server) == 0
+    run = runs_of(server, run_dir)["1"]
+    assert set(run.data.tags["cause"]) == {"x"}
+    assert len(run.data.tags["cause"]) >= 1000
+    assert len(history(server, run, "psnr_y")) == 2
+
+
+def test_events_are_sent_while_the_study_goes_on(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    tracker = Tracker(run_dir, server, wait_seconds=0.05)
+    tracker.start()
+    notes, size, deadline = run_dir / "mlflow.json", journal.path.stat().st_size, time.monotonic() + 30
+    while not (notes.exists() and json.loads(notes.read_text())["offset"] == size):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    conclude(journal)
+    assert tracker.close() == 0
+    assert_whole(server, run_dir)
+
+
+# --- once each -----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_start_sends_nothing_twice(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    assert follow(run_dir, server) == 0
+    conclude(journal)
+    assert follow(run_dir, server) == 0
+    assert follow(run_dir, server) == 0
+    assert_whole(server, run_dir)
+
+
+@pytest.mark.parametrize("noted", ["nothing", "a half"])
+def test_a_crash_between_sending_and_noting_doubles_nothing(server: str, run_dir: Path, noted: str) -> None:
+    journal, notes = Journal(run_dir / "journal.jsonl"), run_dir / "mlflow.json"
+    if noted == "a half":
+        begin(journal)
+        assert follow(run_dir, server) == 0
+        shutil.copy(notes, run_dir / "older.json")
+    else:
+        begin(journal)
+    conclude(journal)
+    assert follow(run_dir, server) == 0
+    notes.unlink()
+    if noted == "a half":
+        (run_dir / "older.json").rename(notes)
+    assert follow(run_dir, server) == 0
+    assert_whole(server, run_dir)
+
+
+def test_two_studies_of_one_name_are_kept_apart(server: str, run_dir: Path, tmp_path: Path) -> None:
+    begin(Journal(run_dir / "journal.jsonl"))
+    assert follow(run_dir, server) == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    study = json.loads((run_dir / "study.json").read_text())
+    (other / "study.json").write_text(json.dumps({**study, "id": "another"}))
+    begin(Journal(other / "journal.jsonl"))
+    assert follow(other, server) == 0
+    client = MlflowClient(server)
+    experiment = client.get_experiment_by_name(study["name"])
+    assert experiment is not None
+    assert len(client.search_runs([experiment.experiment_id])) == 2 * 3
+
+
+# --- a server that is away -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+
+
+def test_a_server_that_is_away_stops_nobody_and_gets_all_later(
+    server: str, run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    tracker = Tracker(run_dir, NOBODY, wait_seconds=0.01)
+    began = time.monotonic()
+    tracker.start()
+    assert time.monotonic() - began < 1.0
+    time.sleep(0.5)  # some rounds of failing
+    conclude(journal)
+    assert tracker.close() == len(list(journal.events()))
+    assert time.monotonic() - began < 30.0
+    warnings = [record for record in caplog.records if "cannot be written" in record.getMessage()]
+    assert len(warnings) == 1  # not one each round
+    assert follow(run_dir, server) == 0
+    assert_whole(server, run_dir)
+
+
+def test_a_server_that_comes_back_gets_what_it_missed(
+    server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(Journal(run_dir / "journal.jsonl"))
+    tracker = Tracker(run_dir, server, wait_seconds=0.02)
+    tries: list[str] = []
+
+    def flaky(uri: str) -> Any:
+        tries.append(uri)
+        if len(tries) < 3:
+            raise ConnectionError("away")
+        return MlflowClient(tracking_uri=uri)
+
+    monkeypatch.setattr("study.tracking.exporter.connect", flaky)
+    tracker.start()
+    deadline = time.monotonic() + 30
+    while len(tries) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    conclude(Journal(run_dir / "journal.jsonl"))
+    assert tracker.close() == 0
+    assert_whole(server, run_dir)
+
+
+def test_the_notes_hold_no_password(run_dir: Path, impatient: None) -> None:
+    begin(Journal(run_dir / "journal.jsonl"))
+    follow(run_dir, "http://me:secret@127.0.0.1:9")
+    assert all("secret" not in path.read_text() for path in run_dir.iterdir())
+
+
+def test_the_password_is_not_said_either(run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture) -> None:
+    begin(Journal(run_dir / "journal.jsonl"))
+    follow(run_dir, "http://me:secret@127.0.0.1:9")
+    assert "cannot be written" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_by_default_the_database_lies_beside_the_study(tmp_path: Path) -> None:
+    assert default_uri(tmp_path / "runs" / "quick") == f"sqlite:///{tmp_path.resolve()}/runs/mlflow.db"
+
+
+MAKE_TABLES = """
+import sys
+from study.tracking.client import connect
+assert connect(sys.argv[1]).search_experiments()[0].name == "Default"
+"""
+
+
+def test_studies_that_start_at_the_same_time_make_one_database(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
+    starting = [
+        subprocess.Popen([sys.executable, "-c", MAKE_TABLES, uri], stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    for process in starting:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+
+
+def test_blends_stand_in_their_trial_s_run_under_few_names(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    fidelity, first, second = (
+        {"trial": trial, "iteration": iteration} for trial, iteration in ((None, None), (0, 80), (1, 80))
+    )
+    judged = {"share": 0.25, "metrics": {"psnr_y": 28.5, "swd": 12.0, "ssim_y": 0.9}, "budget": {}}
+    journal.append("blend", pair="a", name="x", space="weights", parents=[fidelity, first], **judged)
+    journal.append("blend", pair="b", name="y", space="pixels", parents=[first, second], **judged)
+    journal.append("enough", limits={}, cause="0.5 of --device-hours 0.5 are spent")
+    assert follow(run_dir, server) == 0
+    runs = runs_of(server, run_dir)
+    assert history(server, runs["0"], "blend.weights.psnr_y") == [(25, 28.5)]
+    assert history(server, runs["1"], "blend_of_neighbours.pixels.swd") == [(25, 12.0)]
+    assert not any("ssim_y" in name for run in runs.values() for name in run.data.metrics if name.startswith("blend"))
+    assert runs["parent"].data.tags["enough"] == "0.5 of --device-hours 0.5 are spent"
+
+
+def test_a_trial_shows_its_last_point_whatever_blends_came_later(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    parents = [{"trial": 0, "iteration": 160}, {"trial": None, "iteration": None}]
+    judged = {"share": 0.1, "metrics": {"psnr_y": 35.0, "swd": 1.0}, "budget": {}}
+    journal.append("blend", pair="a", name="x", space="weights", parents=parents, **judged)
+    assert follow(run_dir, server) == 0
+    shown = runs_of(server, run_dir)["0"].data.metrics
+    assert (shown["psnr_y"], shown["swd"]) == POINTS[0, 160]
+    assert "iterations" not in shown
+    assert history(server, runs_of(server, run_dir)["0"], "blend.weights.psnr_y") == [(90, 35.0)]  # the trial's share
+
+
+# --- facts ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_run_names_its_images_and_its_code(server: str, run_dir: Path) -> None:
+    begin(Journal(run_dir / "journal.jsonl"))
+    assert follow(run_dir, server) == 0
+    for run in runs_of(server, run_dir).values():
+        inputs = {each.tags[0].value: (each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs}
+        assert inputs == {"train": ("photographs", "5f3c9a11"), "test": ("held <b>out</b>", ("00ff" * 16)[:36])}
+        assert run.data.tags["mlflow.source.git.commit"] == "abcdef012345"
+        assert run.data.tags["code_version"] == "0.1+abcdef012345-dirty"
+
+
+@pytest.mark.parametrize(
+    ("version", "commit"),
+    [
+        ("0.1.0+63e173b84f89", "63e173b84f89"),
+        ("0.1.0+v0.1-12-g63e173b84f89-dirty", "63e173b84f89"),
+        ("0.1.0+v0.1", None),
+        ("0.1.0", None),
+    ],
+)
+def test_the_commit_is_found_in_the_code_version(version: str, commit: str | None) -> None:
+    assert commit_of(version) == commit
+
+
+def test_the_note_tells_what_the_study_is_and_names_stay_text(server: str, run_dir: Path) -> None:
+    begin(Journal(run_dir / "journal.jsonl"))
+    study = json.loads((run_dir / "study.json").read_text())
+    hostile = "<script>alert(1)</script> [click](javascript:alert(1)) **big**\n# title"
+    (run_dir / "study.json").write_text(json.dumps(study | {"space": hostile, "notes": [hostile]}))
+    assert follow(run_dir, server) == 0
+    note = runs_of(server, run_dir)["parent"].data.tags["mlflow.note.content"]
+    assert "`psnr_y`" in note
+    assert "`front` = `yes`" in note
+    assert note.count(as_text(hostile)) == 2
+    for markup in ("<script", "[click]", "](", "**big", "\n# title"):
+        assert markup not in note
+
+
+def test_the_front_moves_on_and_so_do_the_tags(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    assert follow(run_dir, server) == 0
+    standing = lambda: {  # noqa: E731
+        name: tuple(run.data.tags.get(f"front{part}") for part in ("", ".points", ".blends"))
+        for name, run in runs_of(server, run_dir).items()
+        if name != "parent"
+    }
+    assert standing() == {"0": ("no", None, None), "1": ("no", None, None)}
+    first = ["trial 0 at 160", "trial 0 at 80", "fidelity 8212fe", "fidelity-00aa--0001-0000080 weights-5000"]
+    journal.append("front", trials_ended=1, hypervolume=1.0, members=first)
+    assert follow(run_dir, server) == 0
+    assert standing() == {"0": ("yes", "2", "0"), "1": ("yes", "0", "1")}
+    second = ["0001-0000080--0000-0000160 pixels-2500", "0000-0000080--0001-0000080 pixels-2500", "trial 1 at 80"]
+    journal.append("front", trials_ended=2, hypervolume=2.0, members=[*second, "fidelity-00aa--0001-0000080 pixels-1"])
+    journal.append("front", trials_ended=2, hypervolume=2.0, members=["trial 1 at 80"], final=True)
+    assert follow(run_dir, server) == 0
+    assert standing() == {"0": ("no", "0", "0"), "1": ("yes", "1", "0")}
+
+
+def test_a_front_s_members_are_counted_by_trial() -> None:
+    members = [
+        "trial 3 at 80",
+        "trial 12345 at 80",
+        "fidelity-0123456789abcdef--0003-0000160 weights-5000",
+        "0003-0000080--0012-0000160 pixels-2500",
+        "0012-0000160--fidelity-0123456789abcdef weights-5000",
+        "fidelity 8212fe",
+    ]
+    assert on_front(members) == {"3": [1, 1], "12345": [1, 0], "12": [0, 2]}
+
+
+# --- few requests --------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_goes_in_few_requests_and_arrives_once(
+    server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    metrics = {f"metric{index}": float(index) for index in range(5)}
+    many = {f"field{index}": index for index in range(250)}
+    for trial in range(2):
+        journal.append("trial", trial=trial, config=many, params={}, upstream={})
+    for iteration in range(300):
+        for trial in range(2):
+            journal.append("point", trial=trial, iteration=iteration, metrics=metrics, terms={}, budget={})
+    sizes: list[tuple[int, int, int]] = []
+    plain = SqlAlchemyStore.log_batch
+
+    def counting(self: Any, run_id: str, metrics: Any, params: Any, tags: Any) -> Any:
+        sizes.append((len(metrics), len(params), len(tags)))
+        return plain(self, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(SqlAlchemyStore, "log_batch", counting)
+    assert follow(run_dir, server) == 0
+    assert len(sizes) <= 2 * (3 + 2)  # 1,500 metrics and 250 parameters for each of two
+    assert all(sum(size) <= 1000 and size[1] <= 100 and size[2] <= 100 for size in sizes)
+    for trial in ("0", "1"):
+        run = runs_of(server, run_dir)[trial]
+        assert history(server, run, "metric3") == [(iteration, 3.0) for iteration in range(300)]
+        assert len(run.data.params) == 250
+
+
+# --- files and models ----------------------------------------------------------------------------------------------
+
+
+def artifacts_of(server: str, run: Run, folder: str) -> list[str]:
+    return sorted(entry.path for entry in MlflowClient(server).list_artifacts(run.info.run_id, folder))
+
+
+def test_files_arrive_after_an_outage_and_one_that_is_gone_holds_up_nothing(
+    server: str, run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    (run_dir / "crops").mkdir()
+    (run_dir / "crops" / "baby.png").write_bytes(b"1")
+    (run_dir.parent / "secret.png").write_bytes(b"2")
+    paths = ["crops/baby.png", "crops/gone.png", "../secret.png", "crops"]
+    journal.append("files", run=0, folder="samples/80", paths=paths, content="x")
+    journal.append("files", run=None, folder="report", paths=["study.json"], content="y")
+    assert follow(run_dir, NOBODY) > 0
+    conclude(journal)
+    assert follow(run_dir, server) == 0
+    assert_whole(server, run_dir)
+    runs = runs_of(server, run_dir)
+    assert artifacts_of(server, runs["0"], "samples/80") == ["samples/80/baby.png"]
+    assert artifacts_of(server, runs["parent"], "report") == ["report/study.json"]
+    assert runs["0"].data.tags["missing.samples/80"] == "crops/gone.png, ../secret.png, crops"
+    assert "crops/gone.png" in caplog.text
+
+
+def test_what_a_server_refuses_is_left_out_in_the_end(
+    server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    journal.append("files", run=None, folder="report", paths=["study.json"], content="y")
+    conclude(journal)
+    tries = []
+
+    def refuse(self: Any, run: str, path: str, folder: str) -> None:
+        tries.append(path)
+        raise PermissionError("this store is not yours")
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
+    tracker = Tracker(run_dir, server, wait_seconds=0.001)
+    tracker.start()
+    deadline = time.monotonic() + 30
+    while "left_out.files report" not in runs_of_or_none(server, run_dir):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert tracker.close() == 0
+    assert_whole(server, run_dir)
+    assert 1 < len(tries) < 50
+    assert runs_of(server, run_dir)["parent"].data.tags["left_out.files report"] == "this store is not yours"
+
+
+def runs_of_or_none(server: str, run_dir: Path) -> dict[str, str]:
+    """The parent's tags; none before there is one."""
+    name = json.loads((run_dir / "study.json").read_text())["name"]
+    if MlflowClient(server).get_experiment_by_name(name) is None:
+        return {}
+    parent = runs_of(server, run_dir).get("parent")
+    return {} if parent is None else dict(parent.data.tags)
+
+
+def test_the_journal_itself_goes_along_in_segments(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    begin(journal)
+    assert follow(run_dir, server) == 0
+    first = journal.path.stat().st_size
+    assert follow(run_dir, server) == 0  # nothing new: no segment
+    conclude(journal)
+    assert follow(run_dir, server) == 0
+    parent = runs_of(server, run_dir)["parent"]
+    assert artifacts_of(server, parent, "journal") == ["journal/000000000000.jsonl", f"journal/{first:012d}.jsonl"]
+    client = MlflowClient(server)
+    parts = [
+        Path(client.download_artifacts(parent.info.run_id, path)) for path in artifacts_of(server, parent, "journal")
+    ]
+    assert b"".join(part.read_bytes() for part in parts) == journal.path.read_bytes()
+    facts = client.download_artifacts(parent.info.run_id, "study.json")
+    assert Path(facts).read_text() == (run_dir / "study.json").read_text()
+    assert parent.data.tags["journal.bytes"] == str(journal.path.stat().st_size)

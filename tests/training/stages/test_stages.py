@@ -1,0 +1,488 @@
+"""The stages on small images: each artifact trained once, every run resumable, nothing built that is not used."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from study.config import DataConfig, PerceptualLayers, RunConfig, replace, to_dict
+from study.models import load_weights
+from study.models.build import build_generator
+from study.training import loop
+from study.training.context import Workshop
+from study.training.evaluation import evaluate_autoencoder, evaluate_generator
+from study.training.loop import Diverged, Stopped, Tick
+from study.training.stages import adversarial, artifacts
+from study.training.stages.adversarial import Point, train_adversarial
+from study.training.stages.artifacts import (
+    ensure_artifact,
+    judge_artifact,
+    judge_baseline,
+    load_autoencoder,
+    load_generator,
+    make_artifact,
+)
+from study.training.stages.graph import artifact_key, upstream
+
+OpenWorkshop = Callable[[Path], Workshop]
+
+
+class Killed(Exception):
+    """Stands for a kill -9."""
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The stages whose training was entered, in order."""
+    entered: list[str] = []
+    train = artifacts.train
+
+    def spy(state: Any, step: Any, batches: Any, plan: Any, **options: Any) -> None:
+        entered.append(plan.stage)
+        train(state, step, batches, plan, **options)
+
+    for module in (artifacts, adversarial):
+        monkeypatch.setattr(module, "train", spy)
+    return entered
+
+
+@pytest.fixture(scope="session")
+def finished_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the first test to need it fills, for all."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture
+def workshop(open_workshop: OpenWorkshop, small_run: RunConfig, finished_artifacts: Path) -> Workshop:
+    """A workshop in which everything upstream of an adversarial run is finished."""
+    opened = open_workshop(finished_artifacts)
+    ensure_artifact(small_run, "autoencoder", opened)
+    return opened
+
+
+def killed_at(iteration: int, stage: str) -> Callable[[Tick], None]:
+    def tick(news: Tick) -> None:
+        if (news.stage, news.iteration) == (stage, iteration):
+            raise Killed
+
+    return tick
+
+
+def equal_states(one: nn.Module, other: nn.Module) -> bool:
+    theirs = other.state_dict()
+    return all(torch.equal(tensor, theirs[name]) for name, tensor in one.state_dict().items())
+
+
+def without_seconds(values: dict[str, Any]) -> dict[str, Any]:
+    measured = ("device_seconds", "peak_gib")
+    return {**values, "budget": {name: number for name, number in values["budget"].items() if name not in measured}}
+
+
+def test_what_each_stage_starts_from(small_run: RunConfig) -> None:
+    assert upstream(small_run, "fidelity") == []
+    assert [stage for _, stage in upstream(small_run, "adversarial")] == ["fidelity", "autoencoder"]
+    ((decoder, stage),) = upstream(replace(small_run, {"autoencoder.features": 8}), "autoencoder")
+    assert (stage, decoder.generator.features) == ("fidelity", 8)
+    plain = replace(small_run, {"loss.guidance": "pixel"})
+    assert [stage for _, stage in upstream(plain, "adversarial")] == ["fidelity"]
+
+
+def test_artifact_is_trained_once_with_what_it_starts_from(
+    open_workshop: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
+) -> None:
+    first = ensure_artifact(small_run, "autoencoder", open_workshop(tmp_path))
+    assert trained == ["fidelity", "autoencoder"]
+    assert not first.reused
+    other_loss = replace(small_run, {"loss.adversarial": 0.5, "budget.iterations": 9, "seed": 3})
+    again = ensure_artifact(other_loss, "autoencoder", open_workshop(tmp_path))
+    generator = ensure_artifact(other_loss, "fidelity", open_workshop(tmp_path))
+    assert trained == ["fidelity", "autoencoder"]  # another study finds both
+    assert (again.key, again.budget, again.reused, generator.reused) == (first.key, first.budget, True, True)
+    # pixels_seen: 4 steps of 2 patches of 32 x 32
+    assert {name: first.budget[name] for name in ("iterations", "pixels_seen")} == {
+        "iterations": 4,
+        "pixels_seen": 8192,
+    }
+    assert first.budget["device_seconds"] > 0
+
+
+def test_finished_artifact_is_whole_and_named_by_its_key(workshop: Workshop, small_run: RunConfig) -> None:
+    for stage in ("fidelity", "autoencoder"):
+        key = artifact_key(small_run, stage, workshop.train)
+        folder = workshop.artifacts.folder / key
+        assert sorted(path.name for path in folder.iterdir()) == ["budget.json", "config.json", "weights.safetensors"]
+        described = json.loads((folder / "config.json").read_text())
+        assert (described["key"], described["data"]) == (key, workshop.train.fingerprint)
+    assert list((workshop.artifacts.folder / ".partial").iterdir()) == []
+
+
+def test_another_bottleneck_trains_another_autoencoder_from_the_same_generator(
+    open_workshop: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
+) -> None:
+    wider = replace(small_run, {"autoencoder.bottleneck_channels": 5})
+    keys = {ensure_artifact(run, "autoencoder", open_workshop(tmp_path)).key for run in (small_run, wider)}
+    assert trained == ["fidelity", "autoencoder", "autoencoder"]
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("stage", ["fidelity", "autoencoder"])
+def test_interrupted_artifact_goes_on_to_the_same_weights(
+    stage: str,
+    open_workshop: OpenWorkshop,
+    small_run: RunConfig,
+    workshop: Workshop,
+    trained: list[str],
+    tmp_path: Path,
+) -> None:
+    trained.clear()
+    with pytest.raises(Killed):
+        ensure_artifact(small_run, "autoencoder", open_workshop(tmp_path), killed_at(4, stage))
+    ticks: list[tuple[str, int]] = []
+    resumed = open_workshop(tmp_path)
+    found = ensure_artifact(small_run, "autoencoder", resumed, lambda news: ticks.append((news.stage, news.iteration)))
+    assert ticks[0] == (stage, 4)  # from the checkpoint at 2: the first half is not done again
+    assert trained == (["fidelity", "fidelity", "autoencoder"] if stage == "fidelity" else ["fidelity", *[stage] * 2])
+    unbroken = workshop.artifacts.folder / found.key / "weights.safetensors"
+    assert found.weights.read_bytes() == unbroken.read_bytes()
+    assert equal_states(load_generator(small_run, resumed), load_generator(small_run, workshop))
+
+
+CONCURRENT = """
+import json, os, sys, time
+from pathlib import Path
+import numpy as np
+import torch
+from study.config import from_dict
+from study.data import ImageSet
+from study.metrics.evaluator import study_judge
+from study.training.artifact_store import ArtifactFolder
+from study.training.stages.artifacts import ensure_artifact
+from study.training.context import Workshop
+
+torch.set_num_threads(1)
+torch.optim.Adam([torch.zeros(1)])  # the first one of a process imports half of torch: do it before forking
+config = from_dict(json.loads(sys.argv[1]))
+noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+images = ImageSet.loaded("noise", ("noise",), (noise,))
+device = torch.device("cpu")
+
+def job(folder, name, on_tick):
+    ticks = []
+    def tick(news):
+        ticks.append(news.iteration)
+        on_tick(news.iteration)
+    workshop = Workshop(images, images, ArtifactFolder(folder), study_judge(None, device), {}, device)
+    artifact = ensure_artifact(config, "fidelity", workshop, tick)
+    (folder / (name + ".json")).write_text(json.dumps({"reused": artifact.reused, "ticks": ticks}))
+
+def fork(folder, name, on_tick):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            job(folder, name, on_tick)
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+for scenario in ("both live", "holder dies"):
+    folder = Path(sys.argv[2]) / scenario
+    folder.mkdir()
+    reader, writer = os.pipe()
+    def first(iteration):
+        os.write(writer, b".")
+        if iteration == 4:
+            time.sleep(0.5)  # the second is waiting by now
+            if scenario == "holder dies":
+                os._exit(9)
+    holder = fork(folder, "first", first)
+    os.read(reader, 1)  # it holds the lock
+    waiter = fork(folder, "second", lambda iteration: None)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in (holder, waiter)]
+    print(json.dumps(codes))
+"""
+
+
+def test_two_processes_that_ask_at_once_train_once(small_run: RunConfig, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CONCURRENT, json.dumps(to_dict(small_run)), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [[0, 0], [9, 0]], done.stderr
+
+    def found(scenario: str, name: str) -> dict[str, Any]:
+        return json.loads((tmp_path / scenario / f"{name}.json").read_text())
+
+    assert found("both live", "first") == {"reused": False, "ticks": [2, 4]}
+    assert found("both live", "second") == {"reused": True, "ticks": []}
+    assert not (tmp_path / "holder dies" / "first.json").exists()
+    assert found("holder dies", "second") == {"reused": False, "ticks": [4]}  # the dead one's checkpoint at 2 is used
+
+
+def test_autoencoder_starts_from_the_fidelity_weights(workshop: Workshop, small_run: RunConfig) -> None:
+    started = artifacts._new_autoencoder(small_run, workshop)
+    assert equal_states(started.decoder, load_generator(small_run, workshop))
+    assert not equal_states(started.decoder, load_autoencoder(small_run, workshop).decoder)  # and is trained then
+
+
+def test_loaded_autoencoder_is_frozen(workshop: Workshop, small_run: RunConfig) -> None:
+    autoencoder = load_autoencoder(small_run, workshop)
+    assert not autoencoder.training
+    assert not any(parameter.requires_grad for parameter in autoencoder.parameters())
+
+
+def test_adversarial_networks_start_from_fidelity_weights_and_seed(workshop: Workshop, small_run: RunConfig) -> None:
+    states = [adversarial._adversarial_state(replace(small_run, {"seed": seed}), workshop) for seed in (1, 1, 2)]
+    fidelity = load_generator(small_run, workshop)
+    assert all(equal_states(network, fidelity) for state in states for network in (state.model, state.ema))
+    one, same, other = (state.discriminators["adversarial"] for state in states)
+    assert equal_states(one, same)
+    assert not equal_states(one, other)
+
+
+def test_points_are_on_disk_and_reported_again(
+    workshop: Workshop, small_run: RunConfig, trained: list[str], tmp_path: Path
+) -> None:
+    reported: list[Point] = []
+    on_disk: list[bool] = []
+
+    def report(point: Point) -> None:
+        reported.append(point)
+        on_disk.append((tmp_path / "points" / f"{point.iteration:07d}.json").exists())
+
+    train_adversarial(small_run, workshop, tmp_path, report)
+    assert [point.iteration for point in reported] == [3, 6]
+    assert on_disk == [True, True]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "done.json", "points"]
+    described = json.loads((tmp_path / "config.json").read_text())
+    assert described.get("config", described) == to_dict(small_run)
+    assert json.loads((tmp_path / "done.json").read_text()) == {
+        "key": artifact_key(small_run, "adversarial", workshop.train)
+    }
+    trained.clear()
+    again: list[Point] = []
+    train_adversarial(small_run, workshop, tmp_path, again.append)
+    assert trained == []
+    assert [point.to_dict() for point in again] == [point.to_dict() for point in reported]
+
+
+def test_point_holds_what_its_weights_are_worth(workshop: Workshop, small_run: RunConfig, tmp_path: Path) -> None:
+    reported: list[Point] = []
+    train_adversarial(small_run, workshop, tmp_path, reported.append)
+    for point in reported:
+        generator = build_generator(small_run.generator, 4)
+        load_weights(generator, tmp_path / "points" / f"{point.iteration:07d}.safetensors")
+        expected = evaluate_generator(generator, workshop.test_pairs(DataConfig()), workshop.judge)
+        assert point.evaluation == expected
+        assert point.evaluation.metrics.keys() == {"psnr_y", "ssim_y", "swd", "lr_psnr", "null_energy"}
+        assert point.terms.keys() == {"fidelity", "artifact", "adversarial", "discriminator", "pixel"}
+        assert (point.budget["iterations"], point.budget["pixels_seen"]) == (point.iteration, point.iteration * 2048)
+        for name in workshop.test.names:
+            sample = tmp_path / "points" / f"{point.iteration:07d}" / f"{name}.png"
+            assert Image.open(sample).size == (48, 48)
+    assert not equal_states(generator, load_generator(small_run, workshop))  # it was trained
+
+
+@pytest.mark.parametrize(
+    ("where", "reports"),
+    [
+        ("tick 2", [3, 6]),
+        ("tick 4", [3, 3, 6]),
+        ("report 3", [3, 3, 3, 6]),
+        ("report 6", [3, 6, 3, 6, 6]),
+        ("weights 6", [3, 3, 6]),
+        ("done", [3, 6, 3, 6]),
+    ],
+)
+def test_killed_adversarial_run_ends_where_an_unbroken_one_does(
+    where: str,
+    reports: list[int],
+    workshop: Workshop,
+    small_run: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected: list[Point] = []
+    train_adversarial(small_run, workshop, tmp_path / "unbroken", expected.append)
+    seen: list[Point] = []
+    kind, _, at = where.partition(" ")
+
+    def report(point: Point) -> None:
+        seen.append(point)
+        if kind == "report" and point.iteration == int(at):
+            raise Killed
+
+    def write(path: Path, values: Any) -> None:
+        if (kind == "weights" and path.name == f"{int(at):07d}.json") or (kind == "done" and path.name == "done.json"):
+            raise Killed
+        write_json(path, values)
+
+    write_json = adversarial.write_json
+    tick = killed_at(int(at), "adversarial") if kind == "tick" else None
+    broken = tmp_path / "broken"
+    with monkeypatch.context() as patch:
+        patch.setattr(adversarial, "write_json", write)
+        with pytest.raises(Killed):
+            train_adversarial(small_run, workshop, broken, report, tick)
+    assert not (broken / "done.json").exists()
+    train_adversarial(small_run, workshop, broken, seen.append)
+    assert [point.iteration for point in seen] == reports
+    last = {point.iteration: without_seconds(point.to_dict()) for point in seen}
+    assert last == {point.iteration: without_seconds(point.to_dict()) for point in expected}
+    for name in ("0000003.safetensors", "0000006.safetensors", "0000006/test0.png"):
+        assert (broken / "points" / name).read_bytes() == (tmp_path / "unbroken" / "points" / name).read_bytes()
+    assert sorted(path.name for path in broken.iterdir()) == ["config.json", "done.json", "points"]
+
+
+def test_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_from_there(
+    workshop: Workshop, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOOK_EVERY", 1)
+    run = replace(small_run, {"cadence.checkpoint_every": 100})
+    train_adversarial(run, workshop, tmp_path / "unbroken", lambda _: None)
+    ticks: list[int] = []
+    stopping = dataclasses.replace(workshop, stopping=lambda: ticks[-1] == 2)
+    with pytest.raises(Stopped, match="adversarial was asked to stop after iteration 2"):
+        train_adversarial(run, stopping, tmp_path / "run", lambda _: None, lambda news: ticks.append(news.iteration))
+    train_adversarial(run, workshop, tmp_path / "run", lambda _: None, lambda news: ticks.append(news.iteration))
+    assert ticks == [1, 2, 3, 4, 5, 6]  # no step is done twice
+    for name in ("0000003.safetensors", "0000006.safetensors"):
+        assert (tmp_path / "run/points" / name).read_bytes() == (tmp_path / "unbroken/points" / name).read_bytes()
+
+
+def test_run_that_is_through_when_asked_to_stop_is_through(
+    workshop: Workshop, small_run: RunConfig, tmp_path: Path
+) -> None:
+    at_end: list[int] = []
+    stopping = dataclasses.replace(workshop, stopping=lambda: bool(at_end))
+    tick = lambda news: at_end.append(6) if news.iteration == 6 else None  # noqa: E731
+    train_adversarial(small_run, stopping, tmp_path, lambda _: None, tick)
+    assert (tmp_path / "done.json").exists()
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_directory_of_another_configuration_is_refused(
+    finished: bool, workshop: Workshop, small_run: RunConfig, tmp_path: Path
+) -> None:
+    if finished:
+        train_adversarial(small_run, workshop, tmp_path, lambda _: None)
+    else:
+        with pytest.raises(Killed):
+            train_adversarial(small_run, workshop, tmp_path, lambda _: None, killed_at(4, "adversarial"))
+    described = (tmp_path / "config.json").read_text()
+    reported: list[Point] = []
+    other = replace(small_run, {"loss.adversarial": 0.5})
+    with pytest.raises(ValueError, match="adversarial-"):
+        train_adversarial(other, workshop, tmp_path, reported.append)
+    assert reported == []  # another configuration's points are not this one's
+    assert (tmp_path / "config.json").read_text() == described
+
+
+def test_divergence_keeps_the_points_that_were_reached(
+    workshop: Workshop, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_step = adversarial._adversarial
+
+    def spoiled(config: RunConfig, workshop: Workshop) -> Any:
+        step = make_step(config, workshop)
+
+        def spoil(state: Any, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
+            terms = step(state, low, hr)
+            return {**terms, "artifact": terms["artifact"] * float("nan")} if state.iteration >= 4 else terms
+
+        return spoil
+
+    monkeypatch.setattr(adversarial, "_adversarial", spoiled)
+    reported: list[Point] = []
+    with pytest.raises(Diverged, match="adversarial: the artifact term is nan"):
+        train_adversarial(small_run, workshop, tmp_path, reported.append)
+    assert [point.iteration for point in reported] == [3]
+    assert sorted(path.name for path in (tmp_path / "points").glob("*.json")) == ["0000003.json"]
+    assert not (tmp_path / "done.json").exists()
+
+
+def test_pixel_guidance_needs_no_autoencoder(
+    open_workshop: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
+) -> None:
+    opened = open_workshop(tmp_path / "artifacts")
+    run = replace(small_run, {"loss.guidance": "pixel", "loss.fidelity": 0.01, "budget.iterations": 2})
+    for config, stage in upstream(run, "adversarial"):
+        ensure_artifact(config, stage, opened)
+    reported: list[Point] = []
+    train_adversarial(run, opened, tmp_path / "run", reported.append)
+    assert trained == ["fidelity", "adversarial"]
+    assert "fidelity" in reported[0].terms
+    assert not list((tmp_path / "artifacts").glob("autoencoder-*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "unused", "terms"),
+    [
+        ({"loss.adversarial": 0}, "build_discriminator", {"fidelity", "artifact", "pixel"}),
+        ({"loss.fidelity": 0}, "load_autoencoder", {"artifact", "adversarial", "discriminator", "pixel"}),
+        ({"loss.perceptual": 0}, "build_perceptual", {"fidelity", "artifact", "adversarial", "discriminator", "pixel"}),
+    ],
+)
+def test_what_has_weight_zero_is_not_built(
+    changes: dict[str, float],
+    unused: str,
+    terms: set[str],
+    workshop: Workshop,
+    small_run: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adversarial, unused, None)
+    reported: list[Point] = []
+    train_adversarial(replace(small_run, {**changes, "budget.iterations": 2}), workshop, tmp_path, reported.append)
+    assert [point.terms.keys() for point in reported] == [terms]
+
+
+def test_perceptual_term_is_built_from_the_weights_at_hand(
+    workshop: Workshop, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[tuple[str, Path]] = []
+
+    class Distance(nn.Module):
+        def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+            return (sr - hr).square().mean(dim=(1, 2, 3))
+
+    def build(name: str, path: Path, layers: PerceptualLayers) -> nn.Module:
+        assert layers == PerceptualLayers()
+        built.append((name, path))
+        return Distance()
+
+    monkeypatch.setattr(adversarial, "build_perceptual", build)
+    workshop.backbones = {"alexnet": Path("alexnet.pth"), "squeezenet": Path("squeezenet.pth")}
+    reported: list[Point] = []
+    run = replace(small_run, {"loss.perceptual": 0.5, "budget.iterations": 2})
+    train_adversarial(run, workshop, tmp_path, reported.append)
+    assert built == [("squeezenet", Path("squeezenet.pth"))]
+    assert reported[0].terms["perceptual"] > 0
+
+
+def test_finished_artifacts_are_judged(workshop: Workshop, small_run: RunConfig, tmp_path: Path) -> None:
+    test = workshop.test_pairs(DataConfig())
+    generator = judge_artifact(small_run, "fidelity", workshop, tmp_path / "samples")
+    assert generator == evaluate_generator(load_generator(small_run, workshop), test, workshop.judge)
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["test0.png", "test1.png"]
+    made = make_artifact(small_run, "autoencoder", workshop, tmp_path)
+    expected = evaluate_autoencoder(load_autoencoder(small_run, workshop), test, workshop.judge)
+    assert (made["metrics"], made["images"], made["reused"]) == (expected.metrics, expected.images, True)
+    assert made["samples"] == f"references/{artifact_key(small_run, 'autoencoder', workshop.train)}"
+
+
+def test_bicubic_and_references_are_saved_beside_each_other(workshop: Workshop, tmp_path: Path) -> None:
+    evaluation = judge_baseline(DataConfig(), workshop, tmp_path)
+    assert evaluation.metrics["psnr_y"] == np.mean([values["psnr_y"] for values in evaluation.images.values()])
+    sizes = {"hr": (48, 48), "low": (12, 12), "bicubic": (48, 48)}
+    for folder, size in sizes.items():
+        assert [Image.open(tmp_path / folder / f"{name}.png").size for name in workshop.test.names] == [size, size]
