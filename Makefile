@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# What `make study` may be told: DATA=DIR TEST=DIR WEIGHTS=DIR OUTPUT=DIR ARGS="--trials 24 ..."
+# What `make study` may be told: DATA=DIR VAL=DIR WEIGHTS=DIR OUTPUT=DIR ARGS="--trials 24 ..."
 OUTPUT ?= runs/quick
-STUDY_ARGS := $(if $(DATA),--data "$(DATA)") $(if $(TEST),--test "$(TEST)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
+STUDY_ARGS := $(if $(DATA),--data "$(DATA)") $(if $(VAL),--val "$(VAL)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
 
 # Some containers set it; then every process of a study, and every worker, would compile torch's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -32,7 +32,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 # Run again, it continues a study that was interrupted, or only renders the report anew.
 study: setup
-	$(BIN)/python study/sweep.py --space quick --blends 1 --resume --output "$(OUTPUT)" $(STUDY_ARGS)
+	$(BIN)/python study/sweep.py --space quick --interpolate 1 --resume --output "$(OUTPUT)" $(STUDY_ARGS)
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -55,10 +55,10 @@ COST_TEXT: dict[Currency, str] = {
 }
 
 
-def cost_text(currency: Currency, amount: float) -> str:
+def cost_text(budget_unit: Currency, amount: float) -> str:
     """An amount of it: "3 min 20 s of device time, upstream stages included", "9 trials"."""
-    what = COST_TEXT[currency].replace("device-seconds", "device time")
-    if currency in ("device_seconds", "own_seconds"):
+    what = COST_TEXT[budget_unit].replace("device-seconds", "device time")
+    if budget_unit in ("device_seconds", "own_seconds"):
         return f"{duration_text(amount)} of {what}"
     return f"{number_text(float(amount), 4)} {what}"
 

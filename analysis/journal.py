@@ -19,7 +19,7 @@ _REQUIRED: Mapping[str, Mapping[str, type]] = {
     "point": {"trial": int, "iteration": int, "metrics": dict},
     "end": {"trial": int, "state": str},
     "study": {"state": str},
-    "blend": {"pair": str, "name": str, "space": str, "share": float, "parents": list, "metrics": dict},
+    "interpolation": {"pair": str, "name": str, "space": str, "share": float, "parents": list, "metrics": dict},
 }
 
 
@@ -85,7 +85,7 @@ class StudyFacts:
     @property
     def test_images(self) -> tuple[str, ...]:
         """The held-out images' names."""
-        return tuple(self.data.get("test", {}).get("images", ()))
+        return tuple(self.data.get("val", {}).get("images", ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +99,8 @@ class Journal:
     points: Mapping[tuple[int, int], Event] = field(default_factory=dict)
     """By (trial, iteration)."""
     ends: Mapping[int, Event] = field(default_factory=dict)
-    blends: Mapping[tuple[str, str], Event] = field(default_factory=dict)
-    """By (pair, blend)."""
+    interpolations: Mapping[tuple[str, str], Event] = field(default_factory=dict)
+    """By (pair, interpolation)."""
     state: str = "RUNNING"
     """RUNNING, COMPLETE or INTERRUPTED: what the study last said of itself; RUNNING where it has yet to begin."""
     unreadable: int = 0
@@ -162,7 +162,7 @@ def _sort_events(events: Iterable[Event], *, unreadable: int) -> Journal:
     trials: dict[int, Event] = {}
     points: dict[tuple[int, int], Event] = {}
     ends: dict[int, Event] = {}
-    blends: dict[tuple[str, str], Event] = {}
+    interpolations: dict[tuple[str, str], Event] = {}
     state = "RUNNING"
     for event in events:
         match event["event"]:
@@ -176,8 +176,8 @@ def _sort_events(events: Iterable[Event], *, unreadable: int) -> Journal:
                 points[event["trial"], event["iteration"]] = event
             case "end":
                 ends[event["trial"]] = event
-            case "blend":
-                blends[event["pair"], event["name"]] = event
+            case "interpolation":
+                interpolations[event["pair"], event["name"]] = event
             case "study":
                 state = event["state"]
     return Journal(
@@ -186,7 +186,7 @@ def _sort_events(events: Iterable[Event], *, unreadable: int) -> Journal:
         trials=trials,
         points=points,
         ends=ends,
-        blends=blends,
+        interpolations=interpolations,
         state=state,
         unreadable=unreadable,
     )

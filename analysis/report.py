@@ -7,7 +7,7 @@
 reads study.json and journal.jsonl and writes report.html, its figures for papers (front.png, front.svg and those in
 figures/), and its tables (points, images, trials and artifacts as Parquet, points, front and comparison as CSV, front
 and comparison as LaTeX). A study that is still running can be reported on too; with --watch that is done again and
-again until the study has ended, and the page loads itself anew meanwhile. With --only, the study is judged by those of
+again until the study has ended, and the page loads itself anew meanwhile. With --only, the study is evaluated on those of
 its held-out images that are in the folder TEST_SET, and the report goes to a folder of its own.
 """
 
@@ -35,7 +35,7 @@ from analysis.formatting import COST_TEXT, Currency, count_text, metric_text
 from analysis.journal import RunDirectoryError
 from analysis.page.exports import export_tables, replace_file
 from analysis.page.page import PageFigure, TextTable, front_table, render_page
-from analysis.statistics.compute import Insight, gain_insight
+from analysis.statistics.compute import Statistics, compute_statistics
 from analysis.statistics.dominance import Comparison
 from analysis.statistics.findings import findings
 from analysis.statistics.fronts import front_hypervolume, front_of
@@ -80,7 +80,7 @@ def write_report(
     only: Path | None = None,
     out: Path | None = None,
     last_points: bool = False,
-    currency: Currency = "device_seconds",
+    budget_unit: Currency = "device_seconds",
 ) -> Report:
     """Write every file of the report; each replaces its predecessor as a whole.
 
@@ -88,10 +88,10 @@ def write_report(
         run_dir: what study/sweep.py wrote; it needs no trial that has ended.
         artifacts: where the study's auto-encoders are, for the loss maps; None for the folder beside run_dir.
         reload_seconds: how often the page shall load itself anew as long as the study runs; None for never.
-        only: a folder; the study is judged by the held-out images that have a file in it. None for all.
+        only: a folder; the study is evaluated on the held-out images that have a file in it. None for all.
         out: where the files go; None for the run directory.
-        last_points: whether trials are judged by their last points alone.
-        currency: what groups are compared at equal amounts of.
+        last_points: whether trials are evaluated on their last points alone.
+        budget_unit: what groups are compared at equal amounts of.
 
     Raises:
         RunDirectoryError: run_dir holds no usable study.json, or `only` none of its images.
@@ -103,14 +103,14 @@ def write_report(
         results = only_last_points(results)
     out = out or run_dir
     out.mkdir(parents=True, exist_ok=True)
-    facts, insight = results.facts, gain_insight(results, currency=currency)
-    tables = export_tables(out, results, _main_comparisons(results, insight), currency)
-    figures = save_figures(run_dir, out, results, insight, artifacts or run_dir.parent / "artifacts")
+    facts, statistics = results.facts, compute_statistics(results, budget_unit=budget_unit)
+    tables = export_tables(out, results, _main_comparisons(results, statistics), budget_unit)
+    figures = save_figures(run_dir, out, results, statistics, artifacts or run_dir.parent / "artifacts")
     is_running = results.journal.state == "RUNNING"
     page = render_page(
         run_dir,
         results,
-        insight,
+        statistics,
         figures={name: _page_figure(saved) for name, saved in figures.figures.items()},
         problems=figures.problems,
         reload_seconds=reload_seconds if is_running else None,
@@ -121,7 +121,7 @@ def write_report(
         front=front_table(results, facts.groups),
         plot=draw_text(results.points, facts),
         hypervolume=front_hypervolume(front_of(results.points, facts), facts),
-        findings=findings(results, insight),
+        findings=findings(results, statistics),
         num_trials=len(results.trials),
         num_points=len(results.points),
         is_running=is_running,
@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 only=options.only,
                 last_points=options.last_points,
                 out=options.out,
-                currency=options.equal.replace("-", "_"),
+                budget_unit=options.equal.replace("-", "_"),
             )
     except (RunDirectoryError, MlflowSourceError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -225,7 +225,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--artifacts", type=Path, metavar="DIR", help="the study's (default: artifacts/ beside RUN_DIR)"
     )
     parser.add_argument(
-        "--only", type=Path, metavar="TEST_SET", help="judge by the held-out images that are in this folder alone"
+        "--only", type=Path, metavar="TEST_SET", help="evaluate on the held-out images that are in this folder alone"
     )
     parser.add_argument(
         "--last-points", action="store_true", help="judge trials by their last points alone, not by earlier checkpoints"
@@ -233,7 +233,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (RUN_DIR)")
     parser.add_argument(
         "--equal",
-        choices=[currency.replace("_", "-") for currency in COST_TEXT],
+        choices=[budget_unit.replace("_", "-") for budget_unit in COST_TEXT],
         default="device-seconds",
         help="what groups are compared at equal amounts of: device-seconds with upstream stages (default), own-seconds "
         "without them, pixels-seen, or trials",
@@ -263,9 +263,9 @@ def _page_figure(saved: SavedFigure) -> PageFigure:
     return PageFigure(uri=figure_uri(saved.png, saved.svg), text=saved.text, width=REM_PER_INCH * saved.width)
 
 
-def _main_comparisons(results: Results, insight: Insight) -> tuple[Comparison, ...]:
+def _main_comparisons(results: Results, statistics: Statistics) -> tuple[Comparison, ...]:
     """The pairs of the main question's groups."""
-    return insight.comparisons[results.facts.groups[0]] if results.facts.groups else ()
+    return statistics.comparisons[results.facts.groups[0]] if results.facts.groups else ()
 
 
 if __name__ == "__main__":

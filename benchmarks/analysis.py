@@ -4,7 +4,7 @@ python benchmarks/analysis.py                     (1,000 trials x 20 points x 20
 python benchmarks/analysis.py --trials 200
 
 A study's journal is made up and sent to MLflow, into SQLite and to a server on this machine, by the study's own
-tracker. Then, each in a process of its own, for either:
+exporter. Then, each in a process of its own, for either:
 
 - ours: fetch the study (`study.tracking.download`), read it into tables, take the front, compare each pair of groups
   with 1,000 bootstrap draws over the images, write the whole report
@@ -45,7 +45,7 @@ MILLION = 1_000_000
 
 
 def main() -> None:
-    """Make the study, run each contender in its own process, print a table, end with one JSON line."""
+    """Make the study, run each group in its own process, print a table, end with one JSON line."""
     options = _parse()
     if options.part is not None:
         print(json.dumps(_PARTS[options.part](options)))
@@ -107,7 +107,7 @@ def _in_a_process(part: str, uri: str, options: argparse.Namespace) -> dict[str,
 
 def _ours(options: argparse.Namespace) -> dict[str, float]:
     from analysis.report import write_report
-    from analysis.statistics.compute import gain_insight
+    from analysis.statistics.compute import compute_statistics
     from analysis.statistics.fronts import front_of
     from analysis.statistics.tables import load_results
     from study.tracking.download import fetch_study
@@ -118,9 +118,9 @@ def _ours(options: argparse.Namespace) -> dict[str, float]:
         seconds["fetch_seconds"], _ = _timed(lambda: fetch_study(options.uri, NAME, into))
         seconds["tables_seconds"], results = _timed(lambda: load_results(into))
         seconds["front_seconds"], front = _timed(lambda: front_of(results.points, results.facts))
-        seconds["bootstrap_seconds"], insight = _timed(lambda: gain_insight(results))
+        seconds["bootstrap_seconds"], statistics = _timed(lambda: compute_statistics(results))
         seconds["report_seconds"], report = _timed(lambda: write_report(into))  # reads and reckons once more
-        pairs = sum(len(found) for found in insight.comparisons.values())
+        pairs = sum(len(found) for found in statistics.comparisons.values())
         page = report.page.stat().st_size / 2**20
     facts = {"points": len(results.points), "front_points": len(front), "pairs_compared": pairs}
     return {**seconds, **facts, "page_mib": round(page, 2), "peak_mib": _peak()}
@@ -177,12 +177,12 @@ def _front_seconds(objectives: int) -> float:
 
 
 def _send(run_dir: Path, uri: str) -> float:
-    from study.tracking.exporter import Tracker
+    from study.tracking.exporter import Exporter
 
-    tracker = Tracker(run_dir, uri)
+    exporter = Exporter(run_dir, uri)
     started = time.perf_counter()
-    tracker.start()
-    unsent = tracker.close(timeout=3600)
+    exporter.start()
+    unsent = exporter.close(timeout=3600)
     if unsent:
         raise RuntimeError(f"{unsent} events could not be sent to {uri}")
     return time.perf_counter() - started
@@ -222,7 +222,7 @@ def _facts(images: list[str], trials: int) -> dict[str, Any]:
         ],
         "reference": {"psnr_y": 20.0, "lpips_alex": 0.8},
         "notes": [],
-        "data": {"train": data, "test": data},
+        "data": {"train": data, "val": data},
         "scale": 4,
         "code_version": "benchmark",
         "config": to_dict(aesop("tiny")),
@@ -271,13 +271,15 @@ def _point(
     better = 0.1 * ("pixel", "consistency", "bottleneck", "aesop").index(guidance)
     means = np.array([29 + better - 2 * along**2, 0.4 - 0.2 * along**0.5, 0.8 - 0.05 * along, 47 - 3 * along])
     scores = means + hard + random.normal(0, 1, hard.shape) * (0.1, 0.01, 0.005, 0.2)
-    judged = {name: dict(zip(METRICS, map(float, row), strict=True)) for name, row in zip(images, scores, strict=True)}
+    evaluated = {
+        name: dict(zip(METRICS, map(float, row), strict=True)) for name, row in zip(images, scores, strict=True)
+    }
     return {
         "event": "point",
         "trial": trial,
         "iteration": 50 * step,
         "metrics": dict(zip(METRICS, map(float, scores.mean(axis=0)), strict=True)),
-        "images": judged,
+        "images": evaluated,
         "terms": {name: float(random.uniform()) for name in TERMS},
         "budget": {"iterations": 50 * step, "pixels_seen": 819_200 * step, "device_seconds": 3.0 * step},
     }

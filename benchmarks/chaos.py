@@ -1,18 +1,18 @@
 """A study of tiny trials of which something is killed, again and again: is anything lost, done twice, or changed?
 
 python benchmarks/chaos.py                       (24 kills over 16 trials; about a quarter of an hour on 2 cores)
-python benchmarks/chaos.py --kills 5 --blend-kills 1 --trials 4
+python benchmarks/chaos.py --kills 5 --interpolation-kills 1 --trials 4
 
 One machine plays a cluster: a head, and nodes with one core each. The study runs once undisturbed and once with kills,
 each at a moment drawn at random: how many of the study's points are there by then, and up to three seconds more. What
 is killed with SIGKILL: the process of a trial or artifact; a whole node, which another one replaces; the actor that
 keeps the leases; the driver, which is started again with `--resume`; and the head, with the driver on it and all that
 the cluster knew, after which a new cluster is started. More kills of workers and of the driver follow while points are
-blended, drawn in the same way from the number of blends.
+interpolated, drawn in the same way from the number of interpolations.
 
 A trial is lost if it did not end COMPLETE in the journal, in Optuna and in MLflow; it is done twice if anything of it
-(its end, a point, its run in MLflow), an artifact or a blend is recorded more than once. The front of the points has to
-be the same to the last bit, and so has what both studies have blended: what else they blend depends on when trials end.
+(its end, a point, its run in MLflow), an artifact or an interpolation is recorded more than once. The front of the points has to
+be the same to the last bit, and so has what both studies have interpolated: what else they interpolate depends on when trials end.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def base(size, networks):
         "generator": SMALL, "discriminator.features": 2, "loss.perceptual": 0,
         "fidelity.budget": budget, "autoencoder": {**SMALL, "budget": budget},
         "budget": {**budget, "iterations": 200},
-        "cadence": {"evaluate_every": 20, "evaluate_share": 100, "checkpoint_every": 10},
+        "eval_schedule": {"evaluate_every": 20, "evaluate_share": 100, "checkpoint_every": 10},
     })
 
 def sample(trial, base):
@@ -142,8 +142,8 @@ class Machine:
 
     @property
     def progress(self) -> int:
-        """How much was judged."""
-        return len(self.events("point")) + len(self.events("blend"))
+        """How much was evaluated."""
+        return len(self.events("point")) + len(self.events("interpolation"))
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """The journal's events of a kind."""
@@ -163,15 +163,17 @@ def main() -> None:
         calm, calm_seconds, _ = _study(place / "calm", options, console, [])
         draw = random.Random(options.seed)
         strikes = _drawn(options.kills, "point", options.trials * POINTS_A_TRIAL, KINDS, draw)
-        strikes += _drawn(options.blend_kills, "blend", len(calm.events("blend")), BLEND_KINDS, draw)
+        strikes += _drawn(
+            options.interpolation_kills, "interpolation", len(calm.events("interpolation")), BLEND_KINDS, draw
+        )
         struck, struck_seconds, rows = _study(place / "struck", options, console, strikes)
         both = _blends(struck).keys() & _blends(calm).keys()
         found = {
             "lost": options.trials - len(_complete_everywhere(struck)),
             "duplicated": _recorded_twice(struck),
             "same_front": _front(struck) == _front(calm) and len(_front(calm)) > 0,
-            "blends_in_both": len(both),
-            "same_blends": all(_blends(struck)[name] == _blends(calm)[name] for name in both),
+            "interpolations_in_both": len(both),
+            "same_interpolations": all(_blends(struck)[name] == _blends(calm)[name] for name in both),
         }
         deaths = len(struck.events("death"))
     _print(rows, console)
@@ -186,13 +188,13 @@ def main() -> None:
         "median_seconds_to_go_on": round(float(np.median([row["seconds"] for row in rows])), 1) if rows else None,
     }
     print(json.dumps(figures | found))
-    sys.exit(not (found["lost"] == found["duplicated"] == 0 and found["same_front"] and found["same_blends"]))
+    sys.exit(not (found["lost"] == found["duplicated"] == 0 and found["same_front"] and found["same_interpolations"]))
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, metavar="N")
-    parser.add_argument("--blend-kills", type=int, default=4, metavar="N")
+    parser.add_argument("--interpolation-kills", type=int, default=4, metavar="N")
     parser.add_argument("--trials", type=int, default=16, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is killed when")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave both studies here")
@@ -218,8 +220,8 @@ def _study(
     home.mkdir()
     material = home.parent
     command = [sys.executable, str(ROOT / "study" / "sweep.py"), "--space", str(material / "space.py"), "--resume"]
-    command += ["--data", str(material / "train"), "--test", str(material / "test")]
-    command += ["--trials", str(options.trials), "--output", str(home / "study"), "--blends", "1"]
+    command += ["--data", str(material / "train"), "--val", str(material / "test")]
+    command += ["--trials", str(options.trials), "--output", str(home / "study"), "--interpolate", "1"]
     machine = Machine(home / "study", command)
     draw = random.Random(options.seed)
     rows: list[dict[str, Any]] = []
@@ -270,12 +272,16 @@ def _strike(machine: Machine, strike: _Strike, draw: random.Random, console: Con
     _wait(machine, lambda: len(machine.events(strike.event)) >= strike.count)
     if strike.event == "point":
         time.sleep(draw.uniform(0, 3))
-    before, points, blends = machine.progress, len(machine.events("point")), len(machine.events("blend"))
+    before, points, interpolations = (
+        machine.progress,
+        len(machine.events("point")),
+        len(machine.events("interpolation")),
+    )
     began = time.monotonic()
     kind = machine.kill(strike.kind, draw)
-    console.print(f"at {points} points and {blends} blends: killed {kind}", highlight=False)
+    console.print(f"at {points} points and {interpolations} interpolations: killed {kind}", highlight=False)
     _wait(machine, lambda: machine.progress > before or machine.driver.poll() is not None)  # type: ignore[union-attr]
-    return {"kind": kind, "points": points, "blends": blends, "seconds": time.monotonic() - began}
+    return {"kind": kind, "points": points, "interpolations": interpolations, "seconds": time.monotonic() - began}
 
 
 def _wait(machine: Machine, condition: Callable[[], bool], seconds: float = 600) -> None:
@@ -323,7 +329,7 @@ def _recorded_twice(machine: Machine) -> int:
     keys = [("end", event["trial"]) for event in machine.events("end")]
     keys += [("point", (event["trial"], event["iteration"])) for event in machine.events("point")]
     keys += [("artifact", event["key"]) for event in machine.events("artifact")]
-    keys += [("blend", (event["pair"], event["name"])) for event in machine.events("blend")]
+    keys += [("interpolation", (event["pair"], event["name"])) for event in machine.events("interpolation")]
     keys += [("pair", event["name"]) for event in machine.events("pair")]
     keys += [("run", trial) for trial, _ in _logged(machine.output)]
     return sum(count - 1 for count in Counter(keys).values())
@@ -345,15 +351,15 @@ def _front(machine: Machine) -> list[tuple[float, ...]]:
 
 
 def _blends(machine: Machine) -> dict[tuple[str, str], dict[str, float]]:
-    return {(event["pair"], event["name"]): event["metrics"] for event in machine.events("blend")}
+    return {(event["pair"], event["name"]): event["metrics"] for event in machine.events("interpolation")}
 
 
 def _print(rows: list[dict[str, Any]], console: Console) -> None:
     table = Table(
-        "kill", "what", "points by then", "blends", "seconds to the next", title="kills", title_justify="left"
+        "kill", "what", "points by then", "interpolations", "seconds to the next", title="kills", title_justify="left"
     )
     for number, row in enumerate(rows, start=1):
-        table.add_row(str(number), row["kind"], str(row["points"]), str(row["blends"]), f"{row['seconds']:.1f}")
+        table.add_row(str(number), row["kind"], str(row["points"]), str(row["interpolations"]), f"{row['seconds']:.1f}")
     console.print(table)
 
 

@@ -28,12 +28,12 @@ class Machine:
     Attributes:
         rate: floating-point operations a second, beyond what the calls take.
         call_seconds: of an operator, however small its work.
-        judge_seconds: of a held-out HR megapixel, for the metrics alone.
+        metric_seconds: of a held-out HR megapixel, for the metrics alone.
     """
 
     rate: float
     call_seconds: float = 0.0
-    judge_seconds: float = 0.0
+    metric_seconds: float = 0.0
 
     def seconds(self, counted: Operations) -> float:
         """What was counted takes."""
@@ -116,12 +116,12 @@ def modelled_costs(
     costs: dict[str, Cost] = {}
     for work in works:
         if work.left and work.kind not in costs:
-            judging = 0.0
+            evaluation = 0.0
             if work.stage == "adversarial":
                 forward = machine.seconds(count_image(work.config, *typical))
-                judging = forward * mean / (typical[0] * typical[1]) + machine.judge_seconds * mean / 1e6
+                evaluation = forward * mean / (typical[0] * typical[1]) + machine.metric_seconds * mean / 1e6
             seconds = machine.seconds(count_step(work.config, work.stage))
-            costs[work.kind] = Cost(seconds, image_seconds=judging)
+            costs[work.kind] = Cost(seconds, image_seconds=evaluation)
     return costs
 
 
@@ -176,8 +176,8 @@ def _job(work: Work, price: Price, conditions: Conditions) -> _Job:
         return _Job(work.stage, 0.0, 1, work.key, work.after)
     workers = conditions.workers_of(work.stage)
     speed = 1.0 if workers == 1 else workers * conditions.efficiency
-    # One process of a team judges, the others wait.
+    # One process of a distributed evaluates, the others wait.
     seconds = price.training_seconds / speed + price.evaluation_seconds
-    again = conditions.start_seconds + work.config.cadence.checkpoint_every * price.cost.seconds / speed / 2
+    again = conditions.start_seconds + work.config.eval_schedule.checkpoint_every * price.cost.seconds / speed / 2
     deaths = conditions.deaths_an_hour * workers * seconds / 3600
     return _Job(work.stage, seconds + deaths * again, workers, work.key, work.after)

@@ -3,7 +3,7 @@
 python benchmarks/coverage.py                    (some minutes on 2 cores)
 python benchmarks/coverage.py --studies 500
 
-Two groups of trials are judged on few images that differ in how hard they are (by 2 dB), in what they do to each group,
+Two groups of trials are evaluated on few images that differ in how hard they are (by 2 dB), in what they do to each group,
 and in what they do to each point; runs of one setting differ by their seeds. For each study `analysis.statistics.dominance`
 compares the two groups' hypervolumes; the truth is the difference over infinitely many images and seeds. As a peer, the
 plain percentile interval of the same bootstrap.
@@ -73,7 +73,7 @@ def _judge(world: World, truth: float, number: int) -> tuple[bool, bool, bool]:
     found = comparison.difference
     wrong = (found.positive > 0.975 and truth <= 0) or (found.positive < 0.025 and truth >= 0)
     weights = resampled_weights(made.images, 300, np.random.default_rng(number))
-    fields = [one.losses for one in made.contenders]
+    fields = [one.losses for one in made.groups]
     draws = [
         [moocore.hypervolume(means, ref=made.corner) for means in np.einsum("di,pio->dpo", weights, field)]
         for field in fields

@@ -200,7 +200,7 @@ def _read(kind: str, path: Path) -> list[np.ndarray]:
     if kind != "store":
         return [decode_image(path, path.read_bytes())]
     store = open_store(path)
-    return [image.copy() for side in (store.images, store.low) for image in side]
+    return [image.copy() for side in (store.images, store.lq) for image in side]
 
 
 def outcome(number: int, folder: Path) -> tuple[str, str]:
@@ -209,7 +209,7 @@ def outcome(number: int, folder: Path) -> tuple[str, str]:
     path = folder / f"input.{'arrow' if kind == 'store' else kind.partition('-')[0]}"
     path.write_bytes(content)
     try:
-        return kind, _judged(kind, done, path, folder)
+        return kind, _evaluated(kind, done, path, folder)
     except (ImageError, StoreError) as error:
         return kind, "refused" if str(path) in str(error) and error.problem else "refused without a word"
     except BaseException as error:  # whatever it is: it must not come out of reading a file
@@ -218,7 +218,7 @@ def outcome(number: int, folder: Path) -> tuple[str, str]:
         path.unlink()
 
 
-def _judged(kind: str, done: list[str], path: Path, folder: Path) -> str:
+def _evaluated(kind: str, done: list[str], path: Path, folder: Path) -> str:
     if kind == "store":
         problems = list(verify(path))  # must name what reading would
         if any(problems):

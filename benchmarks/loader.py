@@ -2,7 +2,7 @@
 
 python benchmarks/loader.py            (needs opencv-python-headless and lmdb: pip install -e ".[benchmarks]")
 
-Contenders, each giving batches of 16 random pairs (HR patch 128 or 256, x4), on images of 480 x 320:
+Groups, each giving batches of 16 random pairs (HR patch 128 or 256, x4), on images of 480 x 320:
 
 - `png`, `lmdb`: the reading path of BasicSR's PairedImageDataset, written down anew as a stand-in: for each patch both
   whole files are read (from a folder, or out of LMDB) and decoded by OpenCV, made float, cropped at random, flipped and
@@ -11,9 +11,9 @@ Contenders, each giving batches of 16 random pairs (HR patch 128 or 256, x4), on
 - `limit`: a plain crop of both images out of one memory-mapped file of raw pixels, copied, neither turned nor float.
   `float_limit`: the same, with the batch made float.
 
-Contenders take turns in short slices, for the machine's speed varies; a ratio is the median over the rounds.
+Groups take turns in short slices, for the machine's speed varies; a ratio is the median over the rounds.
 
-With `--gpu` (no OpenCV, LMDB or pyarrow needed) the contenders are the ways onto a CUDA device instead: `resident`, cut
+With `--gpu` (no OpenCV, LMDB or pyarrow needed) the groups are the ways onto a CUDA device instead: `resident`, cut
 there out of images held there; `sent`, uint8 cut by the feeding thread and made float there; `float_sent`, made float
 on the CPU first.
 """
@@ -45,7 +45,7 @@ Make = Callable[[int], Any]  # makes the batch of a step
 
 
 def main() -> None:
-    """Measure all contenders at both patch sizes and print a table and one JSON line."""
+    """Measure all groups at both patch sizes and print a table and one JSON line."""
     options = _parse()
     if options.gpu:
         _measure_gpu(options)
@@ -86,12 +86,12 @@ def _measure_gpu(options: argparse.Namespace) -> None:
     for patch in (128, 256):
         batches = Batches(pairs, patch=patch, batch=BATCH, seed=0)
         sent = _ahead(batches, range(10**9), device, 0, 1)
-        contenders: dict[str, Make] = {
+        groups: dict[str, Make] = {
             "resident": _synchronised(ResidentBatches(batches, device).at),
             "sent": _synchronised(lambda _, sent=sent: next(sent)),
             "float_sent": _synchronised(lambda step, batches=batches: [side.to(device) for side in batches.at(step)]),
         }
-        rates = _measure(contenders, options.seconds)
+        rates = _measure(groups, options.seconds)
         figures[f"patch_{patch}"] = {name: round(statistics.median(values), 1) for name, values in rates.items()}
     figures["ratio"] = min(
         figures[f"patch_{patch}"]["resident"] / figures[f"patch_{patch}"]["float_sent"] for patch in (128, 256)
@@ -133,11 +133,11 @@ def _write_images(place: Path, folder: Path | None, cv2: Any) -> tuple[str, int]
     from study.data.packing import pack, plan_pack
     from study.data.store import open_store
 
-    # Made by us and then given as files, so that all contenders read the same pixels.
+    # Made by us and then given as files, so that all groups read the same pixels.
     pack(plan_pack([place / "HR"], scale=SCALE, name="benchmark"), place / "store.arrow", jobs=1)
     pairs = make_pairs(open_store(place / "store.arrow").image_set(), SCALE)
-    for name, low in zip(pairs.names, pairs.lq, strict=True):
-        cv2.imwrite(str(place / "LRx4" / f"{name}.png"), np.ascontiguousarray(low[:, :, ::-1]))
+    for name, lq in zip(pairs.names, pairs.lq, strict=True):
+        cv2.imwrite(str(place / "LRx4" / f"{name}.png"), np.ascontiguousarray(lq[:, :, ::-1]))
     for side, images in (("hr", pairs.hr), ("lq", pairs.lq)):
         (place / f"{side}.raw").write_bytes(b"".join(np.ascontiguousarray(image).tobytes() for image in images))
     return photographs[0], len(photographs[1])
@@ -253,15 +253,15 @@ def _as_floats(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[torch.Tensor]
     return [torch.from_numpy(np.stack(side)).to(torch.float32).div_(255) for side in zip(*pairs, strict=True)]
 
 
-def _measure(contenders: dict[str, Make], seconds: float) -> dict[str, list[float]]:
-    """Let all contenders take turns, in slices of about 0.15 s; gives each one's patches per second, round by round."""
-    for make in contenders.values():
+def _measure(groups: dict[str, Make], seconds: float) -> dict[str, list[float]]:
+    """Let all groups take turns, in slices of about 0.15 s; gives each one's patches per second, round by round."""
+    for make in groups.values():
         for step in range(3):
             make(step)  # page in, verify, warm up
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    rates: dict[str, list[float]] = {name: [] for name in groups}
     step, end = 0, time.perf_counter() + seconds
     while time.perf_counter() < end or min(map(len, rates.values())) < 3:
-        for name, make in contenders.items():
+        for name, make in groups.items():
             made, started = 0, time.perf_counter()
             while (elapsed := time.perf_counter() - started) < 0.15:
                 make(step)

@@ -30,10 +30,10 @@ from torch import Tensor, nn
 
 from study.data import bicubic_upsample
 from study.evaluation.sets import find_sets, open_set
-from study.metrics.evaluator import BACKBONE_OF, Judge
+from study.metrics.evaluator import BACKBONE_OF, Evaluator
 from study.metrics.fidelity import cropped_levels, cropped_luma
 from study.metrics.quantise import quantise
-from study.metrics.side_by_side import judge_each, side_by_side
+from study.metrics.side_by_side import evaluate_each, side_by_side
 from study.models.backbones import BackboneName, find_backbone
 from study.models.lpips_distance import LPIPS_BACKBONES, LpipsNetwork
 from study.training.loop import pick_device
@@ -52,13 +52,13 @@ def main() -> None:
     device = pick_device()
     backbones = _backbones(options)
     names = [name for name in SHARED if BACKBONE_OF.get(name, "alexnet") in backbones]
-    judge = Judge(names, device, backbones=backbones)
+    evaluator = Evaluator(names, device, backbones=backbones)
     peers = {name: _peer(name, backbones, device) for name in names}
     pairs = _pairs(options.hr, options.rows, device)
     times = {name: {"ours": [], "peer": []} for name in [*names, "one row", "rows"]}  # type: ignore[var-annotated]
     values: dict[str, float] = dict.fromkeys(names, 0.0)
     for number in range(options.rounds + 1):
-        taken = _round(pairs, names, judge, peers, backbones, device, values)
+        taken = _round(pairs, names, evaluator, peers, backbones, device, values)
         for name, both in taken.items() if number else ():  # the first is a warm-up
             for who, seconds in both.items():
                 times[name][who].append(seconds)
@@ -109,7 +109,7 @@ def _pairs(folder: Path, rows: int, device: torch.device) -> list[tuple[str, Ten
 def _round(
     pairs: list[tuple[str, Tensor, list[Tensor]]],
     names: list[str],
-    judge: Judge,
+    evaluator: Evaluator,
     peers: dict[str, Peer],
     backbones: dict[BackboneName, Path],
     device: torch.device,
@@ -121,7 +121,7 @@ def _round(
         images = [pairs[index] for index in group]
         for row in range(len(images[0][2])):
             asked = [(rows[row], hr, name) for name, hr, rows in images]
-            ours = _seconds(partial(_judge_all, judge, asked), device)
+            ours = _seconds(partial(_evaluate_all, evaluator, asked), device)
             theirs = {metric: _peer_seconds(metric, peer, asked, device) for metric, peer in peers.items()}
             for table in ["rows", "one row"] if row == 0 else ["rows"]:
                 taken[table]["ours"] += ours
@@ -129,12 +129,12 @@ def _round(
             for metric, seconds in theirs.items() if row == 0 else ():
                 taken[metric]["peer"] += seconds
         for name, _, _ in images:
-            judge.forget(name)
+            evaluator.forget(name)
     for metric in names:
         single = _single(metric, backbones, device)
         for group in side_by_side([hr[0, 0].numel() for _, hr, _ in pairs], device):
             asked = [(pairs[index][2][0], pairs[index][1], None) for index in group]
-            taken[metric]["ours"] += _seconds(partial(_judge_all, single, asked), device)
+            taken[metric]["ours"] += _seconds(partial(_evaluate_all, single, asked), device)
         values[metric] = max(
             abs(single(rows[0], hr)[metric] - float(peers[metric](_given(metric, rows[0]), _given(metric, hr))))
             for _, hr, rows in pairs[:3]
@@ -142,19 +142,19 @@ def _round(
     return taken
 
 
-_SINGLE: dict[str, Judge] = {}
+_SINGLE: dict[str, Evaluator] = {}
 
 
-def _single(metric: str, backbones: dict[BackboneName, Path], device: torch.device) -> Judge:
+def _single(metric: str, backbones: dict[BackboneName, Path], device: torch.device) -> Evaluator:
     """A judge of one metric, built once."""
     if metric not in _SINGLE:
-        _SINGLE[metric] = Judge([metric], device, backbones=backbones)
+        _SINGLE[metric] = Evaluator([metric], device, backbones=backbones)
     return _SINGLE[metric]
 
 
-def _judge_all(judge: Judge, asked: list[tuple[Tensor, Tensor, str | None]]) -> list[dict[str, float]]:
+def _evaluate_all(evaluator: Evaluator, asked: list[tuple[Tensor, Tensor, str | None]]) -> list[dict[str, float]]:
     sizes = [hr[0, 0].numel() for _, hr, _ in asked]
-    return list(judge_each(lambda pair: judge(pair[0], pair[1], key=pair[2]), asked, sizes))
+    return list(evaluate_each(lambda pair: evaluator(pair[0], pair[1], key=pair[2]), asked, sizes))
 
 
 def _peer_seconds(

@@ -24,13 +24,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from study.config import PerceptualNetwork, RunConfig, Stage
 from study.cost.measurement import give_random_upstream
 from study.data import ImageSet
-from study.metrics.evaluator import study_judge
+from study.metrics.evaluator import study_evaluator
 from study.models import Autoencoder
 from study.models.backbones import ImageNetModule
 from study.models.build import build_generator
 from study.models.lpips_distance import LpipsDistance
 from study.training.artifact_store import ArtifactFolder
-from study.training.context import Workshop
+from study.training.context import RunContext
 from study.training.stages.adversarial import prepare_adversarial
 from study.training.stages.artifacts import prepare_upstream
 from study.training.stages.graph import budget_of
@@ -65,8 +65,8 @@ class Operations:
         return sum(self.parts.values())
 
 
-def counting_workshop(folder: Path) -> Workshop:
-    """A workshop to count in, without images or weights worth the name.
+def counting_workshop(folder: Path) -> RunContext:
+    """A context to count in, without images or weights worth the name.
 
     Args:
         folder: gets the networks that stages start from; a further count with the same ones finds them there.
@@ -74,29 +74,29 @@ def counting_workshop(folder: Path) -> Workshop:
     nothing = ImageSet.loaded("nothing", ("nothing",), (np.zeros((1024, 1024, 3), np.uint8),))
     device = torch.device("cpu")
     backbones = _shapes_of_backbones(folder)
-    return Workshop(
-        nothing, nothing, ArtifactFolder(folder / "artifacts"), study_judge(None, device), backbones, device
+    return RunContext(
+        nothing, nothing, ArtifactFolder(folder / "artifacts"), study_evaluator(None, device), backbones, device
     )
 
 
-def count_step(config: RunConfig, stage: Stage, workshop: Workshop) -> Operations:
+def count_step(config: RunConfig, stage: Stage, context: RunContext) -> Operations:
     """Count a step of a stage, one in which all layers train.
 
     Args:
         config: the run.
         stage: any but `critics`, whose networks differ from level to level.
-        workshop: of `counting_workshop`.
+        context: of `counting_workshop`.
 
     Raises:
         ValueError: critics.
     """
     if stage == "critics":
         raise ValueError("operations of stage critics are not counted: each level has images and networks of its own")
-    give_random_upstream(config, stage, workshop)
+    give_random_upstream(config, stage, context)
     if stage == "adversarial":
-        state, step, batches = prepare_adversarial(config, workshop)
+        state, step, batches = prepare_adversarial(config, context)
     else:
-        state, step, batches = prepare_upstream(config, stage, workshop)
+        state, step, batches = prepare_upstream(config, stage, context)
     state.iteration = budget_of(config, stage).iterations - 1  # past the share in which layers are frozen
     sides = (batches.patch // batches.pairs.scale, batches.patch)
     with FakeTensorMode(allow_non_fake_inputs=True), _PartCounter(_owners(state, stage)) as counter, _Calls() as calls:

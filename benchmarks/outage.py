@@ -9,7 +9,7 @@ killed in the middle of the outage and continued with `--resume`, while the serv
 
 What MLflow then holds is compared with the study's own journal (each metric of each point once, at its step: none
 missing, none doubled) and with the undisturbed study (the same values at the same steps of the same trials, but for
-what measures time or memory; and but for blends, as which pairs are blended depends on when trials end). The spool has
+what measures time or memory; and but for interpolations, as which pairs are interpolated depends on when trials end). The spool has
 to be empty.
 """
 
@@ -76,7 +76,7 @@ class Driver:
 
     @property
     def points(self) -> int:
-        """How many were judged."""
+        """How many were evaluated."""
         return sum(event["event"] == "point" for event in self.events)
 
     @property
@@ -122,8 +122,8 @@ def _study(name: str, place: Path, options: argparse.Namespace, console: Console
     """Run a study to its end, with what is killed in it, and look at what MLflow has."""
     server = Server(place / name / "server", free_port())
     command = [sys.executable, str(ROOT / "study" / "sweep.py"), "--space", str(place / "space.py"), "--resume"]
-    command += ["--data", str(place / "train"), "--test", str(place / "test"), "--trials", str(options.trials)]
-    command += ["--output", str(place / name / "study"), "--blends", "1", "--mlflow", server.uri]
+    command += ["--data", str(place / "train"), "--val", str(place / "test"), "--trials", str(options.trials)]
+    command += ["--output", str(place / name / "study"), "--interpolate", "1", "--mlflow", server.uri]
     driver = Driver(place / name / "study", command)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
@@ -190,7 +190,7 @@ def _sent(histories: dict[tuple[str, str], History]) -> Counter[Any]:
         for (trial, metric), history in histories.items()
         for entry in history
         if metric in front
-        or not (trial == "parent" or metric.startswith("blend") or metric in ("seconds", "overhead_seconds"))
+        or not (trial == "parent" or metric.startswith("interpolation") or metric in ("seconds", "overhead_seconds"))
     )
 
 
@@ -216,7 +216,7 @@ def _different(calm: dict[tuple[str, str], History], other: dict[tuple[str, str]
         return {
             (trial, metric): history
             for (trial, metric), history in histories.items()
-            if trial != "parent" and metric not in MEASURED and not metric.startswith("blend")
+            if trial != "parent" and metric not in MEASURED and not metric.startswith("interpolation")
         }
 
     first, second = compared(calm), compared(other)

@@ -28,9 +28,9 @@ from study.config.recipes import RECIPES, get_recipe
 from study.cost.measurement import give_random_upstream, measure
 from study.data import ImageSet
 from study.data.feed import feed
-from study.metrics.evaluator import study_judge
+from study.metrics.evaluator import study_evaluator
 from study.training.artifact_store import ArtifactFolder
-from study.training.context import Workshop
+from study.training.context import RunContext
 from study.training.loop import pick_device
 from study.training.stages.adversarial import prepare_adversarial
 from study.training.state import set_learning_rate, update_ema
@@ -72,18 +72,18 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _workshop(folder: Path) -> Workshop:
+def _context(folder: Path) -> RunContext:
     noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
     images = ImageSet.loaded("noise", ("noise",), (noise,))
     device = pick_device()
-    return Workshop(images, images, ArtifactFolder(folder), study_judge(None, device), {}, device)
+    return RunContext(images, images, ArtifactFolder(folder), study_evaluator(None, device), {}, device)
 
 
 def _fitting(config: RunConfig) -> int:
     from study.cost.dry_run import jobs_on_a_gpu  # late: it needs Ray
 
     with TemporaryDirectory() as folder:
-        peak = measure(config, "adversarial", _workshop(Path(folder))).peak_bytes
+        peak = measure(config, "adversarial", _context(Path(folder))).peak_bytes
     return jobs_on_a_gpu(peak, torch.cuda.mem_get_info()[1])
 
 
@@ -112,13 +112,13 @@ def _together(config: RunConfig, jobs: int, seconds: float) -> dict[str, Any]:
 def _job(config: RunConfig, seconds: float, ready: Any, results: Any) -> None:
     torch.set_num_threads(max(1, multiprocessing.cpu_count() // 4))
     with TemporaryDirectory() as folder:
-        workshop = _workshop(Path(folder))
-        give_random_upstream(config, "adversarial", workshop)
-        state, step, batches = prepare_adversarial(config, workshop)
+        context = _context(Path(folder))
+        give_random_upstream(config, "adversarial", context)
+        state, step, batches = prepare_adversarial(config, context)
         set_learning_rate(state, 0.0)  # from random weights it might diverge; the work is the same
-        on_gpu = workshop.device.type == "cuda"
+        on_gpu = context.device.type == "cuda"
         steps, began = 0, 0.0
-        with feed(batches, range(10**9), workshop.device) as incoming:
+        with feed(batches, range(10**9), context.device) as incoming:
             for number, (low, hr) in enumerate(incoming):
                 if number == WARM_UP:
                     ready.wait()

@@ -37,11 +37,11 @@ def main() -> None:
     device = pick_device()
     figures: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        workshop, steps = noise_workshop(Path(folder), device, options.weights), {}
+        context, steps = noise_workshop(Path(folder), device, options.weights), {}
         for name in options.recipes:
             config = _config(name, options)
             print(f"building {name}", file=sys.stderr, flush=True)
-            state, steps[name] = prepare_step(config, workshop)
+            state, steps[name] = prepare_step(config, context)
             figures[name] = _facts(config, state)
         for name, taken in in_turns(steps, options.steps, device).items():
             figures[name] |= {"ms": 1e3 * taken.seconds, "step_gib": taken.gib}

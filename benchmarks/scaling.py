@@ -227,10 +227,10 @@ def _changes(axis: str, value: int) -> Changes:
 
 def _measure(configs: Mapping[str, RunConfig], steps: int, device: torch.device) -> dict[str, Run]:
     with tempfile.TemporaryDirectory() as folder:
-        workshop, trained = noise_workshop(Path(folder), device), {}
+        context, trained = noise_workshop(Path(folder), device), {}
         for name, config in configs.items():
             print(f"building {name}", file=sys.stderr, flush=True)
-            _, trained[name] = prepare_step(config, workshop)
+            _, trained[name] = prepare_step(config, context)
         taken = in_turns(trained, steps, device)
     with tempfile.TemporaryDirectory() as folder:
         counting = counting_workshop(Path(folder))

@@ -3,8 +3,8 @@
 python benchmarks/step.py                                   (on a CPU: 16 x 2 and 32 x 4, patch 128, batch 4: minutes)
 python benchmarks/step.py --sizes 64x23 --batch 16 --compile              (on a GPU: the paper's own size)
 
-Both train the same networks (RRDB generator and auto-encoder, VGG-style discriminator) by the same objective (AESOP,
-LDL's artifact map, VGG-19 with random weights, relativistic GAN) from the same weights on the same patches. Contenders
+Both train the same networks (RRDB generator and auto-encoder, VGG-style discriminator) by the same generator_loss (AESOP,
+LDL's artifact map, VGG-19 with random weights, relativistic GAN) from the same weights on the same patches. Groups
 take turns in one process; times are medians, ratios medians of each turn's ratio, the first turns left out. Then, each
 in a process of its own: the peak memory. And whether both compute the same: how far apart the weights of generator,
 discriminator and average are after 20 steps of each on photographs, in float64 and in float32.
@@ -14,7 +14,7 @@ discriminator and average are after 20 steps of each on photographs, in float64 
 - `fp32`, `bf16`: ours; `compiled`: bf16 with torch.compile of all networks.
 
 `ratio` is `official` over ours in the fastest precision of this device, which `--precision auto` chooses for recipes
-above `tiny`: the geometric mean over the sizes. `ratios` has each contender's.
+above `tiny`: the geometric mean over the sizes. `ratios` has each group's.
 """
 
 import argparse
@@ -41,11 +41,11 @@ from study.config import LossConfig, Optimiser, Precision
 from study.data import Batches, make_pairs
 from study.data.feed import feed
 from study.data.sources import folder, photographs
-from study.losses.generator_loss import Objective
-from study.losses.guidance import Guide
+from study.losses.generator_loss import GeneratorLoss
+from study.losses.guidance import GuidanceInputs
 from study.losses.perceptual import PerceptualLoss
 from study.models import Autoencoder, RRDBNet, VGGDiscriminator
-from study.training.loop import LOOK_EVERY, pick_device
+from study.training.loop import SYNC_INTERVAL, pick_device
 from study.training.peak_memory import PeakMemory
 from study.training.precision import fastest_precision
 from study.training.state import TrainState, new_state, update_ema
@@ -58,7 +58,7 @@ Step = Callable[[Tensor, Tensor], object]
 
 
 class Networks:
-    """The transcription's networks of one size, from which every contender takes its weights."""
+    """The transcription's networks of one size, from which every group takes its weights."""
 
     def __init__(self, size: str, options: argparse.Namespace) -> None:
         """Draw random weights."""
@@ -91,8 +91,8 @@ class Networks:
         assert autoencoder is not None
         return OfficialStep(generator, discriminator, autoencoder, vgg)
 
-    def ours(self, device: torch.device, precision: Precision) -> tuple[TrainState, Objective]:
-        """Our state and objective with the same weights."""
+    def ours(self, device: torch.device, precision: Precision) -> tuple[TrainState, GeneratorLoss]:
+        """Our state and generator_loss with the same weights."""
         growth = self.features // 2
         generator, discriminator = RRDBNet(self.features, self.blocks, growth), VGGDiscriminator(self.patch, self.judge)
         autoencoder = Autoencoder(3, 4, self.features, self.blocks, growth)
@@ -116,8 +116,10 @@ class Networks:
             precision=precision,
         )
         loss = LossConfig(perceptual=0 if self.vgg is None else 1)
-        objective = Objective(loss, Guide(autoencoder), perceptual=perceptual, computing=state.computing)
-        return state, objective
+        generator_loss = GeneratorLoss(
+            loss, GuidanceInputs(autoencoder), perceptual=perceptual, autocast=state.autocast
+        )
+        return state, generator_loss
 
 
 def main() -> None:
@@ -134,8 +136,8 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, patch {options.patch}, batch {options.batch}, ours is {chosen} here")
     figures = {size: _measure(size, options, device) for size in options.sizes}
     ratios = {
-        contender: math.prod(found["ratio"][contender] for found in figures.values()) ** (1 / len(figures))
-        for contender in _contenders(options, device)
+        group: math.prod(found["ratio"][group] for found in figures.values()) ** (1 / len(figures))
+        for group in _contenders(options, device)
     }
     differences = {size: _differences(size, options, device) for size in options.sizes}
     print(f"\nweights after {EQUAL_STEPS} steps, relative differences")
@@ -153,7 +155,7 @@ def main() -> None:
                 "sizes": figures,
                 "differences": differences,
                 "precision": chosen,
-                "ratios": {contender: round(ratio, 3) for contender, ratio in ratios.items()},
+                "ratios": {group: round(ratio, 3) for group, ratio in ratios.items()},
                 "ratio": round(ratios[chosen], 3),
             }
         )
@@ -165,7 +167,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", default=["16x2", "32x4"], metavar="FxB", help="features x blocks")
     parser.add_argument("--patch", type=int, choices=[128, 256], default=128, help="HR side in pixels (128)")
     parser.add_argument("--batch", type=int, default=4, metavar="N", help="patches a step (4)")
-    parser.add_argument("--turns", type=int, default=15, metavar="N", help="timed steps of each contender (15)")
+    parser.add_argument("--turns", type=int, default=15, metavar="N", help="timed steps of each group (15)")
     parser.add_argument(
         "--discriminator",
         type=int,
@@ -175,7 +177,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="photographs (default: those of scikit-image)")
     parser.add_argument("--without-vgg", action="store_true", help="leave the perceptual term out")
-    parser.add_argument("--compile", action="store_true", help="compile our networks as well, as one more contender")
+    parser.add_argument("--compile", action="store_true", help="compile our networks as well, as one more group")
     parser.add_argument("--profile", action="store_true", help="print where the time of our step goes")
     parser.add_argument("--memory-of", metavar="CONTENDER", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -186,20 +188,20 @@ def _contenders(options: argparse.Namespace, device: torch.device) -> list[str]:
     return [*names, "compiled"] if options.compile else names
 
 
-def _step(contender: str, networks: Networks, device: torch.device) -> Step:
+def _step(group: str, networks: Networks, device: torch.device) -> Step:
     """What trains one step, on images of any layout."""
-    if contender.startswith("official"):
-        return _official_step(networks.official(device), device, fast=contender == "official-bf16")
-    state, objective = networks.ours(device, "fp32" if contender == "fp32" else "bf16")
-    if contender == "compiled":
-        _compile(state, objective)
-    step = adversarial_step(objective)
+    if group.startswith("official"):
+        return _official_step(networks.official(device), device, fast=group == "official-bf16")
+    state, generator_loss = networks.ours(device, "fp32" if group == "fp32" else "bf16")
+    if group == "compiled":
+        _compile(state, generator_loss)
+    step = adversarial_step(generator_loss)
 
-    def ours(low: Tensor, hr: Tensor) -> object:
-        terms = step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (low, hr)))
+    def ours(lq: Tensor, hr: Tensor) -> object:
+        terms = step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (lq, hr)))
         update_ema(state, EMA_DECAY)
         state.iteration += 1
-        if state.iteration % LOOK_EVERY == 0:  # as the loop reads them
+        if state.iteration % SYNC_INTERVAL == 0:  # as the loop reads them
             return {name: float(term) for name, term in terms.items()}
         return terms
 
@@ -213,31 +215,31 @@ def _official_step(trainer: OfficialStep, device: torch.device, *, fast: bool) -
         if network is not None:
             network.to(memory_format=torch.channels_last)
 
-    def step(low: Tensor, hr: Tensor) -> object:
+    def step(lq: Tensor, hr: Tensor) -> object:
         with torch.autocast(device.type, torch.bfloat16):
-            return trainer.step(*(images.contiguous(memory_format=torch.channels_last) for images in (low, hr)))
+            return trainer.step(*(images.contiguous(memory_format=torch.channels_last) for images in (lq, hr)))
 
     return step
 
 
-def _compile(state: TrainState, objective: Objective) -> None:
-    guide, perceptual = objective._guide.autoencoder, objective._perceptual
-    for network in (state.model, state.ema, *state.discriminators.values(), guide, perceptual):
+def _compile(state: TrainState, generator_loss: GeneratorLoss) -> None:
+    guidance_inputs, perceptual = generator_loss._guide.autoencoder, generator_loss._perceptual
+    for network in (state.model, state.ema, *state.discriminators.values(), guidance_inputs, perceptual):
         if network is not None:
             network.compile(dynamic=False)
 
 
 def _measure(size: str, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     networks = Networks(size, options)
-    low, hr = _noise(options, device)
+    lq, hr = _noise(options, device)
     steps = {name: _step(name, networks, device) for name in _contenders(options, device)}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(options.turns + WARM_UP):
         for name, step in steps.items():
-            taken = _seconds(lambda step=step: step(low, hr), device)
+            taken = _seconds(lambda step=step: step(lq, hr), device)
             if turn >= WARM_UP:
                 times[name].append(taken)
-    operations = {name: _operations(step, low, hr) for name, step in steps.items() if name != "compiled"}
+    operations = {name: _operations(step, lq, hr) for name, step in steps.items() if name != "compiled"}
     memory = {name: _peak_of(name, size, options) for name in steps}
     found: dict[str, Any] = {
         "ms": {name: round(1e3 * statistics.median(taken), 2) for name, taken in times.items()},
@@ -275,7 +277,7 @@ def _measure(size: str, options: argparse.Namespace, device: torch.device) -> di
         f"making a batch alone takes {100 * found['data_share']['made']:.2f}% of a step on one core"
     )
     if options.profile:
-        _print_profile(steps[fastest_precision(device)], low, hr)
+        _print_profile(steps[fastest_precision(device)], lq, hr)
     return found
 
 
@@ -291,12 +293,12 @@ def _ratio(theirs: list[float], ours: list[float]) -> float:
     return statistics.median(one / other for one, other in zip(theirs, ours, strict=True))
 
 
-def _operations(step: Step, low: Tensor, hr: Tensor) -> float:
+def _operations(step: Step, lq: Tensor, hr: Tensor) -> float:
     """Floating-point operations of a step's convolutions and matrix products, forward and backward."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        step(low, hr)
+        step(lq, hr)
     return float(counter.get_total_flops())
 
 
@@ -313,9 +315,9 @@ def _noise(options: argparse.Namespace, device: torch.device) -> tuple[Tensor, T
     return torch.nn.functional.avg_pool2d(hr, 4), hr
 
 
-def _peak_of(contender: str, size: str, options: argparse.Namespace) -> float:
-    """The peak memory of a contender's steps in a process of its own, GiB."""
-    command = [sys.executable, __file__, "--memory-of", contender, "--sizes", size, "--patch", str(options.patch)]
+def _peak_of(group: str, size: str, options: argparse.Namespace) -> float:
+    """The peak memory of a group's steps in a process of its own, GiB."""
+    command = [sys.executable, __file__, "--memory-of", group, "--sizes", size, "--patch", str(options.patch)]
     command += ["--batch", str(options.batch), "--discriminator", str(options.discriminator)]
     command += ["--without-vgg"] if options.without_vgg else []
     answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -324,10 +326,10 @@ def _peak_of(contender: str, size: str, options: argparse.Namespace) -> float:
 
 def _peak(options: argparse.Namespace, device: torch.device) -> float:
     step = _step(options.memory_of, Networks(options.sizes[0], options), device)
-    low, hr = _noise(options, device)
+    lq, hr = _noise(options, device)
     memory = PeakMemory(device)
     for _ in range(4):
-        step(low, hr)
+        step(lq, hr)
     return round(memory.read() or math.nan, 4)
 
 
@@ -343,12 +345,12 @@ def _differences(size: str, options: argparse.Namespace, device: torch.device) -
     for dtype in (torch.float64, torch.float32):
         networks.to(dtype)
         official = networks.official(device)
-        state, objective = networks.ours(device, "fp32")
-        step = adversarial_step(objective)
+        state, generator_loss = networks.ours(device, "fp32")
+        step = adversarial_step(generator_loss)
         for number in range(EQUAL_STEPS):
-            low, hr = (images.to(device, dtype) for images in batches.at(number))
-            official.step(low, hr)
-            step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (low, hr)))
+            lq, hr = (images.to(device, dtype) for images in batches.at(number))
+            official.step(lq, hr)
+            step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (lq, hr)))
             update_ema(state, EMA_DECAY)
         bits = "float64" if dtype == torch.float64 else "float32"
         trained[f"official {bits}"] = (official.net_g, official.net_d, official.net_g_ema)
@@ -387,9 +389,9 @@ def _data_share(step: Step, options: argparse.Namespace, device: torch.device) -
         started = time.perf_counter()
         for _ in range(steps - 1):
             asked = time.perf_counter()
-            low, hr = next(incoming)
+            lq, hr = next(incoming)
             waited += time.perf_counter() - asked
-            step(low, hr)
+            step(lq, hr)
         if device.type == "cuda":
             torch.cuda.synchronize()
         spent = time.perf_counter() - started
@@ -400,12 +402,12 @@ def _data_share(step: Step, options: argparse.Namespace, device: torch.device) -
     return {"waited": round(waited / spent, 5), "made": round(made / spent, 5)}
 
 
-def _print_profile(step: Step, low: Tensor, hr: Tensor) -> None:
+def _print_profile(step: Step, lq: Tensor, hr: Tensor) -> None:
     from torch.profiler import profile
 
     with profile() as profiler:
-        step(low, hr)
-    on_gpu = low.is_cuda
+        step(lq, hr)
+    on_gpu = lq.is_cuda
     rows = sorted(
         profiler.key_averages(),
         key=lambda row: -(row.self_device_time_total if on_gpu else row.self_cpu_time_total),

@@ -5,7 +5,7 @@ python benchmarks/study_costs.py study --recipes aesop ldl esrgan --trials 192 -
 python benchmarks/study_costs.py check RUN_DIR --gflops 60 --call-us 8 --slots 2
 
 `operations` counts a step of each stage of each recipe, by part. `study` lays out a study's jobs on devices: shared
-upstream stages once each, trials that take the recipes in turn at equal budget, judging, starts, deaths, idle devices
+upstream stages once each, trials that take the recipes in turn at equal budget, evaluation, starts, deaths, idle devices
 at the end. `check` does the same for the configurations of a finished study, and compares with what its journal says.
 Nothing is trained and no GPU is needed. A step's time is calls * call + operations / rate (`benchmarks/scaling.py`).
 """
@@ -57,14 +57,14 @@ def _parse() -> argparse.Namespace:
         part.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=["aesop", "ldl", "esrgan"])
     study.add_argument("--trials", type=int, default=192)
     study.add_argument("--tflops", type=float, nargs="+", default=[50, 200, 400], help="achieved in training")
-    study.add_argument("--test", choices=list(TEST_SETS), default="div2k100", help="held-out images")
+    study.add_argument("--val", choices=list(TEST_SETS), default="div2k100", help="held-out images")
     study.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="of the first recipe, as JSON")
     check.add_argument("run_dir", type=Path)
     check.add_argument("--gflops", type=float, required=True, help="achieved in training, by one job of --slots")
     for part in (study, check):
         part.add_argument("--slots", type=int, default=64 if part is study else 2, help="devices, or jobs at once")
         part.add_argument("--call-us", type=float, default=0.0, help="microseconds of an operator called")
-        part.add_argument("--judge-seconds", type=float, default=0.0, help="of an HR megapixel, for metrics")
+        part.add_argument("--metric-seconds", type=float, default=0.0, help="of an HR megapixel, for metrics")
         part.add_argument("--start-seconds", type=float, default=0.0, help="of a worker, once a device")
         part.add_argument("--pretrain-workers", type=int, default=1, help="devices an upstream stage has")
         part.add_argument("--deaths-a-day", type=float, default=0.0, help="of a device's process")
@@ -75,7 +75,7 @@ class _Counts:
     """Counts, each once."""
 
     def __init__(self, folder: Path) -> None:
-        self._workshop = counting_workshop(folder)
+        self._context = counting_workshop(folder)
         self._steps: dict[str, Operations] = {}
         self.of_image = cache(count_image)
 
@@ -83,7 +83,7 @@ class _Counts:
         kind = Work(stage, config, 1).kind
         if kind not in self._steps:
             print(f"counting a step of {stage}, {config.recipe}", file=sys.stderr, flush=True)
-            self._steps[kind] = count_step(config, stage, self._workshop)
+            self._steps[kind] = count_step(config, stage, self._context)
         return self._steps[kind]
 
 
@@ -120,7 +120,7 @@ def _study(options: argparse.Namespace, counts: _Counts) -> dict[str, Any]:
 
 
 def _machine(options: argparse.Namespace, rate: float) -> Machine:
-    return Machine(rate, options.call_us / 1e6, options.judge_seconds)
+    return Machine(rate, options.call_us / 1e6, options.metric_seconds)
 
 
 def _laid_out(
@@ -141,7 +141,7 @@ def _print_study(stages: Sequence[StageForecast], table: Timetable, slots: int) 
         print(
             f"  {stage.stage:12} {stage.works:4} jobs {stage.iterations:13,} steps "
             f"{stage.device_seconds / HOUR:12,.1f} device-hours, "
-            f"of them {stage.evaluation_seconds / HOUR:,.1f} for judging"
+            f"of them {stage.evaluation_seconds / HOUR:,.1f} for evaluation"
         )
     held = table.seconds * slots
     found = {
@@ -159,7 +159,9 @@ def _print_study(stages: Sequence[StageForecast], table: Timetable, slots: int) 
 
 def _check(options: argparse.Namespace, counts: _Counts) -> dict[str, Any]:
     events = [json.loads(line) for line in (options.run_dir / "journal.jsonl").read_text().splitlines()]
-    of_kind = {kind: [event for event in events if event["event"] == kind] for kind in ("trial", "artifact", "blend")}
+    of_kind = {
+        kind: [event for event in events if event["event"] == kind] for kind in ("trial", "artifact", "interpolation")
+    }
     configs = [from_dict(event["config"]) for event in of_kind["trial"]]
     test = _images_of(json.loads((options.run_dir / "study.json").read_text()))
     with tempfile.TemporaryDirectory() as nowhere:
@@ -172,9 +174,11 @@ def _check(options: argparse.Namespace, counts: _Counts) -> dict[str, Any]:
     for stage, seconds in predicted.items():
         print(f"{stage:30} {spent[stage]:9.1f} {seconds:9.1f} {seconds / spent[stage] - 1:+6.0%}")
     wall = _wall_clock(events)
-    blending = sum(event["budget"]["device_seconds"] for event in of_kind["blend"]) / options.slots
-    print(f"{'wall-clock, first to last job':30} {wall:9.1f} {table.seconds + blending:9.1f} (blends as measured)")
-    return {"spent": spent, "predicted": predicted, "wall": wall, "predicted_wall": table.seconds + blending}
+    interpolation = sum(event["budget"]["device_seconds"] for event in of_kind["interpolation"]) / options.slots
+    print(
+        f"{'wall-clock, first to last job':30} {wall:9.1f} {table.seconds + interpolation:9.1f} (interpolations as measured)"
+    )
+    return {"spent": spent, "predicted": predicted, "wall": wall, "predicted_wall": table.seconds + interpolation}
 
 
 def _spent(events: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -199,7 +203,9 @@ def _images_of(facts: dict[str, Any]) -> ImageSet:
     _, images = load_source("photographs", None, scale=facts["config"]["data"]["scale"], minimum_patch=1)
     found = facts["data"]["test"]
     if found["fingerprint"] != images.fingerprint:
-        raise SystemExit(f"check takes a study of the built-in photographs, but this one was judged by {found['name']}")
+        raise SystemExit(
+            f"check takes a study of the built-in photographs, but this one was evaluated on {found['name']}"
+        )
     return images
 
 

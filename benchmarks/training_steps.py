@@ -13,10 +13,10 @@ import torch
 from study.config import PerceptualNetwork, RunConfig
 from study.cost.measurement import give_random_upstream
 from study.data import ImageSet
-from study.metrics.evaluator import study_judge
+from study.metrics.evaluator import study_evaluator
 from study.models.backbones import find_backbone
 from study.training.artifact_store import ArtifactFolder
-from study.training.context import Workshop
+from study.training.context import RunContext
 from study.training.peak_memory import PeakMemory
 from study.training.stages.adversarial import prepare_adversarial
 from study.training.state import TrainState, set_learning_rate, update_ema
@@ -31,12 +31,14 @@ class Taken(NamedTuple):
     gib: float
 
 
-def noise_workshop(folder: Path, device: torch.device, weights: Path | None = None) -> Workshop:
-    """A workshop with one image of noise, and networks of random weights where published ones are not found."""
+def noise_workshop(folder: Path, device: torch.device, weights: Path | None = None) -> RunContext:
+    """A context with one image of noise, and networks of random weights where published ones are not found."""
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
     images = ImageSet.loaded("noise", ("noise",), (noise,))
     backbones = {name: find_backbone(name, weights) or _random_network(folder, name) for name in _BACKBONES}
-    return Workshop(images, images, ArtifactFolder(folder / "artifacts"), study_judge(None, device), backbones, device)
+    return RunContext(
+        images, images, ArtifactFolder(folder / "artifacts"), study_evaluator(None, device), backbones, device
+    )
 
 
 def _random_network(folder: Path, name: PerceptualNetwork) -> Path:
@@ -50,19 +52,19 @@ def _random_network(folder: Path, name: PerceptualNetwork) -> Path:
     return path
 
 
-def prepare_step(config: RunConfig, workshop: Workshop) -> tuple[TrainState, Callable[[], None]]:
+def prepare_step(config: RunConfig, context: RunContext) -> tuple[TrainState, Callable[[], None]]:
     """The networks of a run's adversarial stage, and a function that trains one step."""
-    give_random_upstream(config, "adversarial", workshop)
-    state, step, _ = prepare_adversarial(config, workshop)
+    give_random_upstream(config, "adversarial", context)
+    state, step, _ = prepare_adversarial(config, context)
     budget, scale = config.budget, config.data.scale
-    hr = torch.rand(budget.batch, 3, budget.patch, budget.patch, device=workshop.device)
-    low = torch.rand(budget.batch, 3, budget.patch // scale, budget.patch // scale, device=workshop.device)
-    hr, low = (images.contiguous(memory_format=torch.channels_last) for images in (hr, low))
+    hr = torch.rand(budget.batch, 3, budget.patch, budget.patch, device=context.device)
+    lq = torch.rand(budget.batch, 3, budget.patch // scale, budget.patch // scale, device=context.device)
+    hr, lq = (images.contiguous(memory_format=torch.channels_last) for images in (hr, lq))
     set_learning_rate(state, 0.0)  # from random weights it would diverge; the work is the same
     state.iteration = budget.iterations - 1  # past the share in which layers are frozen
 
     def train() -> None:
-        step(state, low, hr)
+        step(state, lq, hr)
         update_ema(state, config.optimiser.ema_decay)
 
     return state, train

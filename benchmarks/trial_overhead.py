@@ -46,7 +46,7 @@ from study.record import state as recording
 from study.search.plan import SearchPlan
 from study.search.spaces import load_space
 from study.tracking.client import default_uri
-from study.training.context_spec import Setting
+from study.training.context_spec import ContextSpec
 
 HUNDRED = 100
 
@@ -71,7 +71,7 @@ class IdleWorker(Worker):
     """Reports a point of numbers that the trial's values decide, and ends."""
 
     @staticmethod
-    def perform(config: dict[str, Any], send: Send, stopping: Any) -> None:
+    def run_job(config: dict[str, Any], send: Send, stopping: Any) -> None:
         """Do nothing, and say so."""
         loss = config["job"]["config"]["loss"]
         metrics = {"psnr_y": 28 - loss["adversarial"] * 100, "swd": 20 + loss["fidelity"]}
@@ -117,7 +117,7 @@ def _ours(place: Path, trials: int) -> dict[str, Any]:
         Image.fromarray(noise.integers(0, 256, (96, 96, 3), np.uint8)).save(place / name / "a.png")
     space = load_space(str(place / "space.py"))
     base = space.base("tiny", {})
-    data = base.data.model_copy(update={"train": str(place / "train"), "test": str(place / "test")})
+    data = base.data.model_copy(update={"train": str(place / "train"), "val": str(place / "test")})
     base = base.model_copy(update={"data": data})
     study = Study(
         space=space.around(base, {}),
@@ -125,17 +125,17 @@ def _ours(place: Path, trials: int) -> dict[str, Any]:
         output=place / "study",
         trials=trials,
         seed=0,
-        setting=Setting(data, 64, str(place / "artifacts"), {}, None),
+        context_spec=ContextSpec(data, 64, str(place / "artifacts"), {}, None),
         address="local",
         cpus_per_trial=1,
         gpus_per_trial=0.0,
         mlflow_uri=default_uri(place / "study"),
         notes=(),
-        search=SearchPlan(blends=0),
+        search=SearchPlan(interpolations=0),
     )
     spent = _watch_the_driver()
     began = time.monotonic()
-    outcome = run_study(study, study.setting.open(), Console(stderr=True), IdleWorker)
+    outcome = run_study(study, study.context_spec.open(), Console(stderr=True), IdleWorker)
     seconds = time.monotonic() - began
     assert outcome.records.count("COMPLETE") == trials, outcome
     cpu, memory, wall = (np.array(column) for column in zip(*spent, strict=True))

@@ -1,6 +1,6 @@
 """Do two settings train to the same? Variants of a recipe, over seeds, on real images, stage by stage in one process.
 
-python benchmarks/variants.py aesop --size tiny --data DIV2K/HR --test Set14/HR --weights WEIGHTS --seeds 3 \\
+python benchmarks/variants.py aesop --size tiny --data DIV2K/HR --val Set14/HR --weights WEIGHTS --seeds 3 \\
     --variant fp32 precision=fp32 --variant bf16 precision=bf16 --output OUT
 python benchmarks/variants.py aesop ... --variant large --variant small autoencoder.features=16 autoencoder.blocks=1
 
@@ -23,8 +23,8 @@ import torch
 
 from study.config import RunConfig, parse_assignments, replace
 from study.config.recipes import RECIPES, get_recipe
-from study.training.context import Workshop
-from study.training.context_spec import JUDGE_NETWORK, Setting, find_networks, require_networks
+from study.training.context import RunContext
+from study.training.context_spec import LPIPS_NETWORK, ContextSpec, find_networks, require_networks
 from study.training.stages.adversarial import Point, train_adversarial
 from study.training.stages.artifacts import ensure_artifact
 from study.training.stages.graph import upstream
@@ -39,20 +39,20 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     variants = {name: changes for name, *changes in options.variant}
     runs = {(name, seed): _config(options, variants[name], seed) for name in variants for seed in options.seed}
-    networks = find_networks([next(iter(runs.values())).loss.perceptual_network, JUDGE_NETWORK], options.weights)
+    networks = find_networks([next(iter(runs.values())).loss.perceptual_network, LPIPS_NETWORK], options.weights)
     for config in runs.values():
         require_networks(config, networks)
-    setting = Setting(
+    context_spec = ContextSpec(
         data=next(iter(runs.values())).data,
         largest_patch=max(config.largest_patch for config in runs.values()),
         artifacts=str(options.output.resolve() / "artifacts"),
         backbones=networks,
-        judge=networks.get(JUDGE_NETWORK),
+        lpips_weights=networks.get(LPIPS_NETWORK),
     )
-    workshop, found = setting.open(), {}
+    context, found = context_spec.open(), {}
     for seed in options.seed:  # seed by seed, so that what is there early compares like with like
         for name in variants:
-            found[name, seed] = _train(runs[name, seed], workshop, options.output / f"{name}-{seed}")
+            found[name, seed] = _train(runs[name, seed], context, options.output / f"{name}-{seed}")
             print(f"{name}, seed {seed}: {found[name, seed]}", flush=True)
     _print(found, options)
 
@@ -67,7 +67,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of all variants")
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
     parser.add_argument("--data", default="photographs", metavar="SOURCE")
-    parser.add_argument("--test", metavar="SOURCE")
+    parser.add_argument("--val", metavar="SOURCE")
     parser.add_argument("--weights", type=Path, metavar="DIR")
     parser.add_argument("--threads", type=int, metavar="N")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
@@ -78,17 +78,17 @@ def _parse() -> argparse.Namespace:
 
 def _config(options: argparse.Namespace, changes: list[str], seed: int) -> RunConfig:
     seeds = {"seed": seed, "fidelity.seed": seed, "autoencoder.seed": seed}
-    data = {"data.train": options.data, "data.test": options.test}
+    data = {"data.train": options.data, "data.val": options.val}
     config = replace(get_recipe(options.recipe, options.size), {**data, **seeds})
     return replace(config, parse_assignments([*options.set, *changes]))
 
 
-def _train(config: RunConfig, workshop: Workshop, directory: Path) -> dict[str, float]:
+def _train(config: RunConfig, context: RunContext, directory: Path) -> dict[str, float]:
     """Train a run; its last point's metrics and what its last stage cost."""
     for needed, stage in upstream(config, "adversarial"):
-        ensure_artifact(needed, stage, workshop)
+        ensure_artifact(needed, stage, context)
     points: list[Point] = []
-    train_adversarial(config, workshop, directory, points.append)
+    train_adversarial(config, context, directory, points.append)
     last = points[-1]
     seconds_a_step = last.budget["device_seconds"] / last.budget["iterations"]
     metrics = {name: round(last.evaluation.metrics[name], 5) for name in SHOWN if name in last.evaluation.metrics}

@@ -1,6 +1,6 @@
 """How does AESOP's trade-off move with the bottleneck, the loss weights, the patch, and with the guidance itself?
 
-Command:  python study/sweep.py --space aesop --trials 64 --data DF2K/HR --test DIV2K100/HR --output runs/aesop
+Command:  python study/sweep.py --space aesop --trials 64 --data DF2K/HR --val DIV2K100/HR --output runs/aesop
 Time:     the paper's setting: 300,000 iterations a trial; --size small for a study within days on one GPU.
 
 Around METHODS 1.5; every trial sees the same number of pixels a step.
@@ -38,7 +38,7 @@ def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
     changes = {
         "loss.guidance": trial.suggest_categorical("loss.guidance", ["pixel", "aesop"]),
         "loss.fidelity": trial.suggest_float("loss.fidelity", 1e-2, 3.0, log=True),
-        "loss.artifact": trial.suggest_float("loss.artifact", 0.1, 3.0, log=True),
+        "loss.ldl": trial.suggest_float("loss.ldl", 0.1, 3.0, log=True),
         "loss.perceptual": trial.suggest_float("loss.perceptual", 0.1, 3.0, log=True),
         "loss.adversarial": trial.suggest_float("loss.adversarial", 3e-4, 3e-2, log=True),
         "budget.patch": patch,

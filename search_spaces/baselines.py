@@ -1,6 +1,6 @@
 """Which of the methods trades fidelity for perception best, each with weights of its own, at equal budgets?
 
-Command:  python study/sweep.py --space baselines --size small --trials 54 --data DF2K/HR --test DIV2K100/HR --output runs/baselines
+Command:  python study/sweep.py --space baselines --size small --trials 54 --data DF2K/HR --val DIV2K100/HR --output runs/baselines
 Time:     25,000 iterations a trial at --size small; 12 minutes for 18 trials of --size tiny on 2 cores.
 
 Methods take turns, so that each front rests on equally many trials. All see the same pixels for as many iterations,
@@ -32,7 +32,7 @@ METHODS = (
     "swinir-aesop",
     "swinir-aesop-short",
 )
-IN_TURN = {"recipe": METHODS}
+STRATIFY = {"recipe": METHODS}
 AROUND = 10
 
 

@@ -1,6 +1,6 @@
 """What does a loss on shrunk images do to the rest of the image, by up-sampling head, with and without a GAN?
 
-Command:  python study/sweep.py --space consistency --size small --data DF2K/HR --test DIV2K100/HR --output runs/consistency
+Command:  python study/sweep.py --space consistency --size small --data DF2K/HR --val DIV2K100/HR --output runs/consistency
 Time:     25,000 iterations a trial at --size small.
 
 Heads and the adversarial weight take turns, so that each pair of them gets a trial of its own. METHODS 2.6, 5.

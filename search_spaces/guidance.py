@@ -1,6 +1,6 @@
 """Where should the fidelity of a perceptual generator be measured? AESOP, its ablations, and the pixel loss.
 
-Command:  python study/sweep.py --space guidance --size small --trials 48 --data DF2K/HR --test DIV2K100/HR --output runs/guidance
+Command:  python study/sweep.py --space guidance --size small --trials 48 --data DF2K/HR --val DIV2K100/HR --output runs/guidance
 Time:     25,000 iterations a trial at --size small; 6 minutes for 16 trials of --size tiny on 2 cores.
 
 Kinds of guidance take turns, so that each front rests on equally many trials; the rest is shared. METHODS 1.4, 1.6.
@@ -20,7 +20,7 @@ REFERENCE = {"psnr_y": 20.0, "lpips_alex": 0.8, "swd": 60.0}
 GROUPS = ("loss.guidance",)
 
 KINDS = ("aesop", "pixel", "bottleneck", "loss-map", "lr", "probabilistic")
-IN_TURN = {"loss.guidance": KINDS}
+STRATIFY = {"loss.guidance": KINDS}
 
 
 def base(size: Size, networks: Collection[str]) -> RunConfig:

@@ -1,6 +1,6 @@
 """Which loss restores images best when it trains a network from random weights: MDF, or one of those it was compared with?
 
-Command:  python study/sweep.py --space mdf --task denoise:25 --size small --data DF2K/HR --test DIV2K100/HR --output runs/mdf
+Command:  python study/sweep.py --space mdf --task denoise:25 --size small --data DF2K/HR --val DIV2K100/HR --output runs/mdf
 Time:     25,000 iterations a trial at --size small; half an hour for 14 trials of --size tiny on 2 cores.
 
 Losses take turns; each has its learning rate searched around the recipe's, for their gradients differ in size. By

@@ -1,6 +1,6 @@
 """How much of a perceptual distance does a restoration bear? MSE + w * VGG and MSE + w * LPIPS over a grid of w.
 
-Command:  python study/sweep.py --space perceptual_weight --size small --data DF2K/HR --test DIV2K100/HR --output runs/weights
+Command:  python study/sweep.py --space perceptual_weight --size small --data DF2K/HR --val DIV2K100/HR --output runs/weights
 Time:     25,000 iterations a trial at --size small; a quarter of an hour for 10 trials of --size tiny on 2 cores.
 
 The weight search that MDF is compared with (METHODS 6.6). `vgg16` is its VGG term, `alexnet` its LPIPS, which is also the

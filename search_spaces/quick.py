@@ -1,6 +1,6 @@
 """Does AESOP trade fidelity for perception better than the pixel loss? In a few minutes, on a CPU.
 
-Command:  make study   (python study/sweep.py --space quick --blends 1 --output runs/quick)
+Command:  make study   (python study/sweep.py --space quick --interpolate 1 --output runs/quick)
 Time:     about 5 minutes on 2 cores, set-up included. Result: a direction to look in, no claim; it is far too short.
 
 Every trial sees the same number of pixels a step: a small patch comes with a large batch.
@@ -33,7 +33,7 @@ def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
     changes = {
         "loss.guidance": trial.suggest_categorical("loss.guidance", ["pixel", "aesop"]),
         "loss.fidelity": trial.suggest_float("loss.fidelity", 0.03, 3.0, log=True),
-        "loss.artifact": trial.suggest_float("loss.artifact", 0.1, 3.0, log=True),
+        "loss.ldl": trial.suggest_float("loss.ldl", 0.1, 3.0, log=True),
         "loss.adversarial": trial.suggest_float("loss.adversarial", 3e-4, 2e-2, log=True),
         "budget.patch": patch,
         "budget.batch": equal_batch(base, patch),

@@ -5,7 +5,7 @@ Time:     an hour for 48 trials on 2 cores, at --size tiny. Result: analysis/ref
 
 The ways to measure fidelity take turns, so that each has equally many trials, and each trial may compute as much: what an
 iteration costs differs, so iterations do. No term but the guidance compares images pixel by pixel (so LDL's artifact map
-is left out), and LPIPS by SqueezeNet stands for the perceptual term, since LPIPS by AlexNet judges.
+is left out), and LPIPS by SqueezeNet stands for the perceptual term, since LPIPS by AlexNet evaluates.
 """  # noqa: E501  # a command is one line
 
 from collections.abc import Collection
@@ -31,7 +31,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "aesop-48": {"loss.guidance": "aesop", "autoencoder.bottleneck_channels": 48},
     "bottleneck": {"loss.guidance": "bottleneck", "autoencoder.bottleneck_channels": 3},
 }
-IN_TURN = {"recipe": tuple(WAYS)}
+STRATIFY = {"recipe": tuple(WAYS)}
 # As many as take equally long: an iteration takes 0.173, 0.143, 0.108 and 0.111 s on one core (EPYC, Zen 5, bfloat16).
 ITERATIONS = {"aesop": 500, "bottleneck": 600, "pixel": 800, "consistency": 780}
 
@@ -51,7 +51,7 @@ def base(size: Size, networks: Collection[str]) -> RunConfig:
             "optimiser.schedule": "cosine",
             "optimiser.minimum": 1e-5,
             "budget": {"iterations": ITERATIONS["aesop"], "batch": 16, "patch": 64},
-            "cadence": {"evaluate_every": ITERATIONS["aesop"] // 2, "checkpoint_every": 100},
+            "eval_schedule": {"evaluate_every": ITERATIONS["aesop"] // 2, "checkpoint_every": 100},
         },
     )
     return without_missing_networks(config, networks)
@@ -69,7 +69,7 @@ def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
         "loss.fidelity": trial.suggest_float("loss.fidelity", 0.03, 3.0, log=True),
         "loss.adversarial": trial.suggest_float("loss.adversarial", 5e-4, 1e-2, log=True),
         "budget": {"patch": patch, "batch": equal_batch(base, patch), "iterations": iterations},
-        "cadence.evaluate_every": iterations // 2,
+        "eval_schedule.evaluate_every": iterations // 2,
     }
     if base.loss.perceptual:
         changes["loss.perceptual"] = trial.suggest_float("loss.perceptual", 0.05, 1.0, log=True)

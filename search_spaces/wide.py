@@ -1,6 +1,6 @@
 """Where do AESOP's weights lie, for somebody who knows their order of magnitude at best?
 
-Command:  python study/sweep.py --space wide --trials 64 --grace 40 --data DF2K/HR --test DIV2K100/HR --output runs/wide
+Command:  python study/sweep.py --space wide --trials 64 --grace-period 40 --data DF2K/HR --val DIV2K100/HR --output runs/wide
 Time:     as space aesop. Half of what is drawn here trains badly: it is for a new network, or for comparing searches.
 
 Each weight, and the learning rate, spans three decades or more around the recipe's own; some trials will diverge.
@@ -33,7 +33,7 @@ def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
     changes: dict[str, Any] = {
         "loss.guidance": trial.suggest_categorical("loss.guidance", ["pixel", "aesop"]),
         "loss.fidelity": trial.suggest_float("loss.fidelity", 1e-3, 10.0, log=True),
-        "loss.artifact": trial.suggest_float("loss.artifact", 1e-2, 10.0, log=True),
+        "loss.ldl": trial.suggest_float("loss.ldl", 1e-2, 10.0, log=True),
         "loss.perceptual": trial.suggest_float("loss.perceptual", 1e-2, 10.0, log=True),
         "loss.adversarial": trial.suggest_float("loss.adversarial", 1e-4, 1.0, log=True),
         "optimiser.learning_rate": trial.suggest_float("optimiser.learning_rate", 1e-6, 1e-2, log=True),

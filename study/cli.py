@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from study.config import INITIAL_WEIGHTS, Precision, RunConfig, parse_assignments, pin_own_loss, replace
+from study.config import INITIAL_WEIGHTS, Precision, RunConfig, parse_assignments, pin_custom_loss, replace
 from study.config.recipes import for_task, parse_task, rescale
 
 # The exit code of a program that Ctrl-C ended, by the shells' convention.
@@ -56,9 +56,9 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         help="what to train on: a folder of HR images, or a store, also by URI (default: photographs)",
     )
     parser.add_argument(
-        "--test",
+        "--val",
         metavar="SOURCE",
-        help="what to judge by: a folder or a store (default: a part of --data is held out)",
+        help="what to evaluate on: a folder or a store (default: a part of --data is held out)",
     )
     parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with published backbone weights")
     parser.add_argument(
@@ -84,10 +84,10 @@ def with_options(config: RunConfig, arguments: argparse.Namespace, fastest: Prec
     config = for_task(rescale(config, arguments.scale or config.data.scale), *parse_task(arguments.task))
     options = {
         "data.train": _absolute(arguments.data or config.data.train),
-        "data.test": _absolute(arguments.test or config.data.test),
+        "data.val": _absolute(arguments.val or config.data.val),
         "precision": _automatic(config, fastest) if arguments.precision == "auto" else arguments.precision,
     }
-    return pin_own_loss(replace(config, options | with_full_paths(parse_assignments(arguments.set))))
+    return pin_custom_loss(replace(config, options | with_full_paths(parse_assignments(arguments.set))))
 
 
 def _automatic(config: RunConfig, fastest: Precision) -> Precision:

@@ -2,7 +2,7 @@
 
 python study/evaluate.py bicubic ESRGAN_SRx4.pth runs/aesop --hr BENCHMARKS --set Set5 --set Set14 --weights WEIGHTS
 python study/evaluate.py results/mine --hr Set5/HR --per-image images.csv --out table.md --out table.tex
-python study/evaluate.py --blend PSNR.pth GAN.pth --alphas 0 0.25 0.5 0.75 1 --hr Set14/HR --weights WEIGHTS
+python study/evaluate.py --interpolate PSNR.pth GAN.pth --alphas 0 0.25 0.5 0.75 1 --hr Set14/HR --weights WEIGHTS
 
 A system is a weight file of ours or of another tool, a study's folder (its front), a trial's or an artifact's folder, a
 folder of SR images, or `bicubic`.
@@ -32,12 +32,12 @@ from study.evaluation.systems import (
     common_scale,
     named_apart,
     open_autoencoder,
-    open_blends,
+    open_interpolations,
     open_systems,
 )
 from study.evaluation.tables import WRITERS, Table, make_table, to_terminal, write_images, write_table
 from study.metrics import METRICS
-from study.metrics.evaluator import BACKBONE_OF, OF_SHRUNK, Judge, check_names
+from study.metrics.evaluator import BACKBONE_OF, OF_SHRUNK, Evaluator, check_names
 from study.models import Autoencoder
 from study.models.backbones import BackboneName, fetch_backbone
 from study.models.tiling import Upscaler, memory_bound
@@ -68,7 +68,7 @@ def main(arguments: list[str], console: Console) -> int:
     files = _files(systems, sets)
     autoencoder = None if options.autoencoder is None else open_autoencoder(options.autoencoder)
     names, backbones = _metrics(options, sets, scale, autoencoder is not None, console)
-    judge = Judge(
+    evaluator = Evaluator(
         names,
         limits.device,
         backbones=backbones,
@@ -77,7 +77,9 @@ def main(arguments: list[str], console: Console) -> int:
     )
     total = len(systems) * sum(len(test.pairs) for test in sets)
     with progress(console, "evaluating", total) as advance:
-        scores = measure(systems, sets, judge, limits.device, files, advance=advance, keep=_keeper(options.save_images))
+        scores = measure(
+            systems, sets, evaluator, limits.device, files, advance=advance, keep=_keeper(options.save_images)
+        )
     _state_tiles(systems, console)
     _refuse_gaps(scores, names, options.per_image)
     table = make_table(scores.rows, names, _facts(systems, sets, scale, backbones, autoencoder, limits))
@@ -106,8 +108,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--autoencoder", type=Path, metavar="FILE", help="what AE-PSNR is measured behind")
     parser.add_argument("--scale", type=int, choices=[1, 2, 3, 4], help="where nothing else tells it (4)")
     parser.add_argument("--recipe", metavar="NAME[:SIZE]", help="whose generator the weight files are of")
-    parser.add_argument("--blend", nargs=2, type=Path, metavar=("A", "B"), help="interpolate the weights of two files")
-    parser.add_argument("--alphas", nargs="+", type=float, metavar="SHARE", help="of B in a blend (0 0.25 0.5 0.75 1)")
+    parser.add_argument(
+        "--interpolate", nargs=2, type=Path, metavar=("A", "B"), help="interpolate the weights of two files"
+    )
+    parser.add_argument(
+        "--alphas", nargs="+", type=float, metavar="SHARE", help="of B in an interpolation (0 0.25 0.5 0.75 1)"
+    )
     parser.add_argument("--out", action="append", type=Path, default=[], metavar="FILE", help="write the table: "
                         f"{', '.join(WRITERS)}; may be given again")  # fmt: skip
     parser.add_argument("--per-image", type=Path, metavar="FILE", help="a CSV with a row per model, set and image")
@@ -121,10 +127,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    if not options.systems and options.blend is None:
-        parser.error("name weights or folders of images to evaluate, or two weight files with --blend")
-    if options.alphas and options.blend is None:
-        parser.error("--alphas are shares of a blend: name its two weight files with --blend A B")
+    if not options.systems and options.interpolation is None:
+        parser.error("name weights or folders of images to evaluate, or two weight files with --interpolate")
+    if options.alphas and options.interpolation is None:
+        parser.error("--alphas are shares of an interpolation: name its two weight files with --interpolate A B")
     if options.memory is not None and options.memory < 1:
         parser.error(f"--memory must be at least 1 GiB, but got {options.memory:g}")
     for path in options.out:
@@ -163,10 +169,10 @@ def _open(options: argparse.Namespace, limits: Limits) -> tuple[list[System], li
 
 def _systems(options: argparse.Namespace, limits: Limits) -> list[System]:
     systems = open_systems(options.systems, limits, recipe=options.recipe, scale=options.scale)
-    if options.blend is not None:
+    if options.interpolation is not None:
         alphas = options.alphas or [0, 0.25, 0.5, 0.75, 1]
-        first, second = options.blend
-        systems += open_blends(first, second, alphas, limits, recipe=options.recipe, scale=options.scale)
+        first, second = options.interpolation
+        systems += open_interpolations(first, second, alphas, limits, recipe=options.recipe, scale=options.scale)
     return named_apart(systems)
 
 

@@ -174,7 +174,7 @@ def _describe(store: Store, console: Console) -> None:
         "set": description.name,
         "images": f"{description.count}, sides {min(sides)} to {max(sides)} px",
         "HR": f"{_megapixels(store.images.shapes)}, cropped to multiples of {description.multiple}",
-        "LQ": f"{_megapixels(store.low.shapes)}, x{description.scale}, {_short(description.degradation)}",
+        "LQ": f"{_megapixels(store.lq.shapes)}, x{description.scale}, {_short(description.degradation)}",
         "size": f"{store.path.stat().st_size / 1e6:.1f} MB",
         "content": images.fingerprint,
         "checksum": store.checksum,

@@ -53,27 +53,27 @@ def main(arguments: list[str], console: Console) -> int:
     check_output(options.output, resume=options.resume)
     there = {} if options.address == "local" else look_at(options.address)
     study, draws = _plan(options, there, console)
-    workshop = study.setting.open()
-    check_training_images(draws, workshop.train)
-    study = replace(study, search=_search_plan(options, workshop.judge.names))
+    context = study.context_spec.open()
+    check_training_images(draws, context.train)
+    study = replace(study, search=_search_plan(options, context.evaluator.names))
     if study.search.repeat is not None:
-        study = _repeating(study, workshop.train.fingerprint, console)
-    check_search(study, workshop)
+        study = _repeating(study, context.train.fingerprint, console)
+    check_search(study, context)
     console.print(
         f"study {study.output.name}: {study.trials} trials of space {study.space.name} ({study.base.size}), "
-        f"{len(workshop.train)} training and {len(workshop.test)} held-out images",
+        f"{len(context.train)} training and {len(context.val)} held-out images",
         highlight=False,
     )
     if options.pack == "auto":
-        share = packed(study, workshop)
+        share = packed(study, context)
         study = replace(study, gpus_per_trial=share)
         console.print(f"--pack auto: {1 / share:.0f} jobs on a GPU at a time", highlight=False)
     if options.dry_run:
-        dry_run(study, workshop, console)
+        dry_run(study, context, console)
         return 0
     reports: list[Report] = []
     _import_meanwhile("analysis.report")
-    outcome = run_study(study, workshop, console, report=lambda output: _report(output, reports))
+    outcome = run_study(study, context, console, report=lambda output: _report(output, reports))
     return _conclude(study, outcome, reports, console)
 
 
@@ -163,7 +163,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if options.repeat is None and (options.repeat_members is not None or options.repeat_seeds is not None):
         parser.error("--repeat-members and --repeat-seeds are about --repeat RUN_DIR; give it, too")
     if options.repeat is not None:
-        others = {"--trials": options.trials, "--warm-start": options.warm_start, "--grace": options.grace}
+        others = {
+            "--trials": options.trials,
+            "--warm-start": options.warm_start,
+            "--grace_period-period": options.grace_period,
+        }
         if given := [name for name, value in others.items() if value is not None]:
             parser.error(f"--repeat trains settings that were found, all to their end: leave out {', '.join(given)}")
     for name in ("trials", "repeat_members", "repeat_seeds", "cpus_per_trial", "workers", "pretrain_workers"):
@@ -178,12 +182,14 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
         "--sampler", default="tpe", metavar="NAME", help="tpe (default), nsga2, nsga3, gp, qmc or random"
     )
     search.add_argument(
-        "--grace",
+        "--grace_period-period",
         type=int,
         metavar="N",
-        help="stop trials early: compare them after N iterations, N * eta, N * eta^2 ... (default: never)",
+        help="stop trials early: compare them after N iterations, N * reduction_factor, N * reduction_factor^2 ... (default: never)",
     )
-    search.add_argument("--eta", type=float, metavar="X", help="one of X trials goes on where they are compared (3)")
+    search.add_argument(
+        "--reduction-factor", type=float, metavar="X", help="one of X trials goes on where they are compared (3)"
+    )
     search.add_argument(
         "--tie-break", choices=["hypervolume", "crowding"], help="what orders trials of one front (hypervolume)"
     )
@@ -201,13 +207,17 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
         help="draw no more once the hypervolume grew by less than SHARE (0.005) over the last N trials",
     )
     search.add_argument(
-        "--blends", type=int, default=3, metavar="N", help="of each front member with its neighbours (3; 0 for none)"
+        "--interpolate",
+        type=int,
+        default=3,
+        metavar="N",
+        help="of each front member with its neighbours (3; 0 for none)",
     )
     search.add_argument(
-        "--densify",
+        "--interpolate-points",
         choices=["front", "every"],
         default="front",
-        help="every: blend all points with their fidelity generator, for benchmarks/tabular/replay_study.py",
+        help="every: interpolate all points with their fidelity generator, for benchmarks/tabular/replay_study.py",
     )
     search.add_argument("--warm-start", type=Path, metavar="RUN_DIR", help="try the front of an earlier study first")
     search.add_argument(
@@ -232,23 +242,25 @@ def _search_plan(options: argparse.Namespace, metrics: "Sequence[str]") -> "Sear
 
     if options.sampler not in SAMPLERS:
         raise ValueError(f"--sampler must be one of {', '.join(SAMPLERS)}, but got {options.sampler}")
-    if options.blends < 0:
-        raise ValueError(f"--blends must not be negative, but got {options.blends}")
-    if options.grace is None and (options.eta is not None or options.tie_break is not None):
-        raise ValueError("--eta and --tie-break are about early stopping, which --grace N turns on; give it, too")
+    if options.interpolations < 0:
+        raise ValueError(f"--interpolate must not be negative, but got {options.interpolations}")
+    if options.grace_period is None and (options.reduction_factor is not None or options.tie_break is not None):
+        raise ValueError(
+            "--reduction-factor and --tie-break are about early stopping, which --grace_period-period N turns on; give it, too"
+        )
     if options.learn_from_trials and options.warm_start is None:
         raise ValueError("--learn-from-trials is about the trials of --warm-start RUN_DIR; give it, too")
     rungs = None
-    if options.grace is not None:
-        rungs = Rungs(options.grace, options.eta or 3.0, options.tie_break or "hypervolume")
+    if options.grace_period is not None:
+        rungs = Rungs(options.grace_period, options.reduction_factor or 3.0, options.tie_break or "hypervolume")
     return SearchPlan(
         sampler=options.sampler,
         rungs=rungs,
         constraints=tuple(parse_constraint(text, metrics) for text in options.constraint),
         device_hours=options.device_hours,
         plateau=None if options.plateau is None else _plateau(options.plateau),
-        blends=options.blends,
-        densify=options.densify,
+        interpolations=options.interpolations,
+        interpolate_points=options.interpolate_points,
         warm_start=options.warm_start,
         learn=options.learn_from_trials,
         repeat=_repetition(options),
@@ -283,13 +295,13 @@ def _plan(
     from study.search.spaces import load_space
     from study.tracking.client import default_uri
     from study.training.context_spec import (
-        JUDGE_NETWORK,
-        Setting,
+        LPIPS_NETWORK,
+        ContextSpec,
         check_initial_weights,
         check_shares,
         find_networks,
-        judge_note,
-        read_own_losses,
+        perceptual_metric_note,
+        read_custom_losses,
         require_networks,
     )
     from study.training.loop import pick_device
@@ -298,7 +310,7 @@ def _plan(
     space = load_space(options.space)
     size = options.size or space.size
     wanted = space.base(size, {"vgg19", "vgg16", "squeezenet", "alexnet"}).loss.perceptual_network
-    networks = find_networks([*(space.networks or [wanted]), JUDGE_NETWORK], options.weights)
+    networks = find_networks([*(space.networks or [wanted]), LPIPS_NETWORK], options.weights)
     device = pick_device()
     on_gpu = there.get("GPU", 0) >= 1 if there else device.type == "cuda"
     gpus = float(on_gpu) if options.gpus_per_trial is None else options.gpus_per_trial
@@ -309,8 +321,8 @@ def _plan(
     for draw in (base, *draws):
         require_networks(draw, networks)
     check_initial_weights(draws)
-    own_losses = read_own_losses([base, *draws])
-    notes = [judge_note(networks.get(JUDGE_NETWORK))]
+    custom_losses = read_custom_losses([base, *draws])
+    notes = [perceptual_metric_note(networks.get(LPIPS_NETWORK))]
     if base.loss.perceptual == 0 < get_recipe(base.recipe, size).loss.perceptual:
         notes.append(f"The perceptual loss term is off: the published {wanted} weights could not be had.")
     notes += [] if there else slow_note(base.precision, device)
@@ -322,13 +334,13 @@ def _plan(
         output=options.output,
         trials=options.trials or space.trials,
         seed=options.seed,
-        setting=Setting(
+        context_spec=ContextSpec(
             data=base.data,
             largest_patch=max(draw.largest_patch for draw in draws),
             artifacts=artifacts_of(options),
             backbones=networks,
-            judge=networks.get(JUDGE_NETWORK),
-            own_losses=own_losses,
+            lpips_weights=networks.get(LPIPS_NETWORK),
+            custom_losses=custom_losses,
         ),
         address=options.address,
         cpus_per_trial=options.cpus_per_trial,

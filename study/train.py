@@ -27,24 +27,24 @@ from study.record.metadata import Facts, check_output, precision_of, sole_driver
 from study.record.state import Records
 from study.tracking.address import how_to_open
 from study.tracking.client import default_uri
-from study.tracking.exporter import Tracker
+from study.tracking.exporter import Exporter
 from study.training.artifact_store import ArtifactFolder
-from study.training.context import OnTick, Workshop
+from study.training.context import ProgressCallback, RunContext
 from study.training.context_spec import (
-    JUDGE_NETWORK,
-    Setting,
+    LPIPS_NETWORK,
+    ContextSpec,
     check_initial_weights,
     check_training_images,
     find_networks,
-    judge_note,
-    read_own_losses,
+    perceptual_metric_note,
+    read_custom_losses,
     require_networks,
 )
 from study.training.evaluation import spacing_note
 from study.training.loop import Diverged, pick_device
 from study.training.precision import fastest_precision, slow_note
 from study.training.stages.adversarial import Point, export_generator, is_exportable, train_adversarial
-from study.training.stages.artifacts import WEIGHTS, baseline_name, judge_baseline, make_artifact
+from study.training.stages.artifacts import WEIGHTS, baseline_name, evaluate_baseline, make_artifact
 from study.training.stages.graph import KeyOf, Need, artifact_key, needs_of, upstream
 
 # A single run has no front to measure; its report still needs a corner to draw from.
@@ -57,26 +57,30 @@ def main(arguments: list[str], console: Console) -> int:
     options = _parse(arguments)
     config, until = _configuration(options, console)
     check_output(options.output, resume=True)
-    setting = _setting(config, until, options)
-    console.print(f"[bold]note:[/] {judge_note(setting.judge)}", highlight=False)
-    workshop = setting.open()
-    check_training_images([config], workshop.train)
-    notes = [*spacing_note(config, workshop.test), *slow_note(config.precision, pick_device())]
+    context_spec = _context_spec(config, until, options)
+    console.print(f"[bold]note:[/] {perceptual_metric_note(context_spec.lpips_weights)}", highlight=False)
+    context = context_spec.open()
+    check_training_images([config], context.train)
+    notes = [*spacing_note(config, context.val), *slow_note(config.precision, pick_device())]
     for note in notes:
         console.print(f"[bold]note:[/] {note}", highlight=False)
     uri = options.mlflow or default_uri(options.output)
     with sole_driver(options.output):
-        write_facts(options.output, _facts(config, options, [judge_note(setting.judge), *notes]), workshop)
+        write_facts(
+            options.output,
+            _facts(config, options, [perceptual_metric_note(context_spec.lpips_weights), *notes]),
+            context,
+        )
         records = Records(Journal(options.output / "journal.jsonl"))
         records.study("RUNNING")
-        tracker = Tracker(options.output, uri)
-        tracker.start()
+        exporter = Exporter(options.output, uri)
+        exporter.start()
         try:
-            state = _run(config, until, workshop, options.output, records, console)
+            state = _run(config, until, context, options.output, records, console)
             records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
         finally:
-            unsent = tracker.close()
-    return _conclude(config, until, options.output, workshop.artifacts, records, state, unsent, uri, console)
+            unsent = exporter.close()
+    return _conclude(config, until, options.output, context.artifacts, records, state, unsent, uri, console)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -120,7 +124,7 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
         console.print(f"not as in {options.basicsr.name}: {sentence}", markup=False, highlight=False, soft_wrap=True)
     config = reading.config
     if options.data is not None:  # the file's own test images belong to its own training images
-        config = replace(config, {"data.train": "photographs", "data.test": None})
+        config = replace(config, {"data.train": "photographs", "data.val": None})
     return with_options(config, options, _fastest(options.output)), options.until or reading.until
 
 
@@ -129,20 +133,20 @@ def _fastest(output: Path) -> Precision:
     return precision_of(output) or fastest_precision(pick_device())
 
 
-def _setting(config: RunConfig, until: Stage, options: argparse.Namespace) -> Setting:
+def _context_spec(config: RunConfig, until: Stage, options: argparse.Namespace) -> ContextSpec:
     compares = until == "adversarial" and config.loss.perceptual > 0
     needed = [config.loss.perceptual_network] if compares else []
-    networks = find_networks([*needed, JUDGE_NETWORK], options.weights)
+    networks = find_networks([*needed, LPIPS_NETWORK], options.weights)
     if compares:
         require_networks(config, networks)
     check_initial_weights([config])
-    return Setting(
+    return ContextSpec(
         data=config.data,
         largest_patch=config.largest_patch,
         artifacts=artifacts_of(options),
         backbones=networks,
-        judge=networks.get(JUDGE_NETWORK),
-        own_losses=read_own_losses([config]),
+        lpips_weights=networks.get(LPIPS_NETWORK),
+        custom_losses=read_custom_losses([config]),
     )
 
 
@@ -160,34 +164,34 @@ def _facts(config: RunConfig, options: argparse.Namespace, notes: list[str]) -> 
     )
 
 
-def _run(config: RunConfig, until: Stage, workshop: Workshop, output: Path, records: Records, console: Console) -> str:
+def _run(config: RunConfig, until: Stage, context: RunContext, output: Path, records: Records, console: Console) -> str:
     """Train what is not trained yet, up to a stage; returns the run's state."""
-    baseline, name = judge_baseline(config.data, workshop, output / "references"), baseline_name(config.data)
+    baseline, name = evaluate_baseline(config.data, context, output / "references"), baseline_name(config.data)
     facts = {"metrics": baseline.metrics, "images": baseline.images, "samples": f"references/{name}"}
     records.reference(name, kind=name, **facts)
 
     def key_of(config: RunConfig, stage: Stage) -> str:
-        return artifact_key(config, stage, workshop.train)
+        return artifact_key(config, stage, context.train)
 
     with StageProgress(console) as progress:
         if until == "adversarial":
-            return _run_trial(config, workshop, output, records, key_of, progress.tick)
+            return _run_trial(config, context, output, records, key_of, progress.tick)
         for need in (*needs_of(config, until, key_of), Need(key_of(config, until), until, config)):
-            _upstream_stage(need, config, workshop, output, records, progress.tick)
+            _upstream_stage(need, config, context, output, records, progress.tick)
     return "COMPLETE"
 
 
 def _run_trial(
-    config: RunConfig, workshop: Workshop, output: Path, records: Records, key_of: KeyOf, tick: OnTick
+    config: RunConfig, context: RunContext, output: Path, records: Records, key_of: KeyOf, tick: ProgressCallback
 ) -> str:
     """Train all stages; the last one is recorded as a trial. Returns its state."""
     starts_from = {str(stage): key_of(needed, stage) for needed, stage in upstream(config, "adversarial")}
     records.trial(TRIAL, to_dict(config), {}, starts_from)
     try:
         for need in needs_of(config, "adversarial", key_of):
-            _upstream_stage(need, config, workshop, output, records, tick)
+            _upstream_stage(need, config, context, output, records, tick)
         directory = output / "trials" / f"{TRIAL:04d}"
-        train_adversarial(config, workshop, directory, lambda point: _record(records, point), tick)
+        train_adversarial(config, context, directory, lambda point: _record(records, point), tick)
     except Diverged as error:
         records.end(TRIAL, "FAILED", cause=f"diverged: {error}")
         return "FAILED"
@@ -196,9 +200,9 @@ def _run_trial(
 
 
 def _upstream_stage(
-    need: Need, config: RunConfig, workshop: Workshop, output: Path, records: Records, tick: OnTick
+    need: Need, config: RunConfig, context: RunContext, output: Path, records: Records, tick: ProgressCallback
 ) -> None:
-    facts = make_artifact(need.config, need.stage, workshop, output, tick)
+    facts = make_artifact(need.config, need.stage, context, output, tick)
     records.artifact_made(need, facts, reference_scale=config.data.scale)
 
 

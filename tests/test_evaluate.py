@@ -1,4 +1,4 @@
-"""`study/evaluate.py` as a person runs it: weights, studies, images, blends, and everything that may be wrong."""
+"""`study/evaluate.py` as a person runs it: weights, studies, images, interpolations, and everything that may be wrong."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from study.evaluation.sets import find_sets, open_set
 from study.evaluation.systems import System
 from study.files import write_json
 from study.metrics import psnr_y
-from study.metrics.evaluator import study_judge
+from study.metrics.evaluator import study_evaluator
 from study.models import MSRResNet, RRDBNet, save_weights
 from study.models.build import build_autoencoder
 from study.training.evaluation import evaluate_generator
@@ -95,7 +95,7 @@ def test_systems_against_sets_in_one_table(sets: Path, weights: Path, tmp_path: 
 
 
 def test_a_tool_says_what_a_trial_says(sets: Path, tmp_path: Path) -> None:
-    """The same weights, judged by `evaluate.py` and in training, give the same digits."""
+    """The same weights, evaluated on `evaluate.py` and in training, give the same digits."""
     config: RunConfig = get_recipe("aesop", "tiny")
     torch.manual_seed(1)
     generator = MSRResNet(config.generator.features, config.generator.blocks, 4, init_scale=config.generator.init_scale)
@@ -104,7 +104,7 @@ def test_a_tool_says_what_a_trial_says(sets: Path, tmp_path: Path) -> None:
     save_weights(generator, trial / "points" / "0000160.safetensors", layout="plain")
     write_json(trial / "config.json", {"key": "adversarial-x", "config": to_dict(config)})
     pairs = open_set(find_sets([sets / "Set5"], [], [], 4)[0], 4).pairs
-    expected = evaluate_generator(generator, pairs, study_judge(None, CPU)).metrics
+    expected = evaluate_generator(generator, pairs, study_evaluator(None, CPU)).metrics
 
     run(trial, trial / "points" / "0000160.safetensors", "--hr", sets / "Set5",
         "--metrics", "psnr_y", "ssim_y", "swd", "lr_psnr", "--out", tmp_path / "t.json")  # fmt: skip
@@ -151,13 +151,13 @@ def test_a_fidelity_artifact_and_an_autoencoder_are_read_with_their_settings(set
         run(ae, "--hr", sets / "Set5")
 
 
-def test_blends_run_from_one_network_to_the_other(sets: Path, tmp_path: Path) -> None:
+def test_interpolations_run_from_one_network_to_the_other(sets: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     for name in ("a", "b"):
         save_weights(MSRResNet(8, 1, 4, init_scale=0.5), tmp_path / f"{name}.pth")
 
     first, second = tmp_path / "a.pth", tmp_path / "b.pth"
-    run(first, second, "--blend", first, second, "--alphas", 0, 0.5, 1,
+    run(first, second, "--interpolate", first, second, "--alphas", 0, 0.5, 1,
         "--hr", sets / "Set5", "--metrics", "psnr_y", "--out", tmp_path / "t.json")  # fmt: skip
 
     found = {name: value["Set5"] for name, value in means(tmp_path / "t.json")["psnr_y"].items()}
@@ -273,8 +273,8 @@ def test_what_was_not_asked_for_by_name_is_left_out_aloud(
         (["nowhere.pth"], "nowhere.pth: no such file or folder"),
         (["{weights}", "--scale", "2"], "small.pth: no network is known"),
         (["{weights}", "{two}"], "one table has one scale, but these differ: small x4, two x2"),
-        (["--blend", "{weights}", "{two}"], "needs networks of one scale"),
-        (["--blend", "{weights}", "{wide}"], "the two networks are not alike"),
+        (["--interpolate", "{weights}", "{two}"], "needs networks of one scale"),
+        (["--interpolate", "{weights}", "{wide}"], "the two networks are not alike"),
         (["{weights}", "--metrics", "fid"], "metrics must be among psnr_y"),
     ],
 )
@@ -293,7 +293,7 @@ def test_what_cannot_be_evaluated_is_said(
     ("arguments", "message"),
     [
         ([], "name weights or folders of images to evaluate"),
-        (["bicubic", "--alphas", "0.5"], "--alphas are shares of a blend"),
+        (["bicubic", "--alphas", "0.5"], "--alphas are shares of an interpolation"),
         (["bicubic", "--memory", "0.5"], "--memory must be at least 1 GiB, but got 0.5"),
         (["bicubic", "--out", "table.xls"], "--out must end in .md, .tex, .csv, .json, .parquet, but got table.xls"),
         (["bicubic", "--per-image", "nowhere/x.csv"], "there is no folder"),
@@ -338,27 +338,27 @@ def test_a_recipe_says_whose_generator_a_file_is(sets: Path, tmp_path: Path) -> 
 
 def test_bicubic_is_matlabs_at_the_tables_scale(sets: Path) -> None:
     test = open_set(find_sets([sets / "Set5"], [], [], 2)[0], 2)
-    bicubic = System("bicubic", 2, upscale=lambda low: bicubic_upsample(low, 2))
+    bicubic = System("bicubic", 2, upscale=lambda lq: bicubic_upsample(lq, 2))
 
-    scores = measure([bicubic], [test], study_judge(None, CPU), CPU, {}, advance=lambda done: None)
+    scores = measure([bicubic], [test], study_evaluator(None, CPU), CPU, {}, advance=lambda done: None)
 
-    low, hr = test.pairs.tensors(0)
-    assert scores.rows[0].values["psnr_y"] == psnr_y(bicubic_upsample(low, 2), hr).item()
+    lq, hr = test.pairs.tensors(0)
+    assert scores.rows[0].values["psnr_y"] == psnr_y(bicubic_upsample(lq, 2), hr).item()
     assert scores.problems == []
 
 
 def test_images_judged_side_by_side_have_the_values_of_those_judged_alone(sets: Path) -> None:
     test = open_set(find_sets([sets / "Set5"], [], [], 4)[0], 4)
     systems = [
-        System(name, 4, upscale=lambda low, gain=gain: bicubic_upsample(low, 4) * gain)
+        System(name, 4, upscale=lambda lq, gain=gain: bicubic_upsample(lq, 4) * gain)
         for name, gain in (("bicubic", 1), ("darker", 0.9), ("broken", np.nan))
     ]
-    judge, seen = study_judge(None, CPU), []
+    evaluator, seen = study_evaluator(None, CPU), []
 
-    alone = measure(systems, [test], judge, CPU, {}, advance=lambda done: None)
+    alone = measure(systems, [test], evaluator, CPU, {}, advance=lambda done: None)
     torch.set_num_threads(2)
     try:
-        together = measure(systems, [test], judge, CPU, {}, advance=seen.append)
+        together = measure(systems, [test], evaluator, CPU, {}, advance=seen.append)
     finally:
         torch.set_num_threads(1)
 

@@ -1,4 +1,4 @@
-"""A configuration from elsewhere that names a Python file is read, judged, exported; the file never runs."""
+"""A configuration from elsewhere that names a Python file is read, evaluated, exported; the file never runs."""
 
 import ast
 import json
@@ -13,13 +13,13 @@ from rich.console import Console
 
 from study import evaluate, export
 from study.cluster.jobs import Job, describe
-from study.cluster.run_job import perform
-from study.config import RunConfig, from_dict, own_loss_digest, pin_own_loss, replace, stage_key, to_dict
+from study.cluster.run_job import run_job
+from study.config import RunConfig, custom_loss_digest, from_dict, pin_custom_loss, replace, stage_key, to_dict
 from study.config.recipes import aesop
 from study.files import write_json
 from study.models import save_weights
 from study.models.build import build_generator
-from study.training.context_spec import Setting
+from study.training.context_spec import ContextSpec
 from study.training.distributed import ALONE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,10 +30,10 @@ BUDGET = {"iterations": 2, "batch": 2, "patch": 32}
 def evil(request: pytest.FixtureRequest, tmp_path: Path) -> RunConfig:
     """A run whose loss would leave a mark beside it."""
     path = tmp_path / "evil.py"
-    path.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')\ndef loss(sr, hr, low):\n    return sr.mean((1, 2, 3))\n")
+    path.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')\ndef loss(sr, hr, lq):\n    return sr.mean((1, 2, 3))\n")
     small = {"generator": {"features": 4, "blocks": 1}, "start": "scratch", "loss.perceptual": 0}
-    config = replace(aesop("tiny"), {**small, "loss.guidance": "own", "loss.own": str(path)})
-    return pin_own_loss(config) if "hash" in request.param else config
+    config = replace(aesop("tiny"), {**small, "loss.guidance": "custom", "loss.custom": str(path)})
+    return pin_custom_loss(config) if "hash" in request.param else config
 
 
 @pytest.fixture
@@ -68,29 +68,29 @@ def test_evaluate_and_export_do_not_run_what_a_folder_names(evil: RunConfig, ima
     assert not (tmp_path / "it ran").exists()
 
 
-def performed(run: RunConfig, own_losses: dict[str, str], images: Path, folder: Path) -> dict[str, Any]:
+def performed(run: RunConfig, custom_losses: dict[str, str], images: Path, folder: Path) -> dict[str, Any]:
     """How a worker's job ends that trains this run, as Optuna's database has an interrupted trial."""
-    data = {"data.train": str(images.with_name("train")), "data.test": str(images)}
+    data = {"data.train": str(images.with_name("train")), "data.val": str(images)}
     run = replace(from_dict(json.loads(json.dumps(to_dict(run)))), {**data, "budget": BUDGET})
-    setting = Setting(run.data, BUDGET["patch"], str(folder / "artifacts"), {}, None, own_losses)
+    context_spec = ContextSpec(run.data, BUDGET["patch"], str(folder / "artifacts"), {}, None, custom_losses)
     job = describe(Job("trial-0000", "trial", "adversarial", run, trial=0, ready_at=0.0))
     sent: list[dict[str, Any]] = []
-    config = {"job": job, "setting": setting.to_dict(), "run_dir": str(folder / "run"), "threads": 1}
-    perform(config, ALONE, sent.append)
+    config = {"job": job, "context_spec": context_spec.to_dict(), "run_dir": str(folder / "run"), "threads": 1}
+    run_job(config, ALONE, sent.append)
     return sent[-1]
 
 
 def test_a_worker_does_not_run_what_a_database_names_unless_it_was_named_by_a_person(
     evil: RunConfig, images: Path, tmp_path: Path
 ) -> None:
-    other = {"sha256:another": "def loss(sr, hr, low):\n    return sr.mean((1, 2, 3))\n"}
-    for own_losses in ({}, other):
-        end = performed(evil, own_losses, images, tmp_path)
+    other = {"sha256:another": "def loss(sr, hr, lq):\n    return sr.mean((1, 2, 3))\n"}
+    for custom_losses in ({}, other):
+        end = performed(evil, custom_losses, images, tmp_path)
         assert end["state"] == "FAILED"
         assert "evil.py" in end["cause"]
         assert "was not given to the command that runs" in end["cause"]
     assert not (tmp_path / "it ran").exists()
-    given = {own_loss_digest(evil.loss.own or ""): (tmp_path / "evil.py").read_text()}
+    given = {custom_loss_digest(evil.loss.custom or ""): (tmp_path / "evil.py").read_text()}
     assert performed(evil, given, images, tmp_path)["state"] == "COMPLETE"
     assert (tmp_path / "it ran").exists()  # it would have told
 

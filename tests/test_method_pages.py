@@ -133,7 +133,7 @@ def test_a_table_has_all_that_a_recipe_changes(recipe: str) -> None:
         needed = {path for path, values in expected.items() if len({repr(value) for value in values}) > 1}
         needed |= {f"loss.{term}" for term, weight in get_recipe(recipe).loss.weights.items() if weight > 0}
     needed |= {f"budget.{part}" for part in ("iterations", "batch", "patch")}
-    left_out = ("recipe", "size", "cadence.", "autoencoder.decoder_fidelity.")
+    left_out = ("recipe", "size", "eval_schedule.", "autoencoder.decoder_fidelity.")
     assert {path for path in needed if not path.startswith(left_out)} <= told
 
 

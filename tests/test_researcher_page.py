@@ -15,11 +15,11 @@ from rich.console import Console
 
 from study import evaluate, export, prepare, train
 from study.cli import parse_assignments
-from study.config import own_loss_path, replace
-from study.losses.custom import load_own_loss
+from study.config import custom_loss_path, replace
+from study.losses.custom import load_custom_loss
 from study.search.spaces import DRY_DRAWS, load_space
-from study.training import context_spec as setting
-from study.training.context_spec import read_own_losses
+from study.training import context_spec
+from study.training.context_spec import read_custom_losses
 from study.training.stages import artifacts
 from tests.researcher_page import PAGE, ROOT, commands, furnish, sections
 
@@ -52,7 +52,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     place = furnish(tmp_path_factory.mktemp("researcher"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
+        patch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
         said = {
             section: [run(command) for command in commands(section)]
             for section in sections()
@@ -78,7 +78,7 @@ def made(place: Path, stage: str) -> list[Path]:
 
 
 def test_the_page_has_its_four_sections_and_each_has_commands() -> None:
-    assert list(sections()) == ["Own images", "Own weights", "An own search space", "An own loss"]
+    assert list(sections()) == ["Own images", "Own weights", "An own search space", "A custom loss"]
     assert [len(commands(section)) for section in sections()] == [3, 3, 1, 2]
     assert all((ROOT / script).is_file() for section in sections() for script, *_ in commands(section))
 
@@ -86,7 +86,7 @@ def test_the_page_has_its_four_sections_and_each_has_commands() -> None:
 def test_every_place_that_the_page_names_is_there(ran: Ran) -> None:
     named = set(re.findall(r"`((?:runs/|photos\.|mine_x4|table\.md|losses\.md)[\w./-]*)`", PAGE.read_text()))
     left = {name for name in named if "..." not in name and not name.startswith("runs/my_space")}
-    assert {"runs/photos/generator.pth", f"runs/photos/{POINT}", "runs/my_loss/own_losses"} <= left
+    assert {"runs/photos/generator.pth", f"runs/photos/{POINT}", "runs/my_loss/custom_losses"} <= left
     assert [name for name in sorted(left) if not (ran.place / name).exists()] == []
     examples = re.findall(r"\]\((examples/[\w.]+)\)", PAGE.read_text())
     assert [name for name in examples if not (PAGE.parent / name).is_file()] == []
@@ -133,9 +133,9 @@ def test_own_weights_stand_in_for_the_fidelity_stage_and_leave_again(ran: Ran) -
     assert "msrresnet, scale 4, 16 features, 2 blocks, trained as ldl" in ran.said["Own weights"][1]
 
 
-def test_an_own_loss_takes_the_place_of_the_fidelity_term(ran: Ran) -> None:
+def test_an_custom_loss_takes_the_place_of_the_fidelity_term(ran: Ran) -> None:
     text = (ROOT / "docs/examples/my_loss.py").read_text()
-    (kept,) = (ran.place / "runs/my_loss/own_losses").iterdir()
+    (kept,) = (ran.place / "runs/my_loss/custom_losses").iterdir()
     assert kept.read_text() == text
     config = json.loads((ran.place / "runs/my_loss/trials/0000/config.json").read_text())["config"]
     assert config["loss"]["own"].startswith(f"{ran.place / 'docs/examples/my_loss.py'}@sha256:{kept.stem}")
@@ -150,10 +150,10 @@ def test_an_own_loss_takes_the_place_of_the_fidelity_term(ran: Ran) -> None:
 def test_a_run_whose_loss_was_edited_is_refused_and_one_whose_loss_was_moved_goes_on(ran: Ran) -> None:
     own = ran.place / "docs/examples/my_loss.py"
     text = own.read_text()
-    command = commands("An own loss")[0]
+    command = commands("A custom loss")[0]
     try:
         own.write_text(text.replace("AMPLITUDES = 0.5", "AMPLITUDES = 0.25"))
-        with pytest.raises(ValueError, match="holds another study; it differs in own losses"):
+        with pytest.raises(ValueError, match="holds another study; it differs in custom losses"):
             run(command)
     finally:
         own.write_text(text)
@@ -164,17 +164,17 @@ def test_a_run_whose_loss_was_edited_is_refused_and_one_whose_loss_was_moved_goe
 def test_the_example_loss_does_not_mind_where_texture_lies() -> None:
     config = replace(
         load_space(str(ROOT / "docs/examples/my_space.py")).base("tiny", []),
-        {"loss.guidance": "own", "loss.own": str(ROOT / "docs/examples/my_loss.py")},
+        {"loss.guidance": "custom", "loss.custom": str(ROOT / "docs/examples/my_loss.py")},
     )
-    texts = read_own_losses([config])
-    loss = load_own_loss(config.loss.own or "", texts)
-    hr, low = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 3, 8, 8)
-    assert loss(hr, hr, low) == pytest.approx([1e-3, 1e-3], rel=1e-4)  # nothing but the smoothing
+    texts = read_custom_losses([config])
+    loss = load_custom_loss(config.loss.custom or "", texts)
+    hr, lq = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 3, 8, 8)
+    assert loss(hr, hr, lq) == pytest.approx([1e-3, 1e-3], rel=1e-4)  # nothing but the smoothing
     moved = hr.roll(3, dims=3)
     distance = (moved - hr).square().add(1e-6).sqrt().mean(dim=(1, 2, 3))
-    assert loss(moved, hr, low) == pytest.approx(distance.tolist(), rel=1e-4)  # no amplitude has changed
+    assert loss(moved, hr, lq) == pytest.approx(distance.tolist(), rel=1e-4)  # no amplitude has changed
     # A brighter image differs in one frequency of each colour, whose amplitude is the sum over the pixels / 32.
-    brighter = loss(hr + 0.25, hr, low)
+    brighter = loss(hr + 0.25, hr, lq)
     frequencies = 32 * 17
     expected = (0.25**2 + 1e-6) ** 0.5 + 0.5 * (0.25 * 32**2 / 32) / frequencies
     assert brighter == pytest.approx([expected] * 2, rel=1e-4)
@@ -188,7 +188,7 @@ def test_the_example_space_gives_each_loss_its_turn() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _, *draws = space.try_out(base)
     assert [draw.loss.guidance for draw in draws] == ["pixel", "own"] * (DRY_DRAWS // 2)
-    own = {draw.loss.own for draw in draws} - {None}
-    assert [own_loss_path(name or "") for name in own] == [str(ROOT / "docs/examples/my_loss.py")]
-    assert len(read_own_losses(draws)) == 1
+    own = {draw.loss.custom for draw in draws} - {None}
+    assert [custom_loss_path(name or "") for name in own] == [str(ROOT / "docs/examples/my_loss.py")]
+    assert len(read_custom_losses(draws)) == 1
     assert {draw.budget.iterations for draw in draws} == {40}

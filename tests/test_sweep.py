@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from study import sweep
-from study.losses.custom import OwnLossError
+from study.losses.custom import CustomLossError
 from study.sweep import _import_meanwhile
-from study.training import context_spec as setting
+from study.training import context_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,18 +32,20 @@ def test_what_is_needed_at_the_end_is_imported_meanwhile_and_what_fails_is_left_
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_studys_own_losses_are_tried_out_and_travel_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
+def test_a_studys_custom_losses_are_tried_out_and_travel_as_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
     folder = shutil.copytree(ROOT / "docs" / "examples", tmp_path / "examples")
     options = sweep._parse(["--space", str(folder / "my_space.py"), "--output", str(tmp_path / "study")])
     study, draws = sweep._plan(options, {}, Console(quiet=True))
     text = (folder / "my_loss.py").read_text()
-    assert list(study.setting.own_losses.values()) == [text]
+    assert list(study.context_spec.custom_losses.values()) == [text]
     assert {draw.loss.guidance for draw in draws} == {"pixel", "own"}
 
-    (folder / "my_loss.py").write_text(text.replace("del low", "return sr"))
+    (folder / "my_loss.py").write_text(text.replace("del lq", "return sr"))
     with pytest.raises(
-        OwnLossError, match=r"my_loss\.py: loss must return one value per image.*shape \(2, 3, 64, 64\)"
+        CustomLossError, match=r"my_loss\.py: loss must return one value per image.*shape \(2, 3, 64, 64\)"
     ):
         sweep._plan(options, {}, Console(quiet=True))
     assert not (tmp_path / "study").exists()

@@ -20,7 +20,7 @@ from study import train
 from study.cli import run
 from study.models import MSRResNet, save_weights
 from study.train import main
-from study.training import context_spec as setting
+from study.training import context_spec
 from study.training.stages import artifacts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +31,7 @@ SETTINGS = [
     *("fidelity.budget.iterations=4", "fidelity.budget.batch=2", "fidelity.budget.patch=32"),
     *("autoencoder.budget.iterations=4", "autoencoder.budget.batch=2", "autoencoder.budget.patch=32"),
     *("budget.iterations=24", "budget.batch=2", "budget.patch=32"),
-    *("cadence.evaluate_every=12", "cadence.evaluate_share=100", "cadence.checkpoint_every=3"),
+    *("eval_schedule.evaluate_every=12", "eval_schedule.evaluate_share=100", "eval_schedule.checkpoint_every=3"),
 ]
 
 
@@ -46,7 +46,7 @@ def save_images(folder: Path, count: int, side: int, seed: int) -> Path:
 
 def arguments(place: Path, output: str, *, changes: tuple[str, ...] = ()) -> list[str]:
     """A tiny run on the images under a place, sharing artifacts with its other runs."""
-    sources = ["--data", str(place / "train"), "--test", str(place / "test")]
+    sources = ["--data", str(place / "train"), "--val", str(place / "test")]
     settings = [part for each in [*SETTINGS, *changes] for part in ("--set", each)]
     folders = ["--artifacts", str(place / "artifacts"), "--output", str(place / output)]
     return ["aesop", "--size", "tiny", *sources, *settings, *folders]
@@ -141,7 +141,7 @@ def test_a_finished_run_is_not_trained_again(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (trial_of(finished, "unbroken") / "points" / "0000024.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(artifacts, "train", None)  # calling it would fail
     assert ended(monkeypatch, arguments(finished, "unbroken")) == 0
     assert (trial_of(finished, "unbroken") / "points" / "0000024.safetensors").stat().st_mtime_ns == before
@@ -153,7 +153,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with_on_another_device_too(
     fastest: str, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began = json.loads((finished / "unbroken" / "study.json").read_text())["config"]["precision"]
-    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(artifacts, "train", None)
     monkeypatch.setattr(train, "fastest_precision", lambda _device: fastest)
     assert ended(monkeypatch, arguments(finished, "unbroken")) == 0
@@ -163,7 +163,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with_on_another_device_too(
 def test_a_directory_of_another_run_is_refused(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
     journal = (finished / "unbroken" / "journal.jsonl").read_bytes()
     other = arguments(finished, "unbroken", changes=("loss.adversarial=0.5",))
     assert ended(monkeypatch, other) == 2
@@ -202,7 +202,7 @@ def truncate(path: Path) -> None:
         (["--data", "EMPTY"], "EMPTY"),
         (["--data", "ABSENT"], "ABSENT"),
         (["--data", "TRUNCATED"], "image1.png: "),
-        (["--test", "TRAIN"], "test images must not be trained on"),
+        (["--val", "TRAIN"], "test images must not be trained on"),
         (["--weights", "ABSENT"], "--weights must name a directory"),
         (["--output", "TRAIN"], "is not empty and holds no study"),
         (["--set", "generator.init=ABSENT"], "generator.init must name a weight file"),
@@ -215,10 +215,13 @@ def truncate(path: Path) -> None:
         ),
         (["--set", "loss.guidance=mdf", "--set", "critics.image=stone"], "critics.image must name a training image"),
         (["--set", "loss.guidance=mdf", "--set", "critics.smallest_side=60"], "needs an image whose shorter side is"),
-        (["--set", "loss.guidance=own"], "guidance own is a Python file of yours"),
-        (["--set", "loss.own=FAULTY"], "which guidance own alone reads, but guidance is aesop"),
-        (["--set", "loss.guidance=own", "--set", "loss.own=ABSENT"], "loss.own must name a Python file"),
-        (["--set", "loss.guidance=own", "--set", "loss.own=FAULTY"], "faulty.py: loss must return one value per image"),
+        (["--set", "loss.guidance=custom"], "guidance custom is a Python file of yours"),
+        (["--set", "loss.custom=FAULTY"], "which guidance custom alone reads, but guidance is aesop"),
+        (["--set", "loss.guidance=custom", "--set", "loss.custom=ABSENT"], "loss.custom must name a Python file"),
+        (
+            ["--set", "loss.guidance=custom", "--set", "loss.custom=FAULTY"],
+            "faulty.py: loss must return one value per image",
+        ),
         (["--set", "loss.guidance=mdf", "--set", "critics.init=ABSENT"], "critics.init must name a weight file"),
         (["--set", "loss.guidance=consistency", "--task", "jpeg:10"], "loss.guidance consistency shrinks the SR image"),
         (["--set", "generator.head=espcn", "--set", "generator.name=edsr"], "head espcn goes behind the trunk of rrdb"),
@@ -241,10 +244,10 @@ def test_bad_input_ends_in_a_sentence_before_any_training(
     (tmp_path / "empty").mkdir()
     truncate(save_images(tmp_path / "truncated", count=3, side=64, seed=0) / "image1.png")
     faulty = tmp_path / "faulty.py"
-    faulty.write_text("def loss(sr, hr, low):\n    return (sr - hr).abs().mean()\n")
+    faulty.write_text("def loss(sr, hr, lq):\n    return (sr - hr).abs().mean()\n")
     folders = {name.upper(): str(tmp_path / name) for name in ("train", "empty", "absent", "truncated")}
-    folders["loss.own=FAULTY"] = f"loss.own={faulty}"
-    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
+    folders["loss.custom=FAULTY"] = f"loss.custom={faulty}"
+    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(artifacts, "train", None)
     given = arguments(tmp_path, "run") + [folders.get(part, part) for part in changes]
     assert ended(monkeypatch, given) == 2
@@ -315,7 +318,7 @@ def psnr_file(place: Path) -> Path:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_images(tmp_path / "train", count=3, side=64, seed=0)
     save_images(tmp_path / "test", count=2, side=48, seed=1)
-    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
     return tmp_path
 
 
@@ -375,15 +378,15 @@ def test_a_run_may_start_from_released_weights(
     assert "released.pth does not fit MSRResNet" in error
 
 
-def test_a_run_with_an_own_loss_goes_on_with_the_text_that_it_began_with(
+def test_a_run_with_an_custom_loss_goes_on_with_the_text_that_it_began_with(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = "def loss(sr, hr, low):\n    return (sr - hr).abs().mean(dim=(1, 2, 3))\n"
+    text = "def loss(sr, hr, lq):\n    return (sr - hr).abs().mean(dim=(1, 2, 3))\n"
     (place / "mine.py").write_text(text)
     monkeypatch.chdir(place)  # a relative path is one from where the command was given
-    given = [*arguments(place, "run", changes=("loss.guidance=own",)), "--set"]
-    assert ended(monkeypatch, [*given, "loss.own=mine.py"]) == 0
-    (kept,) = (place / "run" / "own_losses").iterdir()
+    given = [*arguments(place, "run", changes=("loss.guidance=custom",)), "--set"]
+    assert ended(monkeypatch, [*given, "loss.custom=mine.py"]) == 0
+    (kept,) = (place / "run" / "custom_losses").iterdir()
     assert kept.read_text() == text
     own = json.loads((place / "run" / "study.json").read_text())["config"]["loss"]["own"]
     assert own.startswith(f"{place / 'mine.py'}@sha256:{kept.stem}")
@@ -391,16 +394,16 @@ def test_a_run_with_an_own_loss_goes_on_with_the_text_that_it_began_with(
 
     (place / "mine.py").write_text(text.replace("abs", "square"))
     capsys.readouterr()
-    assert ended(monkeypatch, [*given, "loss.own=mine.py"]) == 2
+    assert ended(monkeypatch, [*given, "loss.custom=mine.py"]) == 2
     error = " ".join(capsys.readouterr().err.split())
-    assert f"holds another study; it differs in own losses (there ['{kept.stem}'], asked for ['" in error
+    assert f"holds another study; it differs in custom losses (there ['{kept.stem}'], asked for ['" in error
     assert (place / "run" / "journal.jsonl").read_bytes() == journal
-    assert [path.name for path in (place / "run" / "own_losses").iterdir()] == [kept.name]
+    assert [path.name for path in (place / "run" / "custom_losses").iterdir()] == [kept.name]
 
     (place / "moved.py").write_text(text)  # the same text is the same loss, wherever it lies
     monkeypatch.setattr(artifacts, "train", None)
-    assert ended(monkeypatch, [*given, "loss.own=moved.py"]) == 0
-    assert ended(monkeypatch, [*given, f"loss.own={kept}"]) == 0  # what was kept is what it takes to go on
+    assert ended(monkeypatch, [*given, "loss.custom=moved.py"]) == 0
+    assert ended(monkeypatch, [*given, f"loss.custom={kept}"]) == 0  # what was kept is what it takes to go on
 
 
 @pytest.mark.parametrize("scale", [2, 3])
@@ -411,7 +414,7 @@ def test_other_scales_come_with_an_auto_encoder_to_match(
     images = save_images(place / "large", count=3, side=96, seed=5)
     settings = [part for each in SETTINGS if "patch" not in each for part in ("--set", each)]
     patches = [f"{part}budget.patch={patch}" for part in ("", "fidelity.", "autoencoder.")]
-    sources = ["--data", str(images), "--test", str(place / "test"), "--output", str(place / f"x{scale}")]
+    sources = ["--data", str(images), "--val", str(place / "test"), "--output", str(place / f"x{scale}")]
     settings += [part for each in patches for part in ("--set", each)]
     assert ended(monkeypatch, ["aesop", "--size", "tiny", "--scale", str(scale), *sources, *settings]) == 0
     config = json.loads((place / f"x{scale}" / "trials" / "0000" / "config.json").read_text())["config"]
@@ -427,15 +430,15 @@ def test_mdf_trains_its_critics_and_a_network_for_each_task(
 ) -> None:
     save_images(tmp_path / "train", count=2, side=64, seed=0)
     save_images(tmp_path / "test", count=2, side=48, seed=1)
-    monkeypatch.setattr(setting, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
     levels = ("critics.levels=5", "critics.used_levels=4", "critics.smallest_side=14", "critics.features=2")
     small = (*levels, "critics.iterations=2", "budget.batch=2", "budget.iterations=4", "generator.features=4")
     settings = [
         part
-        for each in (*small, "generator.blocks=1", "cadence.evaluate_every=4", "cadence.evaluate_share=100")
+        for each in (*small, "generator.blocks=1", "eval_schedule.evaluate_every=4", "eval_schedule.evaluate_share=100")
         for part in ("--set", each)
     ]
-    folders = ["--data", str(tmp_path / "train"), "--test", str(tmp_path / "test"), "--output", str(tmp_path / "run")]
+    folders = ["--data", str(tmp_path / "train"), "--val", str(tmp_path / "test"), "--output", str(tmp_path / "run")]
     assert ended(monkeypatch, ["mdf", "--size", "tiny", "--task", task, *settings, *folders]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "distorted against clean held-out images, area under the curve" in out

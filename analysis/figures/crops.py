@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.formatting import metric_name, with_unit
 from analysis.statistics.findings import image_metrics, point_name
-from analysis.statistics.fronts import front_of, is_blend, is_of_trial
+from analysis.statistics.fronts import front_of, is_interpolation, is_of_trial
 from analysis.statistics.tables import Results
 
 HR_SAMPLES = "references/hr"
@@ -67,12 +67,12 @@ def spread(members: pd.DataFrame, limit: int) -> pd.DataFrame:
 
 def _some_of_front(results: Results) -> pd.DataFrame:
     members = front_of(results.points, results.facts)
-    return spread(members[is_of_trial(members) | is_blend(members)], MAX_FRONT_MEMBERS)
+    return spread(members[is_of_trial(members) | is_interpolation(members)], MAX_FRONT_MEMBERS)
 
 
 def _columns(results: Results, chosen: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series | None]]:
     """What stands side by side: title, directory of samples, and the point that they belong to."""
-    yield "low quality, as large", "references/low", None
+    yield "low quality, as large", "references/lq", None
     for kind in ("bicubic", "input", "fidelity"):
         for _, point in results.points[results.points["kind"] == kind].head(1).iterrows():
             yield point_name(point), _text(point["samples"]), point

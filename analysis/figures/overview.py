@@ -13,15 +13,22 @@ from analysis.figures.plots import COLOURS, SETTINGS, directed, draw_references
 from analysis.formatting import path_label, short_text
 from analysis.journal import StudyFacts
 from analysis.statistics.bands import Band
-from analysis.statistics.fronts import group_fronts, group_values, is_blend, is_candidate, is_measured, is_of_trial
-from analysis.statistics.groups import Contest
+from analysis.statistics.fronts import (
+    group_fronts,
+    group_values,
+    is_candidate,
+    is_interpolation,
+    is_measured,
+    is_of_trial,
+)
+from analysis.statistics.groups import GroupComparison
 from analysis.statistics.tables import Results
 
 GREY = "#555555"
 
 
-def draw_overview(results: Results, contest: Contest, bands: Mapping[str, Band]) -> Figure:
-    """Draw the trade-off twice: with bicubic, the fidelity generators and their blends; and the groups alone.
+def draw_overview(results: Results, contest: GroupComparison, bands: Mapping[str, Band]) -> Figure:
+    """Draw the trade-off twice: with bicubic, the fidelity generators and their interpolations; and the groups alone.
 
     Args:
         results: the study.
@@ -40,18 +47,18 @@ def draw_overview(results: Results, contest: Contest, bands: Mapping[str, Band])
             axes.set(xlabel=directed(facts.objectives[1]), ylabel=directed(facts.objectives[0]))
             axes.grid(color="#dddddd", linewidth=0.6)
             axes.set_axisbelow(True)
-            for contender, colour in zip(contest.contenders, COLOURS * len(contest.contenders), strict=False):
-                _plot(axes, trials[np.asarray(values == contender.value, dtype=bool)], facts, marker="o", color=colour)
-        for contender, colour in zip(contest.contenders, COLOURS * len(contest.contenders), strict=False):
-            _draw_front(near, fronts[contender.value], facts, short_text(contender.value), colour)
+            for group, colour in zip(contest.groups, COLOURS * len(contest.groups), strict=False):
+                _plot(axes, trials[np.asarray(values == group.value, dtype=bool)], facts, marker="o", color=colour)
+        for group, colour in zip(contest.groups, COLOURS * len(contest.groups), strict=False):
+            _draw_front(near, fronts[group.value], facts, short_text(group.value), colour)
         limits = near.axis()  # the points', for the ends of bands are wide
-        for contender, colour in zip(contest.contenders, COLOURS * len(contest.contenders), strict=False):
-            if (band := bands.get(contender.value)) is not None:
+        for group, colour in zip(contest.groups, COLOURS * len(contest.groups), strict=False):
+            if (band := bands.get(group.value)) is not None:
                 near.fill_between(band.across, band.low, band.high, color=colour, alpha=0.12, linewidth=0)
         near.axis(limits)
-        _draw_blends(whole, points[is_blend(points) & is_candidate(points)], facts)
+        _draw_interpolations(whole, points[is_interpolation(points) & is_candidate(points)], facts)
         draw_references(whole, points, facts)
-        whole.set_title("beside bicubic (x), the fidelity generator (*) and blends", fontsize=10)
+        whole.set_title("beside bicubic (x), the fidelity generator (*) and interpolations", fontsize=10)
         near.set_title(f"each {path_label(contest.path)}: runs, front, 95% band over images", fontsize=10)
         if whole.get_legend_handles_labels()[0]:
             whole.legend(frameon=False, fontsize=9)
@@ -66,11 +73,16 @@ def _draw_front(axes: Axes, front: pd.DataFrame, facts: StudyFacts, label: str, 
     axes.step(front[second.metric], front[first.metric], where=where, color=colour, linewidth=1.6, label=label)
 
 
-def _draw_blends(axes: Axes, blends: pd.DataFrame, facts: StudyFacts) -> None:
+def _draw_interpolations(axes: Axes, interpolations: pd.DataFrame, facts: StudyFacts) -> None:
     for space, fill in (("weights", GREY), ("pixels", "none")):
-        part = blends[np.asarray(blends["blend.space"] == space, dtype=bool)]
+        part = interpolations[np.asarray(interpolations["interpolation.space"] == space, dtype=bool)]
         if len(part):
-            look = {"marker": "D", "markeredgecolor": GREY, "markerfacecolor": fill, "label": f"blend of {space}"}
+            look = {
+                "marker": "D",
+                "markeredgecolor": GREY,
+                "markerfacecolor": fill,
+                "label": f"interpolation of {space}",
+            }
             _plot(axes, part, facts, **look)
 
 

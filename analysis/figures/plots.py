@@ -21,8 +21,8 @@ from analysis.statistics.fronts import (
     group_fronts,
     group_names,
     group_values,
-    is_blend,
     is_candidate,
+    is_interpolation,
     is_measured,
     is_of_trial,
 )
@@ -122,7 +122,7 @@ def _draw_all(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
     colours, markers = _styles(trial_points, facts)
     _draw_steps(axes, front_of(points, facts), facts, colour=FRONT_COLOUR, width=4.5, alpha=0.3)
     _draw_trials(axes, trial_points, facts, colours, markers)
-    _draw_blends(axes, measured, facts)
+    _draw_interpolations(axes, measured, facts)
     _draw_group_fronts(axes, points, facts, colours)
     draw_references(axes, measured, facts)
     up, across = shown_limits(measured, facts)
@@ -149,7 +149,7 @@ def _shown_region(measured: pd.DataFrame, facts: StudyFacts) -> pd.DataFrame:
     if not beats_reference(measured, facts).any():
         return measured
     on_front = measured["front"].to_numpy(dtype=bool)
-    reference = ~is_of_trial(measured) & ~is_blend(measured)
+    reference = ~is_of_trial(measured) & ~is_interpolation(measured)
     return measured[beats_reference(measured, facts) | on_front | reference]
 
 
@@ -169,12 +169,12 @@ def _draw_trials(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: S
         axes.plot(on[horizontal], on[vertical], **look, markersize=8, markeredgecolor="black", zorder=6)
 
 
-def _draw_blends(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
+def _draw_interpolations(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
     """Small diamonds, of which those on the front are outlined; full for weights, empty for pixels."""
     vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
-    blends = points[is_blend(points) & is_candidate(points)]
+    interpolations = points[is_interpolation(points) & is_candidate(points)]
     for space, fill in (("weights", FRONT_COLOUR), ("pixels", "none")):
-        part = blends[np.asarray(blends["blend.space"] == space, dtype=bool)]
+        part = interpolations[np.asarray(interpolations["interpolation.space"] == space, dtype=bool)]
         on_front = part["front"].to_numpy(dtype=bool)
         look: Any = {"marker": "D", "linestyle": "none", "markerfacecolor": fill, "markeredgecolor": FRONT_COLOUR}
         off, on = part[~on_front], part[on_front]
@@ -239,7 +239,7 @@ def _draw_legend(axes: Axes, points: pd.DataFrame, colours: Style, markers: Styl
     if (points["kind"] == "trial").any():
         handles += _group_handles(colours, markers)
     for space, fill in (("weights", FRONT_COLOUR), ("pixels", "none")):
-        if (points["blend.space"] == space).any():
+        if (points["interpolation.space"] == space).any():
             handles.append(
                 Line2D(
                     [],
@@ -249,7 +249,7 @@ def _draw_legend(axes: Axes, points: pd.DataFrame, colours: Style, markers: Styl
                     markersize=5,
                     markerfacecolor=fill,
                     markeredgecolor=FRONT_COLOUR,
-                    label=f"blend of {space}",
+                    label=f"interpolation of {space}",
                 )
             )
     labels = (("fidelity", "*", "fidelity generator"), ("bicubic", "x", "bicubic"), ("input", "x", "input"))

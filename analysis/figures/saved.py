@@ -13,8 +13,8 @@ from analysis.figures.plots import draw_front, save_figure
 from analysis.figures.study import compute_parts, draw_bands, draw_compute, draw_course, draw_slices, ranked_settings
 from analysis.formatting import duration_text, list_text, metric_name, path_label
 from analysis.page.exports import replace_file
-from analysis.statistics.compute import Insight
-from analysis.statistics.groups import Contest
+from analysis.statistics.compute import Statistics
+from analysis.statistics.groups import GroupComparison
 from analysis.statistics.tables import Results
 
 FOLDER = "figures"
@@ -43,7 +43,7 @@ class SavedFigures:
         return tuple(path for saved in self.figures.values() for path in (saved.png, saved.svg))
 
 
-def save_figures(run_dir: Path, out: Path, results: Results, insight: Insight, artifacts: Path) -> SavedFigures:
+def save_figures(run_dir: Path, out: Path, results: Results, statistics: Statistics, artifacts: Path) -> SavedFigures:
     """Draw and write every figure that there is something for.
 
     `front` lies in the folder itself, the others in `figures/`.
@@ -52,7 +52,7 @@ def save_figures(run_dir: Path, out: Path, results: Results, insight: Insight, a
         run_dir: of the study, with its sample crops.
         out: the folder.
         results: the study.
-        insight: what was reckoned of it.
+        statistics: what was reckoned of it.
         artifacts: with the study's auto-encoders, for the loss maps.
 
     Returns:
@@ -60,7 +60,7 @@ def save_figures(run_dir: Path, out: Path, results: Results, insight: Insight, a
     """
     (out / FOLDER).mkdir(exist_ok=True)
     saved = {"front": _save(out / "front", draw_front(results.points, results.facts), "")}
-    for name, figure, text in _figures(results, insight):
+    for name, figure, text in _figures(results, statistics):
         saved[name] = _save(out / FOLDER / name, figure, text)
     try:
         maps = loss_maps(run_dir, results, artifacts)
@@ -79,15 +79,15 @@ def _save(place: Path, figure: Figure, text: str) -> SavedFigure:
     return SavedFigure(png, svg, text, float(figure.get_figwidth()))
 
 
-def _figures(results: Results, insight: Insight) -> Iterator[tuple[str, Figure, str]]:
-    main = _main_contest(results, insight)
-    if main is not None and insight.bands[main.path]:
-        yield "bands", draw_bands(main, insight.bands[main.path], results.facts), bands_text(main)
-        yield "overview", draw_overview(results, main, insight.bands[main.path]), overview_text(main)
+def _figures(results: Results, statistics: Statistics) -> Iterator[tuple[str, Figure, str]]:
+    main = _main_contest(results, statistics)
+    if main is not None and statistics.bands[main.path]:
+        yield "bands", draw_bands(main, statistics.bands[main.path], results.facts), bands_text(main)
+        yield "overview", draw_overview(results, main, statistics.bands[main.path]), overview_text(main)
     if len(results.points):
         yield "course", draw_course(results, main), course_text(main)
-    if ranked_settings(results, insight.shares):
-        yield "slices", draw_slices(results, insight.shares), slices_text(results, insight)
+    if ranked_settings(results, statistics.shares):
+        yield "slices", draw_slices(results, statistics.shares), slices_text(results, statistics)
     if compute_parts(results):
         yield "compute", draw_compute(results), _compute_text(results)
 
@@ -97,15 +97,15 @@ def _maps_text(maps: tuple[LossMaps, ...]) -> str:
     return f"HR, the point's crop, and where either loss is high. Mean pixel and AESOP loss: {means}."
 
 
-def _main_contest(results: Results, insight: Insight) -> Contest | None:
-    return insight.contests[results.facts.groups[0]] if results.facts.groups else None
+def _main_contest(results: Results, statistics: Statistics) -> GroupComparison | None:
+    return statistics.contests[results.facts.groups[0]] if results.facts.groups else None
 
 
-def bands_text(contest: Contest) -> str:
+def bands_text(contest: GroupComparison) -> str:
     """What the bands of a contest are."""
     surfaces = (
         " Broken lines: what all seeds (dashed), half of them (dash-dotted) and any of them (dotted) reach."
-        if any(len(contender.seeds) > 1 for contender in contest.contenders)
+        if any(len(group.seeds) > 1 for group in contest.groups)
         else ""
     )
     return (
@@ -115,18 +115,18 @@ def bands_text(contest: Contest) -> str:
     )
 
 
-def overview_text(contest: Contest) -> str:
+def overview_text(contest: GroupComparison) -> str:
     """What the two halves of the overview show."""
     return (
         f"Left: the runs of each {path_label(contest.path)} beside bicubic interpolation, the fidelity generator and "
-        "blends with it. Right: the runs, each group's front, and its band over the held-out images."
+        "interpolations with it. Right: the runs, each group's front, and its band over the held-out images."
     )
 
 
-def course_text(contest: Contest | None) -> str:
+def course_text(contest: GroupComparison | None) -> str:
     """What the curves of hypervolume against cost are."""
     whole = "How the hypervolume of all points grew with what the study spent."
-    if contest is None or len(contest.contenders) < 2:
+    if contest is None or len(contest.groups) < 2:
         return whole
     return (
         f"{whole} Right: the same for each {path_label(contest.path)} as if it had been alone and had paid for what it "
@@ -134,11 +134,11 @@ def course_text(contest: Contest | None) -> str:
     )
 
 
-def slices_text(results: Results, insight: Insight) -> str:
+def slices_text(results: Results, statistics: Statistics) -> str:
     """What slices are, and what explains the objectives best."""
     told = []
     for objective in results.facts.objectives[:2]:
-        shares = insight.shares.get(objective.metric, {})
+        shares = statistics.shares.get(objective.metric, {})
         best = max(shares, key=lambda name: shares[name], default=None)
         if best is not None and math.isfinite(shares[best]):
             told.append(f"{path_label(best)} explains {shares[best]:.0%} of {metric_name(objective)}")

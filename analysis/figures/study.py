@@ -16,7 +16,7 @@ from analysis.journal import Objective, StudyFacts
 from analysis.statistics.anytime import group_course, study_course
 from analysis.statistics.bands import Band, seed_surfaces
 from analysis.statistics.fronts import group_values, last_points, natural_order
-from analysis.statistics.groups import Contest
+from analysis.statistics.groups import GroupComparison
 from analysis.statistics.tables import Results
 
 MOST_SLICES = 8
@@ -25,7 +25,7 @@ LOG_RATIO = 20
 GREY = "#333333"
 
 
-def draw_course(results: Results, contest: Contest | None) -> Figure:
+def draw_course(results: Results, contest: GroupComparison | None) -> Figure:
     """Hypervolume against device-seconds: of the study as it went, and of each group as if it had been alone.
 
     Args:
@@ -33,7 +33,7 @@ def draw_course(results: Results, contest: Contest | None) -> Figure:
         contest: its main groups; None where it has none.
     """
     with matplotlib.rc_context(SETTINGS):
-        groups = contest is not None and len(contest.contenders) > 1
+        groups = contest is not None and len(contest.groups) > 1
         figure = Figure(figsize=(9.6 if groups else 5.4, 3.9), layout="constrained")
         left, *rest = figure.subplots(1, 2 if groups else 1, sharey=True, squeeze=False)[0].tolist()
         whole = study_course(results)
@@ -41,7 +41,7 @@ def draw_course(results: Results, contest: Contest | None) -> Figure:
         left.set(title="the whole study", xlabel="device-seconds", ylabel="hypervolume")
         if groups and contest is not None:
             _draw_group_courses(rest[0], contest)
-            rest[0].set_xlabel(COST_TEXT[contest.currency])
+            rest[0].set_xlabel(COST_TEXT[contest.budget_unit])
         for axes in (left, *rest):
             axes.grid(color="#dddddd", linewidth=0.6)
             axes.set_xlim(left=0)
@@ -50,7 +50,7 @@ def draw_course(results: Results, contest: Contest | None) -> Figure:
     return figure
 
 
-def draw_pixel_course(contest: Contest) -> Figure:
+def draw_pixel_course(contest: GroupComparison) -> Figure:
     """Hypervolume against the pixels that each group's trials had seen, as if the group had been alone.
 
     Args:
@@ -67,18 +67,18 @@ def draw_pixel_course(contest: Contest) -> Figure:
     return figure
 
 
-def _draw_group_courses(axes: Axes, contest: Contest) -> None:
-    for contender, colour in zip(contest.contenders, COLOURS * len(contest.contenders), strict=False):
-        course = group_course(contest, contender)
-        axes.step(course.seconds, course.hypervolumes, where="post", color=colour, label=short_text(contender.value))
+def _draw_group_courses(axes: Axes, contest: GroupComparison) -> None:
+    for group, colour in zip(contest.groups, COLOURS * len(contest.groups), strict=False):
+        course = group_course(contest, group)
+        axes.step(course.seconds, course.hypervolumes, where="post", color=colour, label=short_text(group.value))
     # Up to here the groups can be compared at equal cost.
-    equal = min(contender.total for contender in contest.contenders)
+    equal = min(group.total for group in contest.groups)
     axes.axvline(equal, color="#999999", linewidth=0.8, linestyle=":")
     axes.set_title(f"each {path_label(contest.path)} alone")
     axes.legend(frameon=False, loc="lower right", fontsize=9)
 
 
-def draw_bands(contest: Contest, bands: Mapping[str, Band], facts: StudyFacts) -> Figure:
+def draw_bands(contest: GroupComparison, bands: Mapping[str, Band], facts: StudyFacts) -> Figure:
     """Each group's front with the band of other held-out images; of several seeds, what all, half and any reach."""
     signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in facts.directions])
     with matplotlib.rc_context(SETTINGS):
@@ -87,17 +87,17 @@ def draw_bands(contest: Contest, bands: Mapping[str, Band], facts: StudyFacts) -
         vertical, horizontal = facts.objectives[:2]
         axes.set(xlabel=directed(horizontal), ylabel=directed(vertical))
         axes.grid(color="#dddddd", linewidth=0.6)
-        for contender, colour in zip(contest.contenders, COLOURS * len(contest.contenders), strict=False):
-            band, surfaces = bands.get(contender.value), seed_surfaces(contender, signs)
+        for group, colour in zip(contest.groups, COLOURS * len(contest.groups), strict=False):
+            band, surfaces = bands.get(group.value), seed_surfaces(group, signs)
             if band is not None:
                 axes.fill_between(band.across, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
                 middle = (band.low + band.high) / 2
-                axes.plot(band.across, middle, color=colour, label=short_text(contender.value))
+                axes.plot(band.across, middle, color=colour, label=short_text(group.value))
             for surface, style in zip(surfaces or (), ("--", "-.", ":"), strict=False):
                 corners = surface[np.argsort(surface[:, 1])]
                 where: Any = "post" if horizontal.direction == "minimize" else "pre"
                 axes.step(corners[:, 1], corners[:, 0], where=where, color=colour, linestyle=style, linewidth=1)
-        if contest.contenders and bands:
+        if contest.groups and bands:
             axes.legend(title=path_label(contest.path), frameon=False, fontsize=9)
         else:
             _say_empty(axes)
@@ -160,7 +160,7 @@ def _draw_slice(axes: Axes, points: pd.DataFrame, name: str, objective: Objectiv
 
 
 def draw_compute(results: Results) -> Figure:
-    """Where the device time went: shared stages, trials by how they ended, judging of blends."""
+    """Where the device time went: shared stages, trials by how they ended, evaluation of interpolations."""
     parts = compute_parts(results)
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(7.2, 0.55 * max(1, len(parts)) + 0.9), layout="constrained")
@@ -182,7 +182,7 @@ def compute_parts(results: Results) -> dict[str, float]:
     artifacts, trials = results.artifacts, results.trials
     parts = {f"stage {stage}": _sum(part) for stage, part in artifacts.groupby("stage", sort=True)}
     parts |= {f"trials {state}": _sum(part) for state, part in trials.groupby("state", sort=True)}
-    parts["judging of blends"] = _sum(results.points[results.points["kind"] == "blend"])
+    parts["evaluation of interpolations"] = _sum(results.points[results.points["kind"] == "interpolation"])
     return {name: seconds for name, seconds in parts.items() if seconds > 0}
 
 

@@ -19,7 +19,7 @@ from analysis.statistics.fronts import (
 )
 
 WIDTH, HEIGHT = 72, 22
-SYMBOLS = {"blend": ".", "fidelity": "*", "bicubic": "+", "input": "+"}
+SYMBOLS = {"interpolation": ".", "fidelity": "*", "bicubic": "+", "input": "+"}
 _EMPTY = " "
 
 

@@ -15,7 +15,7 @@ from analysis.figures.study import LOG_RATIO
 from analysis.formatting import NOTHING, metric_name, number_text, path_label
 from analysis.journal import Objective
 from analysis.page.page import TextTable
-from analysis.statistics.fronts import is_blend, is_of_trial, last_points
+from analysis.statistics.fronts import is_interpolation, is_of_trial, last_points
 from analysis.statistics.tables import Results
 
 Shares = Mapping[str, Mapping[str, float]]
@@ -63,9 +63,9 @@ def weight_table(results: Results, shares: Shares) -> TextTable:
 
 
 def front_trials(results: Results) -> list[int]:
-    """The trials that have a point on the front, or a blend."""
+    """The trials that have a point on the front, or an interpolation."""
     points = results.points
-    members = points[(is_of_trial(points) | is_blend(points)) & points["front"].to_numpy(dtype=bool)]
+    members = points[(is_of_trial(points) | is_interpolation(points)) & points["front"].to_numpy(dtype=bool)]
     return sorted(int(trial) for trial in members["trial"].dropna().unique())
 
 

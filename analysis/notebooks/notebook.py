@@ -28,11 +28,11 @@ from analysis.notebooks.loss_weights import draw_pair, weight_paths, weight_tabl
 from analysis.notebooks.paper import for_paper, save_both
 from analysis.notebooks.splits import Question, restricted, values_of
 from analysis.page.page import comparison_table, figure_text, front_table, group_table, provenance_table
-from analysis.statistics.conclusions import verdicts, what_varies
+from analysis.statistics.conclusions import conclusions, what_varies
 from analysis.statistics.dominance import Comparison, compare_all
 from analysis.statistics.findings import findings, limits
 from analysis.statistics.fronts import front_of, last_points
-from analysis.statistics.groups import Contest, contests
+from analysis.statistics.groups import GroupComparison, contests
 from analysis.statistics.tables import Results, sampled_paths
 
 
@@ -45,12 +45,12 @@ def about(question: Question) -> Shown:
 
 def found(question: Question) -> Shown:
     """What came out, in sentences."""
-    return sentences(findings(question.results, question.insight))
+    return sentences(findings(question.results, question.statistics))
 
 
 def not_told(question: Question) -> Shown:
     """What was left out, and what the study cannot tell."""
-    return sentences(limits(question.results, question.insight))
+    return sentences(limits(question.results, question.statistics))
 
 
 def front(question: Question) -> Shown:
@@ -86,9 +86,9 @@ def bands(question: Question) -> Shown:
     contest = _main(question)
     if contest is None:
         return sentences([_lacks_groups(question)])
-    found_bands = question.insight.bands[contest.path]
+    found_bands = question.statistics.bands[contest.path]
     if not found_bands:
-        return sentences(["No bands: they need points that were judged on at least three held-out images."])
+        return sentences(["No bands: they need points that were evaluated on at least three held-out images."])
     return picture(draw_bands(contest, found_bands, question.results.facts), bands_text(contest))
 
 
@@ -102,10 +102,12 @@ def course(question: Question) -> Shown:
 
 def comparison(question: Question) -> Shown:
     """Which group is better at equal cost, and how sure that is: in sentences, and a table for each setting."""
-    parts = [_compared(path, found_, "equal cost") for path, found_ in question.insight.comparisons.items() if found_]
+    parts = [
+        _compared(path, found_, "equal cost") for path, found_ in question.statistics.comparisons.items() if found_
+    ]
     if not parts:
         return sentences([_lacks_groups(question)])
-    return stack(*parts, sentences(what_varies(question.insight.contests)))
+    return stack(*parts, sentences(what_varies(question.statistics.contests)))
 
 
 def at_equal_pixels(question: Question) -> Shown:
@@ -113,10 +115,10 @@ def at_equal_pixels(question: Question) -> Shown:
     if question.refusal:
         return sentences([question.refusal])
     path = question.paths[0]
-    contest = contests(question.results, [path], currency="pixels_seen")[path]
-    if len(contest.contenders) < 2 or not contest.images:
+    contest = contests(question.results, [path], budget_unit="pixels_seen")[path]
+    if len(contest.groups) < 2 or not contest.images:
         return sentences([_lacks_groups(question)])
-    if not all(contender.total for contender in contest.contenders):
+    if not all(group.total for group in contest.groups):
         return sentences(["This study did not record how many pixels its trials saw."])
     text = (
         f"How the hypervolume of each {path_label(path)} grew with the pixels that its trials saw, as if it had been "
@@ -128,7 +130,7 @@ def at_equal_pixels(question: Question) -> Shown:
 
 def who_beats_whom(question: Question) -> Shown:
     """Each group of the first setting against each other, as a square."""
-    path, pairs = next(((path, each) for path, each in question.insight.comparisons.items() if each), ("", ()))
+    path, pairs = next(((path, each) for path, each in question.statistics.comparisons.items() if each), ("", ()))
     if not pairs:
         return sentences([_lacks_groups(question)])
     return stack(table(win_table(pairs, path)), table(dominance_table(pairs, path)))
@@ -204,21 +206,21 @@ def _maps_of(question: Question, results: Results, what: str) -> Shown | None:
 def weights(question: Question) -> Shown:
     """The loss weights: what they explain, and where the front's lie."""
     lacking = "This study does not vary the weight of any loss term."
-    return table(weight_table(question.results, question.insight.shares), lacking)
+    return table(weight_table(question.results, question.statistics.shares), lacking)
 
 
 def weight_slices(question: Question) -> Shown:
     """Each objective against each loss weight."""
-    paths = weight_paths(question.results, question.insight.shares)
+    paths = weight_paths(question.results, question.statistics.shares)
     if not paths:
         return sentences(["This study does not vary the weight of any loss term, so there is nothing to draw."])
-    figure = draw_slices(question.results, question.insight.shares, paths)
-    return picture(figure, slices_text(question.results, question.insight))
+    figure = draw_slices(question.results, question.statistics.shares, paths)
+    return picture(figure, slices_text(question.results, question.statistics))
 
 
 def weight_pair(question: Question, across: str | None = None, up: str | None = None) -> Shown:
     """Two weights at a time, coloured by the objectives; by default the two that explain most."""
-    paths = weight_paths(question.results, question.insight.shares)
+    paths = weight_paths(question.results, question.statistics.shares)
     asked = [path for path in (across, up) if path is not None]
     unknown = [path for path in asked if path not in paths]
     if unknown:
@@ -252,19 +254,19 @@ def on_front(question: Question) -> pd.DataFrame:
     return front_of(question.results.points, question.results.facts)
 
 
-def _main(question: Question) -> Contest | None:
+def _main(question: Question) -> GroupComparison | None:
     """The groups of the question's first setting; None where it has none that can be compared."""
-    return question.insight.contests[question.paths[0]] if question.paths else None
+    return question.statistics.contests[question.paths[0]] if question.paths else None
 
 
 def _compared(path: str, pairs: Sequence[Comparison], how: str) -> Shown:
     rows = table(comparison_table(pairs, f"By {path_label(path)}, at {how}"))
-    told = list(verdicts(path, pairs))
+    told = list(conclusions(path, pairs))
     return stack(sentences(told), rows) if told else rows
 
 
 def _lacks_groups(question: Question) -> str:
     return question.refusal or (
-        "Fewer than two groups have points that count and were judged on every held-out image, so there is nothing to "
+        "Fewer than two groups have points that count and were evaluated on every held-out image, so there is nothing to "
         "compare."
     )

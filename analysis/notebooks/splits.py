@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.formatting import count_text, list_text, path_label, short_text
 from analysis.notebooks.sources import OpenStudy
-from analysis.statistics.compute import Insight, gain_insight
+from analysis.statistics.compute import Statistics, compute_statistics
 from analysis.statistics.dominance import DRAWS
 from analysis.statistics.fronts import group_values, is_candidate, is_of_trial, natural_order
 from analysis.statistics.tables import Results
@@ -24,13 +24,13 @@ class Question:
         study: as it was read.
         wanted: the config paths that were asked about.
         results: the study's, with those of them as groups that differ between trials.
-        insight: what was reckoned of these groups.
+        statistics: what was reckoned of these groups.
     """
 
     study: OpenStudy
     wanted: tuple[str, ...]
     results: Results
-    insight: Insight
+    statistics: Statistics
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ def ask(study: OpenStudy, wanted: Sequence[str] | None = None, *, draws: int = D
     """
     asked = study.results.facts.groups if wanted is None else tuple(wanted)
     results = regrouped(study.results, [path for path in asked if len(values_of(study.results, path)) > 1])
-    return Question(study=study, wanted=asked, results=results, insight=gain_insight(results, draws=draws))
+    return Question(study=study, wanted=asked, results=results, statistics=compute_statistics(results, draws=draws))
 
 
 def regrouped(results: Results, paths: Sequence[str]) -> Results:

@@ -29,8 +29,8 @@ from analysis.statistics.fronts import (
     group_fronts,
     group_values,
     is_allowed,
-    is_blend,
     is_candidate,
+    is_interpolation,
     is_measured,
     is_of_trial,
 )
@@ -165,7 +165,7 @@ def _interactive(
     measured: pd.DataFrame, facts: StudyFacts, limits: _Limits, groupings: Sequence[_Grouping]
 ) -> pd.DataFrame:
     """Choose the points that can be asked, of those that are drawn."""
-    reference = ~is_of_trial(measured) & ~is_blend(measured)
+    reference = ~is_of_trial(measured) & ~is_interpolation(measured)
     drawn = measured[(is_candidate(measured) | reference) & is_shown(measured, facts, limits)]
     trials = drawn[is_of_trial(drawn)]
     last = trials.loc[trials.groupby("trial")["iteration"].idxmax()].index
@@ -174,7 +174,7 @@ def _interactive(
         drawn["front"].to_numpy(dtype=bool)
         | drawn.index.isin(last)
         | drawn.index.isin(on_front)
-        | ~(is_of_trial(drawn) | is_blend(drawn))
+        | ~(is_of_trial(drawn) | is_interpolation(drawn))
     )
     return pd.concat([drawn[wanted], spread(drawn[~wanted], MAX_OTHERS)]).sort_index()
 
@@ -212,7 +212,7 @@ def _points(
         points.append(
             {
                 "id": point_id(point),
-                "kind": point["blend.space"] if point["kind"] == "blend" else point["kind"],
+                "kind": point["interpolation.space"] if point["kind"] == "interpolation" else point["kind"],
                 "label": point_name(point),
                 "x": row[0],
                 "y": row[1],
@@ -255,9 +255,9 @@ def _background(
                 "live": np.flatnonzero(live).tolist(),
             }
         )
-    rest = drawn[is_blend(drawn) & ~drawn.index.isin(asked.index)]
+    rest = drawn[is_interpolation(drawn) & ~drawn.index.isin(asked.index)]
     rest = rest[is_shown(rest, facts, frame.limits)]
-    return {"trials": trials, "blends": [value for pair in frame.xy(rest) for value in pair]}
+    return {"trials": trials, "interpolations": [value for pair in frame.xy(rest) for value in pair]}
 
 
 def _pictures(
@@ -266,7 +266,7 @@ def _pictures(
     """Embed what the page lacks of the samples of all fronts: one image of all points, then the next, while it fits."""
     there = {crop.sample for row in crop_rows for crop in row.crops}
     members = spread(front_of(results.points, results.facts), MAX_CROPPED_POINTS)
-    references = results.points[~is_of_trial(results.points) & ~is_blend(results.points)]
+    references = results.points[~is_of_trial(results.points) & ~is_interpolation(results.points)]
     on_own = sorted({index for grouping in groupings for index in grouping.on_front})
     groups = spread(results.points.loc[on_own], MAX_CROPPED_POINTS)
     pictures: dict[str, str] = {}

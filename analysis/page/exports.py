@@ -15,7 +15,7 @@ from analysis.statistics.tables import Results, metric_columns, sampled_paths
 
 
 def export_tables(
-    out: Path, results: Results, comparisons: Sequence[Comparison], currency: Currency = "device_seconds"
+    out: Path, results: Results, comparisons: Sequence[Comparison], budget_unit: Currency = "device_seconds"
 ) -> tuple[Path, ...]:
     """Write every table; each file replaces its predecessor as a whole.
 
@@ -34,7 +34,7 @@ def export_tables(
     }
     for name, table in parquet.items():
         replace_file(out / name, lambda path, table=table: table.to_parquet(path, index=False))  # type: ignore[misc]
-    front, compared = front_rows(results), comparison_rows(comparisons, currency)
+    front, compared = front_rows(results), comparison_rows(comparisons, budget_unit)
     texts = {
         "points.csv": results.points.to_csv(index=False),
         "front.csv": front.to_csv(index=False),
@@ -55,9 +55,9 @@ def front_rows(results: Results) -> pd.DataFrame:
     return front_of(results.points, results.facts)[columns]
 
 
-def comparison_rows(comparisons: Sequence[Comparison], currency: Currency = "device_seconds") -> pd.DataFrame:
+def comparison_rows(comparisons: Sequence[Comparison], budget_unit: Currency = "device_seconds") -> pd.DataFrame:
     """A row per pair of groups, in full precision."""
-    names = ("one", "other", f"budget_{currency}", "hypervolume_one", "hypervolume_other", "difference")
+    names = ("one", "other", f"budget_{budget_unit}", "hypervolume_one", "hypervolume_other", "difference")
     columns = [*names, "low", "high", "probability_larger", "dominates", "dominated"]
     rows = [
         (

@@ -28,10 +28,10 @@ from analysis.formatting import (
 )
 from analysis.journal import StudyFacts
 from analysis.page.chart import Bands, chart_data
-from analysis.statistics.compute import Insight
+from analysis.statistics.compute import Statistics
 from analysis.statistics.dominance import Comparison
 from analysis.statistics.findings import findings, limits
-from analysis.statistics.fronts import front_of, group_fronts, group_values, is_blend
+from analysis.statistics.fronts import front_of, group_fronts, group_values, is_interpolation
 from analysis.statistics.tables import Results, metric_columns, sampled_paths
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -58,7 +58,7 @@ class PageFigure:
 def render_page(
     run_dir: Path,
     results: Results,
-    insight: Insight,
+    statistics: Statistics,
     *,
     figures: Mapping[str, PageFigure],
     problems: Sequence[str] = (),
@@ -69,7 +69,7 @@ def render_page(
     Args:
         run_dir: where the sample crops lie.
         results: the study.
-        insight: what was reckoned of it.
+        statistics: what was reckoned of it.
         figures: by name: `front`, for readers whose browser runs no scripts; `bands`, `course`, `slices`, `compute` and
             `loss_maps`, those that there are.
         problems: why others are not there.
@@ -89,20 +89,20 @@ def render_page(
     script = (_TEMPLATES / "chart.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         facts=facts,
-        findings=findings(results, insight),
-        limits=(*limits(results, insight), *problems),
-        cost=COST_TEXT[insight.currency],
+        findings=findings(results, statistics),
+        limits=(*limits(results, statistics), *problems),
+        cost=COST_TEXT[statistics.budget_unit],
         figures=figures,
         figure_text=figure_text(results),
         front=front_table(results, sampled_paths(results)),
         groups=[group_table(results, path) for path in facts.groups],
         comparisons=[
             comparison_table(found, f"By {path_label(path)}, at equal cost")
-            for path, found in insight.comparisons.items()
+            for path, found in statistics.comparisons.items()
             if found
         ],
         crops=crops,
-        chart=chart_data(run_dir, results, crop_rows=crops, bands=_chart_bands(insight)),
+        chart=chart_data(run_dir, results, crop_rows=crops, bands=_chart_bands(statistics)),
         script=script,
         script_hash=_content_hash(script),
         reload_seconds=reload_seconds,
@@ -111,15 +111,15 @@ def render_page(
         reuse=reuse_text(results),
         overhead=overhead_text(results),
         provenance=provenance_table(facts),
-        images={part: facts.data.get(part, {}).get("images", []) for part in ("train", "test")},
+        images={part: facts.data.get(part, {}).get("images", []) for part in ("train", "val")},
         config=json.dumps(facts.config, indent=2, ensure_ascii=False),
     )
 
 
-def _chart_bands(insight: Insight) -> Bands:
+def _chart_bands(statistics: Statistics) -> Bands:
     return {
         (path, value): (band.across, band.low, band.high)
-        for path, bands in insight.bands.items()
+        for path, bands in statistics.bands.items()
         for value, band in bands.items()
     }
 
@@ -129,11 +129,11 @@ def front_table(results: Results, paths: Sequence[str]) -> TextTable:
     facts, front = results.facts, front_of(results.points, results.facts)
     metrics = metric_columns(results)
     settings = {path: group_values(front, path) for path in paths}
-    blended = bool(is_blend(front).any())
+    interpolated = bool(is_interpolation(front).any())
     rows = [
         (
             *_point_cells(point),
-            *([_blend_text(point)] if blended else []),
+            *([_blend_text(point)] if interpolated else []),
             *(_setting_text(point, settings[path][index]) for path in paths),
             *(metric_text(point[metric]) for metric in metrics),
         )
@@ -144,7 +144,7 @@ def front_table(results: Results, paths: Sequence[str]) -> TextTable:
         columns=(
             "trial",
             "iteration",
-            *(["blend"] if blended else []),
+            *(["interpolation"] if interpolated else []),
             *path_heads(paths),
             *(metric_head(facts, metric) for metric in metrics),
         ),
@@ -254,9 +254,9 @@ def reuse_text(results: Results) -> str:
         int((trained > 1).sum()),
     )
     uses = count_text(int(artifacts["uses"].sum()), "use")
-    verdict = f"{again} of them trained more than once!" if again else "None was trained twice."
+    conclusion = f"{again} of them trained more than once!" if again else "None was trained twice."
     size = count_text(len(artifacts), "artifact")
-    return f"{size}: {here} trained in this study, {found} reused from another; {uses} by trials. {verdict}"
+    return f"{size}: {here} trained in this study, {found} reused from another; {uses} by trials. {conclusion}"
 
 
 def overhead_text(results: Results) -> str:
@@ -285,7 +285,7 @@ def provenance_table(facts: StudyFacts) -> TextTable:
         ("task", facts.task),
         ("seed", str(facts.seed)),
         ("code version", facts.code_version),
-        *((f"{part} data", _data_text(facts.data.get(part, {}))) for part in ("train", "test")),
+        *((f"{part} data", _data_text(facts.data.get(part, {}))) for part in ("train", "val")),
     )
     return TextTable(caption="Study and data", columns=("what", "value"), rows=rows)
 
@@ -317,10 +317,10 @@ def _point_cells(point: pd.Series) -> tuple[str, str]:
 
 
 def _blend_text(point: pd.Series) -> str:
-    """What a blend is of, for a table: "50% in weights, rest fidelity"."""
-    if point["kind"] != "blend":
+    """What an interpolation is of, for a table: "50% in weights, rest fidelity"."""
+    if point["kind"] != "interpolation":
         return NOTHING
-    return f"{point['blend.share']:.0%} in {point['blend.space']}, rest {short_text(point['blend.with'])}"
+    return f"{point['interpolation.share']:.0%} in {point['interpolation.space']}, rest {short_text(point['interpolation.with'])}"
 
 
 def _setting_text(point: pd.Series, value: str) -> str:

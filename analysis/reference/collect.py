@@ -17,7 +17,7 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 TABLES = ("points", "images", "trials", "artifacts")
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "lpips", "moocore", "numpy", "pyarrow")
-PLACES = ("config.data.train", "config.data.test")
+PLACES = ("config.data.train", "config.data.val")
 SETS = ("all", "all-with-upstream", "BSDS500", "Set14", "Set5")
 
 

@@ -52,7 +52,7 @@ SMALLEST_SIDE = 36
 COLUMNS = 4
 PANEL_INCHES = 2.4
 PERCEPTUAL = {"vgg19": "VGG-19 (ESRGAN's)", "vgg16": "VGG-16 (MDF's mix)", "squeezenet": "LPIPS, SqueezeNet"}
-JUDGE = "alexnet"
+EVALUATOR = "alexnet"
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,14 @@ def plain_losses(hr: Tensor, scale: int) -> dict[str, Loss]:
 def perceptual_losses(hr: Tensor, weights: Path | None) -> dict[str, Loss]:
     """VGG's and LPIPS's distances, of the networks that are at hand; the judge's own network among them."""
     losses: dict[str, Loss] = {}
-    for name, label in {**PERCEPTUAL, JUDGE: "LPIPS, AlexNet (the judge)"}.items():
+    for name, label in {**PERCEPTUAL, EVALUATOR: "LPIPS, AlexNet (the evaluator)"}.items():
         path = find_backbone(name, weights)  # type: ignore[arg-type]  # names of backbones
         if path is not None:
             losses[label] = _against(build_perceptual(name, path), hr)  # type: ignore[arg-type]
     return losses
 
 
-def artifact_loss(folder: Path, hr: Tensor) -> tuple[str, Loss]:
+def ldl_loss(folder: Path, hr: Tensor) -> tuple[str, Loss]:
     """The loss that an artifact of a study belongs to: AESOP's for an auto-encoder, MDF's for critics.
 
     Raises:
@@ -163,15 +163,15 @@ def main(arguments: list[str], console: Console) -> int:
     torch.manual_seed(options.seed)
     start = torch.rand_like(hr)
     losses = plain_losses(hr, options.scale) | perceptual_losses(hr, options.weights)
-    losses |= dict(artifact_loss(folder, hr) for folder in options.artifact)
+    losses |= dict(ldl_loss(folder, hr) for folder in options.artifact)
     alexnet = find_backbone("alexnet", options.weights)
-    judge = None if alexnet is None else LpipsMetric(alexnet)
+    evaluator = None if alexnet is None else LpipsMetric(alexnet)
     descents = []
     with Progress(console=console) as progress:
         task = progress.add_task("descending", total=len(losses))
         for name, loss in losses.items():
             progress.update(task, description=name)
-            descents.append(_descent(name, loss, start, hr, judge, options))
+            descents.append(_descent(name, loss, start, hr, evaluator, options))
             progress.advance(task)
     save_figure(draw(hr, start, descents), options.out, options.out.suffix.removeprefix("."))
     for found in descents:
@@ -223,7 +223,7 @@ def _window(path: Path, side: int) -> Tensor:
 
 
 def _descent(
-    name: str, loss: Loss, start: Tensor, hr: Tensor, judge: LpipsMetric | None, options: argparse.Namespace
+    name: str, loss: Loss, start: Tensor, hr: Tensor, evaluator: LpipsMetric | None, options: argparse.Namespace
 ) -> Descent:
     with torch.no_grad():
         first = float(loss(start))
@@ -232,7 +232,7 @@ def _descent(
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     shown = quantise(image)
-    lpips = None if judge is None else float(judge(shown, hr))
+    lpips = None if evaluator is None else float(evaluator(shown, hr))
     return Descent(name, shown, first, last, float(psnr_y(shown, hr)), lpips)
 
 

@@ -18,7 +18,7 @@ PYTHON=.venv/bin/python
 PRECISION=${PRECISION:-bf16}
 read -r -a ARGS <<< "${ARGS:-}"
 
-# 1. Photographs. Twenty of BSDS500's test images are what the search judges by; BSDS500's val, Set14 and Set5 are seen
+# 1. Photographs. Twenty of BSDS500's test images are what the search evaluates by; BSDS500's val, Set14 and Set5 are seen
 #    by nothing before step 3.
 if [ ! -e "$WORK/test.arrow" ]; then
     mkdir -p "$WORK/photographs/train" "$WORK/photographs/valid"
@@ -33,16 +33,16 @@ if [ ! -e "$WORK/test.arrow" ]; then
 fi
 
 # 2. The search: 48 trials, six ways to measure fidelity in turn.
-$PYTHON study/sweep.py --space reference --precision "$PRECISION" --data "$WORK/train.arrow" --test "$WORK/valid.arrow" \
+$PYTHON study/sweep.py --space reference --precision "$PRECISION" --data "$WORK/train.arrow" --val "$WORK/valid.arrow" \
     --weights "$DATA/weights" --output "$WORK/search" --resume "${ARGS[@]}"
 
-# 3. The best two settings of each way again, with three seeds that they never had, judged by the test sets.
-$PYTHON study/sweep.py --space reference --precision "$PRECISION" --data "$WORK/train.arrow" --test "$WORK/test.arrow" \
+# 3. The best two settings of each way again, with three seeds that they never had, evaluated on the test sets.
+$PYTHON study/sweep.py --space reference --precision "$PRECISION" --data "$WORK/train.arrow" --val "$WORK/test.arrow" \
     --weights "$DATA/weights" --output "$WORK/repeat" --repeat "$WORK/search" \
-    --repeat-members 2 --blends 1 --resume "${ARGS[@]}"
+    --repeat-members 2 --interpolate 1 --resume "${ARGS[@]}"
 
 # 4. By test set, trial for trial, for each trial may compute as much; and at their ends, for those that train on more
-#    pixels in that time were judged more often (cadence.evaluate_share).
+#    pixels in that time were evaluated more often (eval_schedule.evaluate_share).
 for set in BSDS500/val Set14/HR Set5/HR; do
     name=${set%/HR}
     $PYTHON analysis/report.py "$WORK/repeat" --equal trials --last-points --only "$DATA/$set" --out "$WORK/by-set/${name%/val}"

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.journal import Event
 from analysis.statistics.fronts import is_allowed, is_candidate, is_measured, objective_values
-from analysis.statistics.groups import Contender, Contest
+from analysis.statistics.groups import Group, GroupComparison
 from analysis.statistics.image_values import events_of
 from analysis.statistics.tables import Results
 from study.search.front import as_losses
@@ -31,7 +31,7 @@ class Course:
 
 
 def study_course(results: Results) -> Course:
-    """Of a whole study, in the order in which things happened: artifacts trained here, trials, judging of blends."""
+    """Of a whole study, in the order in which things happened: artifacts trained here, trials, evaluation of interpolations."""
     counts = _counting(results)
     spent, found = 0.0, []
     known: dict[object, float] = {}
@@ -46,12 +46,12 @@ def study_course(results: Results) -> Course:
     return _course(np.array([cost for cost, _ in found]), losses[order], corner)
 
 
-def group_course(contest: Contest, contender: Contender) -> Course:
+def group_course(contest: GroupComparison, group: Group) -> Course:
     """Of one group alone, as if nothing else had been trained; of several seeds the first's."""
-    costs = contender.costs[:, 0]
+    costs = group.costs[:, 0]
     there = np.isfinite(costs)
     order = np.argsort(costs[there], kind="stable")
-    return _course(costs[there][order], contender.losses.mean(axis=1)[there][order], contest.corner)
+    return _course(costs[there][order], group.losses.mean(axis=1)[there][order], contest.corner)
 
 
 def _counting(results: Results) -> np.ndarray:
@@ -67,9 +67,9 @@ def _costs(results: Results) -> Iterator[tuple[float, object, float, int | None]
             yield _time(event), event["key"], _seconds(event), None
     for row, event in enumerate(events_of(results.points, results.journal)):
         kind = results.points["kind"].iloc[row]
-        what = event.get("trial") if kind == "trial" else event.get("name") if kind != "blend" else row
+        what = event.get("trial") if kind == "trial" else event.get("name") if kind != "interpolation" else row
         # An artifact's cost was taken above.
-        yield _time(event), (kind, what), _seconds(event) if kind in ("trial", "blend") else 0.0, row
+        yield _time(event), (kind, what), _seconds(event) if kind in ("trial", "interpolation") else 0.0, row
 
 
 def _course(seconds: np.ndarray, losses: np.ndarray, corner: np.ndarray) -> Course:

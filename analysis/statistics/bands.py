@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.statistics.groups import Contender, Contest
+from analysis.statistics.groups import Group, GroupComparison
 from analysis.statistics.resampling import may_be_best, resampled_weights, student_reach, weighted_means
 from study.search.attainment import attainment_surface
 
@@ -28,7 +28,7 @@ class Band:
     high: np.ndarray
 
 
-def image_bands(contest: Contest, signs: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> dict[str, Band]:
+def image_bands(contest: GroupComparison, signs: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> dict[str, Band]:
     """The pointwise 95% band of each group's front over bootstrap draws of the held-out images.
 
     What an image does to all points alike is taken off before (Cousineau 2005): that an image is hard for everybody
@@ -43,12 +43,12 @@ def image_bands(contest: Contest, signs: np.ndarray, *, draws: int = DRAWS, seed
     Returns:
         By group; none for fewer than three images.
     """
-    if contest.images < 3 or not contest.contenders:
+    if contest.images < 3 or not contest.groups:
         return {}
     weights = resampled_weights(contest.images, draws, np.random.default_rng(seed))
-    everything = np.concatenate([contender.losses for contender in contest.contenders])
+    everything = np.concatenate([group.losses for group in contest.groups])
     common = everything.mean(axis=0) - everything.mean(axis=(0, 1))
-    relative = {contender.value: contender.losses - common for contender in contest.contenders}
+    relative = {group.value: group.losses - common for group in contest.groups}
     end = max(_reach(losses) for losses in relative.values())
     return {value: _band(losses, weights, end, signs) for value, losses in relative.items()}
 
@@ -80,16 +80,16 @@ def _stairs(means: np.ndarray, across: np.ndarray) -> np.ndarray:
     return np.where(count > 0, least[np.maximum(count, 1) - 1], np.inf)
 
 
-def seed_surfaces(contender: Contender, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def seed_surfaces(group: Group, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """What every seed, half of the seeds and any seed of a group reaches: attainment surfaces of two objectives.
 
     Returns:
         The corners of each, shape (n, 2), in the objectives' own units; None for a single seed.
     """
-    if len(contender.seeds) < 2:
+    if len(group.seeds) < 2:
         return None
-    means = contender.losses.mean(axis=1)[:, :2]
-    fronts = [means[np.isfinite(costs)] for costs in contender.costs.T]
+    means = group.losses.mean(axis=1)[:, :2]
+    fronts = [means[np.isfinite(costs)] for costs in group.costs.T]
     every, half, some = (
         attainment_surface(fronts, ("minimize", "minimize"), share) * signs[:2] for share in (1.0, 0.5, 1 / len(fronts))
     )

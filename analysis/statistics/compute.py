@@ -10,45 +10,45 @@ from analysis.formatting import Currency
 from analysis.statistics.bands import Band, image_bands
 from analysis.statistics.dominance import DRAWS, Comparison, compare_all
 from analysis.statistics.fronts import last_points
-from analysis.statistics.groups import Contest, contests
+from analysis.statistics.groups import GroupComparison, contests
 from analysis.statistics.tables import Results
 
 
 @dataclass(frozen=True, kw_only=True)
-class Insight:
+class Statistics:
     """Everything by the config path of a group (`facts.groups`), but for the shares.
 
     Attributes:
-        currency: what the groups are compared at equal amounts of.
+        budget_unit: what the groups are compared at equal amounts of.
         contests: the groups as arrays.
         comparisons: each pair of groups at equal budget.
         bands: of each group's front, by its value.
         shares: how much of the variance of each objective at the trials' ends each setting explains.
     """
 
-    currency: Currency
-    contests: Mapping[str, Contest]
+    budget_unit: Currency
+    contests: Mapping[str, GroupComparison]
     comparisons: Mapping[str, tuple[Comparison, ...]]
     bands: Mapping[str, Mapping[str, Band]]
     shares: Mapping[str, Mapping[str, float]]
 
 
-def gain_insight(
-    results: Results, *, draws: int = DRAWS, seed: int = 0, currency: Currency = "device_seconds"
-) -> Insight:
+def compute_statistics(
+    results: Results, *, draws: int = DRAWS, seed: int = 0, budget_unit: Currency = "device_seconds"
+) -> Statistics:
     """Reckon.
 
     Args:
         results: the study.
         draws: of each bootstrap.
         seed: of the draws.
-        currency: what groups are compared at equal amounts of.
+        budget_unit: what groups are compared at equal amounts of.
     """
     facts = results.facts
     signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in facts.directions])
-    found = contests(results, facts.groups, currency=currency)
-    return Insight(
-        currency=currency,
+    found = contests(results, facts.groups, budget_unit=budget_unit)
+    return Statistics(
+        budget_unit=budget_unit,
         contests=found,
         comparisons={path: compare_all(each, draws=draws, seed=seed) for path, each in found.items()},
         bands={path: image_bands(each, signs, draws=draws, seed=seed) for path, each in found.items()},

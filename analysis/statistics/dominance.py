@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import moocore
 import numpy as np
 
-from analysis.statistics.groups import Contender, Contest
+from analysis.statistics.groups import Group, GroupComparison
 from analysis.statistics.resampling import (
     Interval,
     Source,
@@ -31,7 +31,7 @@ class Comparison:
 
     Attributes:
         one, other: their values.
-        budget: what the cheaper of the two spent, in the contest's currency.
+        budget: what the cheaper of the two spent, in the contest's budget_unit.
         volumes: the hypervolume of each; of several seeds the mean.
         difference: the first's less the second's, with its 95% interval and the probability that it is above 0.
         dominates, dominated: share of the draws in which every point of the second's front is reached or beaten by the
@@ -47,7 +47,7 @@ class Comparison:
     dominated: float
 
 
-def compare_all(contest: Contest, *, draws: int = DRAWS, seed: int = 0) -> tuple[Comparison, ...]:
+def compare_all(contest: GroupComparison, *, draws: int = DRAWS, seed: int = 0) -> tuple[Comparison, ...]:
     """Compare each pair of groups, in the order of their values; fewer than two give nothing.
 
     Args:
@@ -58,21 +58,21 @@ def compare_all(contest: Contest, *, draws: int = DRAWS, seed: int = 0) -> tuple
     weights = resampled_weights(contest.images, draws, np.random.default_rng(seed))
     races: dict[tuple[str, float], _Race] = {}
 
-    def race(contender: Contender, budget: float) -> _Race:
+    def race(group: Group, budget: float) -> _Race:
         """What a group reached within a budget; most pairs have some of these in common."""
-        key = (contender.value, budget)
+        key = (group.value, budget)
         if key not in races:
-            races[key] = _Race(contender, budget, contest.corner, weights)
+            races[key] = _Race(group, budget, contest.corner, weights)
         return races[key]
 
-    def compare(one: Contender, other: Contender) -> Comparison:
+    def compare(one: Group, other: Group) -> Comparison:
         budget = min(one.total, other.total)
         return _compare(contest, race(one, budget), race(other, budget), np.random.default_rng(seed))
 
-    return tuple(itertools.starmap(compare, itertools.combinations(contest.contenders, 2)))
+    return tuple(itertools.starmap(compare, itertools.combinations(contest.groups, 2)))
 
 
-def _compare(contest: Contest, first: "_Race", second: "_Race", random: np.random.Generator) -> Comparison:
+def _compare(contest: GroupComparison, first: "_Race", second: "_Race", random: np.random.Generator) -> Comparison:
     volumes = (first.volume(), second.volume())
     by_images = first.volumes_of_images() - second.volumes_of_images()
     by_seeds = [race.volumes_of_seeds(random) for race in (first, second)]
@@ -105,15 +105,15 @@ class _Race:
         freedom: degrees of freedom of the variance among runs (Satterthwaite's, by what each setting adds to it).
     """
 
-    def __init__(self, contender: Contender, budget: float, corner: np.ndarray, weights: np.ndarray) -> None:
-        self.value, self.budget = contender.value, budget
+    def __init__(self, group: Group, budget: float, corner: np.ndarray, weights: np.ndarray) -> None:
+        self.value, self.budget = group.value, budget
         self._corner, self._weights = corner, weights
-        reached = contender.costs.min(axis=1) <= budget
-        self._losses = contender.losses[reached]
+        reached = group.costs.min(axis=1) <= budget
+        self._losses = group.losses[reached]
         self._means = self._losses.mean(axis=1)
-        self._trials, self._settings = contender.trials[reached], contender.settings[reached]
+        self._trials, self._settings = group.trials[reached], group.settings[reached]
         # What stands for each seed: the points of that seed's study.
-        self._studies = [(costs <= budget)[reached] for costs in contender.costs.T]
+        self._studies = [(costs <= budget)[reached] for costs in group.costs.T]
         self._fronts = [self._drawn_fronts(self._losses[study]) for study in self._studies]
         self._runs_of = [np.unique(self._trials[self._settings == setting]) for setting in range(self._last + 1)]
         known = [len(runs) for runs in self._runs_of if len(runs) > 1]

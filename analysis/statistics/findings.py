@@ -18,8 +18,8 @@ from analysis.formatting import (
     with_unit,
 )
 from analysis.journal import Objective
-from analysis.statistics.compute import Insight
-from analysis.statistics.conclusions import verdicts, what_varies
+from analysis.statistics.compute import Statistics
+from analysis.statistics.conclusions import conclusions, what_varies
 from analysis.statistics.fronts import (
     GroupFront,
     beats_reference,
@@ -27,8 +27,8 @@ from analysis.statistics.fronts import (
     front_of,
     group_fronts,
     is_allowed,
-    is_blend,
     is_candidate,
+    is_interpolation,
     is_measured,
     is_of_trial,
 )
@@ -37,23 +37,23 @@ from analysis.statistics.tables import Results
 BASELINE_TEXT = {"bicubic": "bicubic interpolation", "input": "the images that were to be restored"}
 
 
-def findings(results: Results, insight: Insight) -> tuple[str, ...]:
+def findings(results: Results, statistics: Statistics) -> tuple[str, ...]:
     """Say what came out: progress, front, best perceptual point, which group is better, and costs."""
     return (
         *_progress(results),
         *_front(results),
         *_best_perceptual(results),
-        *_verdicts(results, insight),
+        *_verdicts(results, statistics),
         *_groups(results),
         *_costs(results),
     )
 
 
-def limits(results: Results, insight: Insight) -> tuple[str, ...]:
+def limits(results: Results, statistics: Statistics) -> tuple[str, ...]:
     """Say what was left out and what this study cannot tell."""
     return (
         *_left_out(results),
-        *what_varies(insight.contests),
+        *what_varies(statistics.contests),
         *_scope(results),
         *_unequal_budgets(results),
         *_unequal_looks(results),
@@ -68,8 +68,8 @@ def _progress(results: Results) -> Iterator[str]:
     states = trials["state"].value_counts()
     counts = list_text(f"{states[state]} {state}" for state in sorted(states.index))
     points = int(trials["points"].sum())
-    judged = f"They were judged at {count_text(points, 'point')}."
-    yield f"{len(trials)} of {facts.trials} trials were started: {counts}. {judged}"
+    evaluated = f"They were evaluated at {count_text(points, 'point')}."
+    yield f"{len(trials)} of {facts.trials} trials were started: {counts}. {evaluated}"
     if (trials["state"] == "FAILED").all():
         yield "Every trial FAILED, so none of their points counts; the causes stand in the table of trials."
 
@@ -93,29 +93,29 @@ def _front(results: Results) -> Iterator[str]:
 
 
 def _origins(results: Results, front: pd.DataFrame) -> Iterator[str]:
-    """Which part of the front came from where, and what blending was worth."""
-    if not is_blend(results.points).any():
+    """Which part of the front came from where, and what interpolation was worth."""
+    if not is_interpolation(results.points).any():
         return
     last = results.points[is_of_trial(results.points)].groupby("trial")["iteration"].max()
     ended = (front["iteration"] == front["trial"].map(last)).fillna(False)
     at_end = is_of_trial(front) & np.asarray(ended, dtype=bool)
-    spaces = front["blend.space"].fillna("")
+    spaces = front["interpolation.space"].fillna("")
     origins = {
         "trials' last points": int(at_end.sum()),
         "their earlier checkpoints": int((is_of_trial(front) & ~at_end).sum()),
         "fidelity generators": int((front["kind"] == "fidelity").sum()),
-        "blends of weights": int((spaces == "weights").sum()),
-        "blends of pixels": int((spaces == "pixels").sum()),
+        "interpolations of weights": int((spaces == "weights").sum()),
+        "interpolations of pixels": int((spaces == "pixels").sum()),
     }
     parts = list_text(f"{count} from {name}" for name, count in origins.items() if count)
-    rest = results.points[~is_blend(results.points)]
-    images = results.points[np.asarray(results.points["blend.space"].fillna("pixels") == "pixels", dtype=bool)]
+    rest = results.points[~is_interpolation(results.points)]
+    images = results.points[np.asarray(results.points["interpolation.space"].fillna("pixels") == "pixels", dtype=bool)]
     whole = front_hypervolume(front, results.facts)
     without, in_pixels = (front_hypervolume(front_of(part, results.facts), results.facts) for part in (rest, images))
-    cost = results.points[is_blend(results.points)]["device_seconds"].sum()
+    cost = results.points[is_interpolation(results.points)]["device_seconds"].sum()
     yield (
-        f"Of the front's points, {parts} came. Blending took {duration_text(cost)} of device time and made the "
-        f"hypervolume {_fine_share(whole - without, without)} larger; blending pixels alone would have made it "
+        f"Of the front's points, {parts} came. Interpolation took {duration_text(cost)} of device time and made the "
+        f"hypervolume {_fine_share(whole - without, without)} larger; interpolation pixels alone would have made it "
         f"{_fine_share(in_pixels - without, without)} larger."
     )
 
@@ -159,10 +159,10 @@ def _best_perceptual(results: Results) -> Iterator[str]:
         return
     gained = _gain(second, best[second.metric], fidelity[second.metric])
     lost = _gain(first, best[first.metric], fidelity[first.metric])
-    verdict = f"{_share(gained, fidelity[second.metric])} {'better' if gained > 0 else 'worse'}"
+    conclusion = f"{_share(gained, fidelity[second.metric])} {'better' if gained > 0 else 'worse'}"
     price = f"{_step(abs(lost), first)} {'better' if lost > 0 else 'worse'} in {metric_name(first)}"
     yield (
-        f"{what}: {verdict} than the fidelity generator's {with_unit(fidelity[second.metric], second)}, "
+        f"{what}: {conclusion} than the fidelity generator's {with_unit(fidelity[second.metric], second)}, "
         f"and {price}.{_image_votes(results, best, fidelity, second)}"
     )
 
@@ -181,7 +181,7 @@ def _fine_share(gained: float, base: float) -> str:
 
 
 def _image_votes(results: Results, best: pd.Series, fidelity: pd.Series, objective: Objective) -> str:
-    """On how many held-out images the mean's verdict holds."""
+    """On how many held-out images the mean's conclusion holds."""
     there, here = image_metrics(results, fidelity), image_metrics(results, best)
     pairs = [(here[name].get(objective.metric), there[name].get(objective.metric)) for name in here if name in there]
     gains = [_gain(objective, one, other) for one, other in pairs if one is not None and other is not None]
@@ -195,9 +195,9 @@ def image_metrics(results: Results, point: pd.Series) -> Mapping[str, Mapping[st
     """The metrics of a point by held-out image, as far as the journal has them."""
     if point["kind"] == "trial":
         event = results.journal.points[int(point["trial"]), int(point["iteration"])]
-    elif point["kind"] == "blend":
+    elif point["kind"] == "interpolation":
         pair, _, name = str(point["name"]).rpartition(" ")
-        event = results.journal.blends[pair, name]
+        event = results.journal.interpolations[pair, name]
     else:
         event = results.journal.references[point["name"]]
     images = event.get("images")
@@ -208,9 +208,9 @@ def point_name(point: pd.Series) -> str:
     """How to speak of a point: "trial 3 at iteration 200", "fidelity generator"."""
     if point["kind"] == "trial":
         return f"trial {point['trial']} at iteration {point['iteration']:,}"
-    if point["kind"] == "blend" and not pd.isna(point["trial"]):
+    if point["kind"] == "interpolation" and not pd.isna(point["trial"]):
         of = f"trial {point['trial']} at iteration {point['iteration']:,}"
-        return f"{point['blend.share']:.0%} {of}, rest {short_text(point['blend.with'])}, in {point['blend.space']}"
+        return f"{point['interpolation.share']:.0%} {of}, rest {short_text(point['interpolation.with'])}, in {point['interpolation.space']}"
     return "fidelity generator" if point["kind"] == "fidelity" else short_text(str(point["name"]))
 
 
@@ -226,10 +226,10 @@ def _best_row(points: pd.DataFrame, objective: Objective) -> pd.Series | None:
     return points.loc[values.idxmax() if objective.direction == "maximize" else values.idxmin()]
 
 
-def _verdicts(results: Results, insight: Insight) -> Iterator[str]:
+def _verdicts(results: Results, statistics: Statistics) -> Iterator[str]:
     """Of the main question; the tables have the others."""
     for path in results.facts.groups[:1]:
-        yield from verdicts(path, insight.comparisons[path], insight.currency)
+        yield from conclusions(path, statistics.comparisons[path], statistics.budget_unit)
 
 
 def _groups(results: Results) -> Iterator[str]:
@@ -299,19 +299,19 @@ def _scope(results: Results) -> Iterator[str]:
     if len(seeds := _seeds(results)) > 1:
         yield (
             f"Runs differ by seeds of their own ({list_text(map(str, seeds))}), at size {short_text(facts.size)!r}, "
-            f"judged on {count_text(images, 'held-out image')}; what they start from was trained once. So this says "
+            f"evaluated on {count_text(images, 'held-out image')}; what they start from was trained once. So this says "
             "nothing of how the result would vary with other fidelity generators, auto-encoders or training images."
         )
         return
     yield (
-        f"This is one study with one seed ({facts.seed}), at size {short_text(facts.size)!r}, judged on "
+        f"This is one study with one seed ({facts.seed}), at size {short_text(facts.size)!r}, evaluated on "
         f"{count_text(images, 'held-out image')}: it says nothing of how the result would vary with other "
         "seeds or images, and small differences between points or groups may be chance."
     )
 
 
 def _unequal_looks(results: Results) -> Iterator[str]:
-    """A group whose trials were judged more often has more chances to be on a front: say so."""
+    """A group whose trials were evaluated more often has more chances to be on a front: say so."""
     groups = [group for group in _main_groups(results) if group.trials]
     looks = [group.points / group.trials for group in groups]
     if len(looks) < 2 or max(looks) <= 1.2 * min(looks):
@@ -320,7 +320,7 @@ def _unequal_looks(results: Results) -> Iterator[str]:
         f"{number_text(times, 2)} ({short_text(group.value)})" for times, group in zip(looks, groups, strict=True)
     )
     yield (
-        f"Trials were judged unequally often, {parts} times on average, and each time is a chance to be on a front: "
+        f"Trials were evaluated unequally often, {parts} times on average, and each time is a chance to be on a front: "
         "analysis/report.py --last-points compares their ends alone."
     )
 

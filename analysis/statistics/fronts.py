@@ -36,19 +36,19 @@ def objective_values(points: pd.DataFrame, facts: StudyFacts) -> np.ndarray:
 
 
 def is_candidate(points: pd.DataFrame) -> np.ndarray:
-    """Mark what may stand on the front: points of trials that did not fail, their blends, and fidelity generators.
+    """Mark what may stand on the front: points of trials that did not fail, their interpolations, and fidelity generators.
 
     Bicubic interpolation is there to compare with; nobody would search for it.
     """
-    trained = is_of_trial(points) | is_blend(points)
+    trained = is_of_trial(points) | is_interpolation(points)
     of_trial = trained & np.asarray(points["state"] != "FAILED", dtype=bool)
     candidate: np.ndarray = of_trial | np.asarray(points["kind"] == "fidelity", dtype=bool)
     return candidate
 
 
-def is_blend(points: pd.DataFrame) -> np.ndarray:
-    """Mark the blends of two generators."""
-    return np.asarray(points["kind"] == "blend", dtype=bool)
+def is_interpolation(points: pd.DataFrame) -> np.ndarray:
+    """Mark the interpolations of two generators."""
+    return np.asarray(points["kind"] == "interpolation", dtype=bool)
 
 
 def is_allowed(points: pd.DataFrame, facts: StudyFacts) -> np.ndarray:

@@ -17,7 +17,7 @@ UPSTREAM = "artifact."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contender:
+class Group:
     """The trials that share one value of a config path.
 
     A study of several seeds is, for this purpose, one study a seed: the trials of that seed, and of settings that were
@@ -29,7 +29,7 @@ class Contender:
         repeated: how many of the settings were trained with more than one seed, and how many there are.
         settings, trials: of each point, shape (points,); a setting is a trial's configuration but for its seed.
         losses: the objectives on each image, less is better, shape (points, images, objectives).
-        costs: what each seed's study had spent by a point's time, in the contest's currency, shape (points, seeds);
+        costs: what each seed's study had spent by a point's time, in the contest's budget_unit, shape (points, seeds);
             infinite where a seed's study does not hold the point.
     """
 
@@ -48,25 +48,27 @@ class Contender:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
+class GroupComparison:
     """All groups by one config path.
 
     Attributes:
         path: the config path.
-        contenders: in the order of their values; groups without a point that counts are left out.
+        groups: in the order of their values; groups without a point that counts are left out.
         corner: the reference point, as losses.
-        images: on how many held-out images each point was judged.
-        currency: what costs are counted in.
+        images: on how many held-out images each point was evaluated.
+        budget_unit: what costs are counted in.
     """
 
     path: str
-    contenders: tuple[Contender, ...]
+    groups: tuple[Group, ...]
     corner: np.ndarray
     images: int
-    currency: Currency = "device_seconds"
+    budget_unit: Currency = "device_seconds"
 
 
-def contests(results: Results, paths: Sequence[str], *, currency: Currency = "device_seconds") -> dict[str, Contest]:
+def contests(
+    results: Results, paths: Sequence[str], *, budget_unit: Currency = "device_seconds"
+) -> dict[str, GroupComparison]:
     """Split a study's trials by each of some config paths.
 
     Points that do not count for the front (of FAILED trials, beyond a bound, not finite) and points without a value on
@@ -75,31 +77,33 @@ def contests(results: Results, paths: Sequence[str], *, currency: Currency = "de
     Args:
         results: the study.
         paths: each gives a contest.
-        currency: what its costs are counted in.
+        budget_unit: what its costs are counted in.
     """
     facts = results.facts
     points = results.points[is_of_trial(results.points)]
     losses = _losses(points, results)
     counts = is_candidate(points) & is_measured(points, facts) & is_allowed(points, facts)
     counts &= np.isfinite(losses).all(axis=(1, 2))
-    return {path: _split(points, losses, counts, results, path, currency) for path in paths}
+    return {path: _split(points, losses, counts, results, path, budget_unit) for path in paths}
 
 
 def _split(
-    points: pd.DataFrame, losses: np.ndarray, counts: np.ndarray, results: Results, path: str, currency: Currency
-) -> Contest:
+    points: pd.DataFrame, losses: np.ndarray, counts: np.ndarray, results: Results, path: str, budget_unit: Currency
+) -> GroupComparison:
     facts = results.facts
     values = np.asarray(group_values(points, path), dtype=object)
-    contenders = [
-        _contender(value, points[values == value], losses[values == value], counts[values == value], results, currency)
+    groups = [
+        _contender(
+            value, points[values == value], losses[values == value], counts[values == value], results, budget_unit
+        )
         for value in sorted(set(values), key=natural_order)
     ]
-    return Contest(
+    return GroupComparison(
         path=path,
-        contenders=tuple(one for one in contenders if len(one.losses)),
+        groups=tuple(one for one in groups if len(one.losses)),
         corner=as_losses(np.array([facts.corner]), facts.directions)[0],
         images=len(facts.test_images),
-        currency=currency,
+        budget_unit=budget_unit,
     )
 
 
@@ -111,8 +115,8 @@ def _losses(points: pd.DataFrame, results: Results) -> np.ndarray:
 
 
 def _contender(
-    value: str, points: pd.DataFrame, losses: np.ndarray, counts: np.ndarray, results: Results, currency: Currency
-) -> Contender:
+    value: str, points: pd.DataFrame, losses: np.ndarray, counts: np.ndarray, results: Results, budget_unit: Currency
+) -> Group:
     trials = points.drop_duplicates("trial", keep="last").sort_values("trial")
     settings = _settings(trials)
     seeds = _seeds(trials)
@@ -123,9 +127,9 @@ def _contender(
     every = sorted({seed for known in repeated for seed in known}) or [min(seeds)]
     order = list(by_setting)
     numbers = {int(trial): order.index(setting) for setting, trial in zip(settings, trials["trial"], strict=True)}
-    prices = _prices(results.artifacts) if currency == "device_seconds" else {}
-    costs = np.column_stack([_costs(points, trials, _chosen(by_setting, seed), prices, currency) for seed in every])
-    return Contender(
+    prices = _prices(results.artifacts) if budget_unit == "device_seconds" else {}
+    costs = np.column_stack([_costs(points, trials, _chosen(by_setting, seed), prices, budget_unit) for seed in every])
+    return Group(
         value=value,
         seeds=tuple(every),
         repeated=(len(repeated), len(by_setting)),
@@ -159,11 +163,11 @@ def _prices(artifacts: pd.DataFrame) -> dict[str, float]:
 
 
 def _costs(
-    points: pd.DataFrame, trials: pd.DataFrame, chosen: set[int], prices: Mapping[str, float], currency: Currency
+    points: pd.DataFrame, trials: pd.DataFrame, chosen: set[int], prices: Mapping[str, float], budget_unit: Currency
 ) -> np.ndarray:
     """The cost by the time of each point, one trial after the other, each artifact charged when first needed."""
     needed = [column for column in trials if column.startswith(UPSTREAM)]
-    own = dict(zip(trials["trial"].astype(int), _spent(trials, currency), strict=True))
+    own = dict(zip(trials["trial"].astype(int), _spent(trials, budget_unit), strict=True))
     before: dict[int, float] = {}
     spent, paid = 0.0, set[str]()
     for row in trials[trials["trial"].isin(list(chosen))].to_dict("records"):
@@ -173,13 +177,13 @@ def _costs(
         before[int(row["trial"])] = spent
         spent += float(own[int(row["trial"])])
     start = np.array([before.get(int(trial), np.inf) for trial in points["trial"]])
-    return start + _spent(points, currency).to_numpy(dtype=np.float64)
+    return start + _spent(points, budget_unit).to_numpy(dtype=np.float64)
 
 
-def _spent(points: pd.DataFrame, currency: Currency) -> pd.Series:
+def _spent(points: pd.DataFrame, budget_unit: Currency) -> pd.Series:
     """What a trial's own stage had spent by the time of each point; unrecorded costs are none."""
-    if currency == "trials":
+    if budget_unit == "trials":
         whole = points["config.budget.iterations"] if "config.budget.iterations" in points else points["iterations"]
         return (points["iterations"] / whole).astype("float64").fillna(0.0)
-    column = "pixels_seen" if currency == "pixels_seen" else "device_seconds"
+    column = "pixels_seen" if budget_unit == "pixels_seen" else "device_seconds"
     return points[column].astype("float64").fillna(0.0)

@@ -1,4 +1,4 @@
-"""A study as if it had been judged by a part of its held-out images: one test set of several."""
+"""A study as if it had been evaluated on a part of its held-out images: one test set of several."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ from analysis.statistics.tables import Results, tables_of
 
 
 def only_images_of(results: Results, folder: Path) -> Results:
-    """The study, judged by those of its held-out images that have a file in a folder.
+    """The study, evaluated on those of its held-out images that have a file in a folder.
 
     Every metric is the mean over these images anew. What the search was told stays what it was: it was told of all.
 
@@ -38,24 +38,24 @@ def only_images_of(results: Results, folder: Path) -> Results:
 
 def _facts(facts: StudyFacts, chosen: list[str], folder: Path) -> StudyFacts:
     name = folder.parent.name if folder.name in ("HR", "val", "test") else folder.name
-    note = f"Judged by {len(chosen)} of the {len(facts.test_images)} held-out images alone, those of {name}."
-    data = {**facts.data, "test": {**facts.data["test"], "images": chosen}}
+    note = f"Evaluated by {len(chosen)} of the {len(facts.test_images)} held-out images alone, those of {name}."
+    data = {**facts.data, "val": {**facts.data["val"], "images": chosen}}
     return replace(facts, data=data, notes=(*facts.notes, note))
 
 
 def _journal(journal: Journal, chosen: Collection[str]) -> Journal:
-    def judged(events: Mapping[Any, Event]) -> dict[Any, Event]:
-        return {key: _judged(event, chosen) for key, event in events.items()}
+    def evaluated(events: Mapping[Any, Event]) -> dict[Any, Event]:
+        return {key: _evaluated(event, chosen) for key, event in events.items()}
 
     return replace(
         journal,
-        references=judged(journal.references),
-        points=judged(journal.points),
-        blends=judged(journal.blends),
+        references=evaluated(journal.references),
+        points=evaluated(journal.points),
+        interpolations=evaluated(journal.interpolations),
     )
 
 
-def _judged(event: Event, chosen: Collection[str]) -> Event:
+def _evaluated(event: Event, chosen: Collection[str]) -> Event:
     """An event with the images that are wanted; without metrics where one of them was not recorded."""
     images = event.get("images")
     own = {name: values for name, values in images.items() if name in chosen} if isinstance(images, Mapping) else {}

@@ -55,9 +55,9 @@ def events_of(points: pd.DataFrame, journal: Journal) -> Iterator[Event]:
     ):
         if kind == "trial":
             yield journal.points[int(trial), int(iteration)]
-        elif kind == "blend":
-            pair, _, blend = str(name).rpartition(" ")
-            yield journal.blends[pair, blend]
+        elif kind == "interpolation":
+            pair, _, interpolation = str(name).rpartition(" ")
+            yield journal.interpolations[pair, interpolation]
         else:
             yield journal.references[str(name)]
 

@@ -25,9 +25,9 @@ _POINT_TYPES = {
     "device_seconds": "float64",
     "peak_gib": "float64",
     "samples": "string",
-    "blend.space": "string",
-    "blend.share": "float64",
-    "blend.with": "string",
+    "interpolation.space": "string",
+    "interpolation.share": "float64",
+    "interpolation.with": "string",
 }
 _MADE_TYPES = {
     "artifact.fidelity": "string",
@@ -100,13 +100,13 @@ def tables_of(facts: StudyFacts, journal: Journal) -> Results:
 
 
 def points_table(facts: StudyFacts, journal: Journal) -> pd.DataFrame:
-    """Make a row per point: references first, then trials by number and iteration, then blends.
+    """Make a row per point: references first, then trials by number and iteration, then interpolations.
 
-    Columns: `trial` (null for references), `kind` (trial, blend, fidelity, bicubic or input), `name` (of a reference or
-    blend), `state`, `iteration`, a column per metric, `front`, `group_front` (the group on whose front a trial's point
+    Columns: `trial` (null for references), `kind` (trial, interpolation, fidelity, bicubic or input), `name` (of a reference or
+    interpolation), `state`, `iteration`, a column per metric, `front`, `group_front` (the group on whose front a trial's point
     is), the budget (`iterations`, `pixels_seen`, `device_seconds`, `peak_gib`: of its own stage, upstream stages
-    not included), `samples`, `term.<loss term>`, `artifact.<stage>` and `config.<path>`. What a blend is of stands in
-    `blend.space` (weights or pixels), `blend.share` (of the trial's point that the row names) and `blend.with` (the
+    not included), `samples`, `term.<loss term>`, `artifact.<stage>` and `config.<path>`. What an interpolation is of stands in
+    `interpolation.space` (weights or pixels), `interpolation.share` (of the trial's point that the row names) and `interpolation.with` (the
     rest's origin). Lists in a config are JSON strings; a missing metric is NaN.
     """
     trained = {event["key"]: event for event in journal.artifacts if not event.get("reused")}
@@ -115,7 +115,7 @@ def points_table(facts: StudyFacts, journal: Journal) -> pd.DataFrame:
     rows += [
         _point_row(journal, journal.points[key], made_of.get(key[0], _NOTHING_KNOWN)) for key in sorted(journal.points)
     ]
-    rows += [_blend_row(journal, event, made_of) for event in journal.blends.values()]
+    rows += [_blend_row(journal, event, made_of) for event in journal.interpolations.values()]
     objectives = [objective.metric for objective in facts.objectives]
     metrics = _in_order(objectives, (name for row in rows for name in row["metrics"]))
     # Metrics are stored under their bare names; one that is called like a column of ours cannot be.
@@ -232,21 +232,21 @@ def _point_row(journal: Journal, event: Event, made_of: Mapping[str, Any]) -> di
 
 
 def _blend_row(journal: Journal, event: Event, made_of: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """A blend belongs to the trial of its second parent, if that is one; else to its first's."""
+    """An interpolation belongs to the trial of its second parent, if that is one; else to its first's."""
     parents = event["parents"]
     own, other = (parents[1], parents[0]) if parents[1]["trial"] is not None else (parents[0], parents[1])
     share = event["share"] if own is parents[1] else 1 - event["share"]
     return {
         "trial": own["trial"],
-        "kind": "blend",
+        "kind": "interpolation",
         "name": f"{event['pair']} {event['name']}",
         "state": trial_state(journal, own["trial"]),
         "iteration": own["iteration"],
         "samples": event.get("samples"),
         "metrics": event["metrics"],
-        "blend.space": event["space"],
-        "blend.share": share,
-        "blend.with": "fidelity" if other["trial"] is None else other["label"],
+        "interpolation.space": event["space"],
+        "interpolation.share": share,
+        "interpolation.with": "fidelity" if other["trial"] is None else other["label"],
         **_budget(event),
         "made": made_of.get(own["trial"], _NOTHING_KNOWN),
     }

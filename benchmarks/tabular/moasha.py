@@ -18,27 +18,27 @@ class Moasha:
     """A bracket of it; trials of one bracket are what it uses by default.
 
     Attributes:
-        grace, budget, eta: iterations of the first rung, iterations of a trial, one of eta goes on.
+        grace_period, budget, reduction_factor: iterations of the first rung, iterations of a trial, one of reduction_factor goes on.
         as_coded: decide as the released code does.
     """
 
-    grace: int
+    grace_period: int
     budget: int
-    eta: float
+    reduction_factor: float
     as_coded: bool = False
     _reached: dict[float, dict[int, np.ndarray]] = field(default_factory=dict)
 
     def goes_on(self, trial: int, iteration: int, losses: np.ndarray) -> bool:
         """Take a trial's point (less is better) and decide."""
-        count = int(math.log(self.budget / self.grace) / math.log(self.eta) + 1)
-        for rung in [self.grace * self.eta**power for power in reversed(range(count))]:
+        count = int(math.log(self.budget / self.grace_period) / math.log(self.reduction_factor) + 1)
+        for rung in [self.grace_period * self.reduction_factor**power for power in reversed(range(count))]:
             reached = self._reached.setdefault(rung, {})
             if iteration < rung or trial in reached:
                 continue
             reached[trial] = losses
             if len(reached) == 1:
                 return True
-            return self._rank(np.array(list(reached.values()))) / len(reached) <= 1 / self.eta
+            return self._rank(np.array(list(reached.values()))) / len(reached) <= 1 / self.reduction_factor
         return True
 
     def _rank(self, losses: np.ndarray) -> int:

@@ -66,8 +66,8 @@ class Curve:
         seconds: device-seconds of its own stage by then, shape (points,).
         values: the objectives, shape (points, objectives).
         upstream: keys of its artifacts, each before what starts from it.
-        blends: for each point the objectives of its blends with the fidelity generator, shape (blends, objectives).
-        blend_seconds: device-seconds of these, by point.
+        interpolations: for each point the objectives of its interpolations with the fidelity generator, shape (interpolations, objectives).
+        interpolation_seconds: device-seconds of these, by point.
     """
 
     number: int
@@ -76,8 +76,8 @@ class Curve:
     seconds: np.ndarray
     values: np.ndarray
     upstream: tuple[str, ...]
-    blends: tuple[np.ndarray, ...]
-    blend_seconds: np.ndarray
+    interpolations: tuple[np.ndarray, ...]
+    interpolation_seconds: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Recording:
         return rungs.of(int(iterations[-1]), int(iterations[0]))
 
     def final_front(self) -> np.ndarray:
-        """Of all points of all trials and the fidelity generators, shape (points, objectives); blends are left out."""
+        """Of all points of all trials and the fidelity generators, shape (points, objectives); interpolations are left out."""
         values = [curve.values for curve in self.curves] + [value[None] for value in self.generators.values()]
         points = np.concatenate(values)
         return points[non_dominated(points, self.directions)]
@@ -177,7 +177,7 @@ def load_recording(run_dir: Path, reference: Mapping[str, float] | None = None) 
     costs = {row["key"]: float(row["training_seconds"] or 0) for row in artifacts}
     by_trial: dict[int, list[dict[str, Any]]] = {}
     for row in points:
-        if row["kind"] in ("trial", "blend") and row["trial"] is not None:
+        if row["kind"] in ("trial", "interpolation") and row["trial"] is not None:
             by_trial.setdefault(row["trial"], []).append(row)
     kept = [trial for trial in trials if trial["state"] in ("COMPLETE", "PRUNED")]
     curves = [_curve(trial, by_trial.get(trial["trial"], []), metrics, run_dir) for trial in kept]
@@ -219,7 +219,7 @@ def save_recording(run_dir: Path, target: Path) -> None:
 
 
 def _is_kept(column: str) -> bool:
-    return column.startswith(("param.", "artifact.", "blend."))
+    return column.startswith(("param.", "artifact.", "interpolation."))
 
 
 def _corner(facts: Mapping[str, Any], metrics: Sequence[str], given: Mapping[str, float]) -> tuple[float, ...]:
@@ -272,10 +272,14 @@ def _curve(trial: dict[str, Any], rows: Sequence[dict[str, Any]], metrics: Seque
     own = sorted((row for row in rows if row["kind"] == "trial"), key=lambda row: row["iteration"])
     if any(row["device_seconds"] is None for row in own):
         raise RecordingError(f"{run_dir}/points.parquet: a point of trial {trial['trial']} has no device_seconds")
-    blends: dict[int, list[dict[str, Any]]] = {row["iteration"]: [] for row in own}
+    interpolations: dict[int, list[dict[str, Any]]] = {row["iteration"]: [] for row in own}
     for row in rows:
-        if row["kind"] == "blend" and row["blend.space"] == "weights" and row["blend.with"] == "fidelity":
-            blends[row["iteration"]].append(row)
+        if (
+            row["kind"] == "interpolation"
+            and row["interpolation.space"] == "weights"
+            and row["interpolation.with"] == "fidelity"
+        ):
+            interpolations[row["iteration"]].append(row)
     prefix = "artifact."
     return Curve(
         number=trial["trial"],
@@ -284,11 +288,13 @@ def _curve(trial: dict[str, Any], rows: Sequence[dict[str, Any]], metrics: Seque
         seconds=np.array([row["device_seconds"] for row in own], dtype=np.float64),
         values=np.array([_values(row, metrics) for row in own]).reshape(-1, len(metrics)),
         upstream=tuple(value for name, value in trial.items() if name.startswith(prefix) and value is not None),
-        blends=tuple(
-            np.array([_values(row, metrics) for row in blends[point["iteration"]]]).reshape(-1, len(metrics))
+        interpolations=tuple(
+            np.array([_values(row, metrics) for row in interpolations[point["iteration"]]]).reshape(-1, len(metrics))
             for point in own
         ),
-        blend_seconds=np.array([sum(row["device_seconds"] for row in blends[point["iteration"]]) for point in own]),
+        interpolation_seconds=np.array(
+            [sum(row["device_seconds"] for row in interpolations[point["iteration"]]) for point in own]
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""A recorded study searched again, in seconds: which sampler, which rungs, what sharing and blending are worth.
+"""A recorded study searched again, in seconds: which sampler, which rungs, what sharing and interpolation are worth.
 
 The trials, their points and what they cost are those of the recording; what is simulated is which of them are drawn, in
 which order, how far each is trained, and what is paid for. A sampler's draw becomes the nearest recorded trial that was
@@ -17,7 +17,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from benchmarks.tabular.recording import Curve, Recording, distance
-from study.search.asha import Halving, TieBreak
+from study.search.asha import MultiObjectiveASHA, TieBreak
 from study.search.front import Direction, as_losses, hypervolume, non_dominated
 from study.search.samplers import make_sampler
 
@@ -41,7 +41,7 @@ class Strategy:
         sampler: one of `samplers.SAMPLERS`.
         sharing: upstream artifacts are trained once; without it each trial pays for its own.
         stopper: makes the rule of early stopping from the recording and a seed; None to stop nothing.
-        blending: once a trial has ended, the last of its points on the front is blended with its fidelity generator.
+        interpolation: once a trial has ended, the last of its points on the front is interpolated with its fidelity generator.
         own_first: the recording's first trial, which has the recipe's own values, is drawn first.
         only_last: only the last point of a finished trial counts, as where a tool keeps one result of each trial.
         workers: trials at the same time.
@@ -50,7 +50,7 @@ class Strategy:
     sampler: str = "tpe"
     sharing: bool = True
     stopper: MakeStopper | None = None
-    blending: bool = True
+    interpolation: bool = True
     own_first: bool = True
     only_last: bool = False
     workers: int = 2
@@ -64,7 +64,7 @@ class Trace:
         seconds: device-seconds spent when each value was reached, ascending, shape (n,).
         hypervolumes: then, non-decreasing, shape (n,).
         drawn, stopped: trials.
-        upstream_seconds, blend_seconds: parts of the whole.
+        upstream_seconds, interpolation_seconds: parts of the whole.
         fronts: objectives of the front then, each of shape (points, objectives).
     """
 
@@ -73,7 +73,7 @@ class Trace:
     drawn: int
     stopped: int
     upstream_seconds: float
-    blend_seconds: float
+    interpolation_seconds: float
     fronts: tuple[np.ndarray, ...]
 
     @property
@@ -97,20 +97,20 @@ class Trace:
         return np.concatenate([[0.0], self.hypervolumes])[index]
 
 
-def pareto_halving(rungs: tuple[int, ...], eta: float, tie_break: TieBreak = "hypervolume") -> MakeStopper:
-    """The study's own rule (`early_stopping.Halving`)."""
+def pareto_halving(rungs: tuple[int, ...], reduction_factor: float, tie_break: TieBreak = "hypervolume") -> MakeStopper:
+    """The study's own rule (`early_stopping.MultiObjectiveASHA`)."""
 
     def make(recording: Recording, seed: int) -> Stopper:
         directions: list[Direction] = ["minimize"] * len(recording.directions)
         corner = as_losses(np.array([recording.reference]), recording.directions)[0]
-        return _Pareto(Halving(rungs, eta, directions, tuple(corner), tie_break, seed))
+        return _Pareto(MultiObjectiveASHA(rungs, reduction_factor, directions, tuple(corner), tie_break, seed))
 
     return make
 
 
 @dataclass
 class _Pareto:
-    halving: Halving
+    halving: MultiObjectiveASHA
 
     def goes_on(self, trial: int, iteration: int, losses: np.ndarray) -> bool:
         decision = self.halving.take(trial, iteration, tuple(losses))
@@ -137,7 +137,7 @@ class _Replay:
     until: float
     seconds: float = 0.0
     upstream_seconds: float = 0.0
-    blend_seconds: float = 0.0
+    interpolation_seconds: float = 0.0
     stopped: int = 0
     _fronts: list[np.ndarray] = field(default_factory=list)
     _trace: list[tuple[float, float]] = field(default_factory=list)
@@ -162,14 +162,14 @@ class _Replay:
                 heapq.heappush(queue, (self._now + lasts, number, work))
         seconds, volumes = (np.array(column) for column in zip(*self._trace, strict=True))
         drawn, fronts = self._proposals.drawn, tuple(self._fronts)
-        return Trace(seconds, volumes, drawn, self.stopped, self.upstream_seconds, self.blend_seconds, fronts)
+        return Trace(seconds, volumes, drawn, self.stopped, self.upstream_seconds, self.interpolation_seconds, fronts)
 
     def _work(self) -> Iterator[float]:
         """A worker: one trial after the other; yields how long each piece of work lasts, done when it goes on."""
         while (curve := self._proposals.draw()) is not None:
             yield from self._upstream(curve)
             reached = yield from self._train(curve)
-            yield from self._blend(curve, reached)
+            yield from self._interpolation(curve, reached)
 
     def _upstream(self, curve: Curve) -> Iterator[float]:
         for key in curve.upstream:
@@ -201,22 +201,22 @@ class _Replay:
         self._proposals.tell(curve.number, curve.values[-1])
         return last + 1
 
-    def _blend(self, curve: Curve, reached: int) -> Iterator[float]:
-        if not self.strategy.blending:
+    def _interpolation(self, curve: Curve, reached: int) -> Iterator[float]:
+        if not self.strategy.interpolation:
             return
         on_front = [index for index in range(reached) if self._on_front(curve.values[index])]
-        if on_front and len(curve.blends[on_front[-1]]):
-            cost = float(curve.blend_seconds[on_front[-1]])
+        if on_front and len(curve.interpolations[on_front[-1]]):
+            cost = float(curve.interpolation_seconds[on_front[-1]])
             yield cost
-            self.blend_seconds += cost
+            self.interpolation_seconds += cost
             self.seconds += cost
-            self._find(curve.blends[on_front[-1]])
+            self._find(curve.interpolations[on_front[-1]])
 
     def _on_front(self, values: np.ndarray) -> bool:
         return bool((self._fronts[-1] == values).all(axis=1).any())
 
     def _find(self, values: np.ndarray) -> None:
-        """Something was judged; a front alone is kept, for the rest adds nothing."""
+        """Something was evaluated; a front alone is kept, for the rest adds nothing."""
         found = np.concatenate([*self._fronts[-1:], values])
         found = found[non_dominated(found, self.recording.directions)]
         self._fronts.append(found)

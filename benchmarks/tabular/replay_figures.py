@@ -62,7 +62,7 @@ def _costs(recording: Recording, traces: Mapping[str, Sequence[Trace]], target: 
         "arrived",
         "stopped",
         "upstream",
-        "blends",
+        "interpolations",
         title=f"device-seconds to reach {target:.0%} of the recording's hypervolume",
         title_justify="left",
         box=SIMPLE_HEAD,
@@ -78,7 +78,7 @@ def _costs(recording: Recording, traces: Mapping[str, Sequence[Trace]], target: 
             f"{np.isfinite(costs).sum()} of {len(runs)}",
             f"{np.mean([trace.stopped for trace in runs]):.0f}",
             _seconds(float(np.mean([trace.upstream_seconds for trace in runs]))),
-            _seconds(float(np.mean([trace.blend_seconds for trace in runs]))),
+            _seconds(float(np.mean([trace.interpolation_seconds for trace in runs]))),
         )
     return table
 

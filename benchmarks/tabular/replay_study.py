@@ -1,6 +1,6 @@
 """Search a finished study again, in seconds: which sampler and which rungs find its front at what cost?
 
-python benchmarks/tabular/replay_study.py runs/aesop --sampler tpe random --grace 40 --eta 3
+python benchmarks/tabular/replay_study.py runs/aesop --sampler tpe random --grace_period-period 40 --reduction-factor 3
 """
 
 import argparse
@@ -62,11 +62,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("run_dir", type=Path, help="what study/sweep.py wrote with --output, or a recording of it")
     parser.add_argument("--sampler", nargs="+", default=["tpe"], metavar="NAME", help="one or several (default: tpe)")
-    parser.add_argument("--grace", type=int, metavar="N", help="stop trials early from N iterations on")
-    parser.add_argument("--eta", type=float, default=3.0, metavar="X", help="one of X trials goes on (default: 3)")
+    parser.add_argument("--grace_period-period", type=int, metavar="N", help="stop trials early from N iterations on")
+    parser.add_argument(
+        "--reduction-factor", type=float, default=3.0, metavar="X", help="one of X trials goes on (default: 3)"
+    )
     parser.add_argument("--tie-break", choices=["hypervolume", "crowding"], default="hypervolume")
     parser.add_argument("--no-sharing", action="store_true", help="let every trial pay for its own upstream stages")
-    parser.add_argument("--no-blends", action="store_true", help="leave recorded blends out")
+    parser.add_argument("--no-interpolation", action="store_true", help="leave recorded interpolations out")
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="how often to search (default: 20)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="trials at the same time (default: 2)")
     parser.add_argument(
@@ -109,10 +111,10 @@ def _strategies(options: argparse.Namespace, recording: "Recording") -> "dict[st
     from study.search.samplers import SAMPLERS
 
     stopper = None
-    if options.grace is not None:
-        rungs = Rungs(options.grace, options.eta, options.tie_break)
+    if options.grace_period is not None:
+        rungs = Rungs(options.grace_period, options.reduction_factor, options.tie_break)
         reached = recording.rungs(rungs)
-        stopper = pareto_halving(reached, options.eta, options.tie_break)
+        stopper = pareto_halving(reached, options.reduction_factor, options.tie_break)
     strategies = {}
     for name in dict.fromkeys(options.sampler):
         if name not in SAMPLERS:
@@ -121,7 +123,7 @@ def _strategies(options: argparse.Namespace, recording: "Recording") -> "dict[st
             sampler=name,
             sharing=not options.no_sharing,
             stopper=stopper,
-            blending=not options.no_blends,
+            interpolation=not options.no_interpolations,
             workers=options.workers,
         )
     return strategies

@@ -3,7 +3,7 @@
 python benchmarks/tabular/search.py                     (about five minutes on 2 cores)
 python benchmarks/tabular/search.py --seeds 5 --recording runs/aesop
 
-Cost is device-seconds, upstream stages included, until 95% of the hypervolume of everything that was recorded (blends
+Cost is device-seconds, upstream stages included, until 95% of the hypervolume of everything that was recorded (interpolations
 left out) is found; the median over seeds. The reference point is the front's nadir and a tenth of its range (Ishibuchi
 et al. 2018): with one far away, the first trial that comes along would have most of the hypervolume. Every strategy's
 every checkpoint counts, also where the tool that it stands for would keep a trial's last result alone: that is in the
@@ -13,7 +13,7 @@ peers' favour.
 - MOASHA: Syne Tune's rule on random draws (`moasha.py`), as its paper has it and as its code computes it, with several
   settings
 - ours: TPE, the recipe's own values first, upstream stages shared, trials stopped early, the last point of each trial
-  that is on the front blended with its fidelity generator
+  that is on the front interpolated with its fidelity generator
 
 `ratio` is the geometric mean over the recordings: much is gained in the wide space, where nothing is known of the
 weights, and less in the narrow one, where any draw is decent. Caveats. A draw becomes the nearest of the recorded
@@ -49,7 +49,7 @@ from rich.table import Table
 from benchmarks.tabular.moasha import Moasha
 from benchmarks.tabular.recording import Recording, load_recording
 from benchmarks.tabular.replay import Strategy, pareto_halving, replay
-from study.search.asha import Halving, Rungs
+from study.search.asha import MultiObjectiveASHA, Rungs
 
 RECORDINGS = [Path(__file__).parent / "recordings" / name for name in ("wide-tiny", "aesop-tiny")]
 TARGET = 0.95
@@ -117,7 +117,7 @@ OURS = "ours"
 PARTS = {
     "ours without sharing": "sharing",
     "ours without early stopping": "early stopping",
-    "ours without blends": "blends",
+    "ours without interpolations": "interpolations",
     "ours with random draws": "sampler",
     "ours without the recipe first": "recipe first",
 }
@@ -126,33 +126,39 @@ PARTS = {
 
 def strategies(recording: Recording) -> dict[str, Strategy]:
     """All that are compared, by name."""
-    plain = Strategy(sampler="random", sharing=False, blending=False, own_first=False)
+    plain = Strategy(sampler="random", sharing=False, interpolation=False, own_first=False)
     budget = int(max(curve.iterations[-1] for curve in recording.curves))
     halving = pareto_halving(recording.rungs(Rungs(GRACE, ETA)), ETA)
-    ours = Strategy(sampler="tpe", sharing=True, stopper=halving, blending=True)
+    ours = Strategy(sampler="tpe", sharing=True, stopper=halving, interpolation=True)
     peers = {"random": plain, "random, last points only": replace(plain, only_last=True)}
-    for grace, eta in MOASHA_SETTINGS:
+    for grace_period, reduction_factor in MOASHA_SETTINGS:
         for source, as_coded in (("paper", False), ("code", True)):
-            rule = partial(_moasha, grace=grace, budget=budget, eta=eta, as_coded=as_coded)
-            peers[f"MOASHA ({source}), grace {grace}, eta {eta:g}"] = replace(plain, stopper=rule)
+            rule = partial(
+                _moasha, grace_period=grace_period, budget=budget, reduction_factor=reduction_factor, as_coded=as_coded
+            )
+            peers[f"MOASHA ({source}), grace_period {grace_period}, reduction_factor {reduction_factor:g}"] = replace(
+                plain, stopper=rule
+            )
     return {
         **peers,
         "TPE": replace(plain, sampler="tpe"),
         "TPE, recipe first": replace(plain, sampler="tpe", own_first=True),
         "TPE, recipe first + sharing": replace(plain, sampler="tpe", own_first=True, sharing=True),
-        "TPE, recipe first + sharing + early stopping": replace(ours, blending=False),
+        "TPE, recipe first + sharing + early stopping": replace(ours, interpolation=False),
         OURS: ours,
         "ours without sharing": replace(ours, sharing=False),
         "ours without early stopping": replace(ours, stopper=None),
-        "ours without blends": replace(ours, blending=False),
+        "ours without interpolations": replace(ours, interpolation=False),
         "ours with random draws": replace(ours, sampler="random"),
         "ours without the recipe first": replace(ours, own_first=False),
     }
 
 
-def _moasha(recording: Recording, seed: int, *, grace: int, budget: int, eta: float, as_coded: bool) -> Moasha:
+def _moasha(
+    recording: Recording, seed: int, *, grace_period: int, budget: int, reduction_factor: float, as_coded: bool
+) -> Moasha:
     del recording, seed
-    return Moasha(grace, budget, eta, as_coded)
+    return Moasha(grace_period, budget, reduction_factor, as_coded)
 
 
 def _costs(
@@ -204,19 +210,19 @@ def _simulate_a_thousand() -> tuple[float, int]:
     from study.config import RunConfig, Stage, stage_key
     from study.record.journal import Journal
     from study.record.state import Records
-    from study.search.pareto_archive import Goals, StudyFront
+    from study.search.pareto_archive import Goals, ParetoArchive
     from study.search.spaces import load_space
     from study.search.trials import TrialSource
 
     space, trials = load_space("aesop"), 1000
     base = space.base("tiny", ())
     goals = Goals({"psnr_y": "maximize", "swd": "minimize"}, {"psnr_y": 20.0, "swd": 60.0})
-    rule = Halving((40, 120), 3.0, ("maximize", "minimize"), (20.0, 60.0))
+    rule = MultiObjectiveASHA((40, 120), 3.0, ("maximize", "minimize"), (20.0, 60.0))
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         source = TrialSource(None, "s", ["maximize", "minimize"], space, base, seed=0)
         records = Records(Journal(Path(folder) / "journal.jsonl"))
-        front = StudyFront(records, goals)
+        front = ParetoArchive(records, goals)
 
         def key_of(config: RunConfig, stage: Stage) -> str:
             return stage_key(config, stage, "images")
@@ -257,7 +263,7 @@ def _play(searcher: Any, random: np.random.Generator) -> None:
         name, job = f"t{number}", handed_out["job"]
 
         def say(name: str = name, **message: Any) -> bool:
-            return bool(searcher.hear(name, json.dumps(message)))
+            return bool(searcher.on_message(name, json.dumps(message)))
 
         say(type="entered", at=time.time(), warm=True)
         facts = {"metrics": {"psnr_y": 30.0, "swd": 20.0}, "images": {}, "budget": {}, "samples": ""}

@@ -16,7 +16,7 @@ from ray import tune
 from rich.console import Console
 
 from study.cluster.connection import connected
-from study.cluster.interpolation_jobs import Densifier
+from study.cluster.interpolation_jobs import InterpolationJobs
 from study.cluster.jobs import Job, JobQueue, Leases, NoLeases
 from study.cluster.leases import ClusterLeases
 from study.cluster.notice import StopNotices
@@ -32,18 +32,18 @@ from study.files import StorageError, is_disk_full
 from study.record.journal import Journal
 from study.record.metadata import Facts, identity_of, objectives_of, sole_driver, write_facts
 from study.record.state import Records
-from study.search.asha import Decision, Halving
-from study.search.pareto_archive import Goals, StudyFront
+from study.search.asha import Decision, MultiObjectiveASHA
+from study.search.pareto_archive import Goals, ParetoArchive
 from study.search.plan import SearchPlan
 from study.search.repetition import RepeatedRun, load_repetition
 from study.search.spaces import SearchSpace
 from study.search.stopping import Limits
 from study.search.trials import Asked, TrialSource
 from study.search.warm_start import WarmStart, check_comparable, load_warm_start
-from study.tracking.exporter import Tracker
+from study.tracking.exporter import Exporter
 from study.tracking.publishing import Report, publish, record_front
-from study.training.context import Workshop
-from study.training.context_spec import Setting
+from study.training.context import RunContext
+from study.training.context_spec import ContextSpec
 from study.training.evaluation import evaluation_spacing, spacing_note
 from study.training.stages.artifacts import baseline_name
 from study.training.stages.graph import artifact_key
@@ -60,14 +60,14 @@ class Study:
         output: the study's directory.
         trials: how many to draw in all.
         seed: of the sampler.
-        setting: images, artifacts, networks.
+        context_spec: images, artifacts, networks.
         address: Ray's, `local` to start one here.
         cpus_per_trial, gpus_per_trial: what each worker of a job occupies.
         workers, pretrain_workers: how many processes do a trial, and an upstream stage, together.
         mlflow_uri: where the runs are recorded.
         notes: what every reader has to know.
         retries: how often a job is started anew that got no further since its process died last.
-        search: sampler, early stopping, constraints, limits, blends.
+        search: sampler, early stopping, constraints, limits, interpolations.
     """
 
     space: SearchSpace
@@ -75,7 +75,7 @@ class Study:
     output: Path
     trials: int
     seed: int
-    setting: Setting
+    context_spec: ContextSpec
     address: str
     cpus_per_trial: int
     gpus_per_trial: float
@@ -119,7 +119,7 @@ class Outcome:
 
 def run_study(
     study: Study,
-    workshop: Workshop,
+    context: RunContext,
     console: Console,
     worker: type[Worker] = Worker,
     report: Report | None = None,
@@ -128,7 +128,7 @@ def run_study(
 
     Args:
         study: all about it.
-        workshop: the opened setting; its images have been found good.
+        context: the opened context; its images have been found good.
         console: for progress.
         worker: does the jobs; benchmarks have one that trains nothing.
         report: makes the report of a complete study; its files go to MLflow as well.
@@ -138,36 +138,36 @@ def run_study(
         ConnectionError: Ray cannot be reached.
     """
     with sole_driver(study.output):
-        goals = goals_of(study, workshop)
-        earlier = earlier_study(study, workshop)
-        write_facts(study.output, _facts(study, workshop), workshop)
+        goals = goals_of(study, context)
+        earlier = earlier_study(study, context)
+        write_facts(study.output, _facts(study, context), context)
         records = Records(Journal(study.output / "journal.jsonl"))
         records.study("RUNNING")
-        tracker = Tracker(study.output, study.mlflow_uri)
-        tracker.start()
+        exporter = Exporter(study.output, study.mlflow_uri)
+        exporter.start()
         warnings: list[str] = []
         try:
-            state, cause = _run(study, workshop, records, goals, earlier, console, worker)
+            state, cause = _run(study, context, records, goals, earlier, console, worker)
             with contextlib.suppress(StorageError) if state == "HALTED" else contextlib.nullcontext():
                 records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
             if state == "COMPLETE":
-                warnings = publish(study.output, records, goals, workshop.artifacts, report)
+                warnings = publish(study.output, records, goals, context.artifacts, report)
         finally:
-            unsent = tracker.close()
+            unsent = exporter.close()
     return Outcome(state, cause, records, unsent, tuple(warnings))
 
 
-def goals_of(study: Study, workshop: Workshop) -> Goals:
+def goals_of(study: Study, context: RunContext) -> Goals:
     """What the study's front is of.
 
     Raises:
         SpaceError: the space has no reference for an objective.
     """
-    objectives = objectives_of(workshop)
+    objectives = objectives_of(context)
     return Goals(objectives, study.space.reference_for(objectives), study.search.constraints)
 
 
-def check_search(study: Study, workshop: Workshop) -> None:
+def check_search(study: Study, context: RunContext) -> None:
     """Find out before anything is started whether a study can be searched as it is to be.
 
     Raises:
@@ -176,18 +176,18 @@ def check_search(study: Study, workshop: Workshop) -> None:
         WarmStartError: the earlier study cannot be used.
     """
     study.limits.reached(0, 0.0, [])
-    halving_of(study, workshop, goals_of(study, workshop))
-    earlier_study(study, workshop)
+    halving_of(study, context, goals_of(study, context))
+    earlier_study(study, context)
 
 
-def earlier_study(study: Study, workshop: Workshop) -> WarmStart | None:
+def earlier_study(study: Study, context: RunContext) -> WarmStart | None:
     """What `--warm-start` names, for a new study; WarmStartError if it cannot be used."""
     plan = study.search
     if plan.warm_start is None or (study.output / "optuna.db").exists():
         return None
     earlier = load_warm_start(plan.warm_start, study.space, study.base, learn=plan.learn)
     if plan.learn:
-        check_comparable(plan.warm_start, identity_of(_facts(study, workshop), workshop))
+        check_comparable(plan.warm_start, identity_of(_facts(study, context), context))
     return earlier
 
 
@@ -197,7 +197,7 @@ def repeated_runs(study: Study) -> tuple[RepeatedRun, ...]:
     return () if plan.repeat is None else load_repetition(plan.repeat, study.space, study.base)
 
 
-def halving_of(study: Study, workshop: Workshop, goals: Goals) -> Halving | None:
+def halving_of(study: Study, context: RunContext, goals: Goals) -> MultiObjectiveASHA | None:
     """The rule that stops trials early; None to stop none.
 
     Raises:
@@ -206,9 +206,9 @@ def halving_of(study: Study, workshop: Workshop, goals: Goals) -> Halving | None
     rungs, base = study.search.rungs, study.base
     if rungs is None:
         return None
-    return Halving(
-        rungs.of(base.budget.iterations, evaluation_spacing(base, workshop.test)),
-        rungs.eta,
+    return MultiObjectiveASHA(
+        rungs.of(base.budget.iterations, evaluation_spacing(base, context.val)),
+        rungs.reduction_factor,
         list(goals.directions.values()),
         list(goals.reference.values()),
         rungs.tie_break,
@@ -216,7 +216,7 @@ def halving_of(study: Study, workshop: Workshop, goals: Goals) -> Halving | None
     )
 
 
-def _facts(study: Study, workshop: Workshop) -> Facts:
+def _facts(study: Study, context: RunContext) -> Facts:
     return Facts(
         name=study.output.resolve().name,
         space=study.space.name,
@@ -224,16 +224,16 @@ def _facts(study: Study, workshop: Workshop) -> Facts:
         base=study.base,
         trials=study.trials,
         seed=study.seed,
-        reference=study.space.reference_for(objectives_of(workshop)),
+        reference=study.space.reference_for(objectives_of(context)),
         groups=study.space.groups,
-        notes=(*study.notes, *spacing_note(study.base, workshop.test)),
+        notes=(*study.notes, *spacing_note(study.base, context.val)),
         search=study.search,
     )
 
 
 def _run(
     study: Study,
-    workshop: Workshop,
+    context: RunContext,
     records: Records,
     goals: Goals,
     earlier: WarmStart | None,
@@ -253,10 +253,10 @@ def _run(
         repeated=repeated_runs(study),
         metrics=list(goals.directions),
     )
-    compare = _comparison(study, workshop, records, goals)
+    compare = _comparison(study, context, records, goals)
     _finish_telling(source, records, goals)
-    front = StudyFront(records, goals)
-    queue = _queue(study, workshop, source, records, front)
+    front = ParetoArchive(records, goals)
+    queue = _queue(study, context, source, records, front)
     _finish_recording(source, records)
     if queue.exhausted:
         return "COMPLETE", None  # it was complete already: only the report is made anew
@@ -265,7 +265,7 @@ def _run(
         check_room(study)
         if study.address != "local":
             check_nodes(*_paths(study))
-        queue.leases = _leases(study, workshop)
+        queue.leases = _leases(study, context)
         searcher = _searcher(study, queue, source, records, goals, front, compare)
         with ProgressView(console) as view:
             watch = _Watch(view, searcher, queue, records, study, goals, front)
@@ -295,10 +295,10 @@ def _tidy(study: Study, records: Records) -> None:
 
 
 def _comparison(
-    study: Study, workshop: Workshop, records: Records, goals: Goals
+    study: Study, context: RunContext, records: Records, goals: Goals
 ) -> Callable[[int, int, dict[str, float]], Decision | None]:
     """The rule of early stopping, brought to where the journal is; what it has stopped is recorded as PRUNED."""
-    halving = halving_of(study, workshop, goals)
+    halving = halving_of(study, context, goals)
     if halving is None:
         return lambda trial, iteration, metrics: None
 
@@ -328,9 +328,9 @@ def _enough(study: Study, source: TrialSource, records: Records) -> Callable[[],
     return enough
 
 
-def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Records, front: StudyFront) -> JobQueue:
+def _queue(study: Study, context: RunContext, source: TrialSource, records: Records, front: ParetoArchive) -> JobQueue:
     def key_of(config: RunConfig, stage: Stage) -> str:
-        return artifact_key(config, stage, workshop.train)
+        return artifact_key(config, stage, context.train)
 
     def on_trial(asked: Asked, upstream: dict[str, str]) -> None:
         records.trial(asked.number, to_dict(asked.config), asked.params, upstream)
@@ -340,7 +340,7 @@ def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Recor
         records.end(number, "FAILED", cause=cause)
         source.tell(number, "FAILED", cause=cause)
 
-    densifier = Densifier(records, front, study.search.blends, study.search.densify)
+    interpolation_jobs = InterpolationJobs(records, front, study.search.interpolations, study.search.interpolate_points)
     there = {key for key, event in records.artifacts.items() if event["state"] == "COMPLETE"}
     return JobQueue(
         source=source,
@@ -350,15 +350,15 @@ def _queue(study: Study, workshop: Workshop, source: TrialSource, records: Recor
         on_failed=on_failed,
         clock=time.time,
         workers_of=study.workers_of,
-        finished_artifacts={key for key in there if workshop.artifacts.has(key)},
+        finished_artifacts={key for key in there if context.artifacts.has(key)},
         enough=_enough(study, source, records),
-        follow_ups=densifier.jobs if study.search.blends else None,
+        follow_ups=interpolation_jobs.jobs if study.search.interpolations else None,
         baseline=_baseline_job(study, records),
     )
 
 
 def _baseline_job(study: Study, records: Records) -> Job | None:
-    """The job that judges the baseline; None where that was done before."""
+    """The job that evaluates the baseline; None where that was done before."""
     name = baseline_name(study.base.data)
     if name in records.references:
         return None
@@ -367,22 +367,22 @@ def _baseline_job(study: Study, records: Records) -> Job | None:
 
 def _paths(study: Study) -> tuple[dict[str, Path], dict[str, Path]]:
     """What workers on every node read, and where they write, by the option that names it."""
-    setting = study.setting
-    sources = {"--data": setting.data.train, "--test": setting.data.test}
+    context_spec = study.context_spec
+    sources = {"--data": context_spec.data.train, "--val": context_spec.data.val}
     reads = {option: Path(place) for option, place in sources.items() if place and Path(place).is_absolute()}
-    files = [path for path in (*setting.backbones.values(), setting.judge) if path is not None]
+    files = [path for path in (*context_spec.backbones.values(), context_spec.lpips_weights) if path is not None]
     reads |= {f"--weights ({path.name})": path for path in files}
     reads |= {path: Path(str(get(study.base, path))) for path in INITIAL_WEIGHTS if get(study.base, path) is not None}
     writes = {"--output": study.output.resolve()}
-    return reads, writes if is_uri(setting.artifacts) else writes | {"--artifacts": Path(setting.artifacts)}
+    return reads, writes if is_uri(context_spec.artifacts) else writes | {"--artifacts": Path(context_spec.artifacts)}
 
 
-def _leases(study: Study, workshop: Workshop) -> Leases:
+def _leases(study: Study, context: RunContext) -> Leases:
     """A Ray of our own has no other study on it."""
     if study.address == "local":
         return NoLeases()
     name = f"study {study.output.name} (in {study.output.resolve()}, on {socket.gethostname()}, pid {os.getpid()})"
-    return ClusterLeases(str(workshop.artifacts), name)
+    return ClusterLeases(str(context.artifacts), name)
 
 
 def _searcher(
@@ -391,7 +391,7 @@ def _searcher(
     source: TrialSource,
     records: Records,
     goals: Goals,
-    front: StudyFront,
+    front: ParetoArchive,
     compare: Callable[[int, int, dict[str, float]], Decision | None],
 ) -> StudySearcher:
     def tell(number: int, state: str, metrics: dict[str, float] | None, cause: str | None) -> None:
@@ -399,7 +399,7 @@ def _searcher(
         record_front(records, front)
 
     common = {
-        "setting": study.setting.to_dict(),
+        "context_spec": study.context_spec.to_dict(),
         "run_dir": str(study.output.resolve()),
         "threads": study.cpus_per_trial,
         "gpus": study.gpus_per_trial,
@@ -501,7 +501,7 @@ class _Watch(tune.Callback):
         records: Records,
         study: Study,
         goals: Goals,
-        front: StudyFront,
+        front: ParetoArchive,
     ) -> None:
         self._view, self._searcher, self._queue = view, searcher, queue
         self._records, self._study, self._goals, self._front = records, study, goals, front
@@ -516,8 +516,8 @@ class _Watch(tune.Callback):
     def snapshot(self) -> Snapshot:
         records, progress, limits = self._records, self._searcher.progress, self._study.limits
         jobs = self._queue.running
-        judging = {job.name for job in jobs if job.kind in ("blend", "baseline")}
-        training = {name: done for name, done in progress.items() if name not in judging}
+        evaluation = {job.name for job in jobs if job.kind in ("interpolation", "baseline")}
+        training = {name: done for name, done in progress.items() if name not in evaluation}
         running = sum(job.kind == "trial" for job in jobs)
         waiting = records.count("RUNNING") - running
         drawn = len(records.states)

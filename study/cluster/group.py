@@ -16,13 +16,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
 
 from study.cluster.notice import StopNotices
-from study.cluster.run_job import Send, perform
+from study.cluster.run_job import Send, run_job
 from study.training.distributed import PATIENCE, team_of_process_group
 
 LISTEN_SECONDS = 0.2
 
 
-def perform_together(config: dict[str, Any], send: Send, stopping: Callable[[], bool] = lambda: False) -> None:
+def run_job_in_group(config: dict[str, Any], send: Send, stopping: Callable[[], bool] = lambda: False) -> None:
     """Do one job in a Ray Train group; messages go to `send`.
 
     Args:
@@ -69,14 +69,14 @@ def _trainer(config: dict[str, Any], messages: Queue) -> TorchTrainer:
 def _member(arguments: dict[str, Any]) -> None:
     """One worker of a group."""
     config, messages = arguments["config"], arguments["messages"]
-    team = team_of_process_group()
+    distributed = team_of_process_group()
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
-    if team.leads:
+    if distributed.is_main:
         messages.put({"type": "entered", "at": time.time(), "warm": False})
-    send = messages.put if team.leads else lambda message: _put_failure(messages, message)
+    send = messages.put if distributed.is_main else lambda message: _put_failure(messages, message)
     notices, name = StopNotices(Path(config["run_dir"])), config["job"]["name"]
-    state = perform(config, team, send, lambda: notices.asks(name))
+    state = run_job(config, distributed, send, lambda: notices.asks(name))
     if state not in ("COMPLETE", "STOPPED"):
         # Train ends the others, which may wait for this one in an exchange.
         raise RuntimeError(f"{config['job']['name']} ended {state}")

@@ -1,4 +1,4 @@
-"""Jobs that blend what a study has trained, so that its front gets denser for the price of judging."""
+"""Jobs that interpolate what a study has trained, so that its front gets denser for the price of evaluation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,41 +8,41 @@ from study.cluster.jobs import Job
 from study.config import RunConfig, digest, from_dict, to_dict
 from study.record.state import Records
 from study.search.interpolation import Pair, Parent, neighbours, shares_of, with_own_generators
-from study.search.pareto_archive import Candidate, StudyFront
+from study.search.pareto_archive import Candidate, ParetoArchive
 
 Extent = Literal["front", "every"]
 
 
 @dataclass
-class Densifier:
-    """Says which pairs are still to be blended.
+class InterpolationJobs:
+    """Says which pairs are still to be interpolated.
 
-    When a trial has ended, the last of its points that is on the front is blended with its own fidelity generator. Once
+    When a trial has ended, the last of its points that is on the front is interpolated with its own fidelity generator. Once
     nothing trains any more, all points on the front are, and the front's neighbours among each other.
 
     Attributes:
         records: of the study.
         front: of the study.
-        blends: how many of a pair, evenly between the two; 0 for none at all.
-        extent: `every` blends every point with its fidelity generator, for a recording that is to be replayed.
+        interpolations: how many of a pair, evenly between the two; 0 for none at all.
+        extent: `every` interpolations every point with its fidelity generator, for a recording that is to be replayed.
     """
 
     records: Records
-    front: StudyFront
-    blends: int
+    front: ParetoArchive
+    interpolations: int
     extent: Extent = "front"
     _known: tuple[Any, dict[str, Pair]] | None = field(default=None, repr=False)
 
     def jobs(self, last: bool) -> Iterator[Job]:
-        """The jobs for all pairs that are to be blended by now and have not been; `last` once nothing trains."""
-        if self.blends:
+        """The jobs for all pairs that are to be interpolated by now and have not been; `last` once nothing trains."""
+        if self.interpolations:
             for name, pair in self._pairs(last).items():
                 if name not in self.records.pairs:
                     yield self._job(name, pair)
 
     def _pairs(self, last: bool) -> dict[str, Pair]:
         """Every pair by its name, whichever of the two comes first."""
-        state = (last, len(self.records.points), len(self.records.blends), tuple(self.records.states.values()))
+        state = (last, len(self.records.points), len(self.records.interpolations), tuple(self.records.states.values()))
         if self._known is None or self._known[0] != state:
             self._known = (state, self._find_pairs(last))
         return self._known[1]
@@ -66,7 +66,7 @@ class Densifier:
         return self.records.states[trial] in ("COMPLETE", "PRUNED")
 
     def _generator_keys(self) -> list[str]:
-        """Of those that were judged, and that a trial starts from."""
+        """Of those that were evaluated, and that a trial starts from."""
         used = {upstream.get("fidelity") for upstream in self.records.upstream.values()}
         return [key for key in self.records.references if key in used]
 
@@ -83,7 +83,7 @@ class Densifier:
         )
 
     def _generator(self, key: str) -> Parent:
-        """SPSR's fidelity generator is a part of its network, not the same one: only its images can be blended."""
+        """SPSR's fidelity generator is a part of its network, not the same one: only its images can be interpolated."""
         generator = self._run_from(key).generator
         form = "a part" if generator.fidelity_form != generator else _form(self.records.configs[self._trial_from(key)])
         return Parent(None, None, key, form)
@@ -105,8 +105,8 @@ class Densifier:
         config = self._config(pair.second)
         spaces = pair.spaces if self.extent == "front" else [space for space in pair.spaces if space == "weights"]
         parents = [self._described(parent) for parent in (pair.first, pair.second)]
-        detail = {"parents": parents, "spaces": list(spaces), "shares": list(shares_of(self.blends))}
-        return Job(name, "blend", "adversarial", config, ready_at=0.0, pair=detail)
+        detail = {"parents": parents, "spaces": list(spaces), "shares": list(shares_of(self.interpolations))}
+        return Job(name, "interpolation", "adversarial", config, ready_at=0.0, pair=detail)
 
     def _described(self, parent: Parent) -> dict[str, Any]:
         config = self._config(parent)
@@ -115,7 +115,7 @@ class Densifier:
 
 
 def _last_of_each(points: list[Parent]) -> list[Parent]:
-    """Of each trial its last point: those before it lie nearer to the fidelity generator, as the blends do."""
+    """Of each trial its last point: those before it lie nearer to the fidelity generator, as the interpolations do."""
     last = {point.trial: point for point in sorted(points, key=lambda point: point.iteration or 0)}
     return [point for point in points if last[point.trial] is point]
 
@@ -140,6 +140,6 @@ def _short(parent: Parent) -> str:
 
 
 def parents_of(job: Job) -> Sequence[dict[str, Any]]:
-    """The two parents of a blend's job, as they are recorded: without their configurations."""
+    """The two parents of an interpolation's job, as they are recorded: without their configurations."""
     assert job.pair is not None
     return [{name: value for name, value in parent.items() if name != "config"} for parent in job.pair["parents"]]

@@ -1,6 +1,6 @@
 """What to run next: artifacts first, each once, and no trial before what it starts from is there.
 
-What follows from trials that have ended, the blends of their points, is cheap and goes before everything else.
+What follows from trials that have ended, the interpolations of their points, is cheap and goes before everything else.
 
 Pure bookkeeping, without Ray: `searcher.py` hands the jobs to Tune.
 """
@@ -48,18 +48,18 @@ class NoLeases:
 
 @dataclass(frozen=True)
 class Job:
-    """Something for a worker to do: make (or find) an artifact, run a trial, judge blends or the baseline.
+    """Something for a worker to do: make (or find) an artifact, run a trial, judge interpolations or the baseline.
 
     Attributes:
         name: an artifact's key, `trial-0003`, a pair's name, or the baseline's.
         ready_at: when nothing stood in its way any more; for a trial that had to wait for nothing, when it was sampled.
         waited: a trial that was held back for an artifact.
         workers: how many processes do it together.
-        pair: of a blend: what to blend and how (`cluster.densifier`).
+        pair: of an interpolation: what to interpolate and how (`cluster.interpolation_jobs`).
     """
 
     name: str
-    kind: Literal["artifact", "trial", "blend", "baseline"]
+    kind: Literal["artifact", "trial", "interpolation", "baseline"]
     stage: Stage
     config: RunConfig
     ready_at: float
@@ -94,7 +94,7 @@ class JobQueue:
         enough: why no more trials are to be drawn, though `total` is not reached; None to go on.
         follow_ups: jobs that follow from what has ended and have not been done; asked with True once nothing trains any
             more, nor ever will.
-        baseline: the job that judges it, until it is handed out. It goes first: it waits for nothing, and the worker
+        baseline: the job that evaluates it, until it is handed out. It goes first: it waits for nothing, and the worker
             that does it is warm by the time that there is more to train than the first artifact.
         elsewhere: who trains the artifacts that are needed here, by key, as of the last call of `next`.
     """
@@ -132,7 +132,7 @@ class JobQueue:
         """No job is left to hand out, now or later."""
         if self.baseline is not None or self._held or not self.all_drawn:
             return False
-        # A blend may push a point off the front, and make neighbours of those beside it: a job that nobody knew of.
+        # An interpolation may push a point off the front, and make neighbours of those beside it: a job that nobody knew of.
         return self.follow_ups is None or (not self._running and self._follow_up() is None)
 
     @property

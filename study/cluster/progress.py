@@ -5,14 +5,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rich import progress as rich_progress
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from study.training.loop import Tick
+from study.training.loop import Progress
 
 REDRAW_SECONDS = 0.5
 LOG_SECONDS = 15.0
@@ -141,7 +142,7 @@ class StageProgress:
             "{task.fields[terms]}",
             TimeRemainingColumn(),
         )
-        self._bars = Progress(*columns, console=console) if console.is_terminal else None
+        self._bars = rich_progress.Progress(*columns, console=console) if console.is_terminal else None
         self._console = console
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, tuple[float, int]] = {}
@@ -156,7 +157,7 @@ class StageProgress:
         if self._bars is not None:
             self._bars.stop()
 
-    def tick(self, news: Tick) -> None:
+    def tick(self, news: Progress) -> None:
         """Show where a stage is."""
         terms = " ".join(f"{name} {value:.3g}" for name, value in news.terms.items())
         if self._bars is not None:

@@ -1,4 +1,4 @@
-"""One job of the study, on the training core, in one process or in each of a team's.
+"""One job of the study, on the training core, in one process or in each of a distributed's.
 
 Everything goes back to the driver as messages; a job writes only into its own trial's and artifact's directory.
 """
@@ -16,28 +16,30 @@ import torch
 
 from study.config import RunConfig, from_dict
 from study.files import is_disk_full
-from study.training.context import Workshop
-from study.training.context_spec import Setting
-from study.training.distributed import Team, TeamLost
-from study.training.interpolation import Trained, judge_blends
-from study.training.loop import Diverged, Stopped, Tick
+from study.training.context import RunContext
+from study.training.context_spec import ContextSpec
+from study.training.distributed import DistributedContext, GroupLost
+from study.training.interpolation import Trained, evaluate_interpolations
+from study.training.loop import Diverged, Progress, Stopped
 from study.training.stages.adversarial import Point, train_adversarial
-from study.training.stages.artifacts import baseline_name, judge_baseline, make_artifact
+from study.training.stages.artifacts import baseline_name, evaluate_baseline, make_artifact
 
 TICK_SECONDS = 1.0
 
 Send = Callable[[dict[str, Any]], None]
 
 
-def perform(config: dict[str, Any], team: Team, send: Send, stopping: Callable[[], bool] = lambda: False) -> str:
+def run_job(
+    config: dict[str, Any], distributed: DistributedContext, send: Send, stopping: Callable[[], bool] = lambda: False
+) -> str:
     """Do one job; messages go to `send`, the last of which says how it ended.
 
     A job never raises for what is its own fault: it ends FAILED with the cause. What would hit every other job as
     well (a full disk) ends HALTED, so that the study stops and can be continued.
 
     Args:
-        config: `{"job": jobs.describe(...), "setting": Setting.to_dict(), "run_dir": str, "threads": int}`.
-        team: the processes that do it together; each calls this.
+        config: `{"job": jobs.describe(...), "context_spec": ContextSpec.to_dict(), "run_dir": str, "threads": int}`.
+        distributed: the processes that do it together; each calls this.
         send: takes messages.
         stopping: asked often whether to save and stop.
 
@@ -45,25 +47,29 @@ def perform(config: dict[str, Any], team: Team, send: Send, stopping: Callable[[
         How it ended: COMPLETE, FAILED or HALTED, or STOPPED before its end, to be continued.
 
     Raises:
-        TeamLost: another process of the team died, so that the job did not end, and may go on from its checkpoint.
+        GroupLost: another process of the distributed died, so that the job did not end, and may go on from its checkpoint.
     """
     torch.set_num_threads(config["threads"])
-    outcome = _outcome(config["job"], config, team, send, stopping)
+    outcome = _outcome(config["job"], config, distributed, send, stopping)
     send(outcome | {"type": "end"})
     return str(outcome["state"])
 
 
 def _outcome(
-    job: dict[str, Any], config: dict[str, Any], team: Team, send: Send, stopping: Callable[[], bool]
+    job: dict[str, Any],
+    config: dict[str, Any],
+    distributed: DistributedContext,
+    send: Send,
+    stopping: Callable[[], bool],
 ) -> dict[str, Any]:
     try:
-        opened = _workshop(json.dumps(config["setting"], sort_keys=True))
-        workshop = replace(opened, team=team, stopping=stopping)
+        opened = _context(json.dumps(config["context_spec"], sort_keys=True))
+        context = replace(opened, distributed=distributed, stopping=stopping)
     except Exception as error:  # as bad for every other job
         return {"state": "HALTED", "cause": f"a worker cannot open the images or weights: {_last_line(error)}"}
     try:
-        facts = _run(job, workshop, Path(config["run_dir"]), send)
-    except TeamLost:
+        facts = _run(job, context, Path(config["run_dir"]), send)
+    except GroupLost:
         raise
     except Stopped as error:
         return {"state": "STOPPED", "cause": str(error)}
@@ -76,33 +82,35 @@ def _outcome(
     return {"state": "COMPLETE", "cause": None, **facts}
 
 
-def _run(job: dict[str, Any], workshop: Workshop, run_dir: Path, send: Send) -> dict[str, Any]:
+def _run(job: dict[str, Any], context: RunContext, run_dir: Path, send: Send) -> dict[str, Any]:
     run = from_dict(job["config"])
     tick = _throttled_tick(job["name"], send)
     if job["kind"] == "artifact":
-        return make_artifact(run, job["stage"], workshop, run_dir, tick)
-    if job["kind"] == "blend":
-        return _blend(job, workshop, run_dir, send)
+        return make_artifact(run, job["stage"], context, run_dir, tick)
+    if job["kind"] == "interpolation":
+        return _interpolation(job, context, run_dir, send)
     if job["kind"] == "baseline":
-        return _baseline(run, workshop, run_dir)
+        return _baseline(run, context, run_dir)
     directory = run_dir / "trials" / f"{job['trial']:04d}"
-    train_adversarial(run, workshop, directory, lambda point: _send_point(job, point, send), tick)
+    train_adversarial(run, context, directory, lambda point: _send_point(job, point, send), tick)
     return {}
 
 
-def _blend(job: dict[str, Any], workshop: Workshop, run_dir: Path, send: Send) -> dict[str, Any]:
+def _interpolation(job: dict[str, Any], context: RunContext, run_dir: Path, send: Send) -> dict[str, Any]:
     first, second = (_trained(parent, run_dir) for parent in job["pair"]["parents"])
     spaces, shares = job["pair"]["spaces"], job["pair"]["shares"]
-    folder = run_dir / "blends" / job["name"]
-    blends = judge_blends(first, second, spaces=spaces, shares=shares, workshop=workshop, folder=folder)
-    for name, blend in blends:
-        samples = f"blends/{job['name']}/{name}"
-        send({"type": "blend", "name": name, "samples": samples, **blend.to_dict()})
+    folder = run_dir / "interpolations" / job["name"]
+    interpolations = evaluate_interpolations(
+        first, second, spaces=spaces, shares=shares, context=context, folder=folder
+    )
+    for name, interpolation in interpolations:
+        samples = f"interpolations/{job['name']}/{name}"
+        send({"type": "interpolation", "name": name, "samples": samples, **interpolation.to_dict()})
     return {}
 
 
-def _baseline(run: RunConfig, workshop: Workshop, run_dir: Path) -> dict[str, Any]:
-    evaluation = judge_baseline(run.data, workshop, run_dir / "references")
+def _baseline(run: RunConfig, context: RunContext, run_dir: Path) -> dict[str, Any]:
+    evaluation = evaluate_baseline(run.data, context, run_dir / "references")
     samples = f"references/{baseline_name(run.data)}"
     return {"metrics": evaluation.metrics, "images": evaluation.images, "samples": samples}
 
@@ -117,9 +125,9 @@ def _trained(parent: dict[str, Any], run_dir: Path) -> Trained:
 
 
 @functools.lru_cache(maxsize=2)
-def _workshop(setting: str) -> Workshop:
-    """Open the workshop once a process: the next job on a warm worker finds its images and networks there."""
-    return Setting.from_dict(json.loads(setting)).open()
+def _context(context_spec: str) -> RunContext:
+    """Open the context once a process: the next job on a warm worker finds its images and networks there."""
+    return ContextSpec.from_dict(json.loads(context_spec)).open()
 
 
 def _send_point(job: dict[str, Any], point: Point, send: Send) -> None:
@@ -127,10 +135,10 @@ def _send_point(job: dict[str, Any], point: Point, send: Send) -> None:
     send({"type": "point", "samples": samples, **point.to_dict()})
 
 
-def _throttled_tick(name: str, send: Send) -> Callable[[Tick], None]:
+def _throttled_tick(name: str, send: Send) -> Callable[[Progress], None]:
     last = time.monotonic()
 
-    def tick(news: Tick) -> None:
+    def tick(news: Progress) -> None:
         nonlocal last
         if time.monotonic() - last >= TICK_SECONDS:
             last = time.monotonic()

@@ -26,7 +26,7 @@ class StudyScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A worker said something: let its job go on, or not."""
-        goes_on = self._searcher.hear(trial.trial_id, result["message"])
+        goes_on = self._searcher.on_message(trial.trial_id, result["message"])
         left = self._searcher.retries_left(trial.trial_id)
         trial.max_failures = trial.run_metadata.num_failures + left
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP

@@ -91,15 +91,15 @@ class StudySearcher(Searcher):
         self._jobs[trial_id] = job
         return {"job": describe(job), "lane": self._take_lane(trial_id), **self._common}
 
-    def hear(self, trial_id: str, message: str) -> bool:
+    def on_message(self, trial_id: str, message: str) -> bool:
         """A worker said something (JSON); returns whether its job goes on."""
         if trial_id in self._pruned:
             return False
-        self._heed(trial_id, self._jobs[trial_id], json.loads(message))
+        self._dispatch(trial_id, self._jobs[trial_id], json.loads(message))
         return True
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing to do: Tune does not say this of a result that makes a trial stop. The scheduler calls `hear`."""
+        """Nothing to do: Tune does not say this of a result that makes a trial stop. The scheduler calls `on_message`."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A worker is done; `error` if its process died, and died again whenever it was started anew."""
@@ -110,7 +110,7 @@ class StudySearcher(Searcher):
             return
         if error:
             cause = self._deaths.get(trial_id, _Deaths()).sentence
-            self._heed(trial_id, job, {"type": "end", "state": "FAILED", "cause": cause})
+            self._dispatch(trial_id, job, {"type": "end", "state": "FAILED", "cause": cause})
 
     def on_death(self, trial_id: str, cause: str) -> None:
         """The process of a job died, or its node did; Tune starts the job anew while there are `retries_left`."""
@@ -146,7 +146,7 @@ class StudySearcher(Searcher):
         if trial_id in self._lanes:
             self._left_lanes.append(self._lanes.pop(trial_id))
 
-    def _heed(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
+    def _dispatch(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
         self._guarded(lambda: self._take(trial_id, job, message))
 
     def _guarded(self, write: Callable[[], None]) -> None:
@@ -169,9 +169,9 @@ class StudySearcher(Searcher):
                 self._deaths.setdefault(trial_id, _Deaths()).reach(message["iteration"])
                 self._records.point(job.trial, _facts(message))
                 self._consider(trial_id, job, message)
-            case "blend":
+            case "interpolation":
                 self.progress[job.name] = (self.progress[job.name][0] + 1, _iterations(job))
-                self._records.blend(job.name, message["name"], _facts(message) | {"parents": parents_of(job)})
+                self._records.interpolation(job.name, message["name"], _facts(message) | {"parents": parents_of(job)})
             case "end" if message["state"] == "HALTED":
                 self.halted = message["cause"]
             case "end":
@@ -202,7 +202,7 @@ class StudySearcher(Searcher):
         self._queue.end(job.name, message["cause"])
         if job.kind == "artifact":
             self._end_artifact(job, message)
-        elif job.kind == "blend":
+        elif job.kind == "interpolation":
             self._records.pair(job.name, message["state"], message["cause"])
         elif job.kind == "baseline":
             self._end_baseline(job, message)
@@ -217,12 +217,12 @@ class StudySearcher(Searcher):
             self._records.artifact_failed(need, message["cause"], message.get("traceback"))
 
     def _end_baseline(self, job: Job, message: dict[str, Any]) -> None:
-        """Record it, or halt: images that cannot be judged are as bad for every trial."""
+        """Record it, or halt: images that cannot be evaluated are as bad for every trial."""
         if message["state"] == "COMPLETE":
             shown = {name: message[name] for name in ("metrics", "images", "samples")}
             self._records.reference(job.name, kind=job.name, **shown)
         else:
-            self.halted = f"the baseline ({job.name}) could not be judged: {message['cause']}"
+            self.halted = f"the baseline ({job.name}) could not be evaluated: {message['cause']}"
 
     def _end_trial(self, trial_id: str, job: Job, message: dict[str, Any]) -> None:
         assert job.trial is not None
@@ -265,7 +265,7 @@ def _facts(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _iterations(job: Job) -> int:
-    """Of a job's training; of one that judges, how many sets of images."""
+    """Of a job's training; of one that evaluates, how many sets of images."""
     if job.kind == "baseline":
         return 1
     if job.pair is not None:

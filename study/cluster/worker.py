@@ -11,9 +11,9 @@ from typing import Any
 
 from ray import tune
 
-from study.cluster.group import perform_together
+from study.cluster.group import run_job_in_group
 from study.cluster.notice import StopNotices
-from study.cluster.run_job import Send, perform
+from study.cluster.run_job import Send, run_job
 from study.training.distributed import ALONE
 
 STOP_SECONDS = 60.0  # for a job that is told to stop, to save what it has
@@ -42,9 +42,9 @@ class Worker(tune.Trainable):
         return tune.PlacementGroupFactory([bundle | ({"GPU": config["gpus"]} if config["gpus"] else {})])
 
     @staticmethod
-    def perform(config: dict[str, Any], send: Send, stopping: Callable[[], bool]) -> None:
+    def run_job(config: dict[str, Any], send: Send, stopping: Callable[[], bool]) -> None:
         """Do a job in this process alone."""
-        perform(config, ALONE, send, stopping)
+        run_job(config, ALONE, send, stopping)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start on the first job."""
@@ -105,10 +105,10 @@ class Worker(tune.Trainable):
     ) -> None:
         try:
             if config["job"]["workers"] > 1:
-                perform_together(config, send, stopping)
+                run_job_in_group(config, send, stopping)
             else:
                 send({"type": "entered", "at": time.time(), "warm": warm})
-                self.perform(config, send, stopping)
+                self.run_job(config, send, stopping)
             send({"type": "done"})
         except BaseException as error:  # whatever it is, Tune is waiting for a message
             send(error)

@@ -198,8 +198,8 @@ def _data(options: _Options) -> dict[str, Any]:
     changes = _given(options, "datasets.train.dataroot_gt", "data.train")
     validation = options.take("datasets.val.dataroot_gt")
     if validation is not None:
-        changes["data.test"] = str(validation)
-    for name in (changes.get("data.train"), changes.get("data.test")):
+        changes["data.val"] = str(validation)
+    for name in (changes.get("data.train"), changes.get("data.val")):
         if name is not None and str(name).endswith(".lmdb"):
             options.notes.append(f"dataroot_gt: {name!r}: LMDB is not read; name the folder of images with --data")
     given = options.take("datasets.train.dataroot_lq")
@@ -336,8 +336,8 @@ def _training(options: _Options, until: Stage) -> dict[str, Any]:
         f"{part}budget": {"iterations": iterations, "batch": batch, "patch": patch},
         f"{part}optimiser": _optimiser(options, iterations),
         f"{part}seed": options.take("manual_seed", 0),
-        "cadence.checkpoint_every": int(options.number("logger.save_checkpoint_freq", 5000)),
-        "cadence.evaluate_every": int(options.number("val.val_freq", 5000)),
+        "eval_schedule.checkpoint_every": int(options.number("logger.save_checkpoint_freq", 5000)),
+        "eval_schedule.evaluate_every": int(options.number("val.val_freq", 5000)),
     }
     if until == "fidelity":
         changes |= _only_pixels(options)
@@ -401,7 +401,7 @@ def _only_pixels(options: _Options) -> dict[str, Any]:
 def _losses(options: _Options, gan: str) -> dict[str, Any]:
     # LDL's own name of its term, and BasicSR's.
     artifact = next((name for name in ("artifacts_opt", "ldl_opt") if options.has(f"train.{name}.")), "artifacts_opt")
-    changes: dict[str, Any] = {"loss.gan": gan, "loss.artifact": _weight(options, f"train.{artifact}.")}
+    changes: dict[str, Any] = {"loss.gan": gan, "loss.ldl": _weight(options, f"train.{artifact}.")}
     changes |= _fidelity_term(options) | _perceptual_term(options)
     options.must("train.gan_opt.type", "GANLoss", why="the GAN is a cross-entropy")
     options.must("train.gan_opt.gan_type", "vanilla", why="the GAN is a cross-entropy")

@@ -30,40 +30,40 @@ INITIAL_WEIGHTS = ("generator.init", "autoencoder.init", "autoencoder.decoder_in
 
 
 _PIN = "@sha256:"
-"""Stands between the path of an own loss and its content's hash."""
+"""Stands between the path of a custom loss and its content's hash."""
 
 
-def pin_own_loss(config: RunConfig, folder: Path = Path()) -> RunConfig:
-    """Name an own loss in full and with its content's hash, by which alone it counts from here on.
+def pin_custom_loss(config: RunConfig, folder: Path = Path()) -> RunConfig:
+    """Name a custom loss in full and with its content's hash, by which alone it counts from here on.
 
     Args:
-        config: a run whose `loss.own` is a path, with the hash or without.
+        config: a run whose `loss.custom` is a path, with the hash or without.
         folder: where a relative path starts; the current one by default.
 
     Raises:
         ConfigError: the file cannot be read, or its content is not that of the hash.
     """
-    if config.loss.own is None:
+    if config.loss.custom is None:
         return config
-    name, pin, wanted = config.loss.own.partition(_PIN)
+    name, pin, wanted = config.loss.custom.partition(_PIN)
     path = Path(folder, name).resolve()
-    found = _file_digest("loss.own", str(path), kind="Python file")
+    found = _file_digest("loss.custom", str(path), kind="Python file")
     if pin and found != f"sha256:{wanted}":
         raise ConfigError(
-            f"loss.own names {path} as it was with the hash sha256:{wanted}, but now it has {found}; "
+            f"loss.custom names {path} as it was with the hash sha256:{wanted}, but now it has {found}; "
             "go back to that content, or leave the hash out"
         )
-    return replace(config, {"loss.own": f"{path}@{found}"})
+    return replace(config, {"loss.custom": f"{path}@{found}"})
 
 
-def own_loss_digest(own: str) -> str:
-    """The sha256 of an own loss: as it was pinned, else of the file; ConfigError if there is none."""
+def custom_loss_digest(own: str) -> str:
+    """The sha256 of a custom loss: as it was pinned, else of the file; ConfigError if there is none."""
     _, pin, digest = own.rpartition(_PIN)
-    return f"sha256:{digest}" if pin else _file_digest("loss.own", own, kind="Python file")
+    return f"sha256:{digest}" if pin else _file_digest("loss.custom", own, kind="Python file")
 
 
-def own_loss_path(own: str) -> str:
-    """Where an own loss was read, without its hash."""
+def custom_loss_path(own: str) -> str:
+    """Where a custom loss was read, without its hash."""
     return own.partition(_PIN)[0]
 
 
@@ -81,7 +81,7 @@ def decoder_as_run(config: RunConfig) -> RunConfig:
         "growth": ae.growth,
         "unshuffle": True,
         "bilinear_skip": False,
-        "head": "own",
+        "head": "native",
         "icnr": False,
         "init": ae.decoder_init or (config.generator.init if config.decoder_is_generator else None),
     }
@@ -166,10 +166,10 @@ def _adversarial_part(config: RunConfig) -> dict[str, Any]:
 
 
 def _loss_part(loss: LossConfig) -> dict[str, Any]:
-    """An own loss counts by its content; where there is none, the part is what it was before there could be one."""
+    """A custom loss counts by its content; where there is none, the part is what it was before there could be one."""
     part = to_dict(loss)
-    own = part.pop("own")
-    return part if own is None else {**part, "own": own_loss_digest(own)}
+    own = part.pop("custom")
+    return part if own is None else {**part, "custom": custom_loss_digest(own)}
 
 
 def _precision_part(config: RunConfig) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from typing import Any, Literal
 from study.config import (
     AutoencoderConfig,
     Budget,
-    Cadence,
     ConfigError,
     DataConfig,
     DiscriminatorConfig,
+    EvalSchedule,
     FidelityConfig,
     GeneratorConfig,
     LossConfig,
@@ -62,7 +62,7 @@ def ldl(size: Size = "full") -> RunConfig:
 
 def esrgan(size: Size = "full") -> RunConfig:
     """ESRGAN: pixel L1, VGG's deepest layer, RaGAN (METHODS 4.1)."""
-    changes = {"recipe": "esrgan", **PIXEL_L1, "loss.artifact": 0, "loss.perceptual_layers": DEEPEST_LAYER}
+    changes = {"recipe": "esrgan", **PIXEL_L1, "loss.ldl": 0, "loss.perceptual_layers": DEEPEST_LAYER}
     if size == "full":
         changes |= {
             "budget": {"iterations": 400_000, "batch": 16},
@@ -121,7 +121,7 @@ def swinir_ldl(size: Size = "full") -> RunConfig:
 
 def swinir_gan(size: Size = "full") -> RunConfig:
     """SwinIR trained by pixel L1, five VGG layers and RaGAN (METHODS 4.4, a proposal: no such recipe was published)."""
-    return replace(swinir_aesop(size), {"recipe": "swinir-gan", **PIXEL_L1, "loss.artifact": 0})
+    return replace(swinir_aesop(size), {"recipe": "swinir-gan", **PIXEL_L1, "loss.ldl": 0})
 
 
 def aesop_real(size: Size = "full") -> RunConfig:
@@ -189,7 +189,7 @@ def mdf(size: Size = "full") -> RunConfig:
         "tiny": {
             "optimiser": _FAST,
             "budget": {"iterations": 800, "batch": 8, "patch": 48},
-            "cadence": {"evaluate_every": 200, "checkpoint_every": 100},
+            "eval_schedule": {"evaluate_every": 200, "checkpoint_every": 100},
             "critics": {"levels": 8, "largest_side": 96, "features": 8, "largest_features": 16, "iterations": 100},
         },
     }
@@ -237,8 +237,8 @@ def rescale(config: RunConfig, scale: int) -> RunConfig:
         return config
     changes: dict[str, Any] = {"data.scale": scale, "autoencoder.factor": scale}
     if scale == 3:
-        judged = config.loss.uses_discriminator
-        changes |= _thirds("budget", config.budget, 96 if judged else 12)
+        evaluated = config.loss.uses_discriminator
+        changes |= _thirds("budget", config.budget, 96 if evaluated else 12)
         clean = config.data.degradation == "bicubic"  # the other degradations need large patches
         changes |= _thirds("fidelity.budget", config.fidelity.budget, 12 if clean else 96)
         changes |= _thirds("autoencoder.budget", config.autoencoder.budget, 12)
@@ -270,7 +270,7 @@ def for_task(config: RunConfig, task: Task, strength: float | None = None) -> Ru
         distortion["quality"] = strength if strength % 1 else int(strength)
     changes: dict[str, Any] = {"data": {"task": task, "scale": config.data.scale if task == "sr" else 1, **distortion}}
     if task != "sr":
-        changes |= {"generator.name": "msrresnet", "generator.head": "own", "generator.icnr": False}
+        changes |= {"generator.name": "msrresnet", "generator.head": "native", "generator.icnr": False}
     return replace(config, changes)
 
 
@@ -300,7 +300,7 @@ def as_method(config: RunConfig, name: str) -> dict[str, Any]:
     """
     size, scale = config.size, config.data.scale
     own, other = (flatten(to_dict(get_recipe(recipe, size, scale))) for recipe in (config.recipe, name))
-    kept = ("seed", "size", "budget.", "cadence.")
+    kept = ("seed", "size", "budget.", "eval_schedule.")
     changes = {path: value for path, value in other.items() if own.get(path) != value and not path.startswith(kept)}
     if other.get("autoencoder.decoder_fidelity.seed") is not None:
         changes["autoencoder.decoder_fidelity"] = to_dict(config.fidelity)
@@ -349,7 +349,7 @@ def _aesop_full() -> RunConfig:
         loss=LossConfig(),
         optimiser=Optimiser(learning_rate=1e-4),
         budget=Budget(iterations=300_000, batch=64, patch=128),
-        cadence=Cadence(evaluate_every=20_000, checkpoint_every=1_000),
+        eval_schedule=EvalSchedule(evaluate_every=20_000, checkpoint_every=1_000),
     )
 
 
@@ -364,7 +364,7 @@ def _aesop_small() -> RunConfig:
             "fidelity.budget": {"iterations": 50_000, "batch": 16, "patch": 128},
             "fidelity.optimiser.restarts": 1,
             "budget": {"iterations": 25_000, "batch": 16, "patch": 128},
-            "cadence": {"evaluate_every": 2_500, "checkpoint_every": 500},
+            "eval_schedule": {"evaluate_every": 2_500, "checkpoint_every": 500},
         },
     )
 
@@ -390,7 +390,7 @@ def _aesop_tiny() -> RunConfig:
             "loss": {"perceptual_network": "squeezenet", "perceptual": 0.3, "adversarial": 1e-3},
             "optimiser": {"learning_rate": 5e-4, "ema_decay": 0.99},
             "budget": {"iterations": 160, "batch": 4, "patch": 64},
-            "cadence": {"evaluate_every": 80, "checkpoint_every": 40},
+            "eval_schedule": {"evaluate_every": 80, "checkpoint_every": 40},
         },
     )
 

@@ -9,10 +9,10 @@ from study.config.schema import (
     WITHOUT_ENLARGING,
     AutoencoderConfig,
     Budget,
-    Cadence,
     CriticsConfig,
     DataConfig,
     DiscriminatorConfig,
+    EvalSchedule,
     FidelityConfig,
     Frozen,
     GeneratorConfig,
@@ -57,7 +57,7 @@ class RunConfig(Frozen):
     fusion_share: float = Field(
         0.0, ge=0, lt=1, description="first share of the budget in which SPSR trains its fusion layers alone"
     )
-    cadence: Cadence
+    eval_schedule: EvalSchedule
 
     @model_validator(mode="after")
     def _patches_divide(self) -> Self:
@@ -79,7 +79,7 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def _rrdb_halves_its_input(self) -> Self:
         nets: list[tuple[str, bool, int, int]] = []
-        halves = self.generator.name == "rrdb" and self.generator.unshuffle and self.generator.head == "own"
+        halves = self.generator.name == "rrdb" and self.generator.unshuffle and self.generator.head == "native"
         nets += [("generator", halves, self.data.scale, self.budget.patch)]
         if self.trains_fidelity:
             nets += [("generator", halves, self.data.scale, self.fidelity.budget.patch)]
@@ -103,7 +103,7 @@ class RunConfig(Frozen):
         spsr = self.generator.name == "spsr"
         if self.loss.branch > 0 and not spsr:
             raise ValueError(
-                f"loss.branch judges the gradient branch of generator spsr, but generator.name is "
+                f"loss.branch evaluates the gradient branch of generator spsr, but generator.name is "
                 f"{self.generator.name}; set loss.branch to 0"
             )
         if self.fusion_share > 0 and not spsr:
@@ -137,10 +137,10 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _task_has_a_network(self) -> Self:
-        if self.data.task != "sr" and (self.generator.name not in WITHOUT_ENLARGING or self.generator.head != "own"):
+        if self.data.task != "sr" and (self.generator.name not in WITHOUT_ENLARGING or self.generator.head != "native"):
             raise ValueError(
                 f"data.task {self.data.task} needs a generator that keeps the images' size, "
-                f"{' or '.join(WITHOUT_ENLARGING)} with head own, but generator.name is {self.generator.name} with "
+                f"{' or '.join(WITHOUT_ENLARGING)} with head native, but generator.name is {self.generator.name} with "
                 f"head {self.generator.head}; --task chooses it"
             )
         return self
@@ -196,7 +196,7 @@ class RunConfig(Frozen):
         if (ae.decoder, ae.factor) != (own.name, self.data.scale):
             return False
         widths = {"features": ae.features, "blocks": ae.blocks, "growth": ae.growth}
-        decoder = {**widths, "unshuffle": True, "bilinear_skip": False, "head": "own", "icnr": False}
+        decoder = {**widths, "unshuffle": True, "bilinear_skip": False, "head": "native", "icnr": False}
         return own.model_copy(update=decoder).determining(ae.factor) == own.determining(ae.factor)
 
     @property

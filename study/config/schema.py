@@ -10,7 +10,7 @@ PerceptualNetwork = Literal["vgg19", "vgg16", "alexnet", "squeezenet"]
 GeneratorName = Literal["rrdb", "msrresnet", "swinir", "spsr", "edsr", "srresnet"]
 DegradationName = Literal["bicubic", "aesop-real", "real-esrgan"]
 Task = Literal["sr", "denoise", "jpeg"]
-Head = Literal["own", "espcn", "sub-pixel", "nearest", "transposed", "pre-upsampling"]
+Head = Literal["native", "espcn", "sub-pixel", "nearest", "transposed", "pre-upsampling"]
 Downsampling = Literal["matlab", "torch", "torch-antialias"]
 
 # Where the fidelity term is measured (METHODS 1.4, 1.6, 5, 6.4, 6.5).
@@ -25,7 +25,7 @@ Guidance = Literal[
     "mdf",
     "ssim",
     "ms-ssim",
-    "own",
+    "custom",
 ]
 AUTOENCODED: tuple[Guidance, ...] = ("aesop", "bottleneck", "loss-map", "probabilistic")
 Precision = Literal["fp32", "bf16"]
@@ -56,7 +56,7 @@ class DataConfig(Frozen):
     """
 
     train: str = Field("photographs", min_length=1, description="`photographs`, a folder of HR images, or a store")
-    test: str | None = Field(None, min_length=1, description="the same; None holds out a part of `train`")
+    val: str | None = Field(None, min_length=1, description="the same; None holds out a part of `train`")
     task: Task = Field("sr", description="super-resolution, or restoring images of the same size (METHODS 6.5)")
     scale: Literal[1, 2, 3, 4] = 4
     degradation: DegradationName = "bicubic"
@@ -114,7 +114,7 @@ class GeneratorConfig(Frozen):
     growth: int = Field(32, ge=1, le=256, description="growth of the dense blocks; RRDB and SPSR")
     init_scale: float = Field(0.1, gt=0, description="of the initial weights; MSRResNet")
     residual_scale: float = Field(1.0, gt=0, le=1, description="of a block's output; EDSR, 0.1 for its large form")
-    head: Head = Field("own", description="the up-sampling behind the trunk (METHODS 2.6); RRDB, MSRResNet")
+    head: Head = Field("native", description="the up-sampling behind the trunk (METHODS 2.6); RRDB, MSRResNet")
     icnr: bool = Field(False, description="let sub-pixel heads start as nearest-neighbour resizing; espcn, sub-pixel")
     unshuffle: bool = Field(True, description="RRDB at scale 2: shrink the input first, as BasicSR does")
     bilinear_skip: bool = Field(
@@ -141,10 +141,10 @@ class GeneratorConfig(Frozen):
 
     @model_validator(mode="after")
     def _head_fits(self) -> Self:
-        if self.head != "own" and self.name not in WITH_HEADS:
+        if self.head != "native" and self.name not in WITH_HEADS:
             raise ValueError(
                 f"head {self.head} goes behind the trunk of {' or '.join(WITH_HEADS)}, but name is {self.name}; "
-                "use head own"
+                "use head native"
             )
         if self.icnr and self.head not in ("espcn", "sub-pixel"):
             raise ValueError(f"icnr starts a head of sub-pixels, but head is {self.head}; use espcn or sub-pixel")
@@ -160,9 +160,9 @@ class GeneratorConfig(Frozen):
     def determining(self, scale: int) -> dict[str, object]:
         """The fields that determine the network at a scale, as plain types; where it starts from is not among them."""
         read = {"name", *_READ_BY[self.name]}
-        if self.head != "own":
+        if self.head != "native":
             read |= {"head", "icnr"}
-        if scale != 2 or self.head != "own":
+        if scale != 2 or self.head != "native":
             read -= {"unshuffle"}
         return {name: value for name, value in self.model_dump(mode="json").items() if name in read}
 
@@ -359,8 +359,10 @@ class LossConfig(Frozen):
     """
 
     guidance: Guidance = Field("aesop", description="where the fidelity term is measured")
-    own: str | None = Field(
-        None, min_length=1, description="Python file that defines `loss(sr, hr, low)`, the fidelity term; guidance own"
+    custom: str | None = Field(
+        None,
+        min_length=1,
+        description="Python file that defines `loss(sr, hr, lq)`, the fidelity term; guidance custom",
     )
     fidelity: float = Field(1.0, ge=0)
     criterion: Criterion = "l1"
@@ -370,7 +372,7 @@ class LossConfig(Frozen):
     )
     kl: Literal["reverse", "forward"] = Field("reverse", description="direction; guidance probabilistic")
     kl_form: Literal["released", "exact"] = Field("released", description="of the Laplace divergence; probabilistic")
-    artifact: float = Field(1.0, ge=0)
+    ldl: float = Field(1.0, ge=0)
     perceptual: float = Field(1.0, ge=0)
     perceptual_network: PerceptualNetwork = "vgg19"
     perceptual_layers: PerceptualLayers = PerceptualLayers()
@@ -392,9 +394,9 @@ class LossConfig(Frozen):
         return self.guidance == "mdf" and self.fidelity > 0
 
     @property
-    def uses_own(self) -> bool:
+    def uses_custom(self) -> bool:
         """Whether the sum has a term that a file of one's own defines."""
-        return self.guidance == "own" and self.fidelity > 0
+        return self.guidance == "custom" and self.fidelity > 0
 
     @property
     def uses_discriminator(self) -> bool:
@@ -406,7 +408,7 @@ class LossConfig(Frozen):
         """The weight of each term of the sum, by the name it is logged under."""
         return {
             "fidelity": self.fidelity,
-            "artifact": self.artifact,
+            "ldl": self.ldl,
             "perceptual": self.perceptual,
             "adversarial": self.adversarial,
             "gradient": self.gradient,
@@ -415,16 +417,16 @@ class LossConfig(Frozen):
         }
 
     @model_validator(mode="after")
-    def _own_has_its_file(self) -> Self:
-        if self.guidance == "own" and self.own is None:
+    def _custom_has_its_file(self) -> Self:
+        if self.guidance == "custom" and self.custom is None:
             raise ValueError(
-                "guidance own is a Python file of yours that defines loss(sr, hr, low), but own names none; "
-                "give it as loss.own=my_loss.py"
+                "guidance custom is a Python file of yours that defines loss(sr, hr, lq), but custom names none; "
+                "give it as loss.custom=my_loss.py"
             )
-        if self.guidance != "own" and self.own is not None:
+        if self.guidance != "custom" and self.custom is not None:
             raise ValueError(
-                f"own names a Python file, {self.own}, which guidance own alone reads, but guidance is "
-                f"{self.guidance}; set loss.guidance to own, or loss.own to null"
+                f"custom names a Python file, {self.custom}, which guidance custom alone reads, but guidance is "
+                f"{self.guidance}; set loss.guidance to custom, or loss.custom to null"
             )
         return self
 
@@ -435,7 +437,7 @@ class LossConfig(Frozen):
         return self
 
 
-class Cadence(Frozen):
+class EvalSchedule(Frozen):
     """When the adversarial stage is looked at. It does not change what is trained."""
 
     evaluate_every: int = Field(5000, ge=1, description="iterations between points")

@@ -20,8 +20,8 @@ from study.config import ConfigError, Stage, from_dict, to_dict
 from study.cost.forecast import StageForecast, Work, draw_configs, forecast, measure_kinds, works_of
 from study.cost.measurement import Cost, measure
 from study.search.plan import SearchPlan
-from study.training.context import Workshop
-from study.training.context_spec import Setting
+from study.training.context import RunContext
+from study.training.context_spec import ContextSpec
 
 MEASURE_SECONDS = 120.0
 CONTEXT_BYTES = 700 * 2**20
@@ -30,43 +30,43 @@ SAFE_SHARE = 0.9
 """How much of a GPU's memory is given out: the allocator's needs vary a little from step to step."""
 
 
-def dry_run(study: Study, workshop: Workshop, console: Console) -> None:
+def dry_run(study: Study, context: RunContext, console: Console) -> None:
     """Print what a study would do and cost, and create nothing.
 
     Args:
         study: as for `driver.run_study`.
-        workshop: the opened setting.
+        context: the opened context.
         console: to print on.
 
     Raises:
         ConnectionError, ConfigError: the cluster cannot be reached, or has no room for a job.
     """
-    works = _works(study, workshop)
+    works = _works(study, context)
     kinds = len({work.kind for work in works if work.left})
     console.print(
         f"measuring a few steps of {kinds} kinds of work, for {MEASURE_SECONDS:g} s or a little more", highlight=False
     )
     if study.address == "local":
-        costs, _ = _measure_here(works, workshop, study.cpus_per_trial)
+        costs, _ = _measure_here(works, context, study.cpus_per_trial)
         slots, where = _slots_here(study), "this machine"
     else:
         with connected(study.address, dashboard=False):
             check_room(study)
             slots, where = slots_of(study), f"the cluster at {study.address}"
             costs, _ = _measured_on_a_worker(study, works)
-    stages = forecast(works, costs, workshop.test)
+    stages = forecast(works, costs, context.val)
     _print(study, stages, len(costs), kinds, slots, where, console)
 
 
-def packed(study: Study, workshop: Workshop) -> float:
+def packed(study: Study, context: RunContext) -> float:
     """Measure how much of a GPU a job of the study needs, at most, and return the share of one that is safe.
 
     Raises:
         ConfigError: there is no GPU, or one is too small for a single job.
     """
-    works = _works(study, workshop)
+    works = _works(study, context)
     if study.address == "local":
-        costs, total = _measure_here(works, workshop, study.cpus_per_trial)
+        costs, total = _measure_here(works, context, study.cpus_per_trial)
     else:
         with connected(study.address, dashboard=False):
             if ray.cluster_resources().get("GPU", 0) < 1:
@@ -97,10 +97,10 @@ def jobs_on_a_gpu(peak_bytes: int, total_bytes: int) -> int:
     return max(1, jobs)
 
 
-def _works(study: Study, workshop: Workshop) -> list[Work]:
+def _works(study: Study, context: RunContext) -> list[Work]:
     repeated = [run.config for run in repeated_runs(study)]
     configs = repeated or draw_configs(study.space, study.base, study.trials, study.seed)
-    return works_of(configs, workshop.train, workshop.artifacts)
+    return works_of(configs, context.train, context.artifacts)
 
 
 def _slots_here(study: Study) -> int:
@@ -110,11 +110,11 @@ def _slots_here(study: Study) -> int:
     return max(1, slots)
 
 
-def _measure_here(works: Sequence[Work], workshop: Workshop, threads: int) -> tuple[dict[str, Cost], int]:
+def _measure_here(works: Sequence[Work], context: RunContext, threads: int) -> tuple[dict[str, Cost], int]:
     """What a work of each kind costs, and how much memory the GPU has; 0 where there is none."""
     torch.set_num_threads(threads)
-    costs = measure_kinds(works, lambda config, stage: measure(config, stage, workshop), MEASURE_SECONDS)
-    on_gpu = workshop.device.type == "cuda"
+    costs = measure_kinds(works, lambda config, stage: measure(config, stage, context), MEASURE_SECONDS)
+    on_gpu = context.device.type == "cuda"
     return costs, torch.cuda.mem_get_info()[1] if on_gpu else 0
 
 
@@ -126,15 +126,15 @@ def _measured_on_a_worker(
     task = ray.remote(_measure_there).options(
         num_cpus=study.cpus_per_trial, num_gpus=study.gpus_per_trial if gpus is None else gpus
     )
-    costs, total = ray.get(task.remote(plain, json.dumps(study.setting.to_dict()), study.cpus_per_trial))
+    costs, total = ray.get(task.remote(plain, json.dumps(study.context_spec.to_dict()), study.cpus_per_trial))
     return {kind: Cost(**values) for kind, values in costs.items()}, total
 
 
 def _measure_there(
-    plain: list[tuple[Stage, dict[str, Any], int, bool]], setting: str, threads: int
+    plain: list[tuple[Stage, dict[str, Any], int, bool]], context_spec: str, threads: int
 ) -> tuple[dict[str, dict[str, Any]], int]:
     works = [Work(stage, from_dict(config), iterations, there) for stage, config, iterations, there in plain]
-    costs, total = _measure_here(works, Setting.from_dict(json.loads(setting)).open(), threads)
+    costs, total = _measure_here(works, ContextSpec.from_dict(json.loads(context_spec)).open(), threads)
     return {kind: cost.to_dict() for kind, cost in costs.items()}, total
 
 
@@ -157,7 +157,7 @@ def _print(
     running = slots * max(stage.checkpoint_bytes for stage in stages)
     peak = max(stage.peak_bytes for stage in stages)
     lines = [
-        f"of it {evaluation / 3600:.2f} device-hours for judging points on {where}; "
+        f"of it {evaluation / 3600:.2f} device-hours for evaluation points on {where}; "
         f"{measured} of {kinds} kinds of work were measured",
         f"about {duration(total / slots)} with the {slots} jobs at once that {where} has room for, if all are busy",
         f"storage: {_size(stored)} of weights, {_size(running)} of checkpoints while it runs; "
@@ -182,7 +182,7 @@ def _guessed(plan: SearchPlan) -> list[str]:
 def _not_counted(study: Study) -> list[str]:
     plan = study.search
     left_out = ["what early stopping saves"] if plan.rungs is not None else []
-    left_out += ["what blends of the front cost"] if plan.blends else []
+    left_out += ["what interpolations of the front cost"] if plan.interpolations else []
     limits = ["--device-hours or --plateau may end it earlier"] if plan.device_hours or plan.plateau else []
     return [*([f"not counted: {' and '.join(left_out)}"] if left_out else []), *limits]
 

@@ -15,7 +15,7 @@ from study.training.artifact_store import ArtifactFolder
 from study.training.evaluation import evaluation_spacing
 from study.training.stages.graph import artifact_key, budget_of, initial_weights, needs_of
 
-_NO_COST = ("seed", "iterations", "optimiser", "cadence", "init")  # fields that do not change what a step costs
+_NO_COST = ("seed", "iterations", "optimiser", "eval_schedule", "init")  # fields that do not change what a step costs
 _STAGES: tuple[Stage, ...] = ("fidelity", "autoencoder", "critics", "adversarial")
 
 
@@ -55,7 +55,7 @@ class Price:
 
     Attributes:
         training_seconds: of its steps; NaN where nothing of its stage was measured.
-        evaluation_seconds: of judging its points.
+        evaluation_seconds: of evaluation its points.
         points: how many they will be.
         cost: what the rest was derived from: the measured one, or the typical one of its stage.
     """
@@ -79,7 +79,7 @@ class StageForecast:
         works: how many; `there` of them are finished already.
         iterations: steps that are left, in all.
         device_seconds: that they will take, evaluation included; NaN where nothing was measured.
-        evaluation_seconds: the share of it that goes into judging points.
+        evaluation_seconds: the share of it that goes into evaluation points.
         stored_bytes: of weights that will be kept.
         checkpoint_bytes: of the largest checkpoint, of which each running job keeps one.
         peak_bytes: of GPU memory, the most that was measured.

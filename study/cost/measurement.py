@@ -18,7 +18,7 @@ from study.data.feed import feed
 from study.files import write_json
 from study.models import save_weights
 from study.training.artifact_store import ArtifactFolder
-from study.training.context import Workshop
+from study.training.context import RunContext
 from study.training.evaluation import evaluate_generator
 from study.training.stages.adversarial import prepare_adversarial
 from study.training.stages.artifacts import WEIGHTS, empty_network, ensure_artifact, prepare_upstream
@@ -38,7 +38,7 @@ class Cost:
         seconds: of one step.
         peak_bytes: of GPU memory that the process held, at most; 0 on a CPU.
         checkpoint_bytes, weights_bytes: on disk.
-        image_seconds: to judge one held-out image of the mean size; 0 where a stage yields no points.
+        image_seconds: to evaluate one held-out image of the mean size; 0 where a stage yields no points.
     """
 
     seconds: float
@@ -52,24 +52,24 @@ class Cost:
         return asdict(self)
 
 
-def measure(config: RunConfig, stage: Stage, workshop: Workshop) -> Cost:
+def measure(config: RunConfig, stage: Stage, context: RunContext) -> Cost:
     """Train a stage for a few steps in a folder that is removed again; what it starts from has random weights.
 
     Args:
-        config: the run; its images have to be the workshop's.
+        config: the run; its images have to be the context's.
         stage: which of its stages.
-        workshop: images, networks, a device. Its artifacts are neither used nor changed.
+        context: images, networks, a device. Its artifacts are neither used nor changed.
 
     Raises:
         torch.OutOfMemoryError: it does not fit the GPU.
     """
-    devices = [workshop.device] if workshop.device.type == "cuda" else []
+    devices = [context.device] if context.device.type == "cuda" else []
     with TemporaryDirectory(prefix="aesop-measure-") as folder, torch.random.fork_rng(devices=devices):
-        apart = replace(workshop, artifacts=ArtifactFolder(Path(folder)))
+        apart = replace(context, artifacts=ArtifactFolder(Path(folder)))
         if stage == "critics":
             return _measure_critics(config, apart)
         give_random_upstream(config, stage, apart)
-        on_gpu = workshop.device.type == "cuda"
+        on_gpu = context.device.type == "cuda"
         if on_gpu:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
@@ -77,7 +77,7 @@ def measure(config: RunConfig, stage: Stage, workshop: Workshop) -> Cost:
             state, step, batches = prepare_adversarial(config, apart)
         else:
             state, step, batches = prepare_upstream(config, stage, apart)
-        seconds = _seconds_a_step(state, step, batches, workshop.device)
+        seconds = _seconds_a_step(state, step, batches, context.device)
         return Cost(
             seconds=seconds,
             peak_bytes=torch.cuda.max_memory_reserved() if on_gpu else 0,
@@ -87,11 +87,11 @@ def measure(config: RunConfig, stage: Stage, workshop: Workshop) -> Cost:
         )
 
 
-def give_random_upstream(config: RunConfig, stage: Stage, workshop: Workshop) -> None:
+def give_random_upstream(config: RunConfig, stage: Stage, context: RunContext) -> None:
     """Put networks of random weights where a stage looks for the artifacts that it starts from."""
-    for need in needs_of(config, stage, lambda run, name: artifact_key(run, name, workshop.train)):
-        if not workshop.artifacts.has(need.key):
-            target = workshop.artifacts.open(need.key)
+    for need in needs_of(config, stage, lambda run, name: artifact_key(run, name, context.train)):
+        if not context.artifacts.has(need.key):
+            target = context.artifacts.open(need.key)
             save_weights(empty_network(need.config, need.stage), target / WEIGHTS, layout="plain")
             write_json(target / "budget.json", {})
 
@@ -100,9 +100,9 @@ def _seconds_a_step(state: TrainState, step: Step, batches: Batches, device: tor
     set_learning_rate(state, 0.0)  # from random weights it might diverge; the work is the same
     taken = []
     with feed(batches, range(STEPS + 1), device) as incoming:
-        for low, hr in incoming:
+        for lq, hr in incoming:
             started = time.perf_counter()
-            step(state, low.contiguous(memory_format=torch.channels_last), hr)
+            step(state, lq.contiguous(memory_format=torch.channels_last), hr)
             update_ema(state, 0.999)
             if device.type == "cuda":
                 torch.cuda.synchronize()
@@ -110,20 +110,20 @@ def _seconds_a_step(state: TrainState, step: Step, batches: Batches, device: tor
     return statistics.median(taken[1:])  # the first one also chooses algorithms and fills caches
 
 
-def _seconds_an_image(generator: nn.Module, config: RunConfig, workshop: Workshop) -> float:
-    """Judge the image whose size is nearest to the mean, and scale by pixels."""
-    test = workshop.test_pairs(config.data)
-    sizes = [height * width for height, width in workshop.test.images.shapes]
+def _seconds_an_image(generator: nn.Module, config: RunConfig, context: RunContext) -> float:
+    """Evaluator the image whose size is nearest to the mean, and scale by pixels."""
+    test = context.val_pairs(config.data)
+    sizes = [height * width for height, width in context.val.images.shapes]
     mean = sum(sizes) / len(sizes)
     index = min(range(len(sizes)), key=lambda number: abs(sizes[number] - mean))
     started = time.perf_counter()
-    evaluate_generator(generator, test.only(index), workshop.judge)
+    evaluate_generator(generator, test.only(index), context.evaluator)
     return (time.perf_counter() - started) * mean / sizes[index]
 
 
-def _measure_critics(config: RunConfig, workshop: Workshop) -> Cost:
+def _measure_critics(config: RunConfig, context: RunContext) -> Cost:
     short = with_values(config, {"critics.iterations": CRITICS_ITERATIONS})
-    made = ensure_artifact(short, "critics", workshop)
+    made = ensure_artifact(short, "critics", context)
     size = made.weights.stat().st_size
     seconds = made.budget["device_seconds"] / made.budget["iterations"]
     return Cost(seconds, checkpoint_bytes=3 * size, weights_bytes=size)

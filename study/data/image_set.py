@@ -142,13 +142,13 @@ class ImageSet:
     Attributes:
         name: of the set, for people.
         names, images: of each photograph.
-        low: low-quality versions that came with them, if any did.
+        lq: low-quality versions that came with them, if any did.
     """
 
     name: str
     names: tuple[str, ...]
     images: Images
-    low: LowQuality | None = None
+    lq: LowQuality | None = None
 
     @staticmethod
     def loaded(name: str, names: Sequence[str], images: Sequence[np.ndarray]) -> "ImageSet":
@@ -166,15 +166,15 @@ class ImageSet:
         not what our bicubic makes.
         """
         rows: list[object] = [list(row) for row in zip(self.names, self.images.digests, strict=True)]
-        if self.low is not None and not self.low.exact:
-            rows += [self.low.scale, list(self.low.images.digests)]
+        if self.lq is not None and not self.lq.exact:
+            rows += [self.lq.scale, list(self.lq.images.digests)]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def subset(self, part: str, indices: Sequence[int]) -> "ImageSet":
         """The photographs at some indices, named after the part that they are."""
-        low = self.low and LowQuality(self.low.scale, SelectedImages(self.low.images, indices), self.low.exact)
+        lq = self.lq and LowQuality(self.lq.scale, SelectedImages(self.lq.images, indices), self.lq.exact)
         names = tuple(self.names[index] for index in indices)
-        return ImageSet(f"{self.name}-{part}", names, SelectedImages(self.images, indices), low)
+        return ImageSet(f"{self.name}-{part}", names, SelectedImages(self.images, indices), lq)
 
     def cropped(self, multiple: int) -> "ImageSet":
         """Crop each photograph, from the top-left, to multiples of `multiple` px, as test images are.
@@ -183,8 +183,8 @@ class ImageSet:
         """
         if all(side % multiple == 0 for shape in self.images.shapes for side in shape):
             return self
-        low = None if self.low is None or self.low.exact else self.low
-        return ImageSet(self.name, self.names, CroppedImages(self.images, multiple), low)
+        lq = None if self.lq is None or self.lq.exact else self.lq
+        return ImageSet(self.name, self.names, CroppedImages(self.images, multiple), lq)
 
 
 def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:

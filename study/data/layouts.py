@@ -22,7 +22,7 @@ class KnownSet:
     Attributes:
         name: as papers write it, with the part where it has several.
         count: its number of images.
-        test: it is judged by, so HR is cropped to multiples of 12; otherwise it is trained on and stays whole.
+        test: it is evaluated on, so HR is cropped to multiples of 12; otherwise it is trained on and stays whole.
     """
 
     name: str
@@ -121,7 +121,7 @@ def strip_key(stem: str) -> str:
     return stem
 
 
-def low_key(stem: str, hr_keys: Container[str]) -> str:
+def lq_key(stem: str, hr_keys: Container[str]) -> str:
     """The key of a low-quality file: of those, `babyx4` is baby, too, where there is such an HR image."""
     key = strip_key(stem)
     shorter = strip_key(_LQ_SUFFIX.sub("", stem))

@@ -20,7 +20,7 @@ import torch
 from study.data.degradations import Bicubic, Degradation, Given, degrade
 from study.data.image_set import crop_to_multiple
 from study.data.images import ImageError, decode_image, list_images, read_bytes, read_size
-from study.data.layouts import CUSTOM, Layout, find_layout, low_key, strip_key
+from study.data.layouts import CUSTOM, Layout, find_layout, lq_key, strip_key
 from study.data.problems import refuse
 from study.data.store import (
     Description,
@@ -156,7 +156,7 @@ def pack(plan: Plan, path: Path, *, jobs: int, progress: Callable[[int], None] =
 def _pair(layout: Layout) -> tuple[list[Item], list[str]]:
     """Give each HR file its key and its low-quality file, if it has one; also what is wrong with the names."""
     hr, problems = _by_key(layout.hr, strip_key)
-    lq, of_lq = _by_key(layout.lq, lambda stem: low_key(stem, hr))
+    lq, of_lq = _by_key(layout.lq, lambda stem: lq_key(stem, hr))
     problems += of_lq
     if layout.lq:
         problems += [f"{hr[key]}: no low-quality image of that name; add it, or remove this" for key in hr.keys() - lq]

@@ -60,23 +60,23 @@ def make_pairs(images: ImageSet, scale: int, degradation: Degradation = BICUBIC)
         if min(height, width) < scale:
             raise ValueError(f"image {name!r} is {width} x {height} px, less than one pixel after shrinking by {scale}")
     hr = CroppedImages(images.images, scale)
-    if images.low is not None and _serves(images.low, scale, degradation):
-        return Pairs(images.names, hr, _FittedImages(images.low.images, hr.shapes, scale), scale, images.low.exact)
+    if images.lq is not None and _serves(images.lq, scale, degradation):
+        return Pairs(images.names, hr, _FittedImages(images.lq.images, hr.shapes, scale), scale, images.lq.exact)
     degraded = [_degraded(name, image, scale, degradation) for name, image in zip(images.names, hr, strict=True)]
     exact = isinstance(degradation, Bicubic) and scale > 1
     return Pairs(images.names, hr, LoadedImages(degraded), scale, exact)
 
 
-def _serves(low: LowQuality, scale: int, degradation: Degradation) -> bool:
-    if low.scale != scale:
+def _serves(lq: LowQuality, scale: int, degradation: Degradation) -> bool:
+    if lq.scale != scale:
         return False
     match degradation:
         case Bicubic():
             return True
         case SecondOrder():
-            return not low.exact
+            return not lq.exact
         case _:
-            return not low.made_by or low.made_by == degradation.model_dump(mode="json")
+            return not lq.made_by or lq.made_by == degradation.model_dump(mode="json")
 
 
 def _degraded(name: str, image: np.ndarray, scale: int, degradation: Degradation) -> np.ndarray:

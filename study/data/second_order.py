@@ -36,7 +36,7 @@ _KERNELS: tuple[tuple[Family, bool], ...] = (
     ("plateau", True),
 )
 _SIZES = range(7, 22, 2)  # of kernels, in pixels
-_SMALL = 13  # below this size a low-pass kernel with a low cut-off would not show its rings
+_SMALL = 13  # below this size a low-pass kernel with a lq cut-off would not show its rings
 _RESIZES = ("area", "bilinear", "bicubic")
 _LUMA = (0.2989, 0.5870, 0.1140)
 

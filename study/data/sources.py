@@ -108,11 +108,11 @@ def stored(path: Path, *, scale: int) -> ImageSet:
         images = open_store(path).image_set()
     except StoreError as error:
         raise SourceError(str(error)) from error
-    low = images.low
-    if low is not None and low.scale != scale and not low.exact:
+    lq = images.lq
+    if lq is not None and lq.scale != scale and not lq.exact:
         raise SourceError(
-            f"{path}: its low-quality images are of scale {low.scale}, but data.scale is {scale}; "
-            f"set data.scale={low.scale}, or pack the images again for scale {scale}"
+            f"{path}: its low-quality images are of scale {lq.scale}, but data.scale is {scale}; "
+            f"set data.scale={lq.scale}, or pack the images again for scale {scale}"
         )
     return images
 
@@ -120,7 +120,7 @@ def stored(path: Path, *, scale: int) -> ImageSet:
 def load_source(train: str, test: str | None, *, scale: int, minimum_patch: int) -> tuple[ImageSet, ImageSet]:
     """Return (training images, test images); each source is "photographs", a folder, or a store: a file or a URI.
 
-    Without a test source, the photographs are judged on their held-out part, and a folder or store holds out one
+    Without a test source, the photographs are evaluated on their held-out part, and a folder or store holds out one
     tenth of its images (at least 1, at most 20), those of the lowest content hash, so that neither names nor order
     matter. Test images are cropped to multiples of 12 (METHODS 8; of 12 and the scale, where 12 is no
     multiple of it). A store on another machine is copied to this one first, once (`remote.local_copy`).

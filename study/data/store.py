@@ -184,16 +184,16 @@ class Store:
         return StoredImages(self, "")
 
     @cached_property
-    def low(self) -> "StoredImages":
+    def lq(self) -> "StoredImages":
         """The low-quality images."""
         return StoredImages(self, "lq_")
 
     def image_set(self) -> ImageSet:
-        """The store as a set to train on or to judge by; its fingerprint is that of the folder it was packed from."""
+        """The store as a set to train on or to evaluate on; its fingerprint is that of the folder it was packed from."""
         made_by = self.description.degradation
         exact, given = made_by["kind"] == "bicubic", made_by["kind"] == "given"
-        low = LowQuality(self.description.scale, self.low, exact, {} if given else made_by)
-        return ImageSet(self.description.name, self.names, self.images, low)
+        lq = LowQuality(self.description.scale, self.lq, exact, {} if given else made_by)
+        return ImageSet(self.description.name, self.names, self.images, lq)
 
 
 class StoredImages(Sequence[np.ndarray]):
@@ -247,7 +247,7 @@ def verify(path: Path | str) -> Iterator[str]:
     """
     store = open_store(path)
     for index in range(len(store.rows)):
-        yield "; ".join(problem for side in (store.images, store.low) if (problem := _problem(side, index)))
+        yield "; ".join(problem for side in (store.images, store.lq) if (problem := _problem(side, index)))
 
 
 def read_rows(path: Path) -> Iterator[tuple[Description, StoredRow]]:

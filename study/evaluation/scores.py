@@ -15,8 +15,8 @@ from study.data.images import ImageError, read_image, read_size
 from study.data.pairs import image_to_tensor
 from study.evaluation.sets import TestSet
 from study.evaluation.systems import System, image_files
-from study.metrics.evaluator import Judge
-from study.metrics.side_by_side import judge_each, side_by_side
+from study.metrics.evaluator import Evaluator
+from study.metrics.side_by_side import evaluate_each, side_by_side
 
 Files = Mapping[tuple[str, str], Mapping[str, Path]]  # by system and set, then by image
 Keep = Callable[[str, str, str, np.ndarray], None]  # given system, set, image, and (H, W, 3) uint8
@@ -67,7 +67,7 @@ def find_images(systems: Sequence[System], sets: Sequence[TestSet]) -> tuple[Fil
 def measure(
     systems: Sequence[System],
     sets: Sequence[TestSet],
-    judge: Judge,
+    evaluator: Evaluator,
     device: torch.device,
     files: Files,
     *,
@@ -76,14 +76,14 @@ def measure(
 ) -> Scores:
     """Measure all systems, image by image, so that what depends on an HR image is done once for all of them.
 
-    On a CPU small images are judged side by side; what the systems make of an image is computed on all cores.
+    On a CPU small images are evaluated side by side; what the systems make of an image is computed on all cores.
 
     Args:
         systems, sets: the table's rows and columns.
-        judge: the metrics.
+        evaluator: the metrics.
         device: where to compute.
         files: of systems that are images.
-        advance: told the number of images that were done; one that is not judged yet counts half.
+        advance: told the number of images that were done; one that is not evaluated yet counts half.
         keep: given each SR image.
     """
     found, done = Scores([], []), 0.0
@@ -93,14 +93,14 @@ def measure(
             images.append(_upscaled(some, test, index, device, files))
             advance(done := done + len(some) / 2)
         sizes = [image.hr[0, 0].numel() for image in images]
-        for image, scores in zip(images, judge_each(partial(_scores, judge), images, sizes), strict=True):
+        for image, scores in zip(images, evaluate_each(partial(_scores, evaluator), images, sizes), strict=True):
             found.rows.extend(scores)
             found.problems.extend(image.problems)
             _hand_over(image, keep)
             advance(done := done + len(some) / 2)
         if some[-1] is systems[-1]:
             for image in images:
-                judge.forget(image.name)
+                evaluator.forget(image.name)
     return found
 
 
@@ -129,10 +129,10 @@ class _Upscaled:
 
 def _upscaled(systems: Sequence[System], test: TestSet, index: int, device: torch.device, files: Files) -> _Upscaled:
     name = test.pairs.names[index]
-    low, hr = (image.to(device) for image in test.pairs.tensors(index))
+    lq, hr = (image.to(device) for image in test.pairs.tensors(index))
     outputs, problems = {}, []
     for system in systems:
-        sr = _output(system, low, files.get((system.name, test.name), {}).get(name), hr)
+        sr = _output(system, lq, files.get((system.name, test.name), {}).get(name), hr)
         if not torch.isfinite(sr).all():
             problems.append(f"{system.name} on {test.name}/{name}: the output is not finite")
         elif sr.shape != hr.shape:
@@ -142,9 +142,9 @@ def _upscaled(systems: Sequence[System], test: TestSet, index: int, device: torc
     return _Upscaled(test.name, name, hr, test.pairs.scale if test.pairs.scale > 1 else None, outputs, problems)
 
 
-def _scores(judge: Judge, image: _Upscaled) -> list[Score]:
+def _scores(evaluator: Evaluator, image: _Upscaled) -> list[Score]:
     return [
-        Score(system, image.set, image.name, judge(sr, image.hr, shrunk_by=image.shrunk_by, key=image.name))
+        Score(system, image.set, image.name, evaluator(sr, image.hr, shrunk_by=image.shrunk_by, key=image.name))
         for system, sr in image.outputs.items()
     ]
 
@@ -156,9 +156,9 @@ def _hand_over(image: _Upscaled, keep: Keep | None) -> None:
         keep(system, image.set, image.name, _pixels(sr))
 
 
-def _output(system: System, low: Tensor, file: Path | None, hr: Tensor) -> Tensor:
+def _output(system: System, lq: Tensor, file: Path | None, hr: Tensor) -> Tensor:
     if system.upscale is not None:
-        return system.upscale(low)
+        return system.upscale(lq)
     assert file is not None
     height, width = hr.shape[-2:]
     return to_float(image_to_tensor(read_image(file)[:height, :width])).to(hr.device)

@@ -1,4 +1,4 @@
-"""Sets of images to judge by: found by name or by folder, with low-quality images that are given or made."""
+"""Sets of images to evaluate on: found by name or by folder, with low-quality images that are given or made."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from study.data import ImageSet, Pairs, make_pairs
 from study.data.image_set import TEST_MULTIPLE, LoadedImages, LowQuality
 from study.data.images import ImageError, list_images
-from study.data.layouts import KNOWN_SETS, LayoutError, find_layout, low_key, strip_key
+from study.data.layouts import KNOWN_SETS, LayoutError, find_layout, lq_key, strip_key
 from study.data.sources import SourceError, folder, stored
 
 SMALLEST_SIDE = 36
@@ -16,7 +16,7 @@ SMALLEST_SIDE = 36
 
 
 class SetError(ValueError):
-    """A set that cannot be judged by; the message lists every problem found."""
+    """A set that cannot be evaluated on; the message lists every problem found."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def find_sets(hr: Sequence[Path], lr: Sequence[Path], names: Sequence[str], scal
         _check_counts(hr, lr, names)
         places = [(names[index] if names else None, path, lr[index] if lr else None) for index, path in enumerate(hr)]
     found, problems = [], []
-    for name, path, low in places:
+    for name, path, lq in places:
         try:
-            found.append(_place(name, path, low, scale))
+            found.append(_place(name, path, lq, scale))
         except LayoutError as error:
             problems.append(str(error))
     twice = sorted({place.name for place in found if [other.name for other in found].count(place.name) > 1})
@@ -96,12 +96,12 @@ def open_set(place: SetPlace, scale: int) -> TestSet:
     smallest = math.ceil(SMALLEST_SIDE / multiple) * multiple
     try:
         images = stored(place.hr, scale=scale) if place.hr.is_file() else folder(place.hr, minimum_side=smallest)
-        low = None if place.lr is None else _given(place, images, scale)
+        lq = None if place.lr is None else _given(place, images, scale)
     except (SourceError, ImageError) as error:
         raise SetError(str(error)) from error
-    if low is not None:
-        images = ImageSet(images.name, images.names, images.images, low)
-    if scale == 1 and images.low is None:
+    if lq is not None:
+        images = ImageSet(images.name, images.names, images.images, lq)
+    if scale == 1 and images.lq is None:
         raise SetError(
             f"{place.name}: at scale 1 nothing says what the low-quality images are; name them with --lr, or pack a "
             "store with study/prepare.py pack --scale 1 --degradation noise:25"
@@ -155,15 +155,15 @@ def _given(place: SetPlace, images: ImageSet, scale: int) -> LowQuality:
         SetError: every image without a partner, or of a size that does not fit.
     """
     assert place.lr is not None
-    low = folder(place.lr, minimum_side=1)
-    by_key = {low_key(name, set(images.names)): index for index, name in enumerate(low.names)}
+    lq = folder(place.lr, minimum_side=1)
+    by_key = {lq_key(name, set(images.names)): index for index, name in enumerate(lq.names)}
     problems = [f"{place.lr}: no low-quality image of {name}; add it" for name in images.names if name not in by_key]
     problems += [
         f"{place.lr}: {name} has no HR image in {place.hr}; remove it or add that"
         for name in sorted(set(by_key) - set(images.names))
     ]
     for name, (height, width) in zip(images.names, images.images.shapes, strict=True):
-        shape = low.images.shapes[by_key[name]] if name in by_key else None
+        shape = lq.images.shapes[by_key[name]] if name in by_key else None
         fitting = {(height // scale, width // scale), (math.ceil(height / scale), math.ceil(width / scale))}
         multiple = math.lcm(TEST_MULTIPLE, scale)
         fitting.add((height // multiple * multiple // scale, width // multiple * multiple // scale))
@@ -173,7 +173,7 @@ def _given(place: SetPlace, images: ImageSet, scale: int) -> LowQuality:
                 "give images of HR's size over the scale, or another --scale"
             )
     _refuse(problems, f"{place.name}: the low-quality images do not fit")
-    return LowQuality(scale, LoadedImages([low.images[by_key[name]] for name in images.names]), exact=False)
+    return LowQuality(scale, LoadedImages([lq.images[by_key[name]] for name in images.names]), exact=False)
 
 
 def _refuse(problems: Sequence[str], heading: str = "the sets cannot be used") -> None:

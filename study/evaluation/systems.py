@@ -1,4 +1,4 @@
-"""Systems to compare: weights of a study or of others, bicubic, folders of images that some tool has made, blends."""
+"""Systems to compare: weights of a study or of others, bicubic, folders of images that some tool has made, interpolations."""
 
 import csv
 import hashlib
@@ -19,7 +19,7 @@ from study.data.images import ImageError, list_images
 from study.models import Autoencoder, load_weights
 from study.models.build import build_autoencoder, build_generator
 from study.models.identify import identify
-from study.models.interpolation import blend_states
+from study.models.interpolation import interpolate_states
 from study.models.tiling import Upscaler
 
 BICUBIC = "bicubic"
@@ -116,7 +116,7 @@ def open_systems(names: Sequence[str], limits: Limits, *, recipe: str | None, sc
     if problems:
         raise UnknownSystem("\n".join(["these cannot be evaluated:", *(f"  {problem}" for problem in problems)]))
     factor = common_scale([system for systems in opened.values() for system in systems], scale)
-    bicubic = System(BICUBIC, factor, upscale=lambda low: bicubic_upsample(low, factor))
+    bicubic = System(BICUBIC, factor, upscale=lambda lq: bicubic_upsample(lq, factor))
     return named_apart([system for index in range(len(names)) for system in opened.get(index, [bicubic])])
 
 
@@ -133,7 +133,7 @@ def common_scale(systems: Sequence[System], scale: int | None) -> int:
     return next(iter(factors), None) or scale or 4
 
 
-def open_blends(
+def open_interpolations(
     first: Path, second: Path, alphas: Sequence[float], limits: Limits, *, recipe: str | None, scale: int | None
 ) -> list[System]:
     """Interpolate the weights of two checkpoints of one architecture: (1 - alpha) of the first, alpha of the second.
@@ -144,18 +144,18 @@ def open_blends(
     a, b = (open_checkpoint(path, recipe, scale) for path in (first, second))
     if a.scale != b.scale:
         raise UnknownSystem(
-            f"--blend needs networks of one scale, but {first} is x{a.scale} and {second} x{b.scale}; choose another"
+            f"--interpolate needs networks of one scale, but {first} is x{a.scale} and {second} x{b.scale}; choose another"
         )
     systems = []
     for alpha in alphas:
         try:
-            state = blend_states(a.generator.state_dict(), b.generator.state_dict(), alpha)
+            state = interpolate_states(a.generator.state_dict(), b.generator.state_dict(), alpha)
         except ValueError as error:
-            raise UnknownSystem(f"--blend {first} {second}: {error}") from error
-        blended = open_checkpoint(first, recipe, scale)
-        blended.generator.load_state_dict(state)
+            raise UnknownSystem(f"--interpolate {first} {second}: {error}") from error
+        interpolated = open_checkpoint(first, recipe, scale)
+        interpolated.generator.load_state_dict(state)
         name = f"{a.name} + {alpha:g} ({b.name} - {a.name})"
-        systems.append(_network(name, blended, f"{a.digest}+{b.digest}", limits))
+        systems.append(_network(name, interpolated, f"{a.digest}+{b.digest}", limits))
     return systems
 
 

@@ -11,7 +11,7 @@ from study.losses.bottleneck import bottleneck_loss
 from study.losses.consistency import consistency_loss
 from study.losses.gradient import branch_loss, gradient_loss
 from study.losses.laplace import laplace_divergence, probabilistic_loss
-from study.losses.ldl import artifact_loss, artifact_map
+from study.losses.ldl import ldl_loss, ldl_map
 from study.losses.loss_map import loss_map_loss
 from study.losses.low_resolution import low_resolution_loss
 from study.losses.mdf import mdf_loss
@@ -22,14 +22,14 @@ from study.losses.structural import ms_ssim_loss, ssim_loss
 __all__ = [
     "PerceptualLoss",
     "aesop_loss",
-    "artifact_loss",
-    "artifact_map",
     "bottleneck_loss",
     "branch_loss",
     "build_perceptual",
     "consistency_loss",
     "gradient_loss",
     "laplace_divergence",
+    "ldl_loss",
+    "ldl_map",
     "loss_map_loss",
     "low_resolution_loss",
     "mdf_loss",

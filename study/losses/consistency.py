@@ -19,7 +19,7 @@ depends on pixels outside the HR patch. The rest of it, an HR patch explains but
 
 def consistency_loss(
     sr: Tensor,
-    low: Tensor,
+    lq: Tensor,
     scale: int,
     *,
     criterion: PixelCriterion = "l2",
@@ -30,7 +30,7 @@ def consistency_loss(
 
     Args:
         sr: RGB images, shape (N, 3, scale * h, scale * w); not clamped.
-        low: LR images in [0, 1], shape (N, 3, h, w), h and w above 2 * border.
+        lq: LR images in [0, 1], shape (N, 3, h, w), h and w above 2 * border.
         scale: the SR factor.
         criterion: l1 or l2.
         downsampling: `matlab` is the operator that made the LR images (METHODS 7.5); `torch` and `torch-antialias` are
@@ -43,13 +43,13 @@ def consistency_loss(
     Raises:
         ValueError: shapes that do not fit, or for another criterion.
     """
-    if min(low.shape[-2:]) <= 2 * border:
+    if min(lq.shape[-2:]) <= 2 * border:
         raise ValueError(
-            f"low must have sides above {2 * border} px, as {border} px a side are left out, but got {tuple(low.shape)}"
+            f"lq must have sides above {2 * border} px, as {border} px a side are left out, but got {tuple(lq.shape)}"
         )
     shrunk = _shrink(sr, scale, downsampling)
-    check_same_shape(shrunk, low)
-    return pixel_loss(_inside(shrunk, border), _inside(low, border), criterion=criterion)
+    check_same_shape(shrunk, lq)
+    return pixel_loss(_inside(shrunk, border), _inside(lq, border), criterion=criterion)
 
 
 def _shrink(images: Tensor, scale: int, downsampling: Downsampling) -> Tensor:

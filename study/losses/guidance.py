@@ -11,7 +11,7 @@ from study.losses.adversarial import Mean
 from study.losses.aesop import aesop_loss
 from study.losses.bottleneck import bottleneck_loss
 from study.losses.consistency import consistency_loss
-from study.losses.custom import OwnLoss
+from study.losses.custom import CustomLoss
 from study.losses.laplace import probabilistic_loss
 from study.losses.loss_map import loss_map_loss
 from study.losses.low_resolution import low_resolution_loss
@@ -23,7 +23,7 @@ from study.models.critics import Critics
 
 
 @dataclass(frozen=True)
-class Guide:
+class GuidanceInputs:
     """What a fidelity term measures with.
 
     Attributes:
@@ -32,7 +32,7 @@ class Guide:
         used_levels: how many of the critics, from the coarsest, are compared.
         scale: the SR factor.
         mean: over the whole batch, where this process has a part of it; read by `loss-map` alone.
-        own: a loss of the user's; None unless `LossConfig.uses_own`.
+        custom: a loss of the user's; None unless `LossConfig.uses_custom`.
     """
 
     autoencoder: nn.Module | None = None
@@ -40,18 +40,20 @@ class Guide:
     used_levels: int = 8
     scale: int = 4
     mean: Mean = torch.mean
-    own: OwnLoss | None = None
+    custom: CustomLoss | None = None
 
 
-def fidelity_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor, low: Tensor | None = None) -> Tensor:
+def fidelity_loss(
+    config: LossConfig, inputs: GuidanceInputs, sr: Tensor, hr: Tensor, lq: Tensor | None = None
+) -> Tensor:
     """Measure the fidelity where `config.guidance` says.
 
     Args:
         config: the kind, and the criterion; `loss-map`, `probabilistic`, `mdf`, `ssim`, `ms-ssim` and `own` have their
             own in place of the criterion.
-        guide: what to measure with.
+        inputs: what to measure with.
         sr, hr: RGB images, shape (N, 3, H, W).
-        low: the LR images, shape (N, 3, H / scale, W / scale); read by `consistency` and `own`.
+        lq: the LR images, shape (N, 3, H / scale, W / scale); read by `consistency` and `own`.
 
     Returns:
         Shape (N,), at least float32.
@@ -60,33 +62,33 @@ def fidelity_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor, low:
         case "pixel":
             return pixel_loss(sr, hr, criterion=config.criterion)
         case "lr":
-            return low_resolution_loss(sr, hr, guide.scale, criterion=config.criterion)
+            return low_resolution_loss(sr, hr, inputs.scale, criterion=config.criterion)
         case "consistency":
-            assert low is not None
+            assert lq is not None
             criterion, downsampling = config.criterion, config.downsampling
-            return consistency_loss(sr, low, guide.scale, criterion=criterion, downsampling=downsampling)
+            return consistency_loss(sr, lq, inputs.scale, criterion=criterion, downsampling=downsampling)
         case "ssim":
             return ssim_loss(sr, hr)
         case "ms-ssim":
             return ms_ssim_loss(sr, hr)
         case "mdf":
-            assert guide.critics is not None
-            return mdf_loss(guide.critics, sr, hr, used=guide.used_levels, shown_range=config.critics_range)
-        case "own":
-            assert guide.own is not None
-            assert low is not None
-            return guide.own(sr, hr, low)
-    return _autoencoded_loss(config, guide, sr, hr)
+            assert inputs.critics is not None
+            return mdf_loss(inputs.critics, sr, hr, used=inputs.used_levels, shown_range=config.critics_range)
+        case "custom":
+            assert inputs.custom is not None
+            assert lq is not None
+            return inputs.custom(sr, hr, lq)
+    return _autoencoded_loss(config, inputs, sr, hr)
 
 
-def _autoencoded_loss(config: LossConfig, guide: Guide, sr: Tensor, hr: Tensor) -> Tensor:
-    assert guide.autoencoder is not None
-    autoencoder = guide.autoencoder
+def _autoencoded_loss(config: LossConfig, inputs: GuidanceInputs, sr: Tensor, hr: Tensor) -> Tensor:
+    assert inputs.autoencoder is not None
+    autoencoder = inputs.autoencoder
     match config.guidance:
         case "bottleneck":
             return bottleneck_loss(cast(Autoencoder, autoencoder), sr, hr, criterion=config.criterion)
         case "loss-map":
-            return loss_map_loss(autoencoder, sr, hr, mean=guide.mean)
+            return loss_map_loss(autoencoder, sr, hr, mean=inputs.mean)
         case "probabilistic":
             return probabilistic_loss(cast(Autoencoder, autoencoder), sr, hr, direction=config.kl, form=config.kl_form)
     return aesop_loss(autoencoder, sr, hr, criterion=config.criterion)

@@ -14,7 +14,7 @@ WINDOW = 7
 EPSILON = 1e-12
 
 
-def artifact_map(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
+def ldl_map(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
     """Weigh each pixel by how likely it is an artifact: Var(R)^(1/5) times the local variance of R.
 
     The map is 0 where R < R_e, that is where the current image is already closer to `hr` than the average
@@ -37,20 +37,20 @@ def artifact_map(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
     return (overall * _local_variance(residual)).masked_fill(improved, 0.0)
 
 
-def artifact_loss(sr: Tensor, hr: Tensor, ema_sr: Tensor, *, detach_map: bool = False) -> Tensor:
+def ldl_loss(sr: Tensor, hr: Tensor, ema_sr: Tensor, *, detach_map: bool = False) -> Tensor:
     """Average |W sr - W hr| over each image, W the artifact map.
 
     Args:
-        sr, hr, ema_sr: as for `artifact_map`.
+        sr, hr, ema_sr: as for `ldl_map`.
         detach_map: take W as a constant. The released code does not.
 
     Returns:
         Shape (N,), at least float32; 0 for equal images, its gradient finite there.
 
     Raises:
-        ValueError: as `artifact_map`.
+        ValueError: as `ldl_map`.
     """
-    weight = artifact_map(sr, hr, ema_sr)
+    weight = ldl_map(sr, hr, ema_sr)
     if detach_map:
         weight = weight.detach()
     difference = at_least_float32(sr) - at_least_float32(hr)

@@ -71,7 +71,7 @@ class Measure(NamedTuple):
     compare: Callable[[Views, Any], Tensor]
 
 
-class Judge:
+class Evaluator:
     """Metrics by name, in the order in which they are asked for.
 
     What depends on the HR image alone, such as its features, is done once and kept, up to a bound. Several threads may
@@ -111,14 +111,14 @@ class Judge:
 
     @property
     def perceptual(self) -> str:
-        """The first of the perceptual distances, by which a study judges: LPIPS, DISTS or SWD."""
+        """The first of the perceptual distances, by which a study evaluates: LPIPS, DISTS or SWD."""
         return next(name for name in self.names if METRICS[name].direction == "minimize" and name not in OF_SHRUNK)
 
     @torch.no_grad()
     def __call__(
         self, sr: Tensor, hr: Tensor, *, shrunk_by: int | None = None, key: str | None = None
     ) -> dict[str, float]:
-        """Judge one image.
+        """Evaluator one image.
 
         Args:
             sr, hr: shape (1, 3, H, W), RGB, `hr` in [0, 1]; both are quantised first.
@@ -159,7 +159,7 @@ class Judge:
         return prepared
 
 
-def study_judge(alexnet: Path | None, device: torch.device) -> Judge:
+def study_evaluator(alexnet: Path | None, device: torch.device) -> Evaluator:
     """The metrics of a study: PSNR-Y, SSIM-Y and LPIPS, or SWD where AlexNet's weights cannot be had.
 
     For information, LR-PSNR and the null-space energy where low-quality images were made by bicubic shrinking.
@@ -170,7 +170,7 @@ def study_judge(alexnet: Path | None, device: torch.device) -> Judge:
     """
     perceptual = "swd" if alexnet is None else "lpips_alex"
     backbones: dict[BackboneName, Path] = {} if alexnet is None else {"alexnet": alexnet}
-    return Judge(("psnr_y", "ssim_y", perceptual, "lr_psnr", "null_energy"), device, backbones=backbones)
+    return Evaluator(("psnr_y", "ssim_y", perceptual, "lr_psnr", "null_energy"), device, backbones=backbones)
 
 
 def check_names(names: Collection[str]) -> None:

@@ -25,7 +25,7 @@ def build_generator(config: GeneratorConfig, scale: int) -> nn.Module:
     """Build a generator with random weights: images (N, 3, h, w) to (N, 3, h * scale, w * scale)."""
     network = _build_network(config, scale)
     # MSRResNet has the skip by itself, and keeps it behind another head.
-    headed = config.name == "msrresnet" and config.head != "own"
+    headed = config.name == "msrresnet" and config.head != "native"
     if headed or (config.bilinear_skip and "bilinear_skip" in config.determining(scale)):
         network.register_forward_hook(_add_enlarged_input)
     return network
@@ -43,7 +43,7 @@ def _add_enlarged_input(network: nn.Module, inputs: tuple[Tensor], output: Any) 
 
 def _build_network(config: GeneratorConfig, scale: int) -> nn.Module:
     match config.name:
-        case _ if config.head != "own":
+        case _ if config.head != "native":
             return _build_headed(config, scale)
         case "rrdb":
             return RRDBNet(config.features, config.blocks, config.growth, scale, unshuffle=config.unshuffle)

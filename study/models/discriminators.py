@@ -32,13 +32,13 @@ class VGGDiscriminator(nn.Module):
             the first halvings round it away.
 
     Attributes:
-        repeats_itself: in training, asked again without an update it gives the same answer.
+        is_deterministic: in training, asked again without an update it gives the same answer.
 
     Raises:
         ValueError: if no head fits the patch size, or the margin is not below 2 ** stages.
     """
 
-    repeats_itself = True
+    is_deterministic = True
 
     def __init__(self, patch_size: int = 128, features: int = 64, *, biased: bool = False, margin: int = 0) -> None:
         check_discriminator_patch(patch_size)
@@ -71,7 +71,7 @@ class VGGDiscriminator(nn.Module):
         return self.settings
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Judge patches, RGB in [0, 1], shape (N, 3, side, side), by logits of shape (N, 1).
+        """Evaluator patches, RGB in [0, 1], shape (N, 3, side, side), by logits of shape (N, 1).
 
         Raises:
             ValueError: if the patches have another shape.
@@ -106,10 +106,10 @@ class UNetDiscriminator(nn.Module):
         features: width of the first layer.
 
     Attributes:
-        repeats_itself: in training, asked again it gives another answer, by a better estimate.
+        is_deterministic: in training, asked again it gives another answer, by a better estimate.
     """
 
-    repeats_itself = False
+    is_deterministic = False
 
     def __init__(self, features: int = 64) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class UNetDiscriminator(nn.Module):
         return self.settings
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Judge patches, RGB in [0, 1], shape (N, 3, H, W), by logits of shape (N, 1, H, W).
+        """Evaluator patches, RGB in [0, 1], shape (N, 3, H, W), by logits of shape (N, 1, H, W).
 
         Raises:
             ValueError: if H or W is no multiple of 8.

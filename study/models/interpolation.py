@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def blend_states(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+def interpolate_states(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
     """Take (1 - alpha) of the first network's weights and alpha of the second's; whole numbers are the first's.
 
     Args:
@@ -22,7 +22,7 @@ def blend_states(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alph
     if different:
         raise ValueError(
             f"the two networks are not alike: they differ in {len(different)} entries, such as {different[0]}; "
-            "blend two of one architecture"
+            "interpolate two of one architecture"
         )
     return {
         name: torch.lerp(tensor, second[name].to(tensor), alpha) if tensor.is_floating_point() else tensor

@@ -82,27 +82,27 @@ class Upscaler:
         self.difference: float | None = None
 
     @torch.no_grad()
-    def __call__(self, low: Tensor) -> Tensor:
+    def __call__(self, lq: Tensor) -> Tensor:
         """Upscale one image, shape (1, 3, h, w), RGB in [0, 1]: (1, 3, h * scale, w * scale), not clamped."""
-        height, width = low.shape[-2:]
+        height, width = lq.shape[-2:]
         if self._asked_tile is None and self._fits(height * width):
-            return self._whole(low)
-        tiling = self._choose(low.device)
+            return self._whole(lq)
+        tiling = self._choose(lq.device)
         if max(height, width) <= tiling.side:
-            return self._whole(low)
+            return self._whole(lq)
         if not tiling.exact and self.difference is None:
-            self.difference = self._difference(low, tiling)
-        return upscale_in_tiles(self._whole, low, self._scale, tiling.side, tiling.overlap)
+            self.difference = self._difference(lq, tiling)
+        return upscale_in_tiles(self._whole, lq, self._scale, tiling.side, tiling.overlap)
 
-    def _difference(self, low: Tensor, tiling: Tiling) -> float:
+    def _difference(self, lq: Tensor, tiling: Tiling) -> float:
         """The largest change of a value in the first tile of an image, when it sees further."""
         side, edge = tiling.side, tiling.side * self._scale
         reaches = (tiling.overlap, tiling.overlap + max(tiling.overlap, ALIGNMENT))
-        near, far = (self._whole(low[..., : side + reach, : side + reach]) for reach in reaches)
+        near, far = (self._whole(lq[..., : side + reach, : side + reach]) for reach in reaches)
         return float((near[..., :edge, :edge] - far[..., :edge, :edge]).abs().max())
 
-    def _whole(self, low: Tensor) -> Tensor:
-        return first_image(self._generator(low.contiguous(memory_format=torch.channels_last)))
+    def _whole(self, lq: Tensor) -> Tensor:
+        return first_image(self._generator(lq.contiguous(memory_format=torch.channels_last)))
 
     def _fits(self, pixels: int) -> bool:
         """Whether an image of so many LR pixels is within the bound; small ones are, without measuring."""
@@ -134,24 +134,24 @@ def memory_bound(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 4 << 30
 
 
-def upscale_in_tiles(upscale: Upscale, low: Tensor, scale: int, side: int, overlap: int) -> Tensor:
+def upscale_in_tiles(upscale: Upscale, lq: Tensor, scale: int, side: int, overlap: int) -> Tensor:
     """Put an image together from tiles, each of which was given `overlap` more pixels on each side where there are any.
 
     Args:
         upscale: images (1, 3, h, w) to (1, 3, h * scale, w * scale).
-        low: shape (1, 3, h, w).
+        lq: shape (1, 3, h, w).
         scale: the SR factor.
         side: of a tile in LR pixels, a multiple of `ALIGNMENT`.
         overlap: in LR pixels, a multiple of `ALIGNMENT`.
 
     Returns:
-        Shape (1, 3, h * scale, w * scale), on the device of `low`.
+        Shape (1, 3, h * scale, w * scale), on the device of `lq`.
     """
-    height, width = low.shape[-2:]
-    whole = low.new_empty(*low.shape[:2], height * scale, width * scale)
+    height, width = lq.shape[-2:]
+    whole = lq.new_empty(*lq.shape[:2], height * scale, width * scale)
     for (top, bottom), (left, right) in product(_spans(height, side), _spans(width, side)):
         above, before = min(overlap, top), min(overlap, left)
-        seen = low[..., top - above : bottom + overlap, left - before : right + overlap]
+        seen = lq[..., top - above : bottom + overlap, left - before : right + overlap]
         part = upscale(seen)[..., above * scale :, before * scale :]
         rows, columns = (bottom - top) * scale, (right - left) * scale
         whole[..., top * scale : bottom * scale, left * scale : right * scale] = part[..., :rows, :columns]

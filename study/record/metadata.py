@@ -17,7 +17,7 @@ from study.files import write_atomically, write_json
 from study.metrics import METRICS
 from study.search.front import Direction
 from study.search.plan import SearchPlan
-from study.training.context import Workshop
+from study.training.context import RunContext
 
 _THEN = ", then "
 _OLDER = {"sampler": "tpe", "constraints": []}
@@ -100,22 +100,22 @@ def sole_driver(output: Path) -> Iterator[None]:
         yield
 
 
-def objectives_of(workshop: Workshop) -> dict[str, Direction]:
+def objectives_of(context: RunContext) -> dict[str, Direction]:
     """The two axes of every front, with their directions: fidelity, then perceptual distance."""
-    return {name: METRICS[name].direction for name in ("psnr_y", workshop.judge.perceptual)}
+    return {name: METRICS[name].direction for name in ("psnr_y", context.evaluator.perceptual)}
 
 
-def write_facts(output: Path, facts: Facts, workshop: Workshop) -> None:
-    """Write study.json, or make sure that the one there is of the same study; beside it, own losses, to be read.
+def write_facts(output: Path, facts: Facts, context: RunContext) -> None:
+    """Write study.json, or make sure that the one there is of the same study; beside it, custom losses, to be read.
 
     Raises:
         OccupiedError: it is of another; the message says in what they differ.
     """
-    objectives = list(objectives_of(workshop))
-    identity = identity_of(facts, workshop)
+    objectives = list(objectives_of(context))
+    identity = identity_of(facts, context)
     study_id = _id_of(output, identity)
-    for own, text in workshop.own_losses.items():
-        write_atomically(output / "own_losses" / f"{_short(own)}.py", text.encode())
+    for own, text in context.custom_losses.items():
+        write_atomically(output / "custom_losses" / f"{_short(own)}.py", text.encode())
     write_json(
         output / "study.json",
         {
@@ -131,7 +131,7 @@ def write_facts(output: Path, facts: Facts, workshop: Workshop) -> None:
             "reference": {name: facts.reference[name] for name in objectives},
             "constraints": [] if facts.search is None else [asdict(bound) for bound in facts.search.constraints],
             "notes": list(facts.notes),
-            "data": {"train": _image_facts(workshop.train), "test": _image_facts(workshop.test)},
+            "data": {"train": _image_facts(context.train), "val": _image_facts(context.val)},
             "scale": facts.base.data.scale,
             "code_version": code_versions(output),
             "config": to_dict(facts.base),
@@ -140,7 +140,7 @@ def write_facts(output: Path, facts: Facts, workshop: Workshop) -> None:
     )
 
 
-def identity_of(facts: Facts, workshop: Workshop) -> dict[str, Any]:
+def identity_of(facts: Facts, context: RunContext) -> dict[str, Any]:
     """What makes a study the one that it is, and may not change when it is continued."""
     return {
         "space": facts.space,
@@ -148,19 +148,19 @@ def identity_of(facts: Facts, workshop: Workshop) -> dict[str, Any]:
         "recipe": facts.base.recipe,
         "size": facts.base.size,
         "seed": facts.seed,
-        "config": digest({**_without_own_loss(facts.base), "data": facts.base.data.scale}),
-        "training images": workshop.train.fingerprint[:16],
-        "held-out images": workshop.test.fingerprint[:16],
-        "objectives": list(objectives_of(workshop)),
+        "config": digest({**_without_custom_loss(facts.base), "data": facts.base.data.scale}),
+        "training images": context.train.fingerprint[:16],
+        "held-out images": context.val.fingerprint[:16],
+        "objectives": list(objectives_of(context)),
         **({} if facts.search is None else facts.search.identity),
-        **({"own losses": sorted(_short(each) for each in workshop.own_losses)} if workshop.own_losses else {}),
+        **({"custom losses": sorted(_short(each) for each in context.custom_losses)} if context.custom_losses else {}),
     }
 
 
-def _without_own_loss(config: RunConfig) -> dict[str, Any]:
-    """Own losses count by their content, wherever they lie."""
+def _without_custom_loss(config: RunConfig) -> dict[str, Any]:
+    """Custom losses count by their content, wherever they lie."""
     values = to_dict(config)
-    del values["loss"]["own"]
+    del values["loss"]["custom"]
     return values
 
 

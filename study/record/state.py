@@ -27,8 +27,8 @@ class Records:
         points: the metrics of each point, and what may be bounded of its costs, by (trial, iteration).
         artifacts: the last event of each artifact.
         references: metrics by name: bicubic, and the fidelity generators by key.
-        blends: metrics by (pair, blend).
-        pairs: how the judging of each pair's blends ended.
+        interpolations: metrics by (pair, interpolation).
+        pairs: how the evaluation of each pair's interpolations ended.
         overheads: seconds from ready to the training function entered, of trials on warm workers.
         hypervolumes: of the front, after each trial that ended.
         enough: what was said when no more trials were to be drawn: the limits then, and the cause.
@@ -47,7 +47,7 @@ class Records:
         self.durations: list[float] = []
         self.configs: dict[int, dict[str, Any]] = {}
         self.upstream: dict[int, dict[str, str]] = {}
-        self.blends: dict[tuple[str, str], dict[str, float]] = {}
+        self.interpolations: dict[tuple[str, str], dict[str, float]] = {}
         self.pairs: dict[str, str] = {}
         self.hypervolumes: list[float] = []
         self.enough: dict[str, Any] | None = None
@@ -64,7 +64,7 @@ class Records:
 
     @property
     def device_seconds(self) -> float:
-        """Spent on training and judging so far, by what was recorded; artifacts found from before cost nothing."""
+        """Spent on training and evaluation so far, by what was recorded; artifacts found from before cost nothing."""
         return sum(self._seconds.values())
 
     def trial(self, number: int, config: Facts, params: Facts, upstream: Mapping[str, str]) -> None:
@@ -86,13 +86,13 @@ class Records:
         """A trial was compared with others."""
         self._write("rung", **asdict(decision))
 
-    def blend(self, pair: str, name: str, facts: Facts) -> None:
-        """A blend of two generators was judged."""
-        if (pair, name) not in self.blends:
-            self._write("blend", pair=pair, name=name, **facts)
+    def interpolation(self, pair: str, name: str, facts: Facts) -> None:
+        """An interpolation of two generators was evaluated."""
+        if (pair, name) not in self.interpolations:
+            self._write("interpolation", pair=pair, name=name, **facts)
 
     def pair(self, name: str, state: str, cause: str | None = None) -> None:
-        """All blends of a pair are judged, or cannot be."""
+        """All interpolations of a pair are evaluated, or cannot be."""
         self._write("pair", name=name, state=state, cause=cause)
 
     def no_more(self, limits: Facts, cause: str) -> None:
@@ -104,7 +104,7 @@ class Records:
         self._write("death", name=name, trial=trial, iteration=iteration, cause=cause)
 
     def artifact_made(self, need: Need, facts: Facts, *, reference_scale: int) -> None:
-        """An artifact was trained or found, and judged (`training.stages.make_artifact`).
+        """An artifact was trained or found, and evaluated (`training.stages.make_artifact`).
 
         A fidelity generator of `reference_scale` is a point of the study, too.
         """
@@ -119,7 +119,7 @@ class Records:
         self._artifact(need, state="FAILED", cause=cause, traceback=traceback)
 
     def reference(self, name: str, **facts: Any) -> None:
-        """A reference to compare points with was judged."""
+        """A reference to compare points with was evaluated."""
         if name not in self.references:
             self._write("reference", name=name, **facts)
 
@@ -128,7 +128,7 @@ class Records:
         self._write("front", **facts)
 
     def last_front(self, **facts: Any) -> None:
-        """The front of a finished study: blends may have moved it on since the last trial ended."""
+        """The front of a finished study: interpolations may have moved it on since the last trial ended."""
         if self.members != facts["members"]:
             self._write("front", final=True, **facts)
 
@@ -204,8 +204,8 @@ class Records:
                 self.artifacts[event["key"]] = event
                 if not event.get("reused"):
                     self._spend(event["key"], event)
-            case "blend":
-                self.blends[event["pair"], event["name"]] = event["metrics"]
+            case "interpolation":
+                self.interpolations[event["pair"], event["name"]] = event["metrics"]
                 self._spend((event["pair"], event["name"]), event)
             case "pair":
                 self.pairs[event["name"]] = event["state"]

@@ -1,7 +1,7 @@
 """Which trials to stop early: asynchronous successive halving with ranks of several objectives.
 
 Successive halving after ASHA (Li et al., MLSys 2020): a trial that reaches a rung is compared with all that reached it
-before, and goes on if it is among the best 1 / eta of them; nobody waits for others. Ranks are those of non-dominated
+before, and goes on if it is among the best 1 / reduction_factor of them; nobody waits for others. Ranks are those of non-dominated
 sorting (NSGA-II, Deb et al. 2002), and within one front of the hypervolume that only a point has, or of its crowding
 distance. Trials that miss a bound come behind all others, by how much they miss it (Deb et al. 2002, section VI).
 Syne Tune's MOASHA (Schmucker et al. 2021) has the same rungs, and orders a front by an epsilon-net.
@@ -26,42 +26,44 @@ TieBreak = Literal["hypervolume", "crowding"]
 
 @dataclass(frozen=True)
 class Rungs:
-    """Where trials are compared: at `grace`, `grace * eta`, `grace * eta**2` ... iterations, below the budget.
+    """Where trials are compared: at `grace_period`, `grace_period * reduction_factor`, `grace_period * reduction_factor**2` ... iterations, below the budget.
 
     Attributes:
-        grace: iterations that every trial is given.
-        eta: at each rung, one of so many goes on; above 1.
+        grace_period: iterations that every trial is given.
+        reduction_factor: at each rung, one of so many goes on; above 1.
         tie_break: what orders trials of one front.
     """
 
-    grace: int
-    eta: float = 3.0
+    grace_period: int
+    reduction_factor: float = 3.0
     tie_break: TieBreak = "hypervolume"
 
     def __post_init__(self) -> None:
         """Check what was given; ValueError."""
-        if self.grace < 1:
-            raise ValueError(f"--grace must be at least 1 iteration, but got {self.grace}")
-        if not (math.isfinite(self.eta) and self.eta > 1):
-            raise ValueError(f"--eta must be above 1, for one trial of eta goes on at a rung, but got {self.eta}")
+        if self.grace_period < 1:
+            raise ValueError(f"--grace_period-period must be at least 1 iteration, but got {self.grace_period}")
+        if not (math.isfinite(self.reduction_factor) and self.reduction_factor > 1):
+            raise ValueError(
+                f"--reduction-factor must be above 1, for one trial of reduction_factor goes on at a rung, but got {self.reduction_factor}"
+            )
 
     def of(self, budget: int, spacing: int) -> tuple[int, ...]:
-        """The rungs of trials that train for `budget` iterations and are judged every `spacing`.
+        """The rungs of trials that train for `budget` iterations and are evaluated every `spacing`.
 
         A rung that falls between two points stands at the later of them. At the budget there is nothing to stop.
 
         Raises:
             ValueError: not even the first rung is below the budget.
         """
-        rungs, at = [], float(self.grace)
+        rungs, at = [], float(self.grace_period)
         while at < budget:
             rungs.append(spacing * math.ceil(at / spacing - 1e-9))
-            at *= self.eta
+            at *= self.reduction_factor
         below = tuple(dict.fromkeys(rung for rung in rungs if rung < budget))
         if not below:
             raise ValueError(
-                f"--grace {self.grace} leaves no rung below the {budget} iterations of a trial, which is judged every "
-                f"{spacing}; lower --grace, or budget's cadence.evaluate_every"
+                f"--grace_period-period {self.grace_period} leaves no rung below the {budget} iterations of a trial, which is evaluated every "
+                f"{spacing}; lower --grace_period-period, or budget's eval_schedule.evaluate_every"
             )
         return below
 
@@ -87,19 +89,19 @@ class Decision:
 
 
 @dataclass
-class Halving:
+class MultiObjectiveASHA:
     """The state of the rule: who reached which rung with what.
 
     Attributes:
         rungs: in iterations, ascending.
-        eta: one of so many goes on.
+        reduction_factor: one of so many goes on.
         directions, reference: of the objectives; the reference point bounds the hypervolume.
         tie_break: what orders trials of one front.
         seed: orders those that are equal in that, too.
     """
 
     rungs: Sequence[int]
-    eta: float
+    reduction_factor: float
     directions: Sequence[Direction]
     reference: Sequence[float]
     tie_break: TieBreak = "hypervolume"
@@ -141,7 +143,7 @@ class Halving:
         order = self._order(trials, np.array([reached[number] for number in trials]), missed)
         position, among = order.index(trials.index(trial)) + 1, len(trials)
         finite = all(math.isfinite(value) for value in reached[trial])
-        kept = max(1, math.floor(among / self.eta))
+        kept = max(1, math.floor(among / self.reduction_factor))
         go_on = finite and position <= kept
         why = f"rank {position} of {among} at iteration {rung}, of which {kept} go on"
         if self._missed[rung][trial] > 0:

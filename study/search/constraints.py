@@ -32,7 +32,7 @@ class Constraint:
     def violation(self, metrics: Mapping[str, float]) -> float:
         """By how much the bound is missed, in the metric's unit: fulfilled at most 0, infinite without a value.
 
-        What has no cost of its own, blends and fidelity generators, misses no bound on one.
+        What has no cost of its own, interpolations and fidelity generators, misses no bound on one.
         """
         value = metrics.get(self.metric, math.nan)
         if math.isnan(value):

@@ -1,4 +1,4 @@
-"""All that may stand on a study's front: points of its trials, fidelity generators, blends of them."""
+"""All that may stand on a study's front: points of its trials, fidelity generators, interpolations of them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from study.training.stages.artifacts import BASELINES
 
 @dataclass(frozen=True)
 class Candidate:
-    """A set of weights that was judged.
+    """A set of weights that was evaluated.
 
     Attributes:
         label: how the front calls it.
         values: its objectives.
         trial, iteration: of a trial's point.
         fidelity: the key, of a fidelity generator.
-        blend: pair and name, of a blend.
+        interpolation: pair and name, of an interpolation.
     """
 
     label: str
@@ -30,7 +30,7 @@ class Candidate:
     trial: int | None = None
     iteration: int | None = None
     fidelity: str | None = None
-    blend: tuple[str, str] | None = None
+    interpolation: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Goals:
         return hypervolume(values, list(self.reference.values()), list(self.directions.values())) if front else 0.0
 
 
-class StudyFront:
+class ParetoArchive:
     """The front of a study's records, which grows with them.
 
     Only what is new is compared, with the front as it was; a trial that failed takes its points away, and everything is
@@ -95,7 +95,10 @@ class StudyFront:
         sources: list[tuple[Mapping[Any, Mapping[str, float]], Callable[[Any], Candidate | None]]] = [
             (records.points, self._point),
             (records.references, self._generator),
-            (records.blends, lambda name: Candidate(" ".join(name), goals.values(records.blends[name]), blend=name)),
+            (
+                records.interpolations,
+                lambda name: Candidate(" ".join(name), goals.values(records.interpolations[name]), interpolation=name),
+            ),
         ]
         for index, (found, candidate_of) in enumerate(sources):
             for name in list(found)[self._seen[index] :]:

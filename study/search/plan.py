@@ -1,4 +1,4 @@
-"""How a study searches: sampler, early stopping, what counts, when enough is enough, what is blended."""
+"""How a study searches: sampler, early stopping, what counts, when enough is enough, what is interpolated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class SearchPlan:
         rungs: where trials may be stopped early; None to let every one train to its end.
         constraints: a point that misses one does not count.
         device_hours, plateau: no more trials are drawn once so many are spent, or the hypervolume stands still.
-        blends: how many of each pair of the front, evenly between the two; 0 for none.
-        densify: `every` blends every point with its fidelity generator, for a recording that is to be replayed.
+        interpolations: how many of each pair of the front, evenly between the two; 0 for none.
+        interpolate_points: `every` interpolations every point with its fidelity generator, for a recording that is to be replayed.
         warm_start: directory of an earlier study, the front of which is tried first.
         learn: let the sampler learn from the finished trials of `warm_start`.
         repeat: what of an earlier study is trained again; nothing else is, then.
@@ -32,8 +32,8 @@ class SearchPlan:
     constraints: tuple[Constraint, ...] = ()
     device_hours: float | None = None
     plateau: Plateau | None = None
-    blends: int = 3
-    densify: Literal["front", "every"] = "front"
+    interpolations: int = 3
+    interpolate_points: Literal["front", "every"] = "front"
     warm_start: Path | None = None
     learn: bool = False
     repeat: Repetition | None = None
@@ -45,7 +45,7 @@ class SearchPlan:
         repeated = {} if repeat is None else {"repeat": [str(repeat.origin), repeat.members, repeat.seeds]}
         return {
             "sampler": self.sampler,
-            "early stopping": None if rungs is None else [rungs.grace, rungs.eta, rungs.tie_break],
+            "early stopping": None if rungs is None else [rungs.grace_period, rungs.reduction_factor, rungs.tie_break],
             "constraints": [str(constraint) for constraint in self.constraints],
             "warm start": None if self.warm_start is None else [str(self.warm_start), self.learn],
             **repeated,

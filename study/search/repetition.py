@@ -1,7 +1,7 @@
 """The best settings of an earlier study, trained again with seeds that it never had.
 
 A search tells what looked best on the images that it searched by, with the luck that its runs had. Trained again, with
-other seeds and judged on other images, the same settings show what they are worth.
+other seeds and evaluated on other images, the same settings show what they are worth.
 """
 
 import json
@@ -18,7 +18,7 @@ from study.search.spaces import SearchSpace
 from study.search.warm_start import WarmStartError, drawn_again, points_of, trials_of
 
 OPTION = "--repeat"
-MAY_DIFFER = ("seed", "data.train", "data.test", "cadence.")
+MAY_DIFFER = ("seed", "data.train", "data.val", "eval_schedule.")
 """Fields in which a repeated run is another one on purpose."""
 
 

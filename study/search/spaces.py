@@ -2,13 +2,13 @@
 
 A space file defines `SIZE`, `TRIALS` (defaults), `REFERENCE` (the hypervolume's reference point, by metric), `GROUPS`
 (config paths by which fronts are told apart), `base(size, networks) -> RunConfig` and
-`sample(trial, base) -> {config path: value}`. It may define `IN_TURN`, by config path the values that trials take in
+`sample(trial, base) -> {config path: value}`. It may define `STRATIFY`, by config path the values that trials take in
 turn instead of by the sampler's choice, so that a comparison of them rests on equally many trials each; or, in its
 place, a function `in_turn(base, networks)` that makes it of the base and of the names of the frozen networks at hand.
 It may define `NETWORKS`, the frozen networks that its trials can use; by default the one that its base uses.
 
 A parameter is named by the config path that it sets. Where one path has ranges of its own for several methods, what
-follows an `@` tells them apart: `loss.fidelity@ldl`. A relative path of `loss.own` starts where the
+follows an `@` tells them apart: `loss.fidelity@ldl`. A relative path of `loss.custom` starts where the
 space file is.
 """
 
@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import optuna
 
-from study.config import RunConfig, get, own_loss_path, pin_own_loss, replace
+from study.config import RunConfig, custom_loss_path, get, pin_custom_loss, replace
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
 DRY_DRAWS = 32
@@ -60,7 +60,7 @@ class SearchSpace:
     networks: tuple[str, ...] = ()
     in_turn: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     _turns: Callable[[RunConfig, Collection[str]], Mapping[str, Any]] | None = field(default=None, repr=False)
-    _own_losses: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
+    _custom_losses: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def base(self, size: str, networks: Collection[str]) -> RunConfig:
         """The run that the space varies, at a size, where these frozen networks are at hand.
@@ -96,13 +96,13 @@ class SearchSpace:
             raise SpaceError(f"{self.path.name}, trial with {trial.params}: {type(error).__name__}: {error}") from error
 
     def _pinned(self, config: RunConfig) -> RunConfig:
-        """An own loss counts as it was when it was first drawn: who edits it meanwhile changes no later trial."""
-        own = config.loss.own
+        """A custom loss counts as it was when it was first drawn: who edits it meanwhile changes no later trial."""
+        own = config.loss.custom
         if own is None:
             return config
-        if own not in self._own_losses:
-            self._own_losses[own] = pin_own_loss(config, self.path.resolve().parent).loss.own
-        return replace(config, {"loss.own": self._own_losses[own]})
+        if own not in self._custom_losses:
+            self._custom_losses[own] = pin_custom_loss(config, self.path.resolve().parent).loss.custom
+        return replace(config, {"loss.custom": self._custom_losses[own]})
 
     def turn_of(self, number: int) -> dict[str, Any]:
         """What trial `number` takes because it is its turn."""
@@ -114,7 +114,7 @@ class SearchSpace:
         for path, value in first.items():
             if own.get(path, value) != value:
                 raise SpaceError(
-                    f"{self.path.name}: IN_TURN must begin with the recipe's own value, which is {own[path]!r} for "
+                    f"{self.path.name}: STRATIFY must begin with the recipe's own value, which is {own[path]!r} for "
                     f"{path}, but it begins with {value!r}; put the own value first"
                 )
 
@@ -191,7 +191,7 @@ def load_space(name: str) -> SearchSpace:
         fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
         _base=module.base,
         _sample=module.sample,
-        in_turn=_tuples(getattr(module, "IN_TURN", {})),
+        in_turn=_tuples(getattr(module, "STRATIFY", {})),
         _turns=getattr(module, "in_turn", None),
     )
 
@@ -204,7 +204,7 @@ def _require_field(base: RunConfig, path: str, file: str) -> None:
     try:
         get(base, path)
     except ValueError as error:
-        raise SpaceError(f"{file}, GROUPS or IN_TURN: {error}") from error
+        raise SpaceError(f"{file}, GROUPS or STRATIFY: {error}") from error
 
 
 def _run(path: Path) -> ModuleType:
@@ -240,17 +240,17 @@ class _OwnValues:
 
     def suggest_categorical(self, name: str, choices: Collection[Any]) -> Any:
         value = get(self._base, config_path(name))
-        if config_path(name) == "loss.own":
+        if config_path(name) == "loss.custom":
             value = next((choice for choice in choices if self._is_file(choice, value)), value)
         if value not in choices:
             raise ValueError(f"{name} offers {list(choices)}, but the recipe's own value is {value}; add it")
         return self._keep(name, value)
 
     def _is_file(self, choice: str | None, own: str | None) -> bool:
-        """Whether a choice is the path of an own loss, which has its hash with it already."""
+        """Whether a choice is the path of a custom loss, which has its hash with it already."""
         if choice is None or own is None:
             return False
-        return Path(self._folder, choice).resolve() == Path(own_loss_path(own))
+        return Path(self._folder, choice).resolve() == Path(custom_loss_path(own))
 
     def _within(self, name: str, low: float, high: float) -> Any:
         value = get(self._base, config_path(name))

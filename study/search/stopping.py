@@ -38,7 +38,7 @@ class Limits:
 
     Attributes:
         trials: how many to draw in all.
-        device_hours: of training and judging, upstream stages included; None for any.
+        device_hours: of training and evaluation, upstream stages included; None for any.
         plateau: None to go on however little is gained.
     """
 

@@ -9,7 +9,7 @@ from study.files import write_json
 
 
 @dataclass
-class Spool:
+class Cursor:
     """What MLflow has of a journal.
 
     Attributes:
@@ -19,7 +19,7 @@ class Spool:
         facts: hash of the study.json that is in MLflow.
         experiment, parent: their ids, once they are known.
         runs: ids of the trials' runs, by number.
-        front: how many points and blends of each trial are on the front.
+        front: how many points and interpolations of each trial are on the front.
         model: the name of the registered model, once it is known.
     """
 
@@ -39,18 +39,18 @@ class Spool:
         return self.offset == 0 and self.parent is None
 
 
-def load_spool(path: Path, uri: str) -> Spool:
+def load_cursor(path: Path, uri: str) -> Cursor:
     """Read the notes on an MLflow server; new ones if there are none, or they are of another server."""
     server = digest(uri)
     if path.exists():
         notes = json.loads(path.read_text())
         if notes["server"] == server:
             # Notes of an older version lack what it did not send: it is sent now, and stored once.
-            known = {name: notes[name] for name in Spool.__dataclass_fields__ if name in notes}
-            return Spool(**known)
-    return Spool(server)
+            known = {name: notes[name] for name in Cursor.__dataclass_fields__ if name in notes}
+            return Cursor(**known)
+    return Cursor(server)
 
 
-def save_spool(path: Path, spool: Spool) -> None:
+def save_cursor(path: Path, cursor: Cursor) -> None:
     """Write the notes; StorageError if the file system refuses."""
-    write_json(path, asdict(spool))
+    write_json(path, asdict(cursor))

@@ -1,6 +1,6 @@
 """From the journal to MLflow: one parent run a study, a child a trial, written by the driver alone.
 
-The journal is the spool. A thread follows it and notes how far MLflow has come; when the server is away, nothing waits
+The journal is the cursor. A thread follows it and notes how far MLflow has come; when the server is away, nothing waits
 for it, and what it missed is sent later, in order. What is sent twice (a crash between sending and noting) is stored
 once: metrics carry the time of their event, runs and models are looked up before they are made, files are replaced.
 
@@ -19,8 +19,8 @@ from study.config import digest
 from study.record.journal import read_events
 from study.tracking.address import public_uri, without_secrets
 from study.tracking.client import connect
-from study.tracking.cursor import load_spool, save_spool
-from study.tracking.translation import IN_TURN, Event, Sender
+from study.tracking.cursor import load_cursor, save_cursor
+from study.tracking.translation import BARRIERS, Event, Sender
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _MOST_TRIES = 10
 FACTS, JOURNAL = "study.json", "journal.jsonl"
 
 
-class Tracker:
+class Exporter:
     """Follows a journal into MLflow, in a thread of its own."""
 
     def __init__(self, run_dir: Path, uri: str, *, wait_seconds: float = 1.0) -> None:
@@ -44,7 +44,7 @@ class Tracker:
         self._run_dir, self._uri, self._wait = run_dir, uri, wait_seconds
         self._study = json.loads((run_dir / FACTS).read_text())
         self._notes = run_dir / "mlflow.json"
-        self._spool = load_spool(self._notes, uri)
+        self._cursor = load_cursor(self._notes, uri)
         self._client: Any = None
         self._sender: Sender | None = None
         self._stop = threading.Event()
@@ -68,7 +68,7 @@ class Tracker:
         self._stop.set()
         while self._thread.is_alive() and time.monotonic() < self._moved_at + timeout:
             self._thread.join(0.1)
-        noted = load_spool(self._notes, self._uri).offset
+        noted = load_cursor(self._notes, self._uri).offset
         return sum(1 for _ in read_events(self._run_dir / JOURNAL, noted))
 
     def _follow(self) -> None:
@@ -98,19 +98,19 @@ class Tracker:
 
     def _forget(self) -> None:
         """Go back to what is noted on disk: of what came after, nobody knows what has arrived."""
-        self._spool, self._sender = load_spool(self._notes, self._uri), None
+        self._cursor, self._sender = load_cursor(self._notes, self._uri), None
 
     def _send_all(self) -> None:
         sender = self._open()
-        for event, offset in read_events(self._run_dir / JOURNAL, self._spool.offset):
-            if event["event"] in IN_TURN:
+        for event, offset in read_events(self._run_dir / JOURNAL, self._cursor.offset):
+            if event["event"] in BARRIERS:
                 self._flush(sender)
                 self._take_in_turn(sender, event)
-                self._spool.offset = offset
+                self._cursor.offset = offset
                 self._flush(sender)
             else:
                 sender.take(event)
-                self._spool.offset = offset
+                self._cursor.offset = offset
                 if sender.waiting >= _ENOUGH:
                     self._flush(sender)
         self._flush(sender)
@@ -120,13 +120,13 @@ class Tracker:
             self._client = connect(self._uri)
         if self._sender is None:
             place = self._artifact_location()
-            self._sender = Sender(self._client, self._run_dir, self._study, self._spool, place)
+            self._sender = Sender(self._client, self._run_dir, self._study, self._cursor, place)
         return self._sender
 
     def _flush(self, sender: Sender) -> None:
         """Send what is gathered, then note it."""
         sender.flush()
-        save_spool(self._notes, self._spool)
+        save_cursor(self._notes, self._cursor)
         sender.runs.in_no_doubt()
         self._moved_at = time.monotonic()
 
@@ -138,28 +138,28 @@ class Tracker:
             if not sender.answers():
                 raise
             offset, tries = self._refused
-            self._refused = (self._spool.offset, tries + 1 if offset == self._spool.offset else 1)
+            self._refused = (self._cursor.offset, tries + 1 if offset == self._cursor.offset else 1)
             if self._refused[1] < _MOST_TRIES:
                 raise
             sender.give_up(event, without_secrets(str(error), self._uri))
 
     def _copy_journal(self) -> None:
         """Add what MLflow has come to of the journal to the parent's artifacts, and the facts if they changed."""
-        spool, client = self._spool, self._client
-        if spool.parent is None:
+        cursor, client = self._cursor, self._client
+        if cursor.parent is None:
             return
         facts = (self._run_dir / FACTS).read_text()
-        if spool.facts != digest(facts):
-            client.log_text(spool.parent, facts, FACTS)
-            spool.facts = digest(facts)
-        if spool.offset > spool.copied:
+        if cursor.facts != digest(facts):
+            client.log_text(cursor.parent, facts, FACTS)
+            cursor.facts = digest(facts)
+        if cursor.offset > cursor.copied:
             with open(self._run_dir / JOURNAL, "rb") as file:
-                file.seek(spool.copied)
-                segment = file.read(spool.offset - spool.copied)
-            client.log_text(spool.parent, segment.decode(), f"journal/{spool.copied:012d}.jsonl")
-            spool.copied = spool.offset
-            client.set_tag(spool.parent, "journal.bytes", str(spool.copied))
-        save_spool(self._notes, spool)
+                file.seek(cursor.copied)
+                segment = file.read(cursor.offset - cursor.copied)
+            client.log_text(cursor.parent, segment.decode(), f"journal/{cursor.copied:012d}.jsonl")
+            cursor.copied = cursor.offset
+            client.set_tag(cursor.parent, "journal.bytes", str(cursor.copied))
+        save_cursor(self._notes, cursor)
         self._copied_at = self._moved_at = time.monotonic()
 
     def _artifact_location(self) -> str | None:

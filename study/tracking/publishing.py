@@ -1,6 +1,6 @@
 """What a finished study shows in MLflow beyond numbers: crops, weights and the report, as events of its journal.
 
-The driver records them; the tracker, which follows the journal, uploads them. Recorded once, they are not again by a
+The driver records them; the exporter, which follows the journal, uploads them. Recorded once, they are not again by a
 study that is continued, unless they changed.
 """
 
@@ -20,7 +20,7 @@ from study import __version__
 from study.files import write_atomically, write_json
 from study.record.state import Records
 from study.search.front import as_losses
-from study.search.pareto_archive import Candidate, Goals, StudyFront
+from study.search.pareto_archive import Candidate, Goals, ParetoArchive
 from study.training.artifact_store import ArtifactFolder
 from study.training.stages.artifacts import WEIGHTS
 
@@ -38,8 +38,8 @@ _MLMODEL = """flavors:
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """Something that was judged: whose run it belongs to, and where its crops are."""
+class _Evaluated:
+    """Something that was evaluated: whose run it belongs to, and where its crops are."""
 
     trial: int | None
     samples: str | None
@@ -60,7 +60,7 @@ def publish(
     Returns:
         What could not be published, a sentence each. Nothing of it makes the study less complete.
     """
-    front = StudyFront(records, goals)
+    front = ParetoArchive(records, goals)
     steps: dict[str, Callable[[], None]] = {
         "the front": lambda: _publish_front(records, front),
         "sample crops": lambda: _publish_samples(output, records, front),
@@ -76,7 +76,7 @@ def publish(
     return problems
 
 
-def record_front(records: Records, front: StudyFront, *, final: bool = False) -> None:
+def record_front(records: Records, front: ParetoArchive, *, final: bool = False) -> None:
     """Record the front as it is now."""
     ended = sum(state != "RUNNING" for state in records.states.values())
     members = [member.label for member in front.members]
@@ -111,18 +111,18 @@ def aliases(members: Sequence[Candidate], registered: Iterable[str], goals: Goal
     return {alias: members[index].label for alias, index in chosen.items()}
 
 
-def _publish_front(records: Records, front: StudyFront) -> None:
+def _publish_front(records: Records, front: ParetoArchive) -> None:
     record_front(records, front, final=True)
 
 
-def _publish_samples(output: Path, records: Records, front: StudyFront) -> None:
-    judged = _judged(records)
-    for name in ("hr", "low"):
+def _publish_samples(output: Path, records: Records, front: ParetoArchive) -> None:
+    evaluated = _evaluated(records)
+    for name in ("hr", "lq"):
         _publish_folder(output, records, None, f"references/{name}")
     for reference in records.references:
-        _publish_folder(output, records, None, judged["reference", reference].samples)
+        _publish_folder(output, records, None, evaluated["reference", reference].samples)
     for member in front.members:
-        found = judged[_key(member)]
+        found = evaluated[_key(member)]
         _publish_folder(output, records, found.trial, found.samples)
 
 
@@ -149,14 +149,16 @@ def _record_files(output: Path, records: Records, trial: int | None, folder: str
     records.files(trial, folder, paths, content.hexdigest()[:16])
 
 
-def _publish_models(output: Path, records: Records, front: StudyFront, goals: Goals, artifacts: ArtifactFolder) -> None:
-    """Register the weights on the front; blends of images, and points whose files are gone, have none."""
-    judged, members, registered = _judged(records), front.members, []
+def _publish_models(
+    output: Path, records: Records, front: ParetoArchive, goals: Goals, artifacts: ArtifactFolder
+) -> None:
+    """Register the weights on the front; interpolations of images, and points whose files are gone, have none."""
+    evaluated, members, registered = _evaluated(records), front.members, []
     for member in members:
         weights = _weights_of(member, output, artifacts)
         if weights is None or not weights.is_file():
             continue
-        trial = judged[_key(member)].trial
+        trial = evaluated[_key(member)].trial
         folder = output / "models" / _slug(member)
         _write_model(folder, weights, _config_of(member, trial, records, weights))
         paths = [(folder / name).relative_to(output).as_posix() for name in _MODEL_FILES]
@@ -176,9 +178,9 @@ def _weights_of(member: Candidate, output: Path, artifacts: ArtifactFolder) -> P
         return output / "trials" / f"{member.trial:04d}" / "points" / f"{member.iteration:07d}.safetensors"
     if member.fidelity is not None:
         return artifacts.open(member.fidelity) / WEIGHTS if artifacts.has(member.fidelity) else None
-    assert member.blend is not None
-    # The worker that judged a blend of weights left them there; one of images has none.
-    return output / "blends" / member.blend[0] / f"{member.blend[1]}.safetensors"
+    assert member.interpolation is not None
+    # The worker that evaluated an interpolation of weights left them there; one of images has none.
+    return output / "interpolations" / member.interpolation[0] / f"{member.interpolation[1]}.safetensors"
 
 
 def _config_of(member: Candidate, trial: int | None, records: Records, weights: Path) -> dict[str, Any]:
@@ -203,41 +205,45 @@ def _write_model(folder: Path, weights: Path, config: Mapping[str, Any]) -> None
 def _metrics_of(member: Candidate, records: Records) -> Mapping[str, float]:
     if member.trial is not None:
         return records.points[member.trial, member.iteration or 0]
-    return records.references[member.fidelity] if member.fidelity is not None else records.blends[_blend(member)]
+    return (
+        records.references[member.fidelity]
+        if member.fidelity is not None
+        else records.interpolations[_interpolation(member)]
+    )
 
 
 def _slug(member: Candidate) -> str:
     """A name for a folder."""
     if member.trial is not None:
         return f"trial-{member.trial:04d}-at-{member.iteration:07d}"
-    return member.fidelity if member.fidelity is not None else "-".join(_blend(member))
+    return member.fidelity if member.fidelity is not None else "-".join(_interpolation(member))
 
 
-def _blend(member: Candidate) -> tuple[str, str]:
-    assert member.blend is not None
-    return member.blend
+def _interpolation(member: Candidate) -> tuple[str, str]:
+    assert member.interpolation is not None
+    return member.interpolation
 
 
 def _key(member: Candidate) -> tuple[Any, ...]:
     if member.trial is not None:
         return ("point", member.trial, member.iteration)
-    return ("reference", member.fidelity) if member.fidelity is not None else ("blend", *_blend(member))
+    return ("reference", member.fidelity) if member.fidelity is not None else ("interpolation", *_interpolation(member))
 
 
-def _judged(records: Records) -> dict[tuple[Any, ...], _Judged]:
-    return dict(_read_judged(records))
+def _evaluated(records: Records) -> dict[tuple[Any, ...], _Evaluated]:
+    return dict(_read_evaluated(records))
 
 
-def _read_judged(records: Records) -> Iterator[tuple[tuple[Any, ...], _Judged]]:
-    """Everything that was judged, from the journal; a blend belongs to the last of its parents that is a trial."""
+def _read_evaluated(records: Records) -> Iterator[tuple[tuple[Any, ...], _Evaluated]]:
+    """Everything that was evaluated, from the journal; an interpolation belongs to the last of its parents that is a trial."""
     for event in records.journal.events():
         match event["event"]:
             case "point":
-                found = _Judged(event["trial"], event.get("samples"))
+                found = _Evaluated(event["trial"], event.get("samples"))
                 yield ("point", event["trial"], event["iteration"]), found
             case "reference":
-                yield ("reference", event["name"]), _Judged(None, event.get("samples"))
-            case "blend":
+                yield ("reference", event["name"]), _Evaluated(None, event.get("samples"))
+            case "interpolation":
                 trials = [parent["trial"] for parent in event["parents"] if parent["trial"] is not None]
-                found = _Judged(trials[-1] if trials else None, event.get("samples"))
-                yield ("blend", event["pair"], event["name"]), found
+                found = _Evaluated(trials[-1] if trials else None, event.get("samples"))
+                yield ("interpolation", event["pair"], event["name"]), found

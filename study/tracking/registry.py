@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from study.tracking.cursor import Spool
+from study.tracking.cursor import Cursor
 
 _TAG_LENGTH = 4000
 
@@ -12,8 +12,8 @@ _TAG_LENGTH = 4000
 class ModelRegistry:
     """Registers each set of weights once, whatever was noted of it, and moves the aliases."""
 
-    def __init__(self, client: Any, study: Mapping[str, Any], spool: Spool) -> None:
-        self._client, self._study, self._spool = client, study, spool
+    def __init__(self, client: Any, study: Mapping[str, Any], cursor: Cursor) -> None:
+        self._client, self._study, self._cursor = client, study, cursor
 
     def register(self, event: Mapping[str, Any], run: str) -> None:
         """Make the weights that were uploaded into a run a version, unless they are one already.
@@ -53,17 +53,17 @@ class ModelRegistry:
 
     def _model(self) -> str:
         """The study's registered model, made if it is not there; where the name is another study's, with our id."""
-        if self._spool.model is None:
+        if self._cursor.model is None:
             own, plain = self._study["id"], model_name(self._study["name"])
             for name in (plain, f"{plain}-{own[:8]}"):
                 there = self._find(name)
                 if there is None:
                     self._client.create_registered_model(name, {"aesop.study": own}, f"Weights on the front of {name}")
                 if there is None or there.tags.get("aesop.study") == own:
-                    self._spool.model = name
+                    self._cursor.model = name
                     break
-        assert self._spool.model is not None
-        return self._spool.model
+        assert self._cursor.model is not None
+        return self._cursor.model
 
     def _find(self, name: str) -> Any | None:
         found = self._client.search_registered_models(f"name = '{name}'", max_results=1)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from study.tracking.cursor import Spool
+from study.tracking.cursor import Cursor
 
 _PARENT = "study"
 _NOTE_LENGTH = 5000
@@ -17,16 +17,16 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:])")
 class StudyRuns:
     """Finds or makes each run once, and gives it what is known from the start."""
 
-    def __init__(self, client: Any, study: Mapping[str, Any], spool: Spool, artifacts: str | None) -> None:
+    def __init__(self, client: Any, study: Mapping[str, Any], cursor: Cursor, artifacts: str | None) -> None:
         """Begin with what the notes know.
 
         Args:
             client: of MLflow.
             study: the content of `study.json`.
-            spool: gets the ids.
+            cursor: gets the ids.
             artifacts: where a new experiment's artifacts go; None leaves it to the server.
         """
-        self._client, self._study, self._spool, self._artifacts = client, study, spool, artifacts
+        self._client, self._study, self._cursor, self._artifacts = client, study, cursor, artifacts
         # A driver that died, or a request whose answer was lost, may have left a run that the notes do not know.
         self._in_doubt = True
 
@@ -36,16 +36,16 @@ class StudyRuns:
 
     def parent(self, at: float) -> str:
         """The study's run; `at` is when it began, in seconds."""
-        spool = self._spool
-        if spool.is_new and self._in_doubt:
+        cursor = self._cursor
+        if cursor.is_new and self._in_doubt:
             self._find_all()
-        if spool.parent is None:
-            spool.parent = self._make(_PARENT, self._study["name"], at, self._tags_of_parent())
-        return spool.parent
+        if cursor.parent is None:
+            cursor.parent = self._make(_PARENT, self._study["name"], at, self._tags_of_parent())
+        return cursor.parent
 
     def trial(self, number: int, at: float) -> str:
         """A trial's run."""
-        parent, runs = self.parent(at), self._spool.runs
+        parent, runs = self.parent(at), self._cursor.runs
         if str(number) not in runs:
             tags = {"mlflow.parentRunId": parent, "trial": str(number), "front": "no", **self._tags_of_all()}
             runs[str(number)] = self._make(_part(number), f"{self._study['name']}-{number:04d}", at, tags)
@@ -69,9 +69,9 @@ class StudyRuns:
         for run in self._search({"aesop.study": self._study["id"]}):
             part = run.data.tags["aesop.part"]
             if part == _PARENT:
-                self._spool.parent = run.info.run_id
+                self._cursor.parent = run.info.run_id
             else:
-                self._spool.runs[run.data.tags["trial"]] = run.info.run_id
+                self._cursor.runs[run.data.tags["trial"]] = run.info.run_id
         self._in_doubt = False
 
     def _search(self, tags: Mapping[str, str], most: int | None = None) -> list[Any]:
@@ -86,16 +86,16 @@ class StudyRuns:
                 return found
 
     def _experiment(self) -> str:
-        spool = self._spool
-        if spool.experiment is None:
+        cursor = self._cursor
+        if cursor.experiment is None:
             name = self._study["name"]
             found = self._client.get_experiment_by_name(name)
             if found is None:
-                spool.experiment = self._client.create_experiment(name, self._artifacts)
+                cursor.experiment = self._client.create_experiment(name, self._artifacts)
             else:
-                spool.experiment = found.experiment_id
-        assert spool.experiment is not None
-        return spool.experiment
+                cursor.experiment = found.experiment_id
+        assert cursor.experiment is not None
+        return cursor.experiment
 
     def _tags_of_all(self) -> dict[str, str]:
         study = self._study
@@ -140,9 +140,9 @@ def describe_study(study: Mapping[str, Any]) -> str:
             "",
             "- This run is the study: `hypervolume` and `front_size` by trials that ended, references (`bicubic.*`, "
             "`fidelity.*`), its artifacts (the report; `journal/`, all that happened).",
-            "- Each child is a trial; its metrics by iteration, the last point's are shown. `blend.weights.*` and "
-            "`blend.pixels.*` are blends with its fidelity generator, by the trial's share in percent.",
-            "- Tag `front` = `yes`: the trial has a point or blend on the front (`front.points`, `front.blends`).",
+            "- Each child is a trial; its metrics by iteration, the last point's are shown. `interpolation.weights.*` and "
+            "`interpolation.pixels.*` are interpolations with its fidelity generator, by the trial's share in percent.",
+            "- Tag `front` = `yes`: the trial has a point or interpolation on the front (`front.points`, `front.interpolations`).",
             "- To see the trade-off: open the study in the list of runs, mark its trials, Compare, Scatter Plot.",
             "",
             "Images:",

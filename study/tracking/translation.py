@@ -9,7 +9,7 @@ from typing import Any
 
 from study.config import flatten
 from study.tracking.batches import Batches
-from study.tracking.cursor import Spool
+from study.tracking.cursor import Cursor
 from study.tracking.registry import ModelRegistry
 from study.tracking.runs import StudyRuns
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 Event = Mapping[str, Any]
 
-IN_TURN = ("files", "model", "aliases")
+BARRIERS = ("files", "model", "aliases")
 """Events that are acted upon when all before them was sent."""
 
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED", "INTERRUPTED": "KILLED"}
@@ -26,22 +26,22 @@ _POINT_OF_PAIR = re.compile(r"(?:^|--)(\d{4,})-\d{7,}(?=--| )")
 
 
 class Sender:
-    """Takes a journal's events in order; nothing is kept on the disk but what the spool notes."""
+    """Takes a journal's events in order; nothing is kept on the disk but what the cursor notes."""
 
-    def __init__(self, client: Any, run_dir: Path, study: Event, spool: Spool, artifacts: str | None) -> None:
-        """Begin where the spool is.
+    def __init__(self, client: Any, run_dir: Path, study: Event, cursor: Cursor, artifacts: str | None) -> None:
+        """Begin where the cursor is.
 
         Args:
             client: of MLflow.
             run_dir: what files are named relative to.
             study: the content of `study.json`.
-            spool: the notes, which this changes as it goes.
+            cursor: the notes, which this changes as it goes.
             artifacts: where a new experiment's artifacts go; None leaves it to the server.
         """
-        self.client, self._run_dir, self._study, self._spool = client, run_dir, study, spool
-        self.runs = StudyRuns(client, study, spool, artifacts)
+        self.client, self._run_dir, self._study, self._cursor = client, run_dir, study, cursor
+        self.runs = StudyRuns(client, study, cursor, artifacts)
         self._batches = Batches()
-        self._registry = ModelRegistry(client, study, spool)
+        self._registry = ModelRegistry(client, study, cursor)
 
     @property
     def waiting(self) -> int:
@@ -53,7 +53,7 @@ class Sender:
         self._batches.send(self.client)
 
     def take(self, event: Event) -> None:
-        """Gather what an event says, or, where it is one of `IN_TURN`, do it now."""
+        """Gather what an event says, or, where it is one of `BARRIERS`, do it now."""
         match event["event"]:
             case "trial":
                 self._begin_trial(event)
@@ -72,8 +72,8 @@ class Sender:
                 self._add(event, self._parent(event), metrics)
             case "front":
                 self._move_front(event)
-            case "blend":
-                self._add_blend(event)
+            case "interpolation":
+                self._add_interpolation(event)
             case "enough":
                 self._add(event, self._parent(event), tags={"enough": event["cause"]})
             case "study":
@@ -95,7 +95,7 @@ class Sender:
     def answers(self) -> bool:
         """Whether the server is there, apart from what it thinks of files."""
         try:
-            self.client.get_run(self._spool.parent)
+            self.client.get_run(self._cursor.parent)
         except Exception:
             return False
         return True
@@ -123,24 +123,28 @@ class Sender:
     def _move_front(self, event: Event) -> None:
         metrics = {"hypervolume": event["hypervolume"], "front_size": len(event["members"])}
         self._add(event, self._parent(event), metrics, step=event["trials_ended"])
-        before, now = self._spool.front, on_front(event["members"])
+        before, now = self._cursor.front, on_front(event["members"])
         for trial in sorted(before.keys() | now.keys()):
             if before.get(trial) != now.get(trial):
-                points, blends = now.get(trial, [0, 0])
-                tags = {"front": "yes" if trial in now else "no", "front.points": points, "front.blends": blends}
+                points, interpolations = now.get(trial, [0, 0])
+                tags = {
+                    "front": "yes" if trial in now else "no",
+                    "front.points": points,
+                    "front.interpolations": interpolations,
+                }
                 self._add(event, self.runs.trial(int(trial), event["time"]), tags=tags)
-        self._spool.front = now
+        self._cursor.front = now
 
-    def _add_blend(self, event: Event) -> None:
-        """Objectives alone, by the share in percent, in the run of the trial that it is a blend of.
+    def _add_interpolation(self, event: Event) -> None:
+        """Objectives alone, by the share in percent, in the run of the trial that it is an interpolation of.
 
-        A trial's blends with its own fidelity generator go from that (0) to the trial's point (100); those of two
+        A trial's interpolations with its own fidelity generator go from that (0) to the trial's point (100); those of two
         neighbours go into the second's run under names of their own.
         """
         parents = event["parents"]
         trials = [parent["trial"] for parent in reversed(parents) if parent["trial"] is not None]
         run = self.runs.trial(trials[0], event["time"]) if trials else self._parent(event)
-        kind = "blend" if len(trials) == 1 else "blend_of_neighbours"
+        kind = "interpolation" if len(trials) == 1 else "interpolation_of_neighbours"
         share = event["share"] if len(trials) != 1 or parents[1]["trial"] is not None else 1 - event["share"]
         names = [objective["metric"] for objective in self._study["objectives"]]
         metrics = {f"{kind}.{event['space']}.{name}": event["metrics"][name] for name in names}
@@ -193,7 +197,7 @@ class Sender:
 
 
 def on_front(members: Iterable[str]) -> dict[str, list[int]]:
-    """How many points and blends of each trial are among a front's members; a blend is its second parent's."""
+    """How many points and interpolations of each trial are among a front's members; an interpolation is its second parent's."""
     standing: dict[str, list[int]] = {}
     for member in members:
         point, of_pair = _POINT.fullmatch(member), _POINT_OF_PAIR.findall(member)

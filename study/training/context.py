@@ -9,43 +9,43 @@ import torch
 from study.config import Budget, DataConfig, PerceptualNetwork
 from study.data import Batches, ImageSet, Pairs, make_pairs
 from study.data.degradations import Bicubic, Degradation, degradation_of, is_drawn_anew
-from study.metrics.evaluator import Judge
+from study.metrics.evaluator import Evaluator
 from study.training.artifact_store import ArtifactFolder
-from study.training.distributed import ALONE, Team
-from study.training.loop import Tick
+from study.training.distributed import ALONE, DistributedContext
+from study.training.loop import Progress
 
-OnTick = Callable[[Tick], None]
+ProgressCallback = Callable[[Progress], None]
 
 
 @dataclass
-class Workshop:
+class RunContext:
     """What stages need besides their configuration.
 
     Attributes:
-        train, test: the images to train on and to judge by; they share no picture.
+        train, val: the images to train on and to evaluate on; they share no picture.
         artifacts: finished artifacts, and those that grow.
-        judge: the study's metrics.
+        evaluator: the study's metrics.
         backbones: files of the frozen ImageNet networks that are at hand.
         device: where to train.
-        team: the processes that train together.
+        distributed: the processes that train together.
         stopping: asked by stages, often, whether to save what they have and stop.
-        own_losses: the texts of the losses that a person named for these runs, by hash: no other is ever run.
+        custom_losses: the texts of the losses that a person named for these runs, by hash: no other is ever run.
     """
 
     train: ImageSet
-    test: ImageSet
+    val: ImageSet
     artifacts: ArtifactFolder
-    judge: Judge
+    evaluator: Evaluator
     backbones: Mapping[PerceptualNetwork, Path]
     device: torch.device
-    team: Team = ALONE
+    distributed: DistributedContext = ALONE
     stopping: Callable[[], bool] = lambda: False
-    own_losses: Mapping[str, str] = field(default_factory=dict)
+    custom_losses: Mapping[str, str] = field(default_factory=dict)
     _pairs: dict[tuple[str, int, Degradation], Pairs] = field(default_factory=dict, repr=False)
 
-    def test_pairs(self, data: DataConfig) -> Pairs:
+    def val_pairs(self, data: DataConfig) -> Pairs:
         """The held-out images with their low-quality versions, made once, as a run has it."""
-        return self._cached(self.test, data.scale, degradation_of(data))
+        return self._cached(self.val, data.scale, degradation_of(data))
 
     def batches(self, data: DataConfig, budget: Budget, seed: int) -> Batches:
         """The training batches of a stage, of pairs that are made once where nothing in them is drawn anew."""

@@ -1,4 +1,4 @@
-"""Opens a workshop from what a person gave: images, weights, a place for artifacts. Everything that can be wrong with
+"""Opens a context from what a person gave: images, weights, a place for artifacts. Everything that can be wrong with
 them is found here, before any training."""
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,23 +12,23 @@ from study.config import (
     PerceptualNetwork,
     RunConfig,
     Stage,
+    custom_loss_digest,
     get,
-    own_loss_digest,
     stage_key,
 )
 from study.data import ImageSet, load_source
-from study.losses.custom import read_own_loss, try_own_loss
-from study.metrics.evaluator import study_judge
+from study.losses.custom import read_custom_loss, try_custom_loss
+from study.metrics.evaluator import study_evaluator
 from study.models import load_weights
 from study.models.backbones import fetch_backbone
 from study.training.artifact_store import open_artifacts
-from study.training.context import Workshop
+from study.training.context import RunContext
 from study.training.loop import pick_device
 from study.training.stages.artifacts import empty_network
 from study.training.stages.critics import training_image
 from study.training.stages.graph import initial_weights, needs_of
 
-JUDGE_NETWORK: PerceptualNetwork = "alexnet"
+LPIPS_NETWORK: PerceptualNetwork = "alexnet"
 DOWNLOAD_SECONDS = 30  # for a network: where connections hang, a study shall start nevertheless
 
 
@@ -37,24 +37,24 @@ class MissingWeights(ValueError):
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Where a workshop's parts are; plain enough to be sent to a worker.
+class ContextSpec:
+    """Where a context's parts are; plain enough to be sent to a worker.
 
     Attributes:
         data: the image sources.
         largest_patch: no training image may be smaller, in pixels.
         artifacts: where finished artifacts are, a full path or a URI.
         backbones: files of the frozen networks that were found.
-        judge: file of the judging network; None if it could not be had.
-        own_losses: the texts of the runs' own losses, by hash: workers need not see the files, and run no others.
+        lpips_weights: file of LPIPS' network; None if it could not be had.
+        custom_losses: the texts of the runs' custom losses, by hash: workers need not see the files, and run no others.
     """
 
     data: DataConfig
     largest_patch: int
     artifacts: str
     backbones: Mapping[PerceptualNetwork, Path]
-    judge: Path | None
-    own_losses: Mapping[str, str] = field(default_factory=dict)
+    lpips_weights: Path | None
+    custom_losses: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -62,35 +62,35 @@ class Setting:
             **asdict(self),
             "data": self.data.model_dump(mode="json"),
             "backbones": {name: str(path) for name, path in self.backbones.items()},
-            "judge": None if self.judge is None else str(self.judge),
+            "lpips_weights": None if self.lpips_weights is None else str(self.lpips_weights),
         }
 
     @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> "Setting":
+    def from_dict(values: Mapping[str, Any]) -> "ContextSpec":
         """The inverse of `to_dict`."""
-        return Setting(
+        return ContextSpec(
             data=DataConfig.model_validate(values["data"]),
             largest_patch=values["largest_patch"],
             artifacts=values["artifacts"],
             backbones={name: Path(path) for name, path in values["backbones"].items()},
-            judge=None if values["judge"] is None else Path(values["judge"]),
-            own_losses=values["own_losses"],
+            lpips_weights=None if values["lpips_weights"] is None else Path(values["lpips_weights"]),
+            custom_losses=values["custom_losses"],
         )
 
-    def open(self) -> Workshop:
-        """Read the images, build the judge, connect to the artifacts.
+    def open(self) -> RunContext:
+        """Read the images, build the evaluator, connect to the artifacts.
 
         Raises:
             SourceError, ImageError: what is wrong with the images, all of it at once.
             RemoteError: the artifacts' storage cannot be reached.
         """
-        train, test = load_source(
-            self.data.train, self.data.test, scale=self.data.scale, minimum_patch=self.largest_patch
+        train, val = load_source(
+            self.data.train, self.data.val, scale=self.data.scale, minimum_patch=self.largest_patch
         )
         device = pick_device()
         artifacts = open_artifacts(self.artifacts)
-        judge = study_judge(self.judge, device)
-        return Workshop(train, test, artifacts, judge, self.backbones, device, own_losses=self.own_losses)
+        evaluator = study_evaluator(self.lpips_weights, device)
+        return RunContext(train, val, artifacts, evaluator, self.backbones, device, custom_losses=self.custom_losses)
 
 
 def fetching_command(names: Iterable[str]) -> str:
@@ -144,8 +144,8 @@ def check_initial_weights(configs: Iterable[RunConfig]) -> None:
                 raise ValueError(f"{field}: {error}") from None
 
 
-def read_own_losses(configs: Iterable[RunConfig]) -> dict[str, str]:
-    """Read every own loss that runs descend, and try it out on images of the sizes that it will get.
+def read_custom_losses(configs: Iterable[RunConfig]) -> dict[str, str]:
+    """Read every custom loss that runs descend, and try it out on images of the sizes that it will get.
 
     It is for commands alone, which have the files' names from the person who started them: what is read here is run.
 
@@ -153,20 +153,20 @@ def read_own_losses(configs: Iterable[RunConfig]) -> dict[str, str]:
         The texts, by hash.
 
     Raises:
-        OwnLossError: naming the file and what is wrong with it.
+        CustomLossError: naming the file and what is wrong with it.
     """
     texts: dict[str, str] = {}
     tried: set[tuple[str, int, int]] = set()
     for config in configs:
-        if config.loss.own is None or not config.loss.uses_own:
+        if config.loss.custom is None or not config.loss.uses_custom:
             continue
-        hash_ = own_loss_digest(config.loss.own)
+        hash_ = custom_loss_digest(config.loss.custom)
         if hash_ not in texts:
-            texts[hash_] = read_own_loss(config.loss.own)
+            texts[hash_] = read_custom_loss(config.loss.custom)
         case = (hash_, config.budget.patch, config.data.scale)
         if case not in tried:
             tried.add(case)
-            try_own_loss(config.loss.own, texts, patch=case[1], scale=case[2], device=pick_device())
+            try_custom_loss(config.loss.custom, texts, patch=case[1], scale=case[2], device=pick_device())
     return texts
 
 
@@ -203,12 +203,12 @@ def check_shares(configs: Iterable[RunConfig], workers_of: Callable[[Stage], int
             )
 
 
-def judge_note(judge: Path | None) -> str:
+def perceptual_metric_note(lpips_weights: Path | None) -> str:
     """What a reader has to know about the perceptual axis."""
-    if judge is not None:
-        return f"The perceptual axis is LPIPS v0.1 with the published AlexNet weights ({judge.name})."
+    if lpips_weights is not None:
+        return f"The perceptual axis is LPIPS v0.1 with the published AlexNet weights ({lpips_weights.name})."
     return (
         "The published AlexNet weights could not be had, so the perceptual axis is NOT LPIPS but SWD, the sliced "
         "Wasserstein distance of Laplacian-pyramid patches, which needs no learned weights. For LPIPS, "
-        f"{fetching_command([JUDGE_NETWORK])}."
+        f"{fetching_command([LPIPS_NETWORK])}."
     )

@@ -1,9 +1,9 @@
 """Processes that train one network together: each on its share of every batch, all with the same weights.
 
 Rank r of R takes items r, r + R, ... of the batch that one process would take whole (`study.data.Batches`). What a loss
-needs of the whole batch is averaged over the team with its gradient, and gradients are averaged before each update, so
+needs of the whole batch is averaged over the distributed with its gradient, and gradients are averaged before each update, so
 that R processes train as one does. Batch norm is the exception: each process has its own statistics, unless on GPUs,
-where `synchronised` makes them the team's.
+where `synchronised` makes them the distributed's.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,12 +19,12 @@ PATIENCE = timedelta(hours=2)
 """How long the others wait while the first evaluates, saves, or trains what only one can."""
 
 
-class TeamLost(RuntimeError):
-    """Another process of the team is gone; what this one was doing is not to blame."""
+class GroupLost(RuntimeError):
+    """Another process of the distributed is gone; what this one was doing is not to blame."""
 
 
 @dataclass(frozen=True)
-class Team:
+class DistributedContext:
     """Who trains: this process, one of some, or the only one.
 
     Attributes:
@@ -36,7 +36,7 @@ class Team:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that evaluates, saves and reports."""
         return self.rank == 0
 
@@ -48,7 +48,7 @@ class Team:
         return total / self.size
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace gradients by their mean over the team, in one exchange; TeamLost where it cannot be had."""
+        """Replace gradients by their mean over the distributed, in one exchange; GroupLost where it cannot be had."""
         if self.size == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -62,14 +62,14 @@ class Team:
             )
 
     def average(self, values: dict[str, float], device: torch.device) -> dict[str, float]:
-        """Numbers of the same names, averaged over the team."""
+        """Numbers of the same names, averaged over the distributed."""
         if self.size == 1 or not values:
             return values
         numbers = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
         _sum(numbers)
         return dict(zip(values, (numbers / self.size).tolist(), strict=True))
 
-    def agree(self, answer: bool) -> bool:
+    def broadcast(self, answer: bool) -> bool:
         """What the first process answers."""
         if self.size == 1:
             return answer
@@ -79,21 +79,21 @@ class Team:
         return answers[0]
 
     def synchronised(self, network: nn.Module) -> nn.Module:
-        """A network whose batch norm takes its statistics over the team, where PyTorch can: on GPUs."""
+        """A network whose batch norm takes its statistics over the distributed, where PyTorch can: on GPUs."""
         on_gpu = any(parameter.is_cuda for parameter in network.parameters())
         return nn.SyncBatchNorm.convert_sync_batchnorm(network) if self.size > 1 and on_gpu else network
 
 
-ALONE = Team()
+ALONE = DistributedContext()
 
 
-def team_of_process_group() -> Team:
-    """The team that PyTorch's default process group makes."""
-    return Team(dist.get_rank(), dist.get_world_size())
+def team_of_process_group() -> DistributedContext:
+    """The distributed that PyTorch's default process group makes."""
+    return DistributedContext(dist.get_rank(), dist.get_world_size())
 
 
 class _SumOverTeam(torch.autograd.Function):
-    """The sum of a scalar over the team; each process's share has the slope of what all make of the sum."""
+    """The sum of a scalar over the distributed; each process's share has the slope of what all make of the sum."""
 
     @staticmethod
     def forward(context: object, value: Tensor) -> Tensor:
@@ -109,18 +109,18 @@ class _SumOverTeam(torch.autograd.Function):
 
 
 def _sum(values: Tensor) -> None:
-    """Replace values by their sum over the team."""
+    """Replace values by their sum over the distributed."""
     with _exchange():
         dist.all_reduce(values)
 
 
 @contextmanager
 def _exchange() -> Iterator[None]:
-    """Tell a lost team from other errors: the backends raise RuntimeError alone."""
+    """Tell a lost distributed from other errors: the backends raise RuntimeError alone."""
     try:
         yield
     except RuntimeError as error:
-        raise TeamLost(f"another process of the team is gone ({error})") from error
+        raise GroupLost(f"another process of the distributed is gone ({error})") from error
 
 
 def _by_type(gradients: list[Tensor]) -> list[list[Tensor]]:

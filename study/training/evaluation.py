@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from study.config import RunConfig
 from study.data import ImageSet, Pairs, bicubic_upsample, to_uint8
 from study.files import write_atomically
-from study.metrics.evaluator import Judge
+from study.metrics.evaluator import Evaluator
 from study.models.tiling import Upscaler, memory_bound
 
 SAMPLE_SIDE = 96  # HR pixels; a multiple of 12, so that the LR window is exact at every scale
@@ -35,16 +35,16 @@ class Evaluation:
 def evaluate(
     upscale: Callable[[Tensor], Tensor],
     test: Pairs,
-    judge: Judge,
+    evaluator: Evaluator,
     device: torch.device,
     samples: Path | None = None,
 ) -> Evaluation:
-    """Judge what `upscale` makes of the low-quality test images.
+    """Evaluator what `upscale` makes of the low-quality test images.
 
     Args:
         upscale: images (1, 3, h, w) in [0, 1] to (1, 3, h * scale, w * scale); called without graph.
         test: held-out pairs.
-        judge: the metrics.
+        evaluator: the metrics.
         device: where `upscale` expects its input.
         samples: folder for a PNG crop of each result (`sample_window`); None to keep none.
 
@@ -53,68 +53,72 @@ def evaluate(
     """
     images = {}
     for index, name in enumerate(test.names):
-        low, hr = (image.to(device) for image in test.tensors(index))
+        lq, hr = (image.to(device) for image in test.tensors(index))
         with torch.no_grad():
-            sr = upscale(low)
+            sr = upscale(lq)
         if not torch.isfinite(sr).all():
             raise ValueError(f"the output for image {name} is not finite")
-        images[name] = judge(sr, hr, shrunk_by=test.scale if test.exact else None, key=test.hr.digests[index])
+        images[name] = evaluator(sr, hr, shrunk_by=test.scale if test.exact else None, key=test.hr.digests[index])
         if samples is not None:
             save_sample(samples / f"{name}.png", _to_pixels(sr), sample_window(test.hr[index]))
     return Evaluation(mean_over_images(images), images)
 
 
-def evaluate_generator(generator: nn.Module, test: Pairs, judge: Judge, samples: Path | None = None) -> Evaluation:
-    """Judge a generator in eval mode; see `evaluate`.
+def evaluate_generator(
+    generator: nn.Module, test: Pairs, evaluator: Evaluator, samples: Path | None = None
+) -> Evaluation:
+    """Evaluator a generator in eval mode; see `evaluate`.
 
     It is laid out channels-last as in training: another layout sums in another order, and flips a rounding now and
     then, so that the same weights would be worth 1e-4 dB more or less by who asks.
     """
     device = next(generator.parameters()).device
     upscale = Upscaler(generator.eval().to(memory_format=torch.channels_last), test.scale, bound=memory_bound(device))
-    return evaluate(upscale, test, judge, device, samples)
+    return evaluate(upscale, test, evaluator, device, samples)
 
 
 def evaluation_spacing(config: RunConfig, test: ImageSet) -> int:
     """How many iterations lie between points, so that evaluation costs a bounded share of a run.
 
-    The cadence's `evaluate_every`, or the smallest multiple of it with which no more HR pixels are evaluated than
+    The eval_schedule's `evaluate_every`, or the smallest multiple of it with which no more HR pixels are evaluated than
     `evaluate_share` of those trained on; the last iteration is always evaluated. Counted in pixels, so that a run has
     its points at the same iterations on every machine.
     """
-    cadence, budget = config.cadence, config.budget
+    eval_schedule, budget = config.eval_schedule, config.budget
     pixels = sum(height * width for height, width in test.images.shapes)
     trained = budget.iterations * budget.batch * budget.patch**2
-    allowed = max(1, int(cadence.evaluate_share * trained / pixels))
-    times = -(-budget.iterations // cadence.evaluate_every)
-    # Of the points that the cadence asks for, every so manieth.
-    return cadence.evaluate_every * -(-times // allowed)
+    allowed = max(1, int(eval_schedule.evaluate_share * trained / pixels))
+    times = -(-budget.iterations // eval_schedule.evaluate_every)
+    # Of the points that the eval_schedule asks for, every so manieth.
+    return eval_schedule.evaluate_every * -(-times // allowed)
 
 
 def spacing_note(config: RunConfig, test: ImageSet) -> list[str]:
-    """What a reader has to know where there are fewer points than the cadence asks for, as zero or one sentence."""
+    """What a reader has to know where there are fewer points than the eval_schedule asks for, as zero or one sentence."""
     spacing = evaluation_spacing(config, test)
-    if spacing == config.cadence.evaluate_every:
+    if spacing == config.eval_schedule.evaluate_every:
         return []
     return [
-        f"Points are {spacing} iterations apart, not {config.cadence.evaluate_every}: the {len(test)} held-out images "
-        "are large beside what a trial trains on. For more, raise cadence.evaluate_share or name a smaller --test."
+        f"Points are {spacing} iterations apart, not {config.eval_schedule.evaluate_every}: the {len(test)} held-out images "
+        "are large beside what a trial trains on. For more, raise eval_schedule.evaluate_share or name a smaller --val."
     ]
 
 
-def evaluate_bicubic(test: Pairs, judge: Judge, device: torch.device, samples: Path | None = None) -> Evaluation:
-    """Judge the low-quality images, enlarged by bicubic to their HR images' size: the baseline of every generator."""
-    return evaluate(lambda low: bicubic_upsample(low, test.scale), test, judge, device, samples)
+def evaluate_bicubic(
+    test: Pairs, evaluator: Evaluator, device: torch.device, samples: Path | None = None
+) -> Evaluation:
+    """Evaluator the low-quality images, enlarged by bicubic to their HR images' size: the baseline of every generator."""
+    return evaluate(lambda lq: bicubic_upsample(lq, test.scale), test, evaluator, device, samples)
 
 
-def evaluate_autoencoder(autoencoder: nn.Module, test: Pairs, judge: Judge) -> Evaluation:
-    """Judge how well the held-out HR images come through the auto-encoder."""
+def evaluate_autoencoder(autoencoder: nn.Module, test: Pairs, evaluator: Evaluator) -> Evaluation:
+    """Evaluator how well the held-out HR images come through the auto-encoder."""
     device = next(autoencoder.parameters()).device
     images = {}
     for index, name in enumerate(test.names):
         hr = test.tensors(index)[1].to(device)
         with torch.no_grad():
-            images[name] = judge(autoencoder(hr), hr, key=test.hr.digests[index])
+            images[name] = evaluator(autoencoder(hr), hr, key=test.hr.digests[index])
     return Evaluation(mean_over_images(images), images)
 
 
@@ -125,12 +129,12 @@ def mean_over_images(images: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def save_references(folder: Path, test: Pairs) -> None:
-    """Save the windows that samples show, of the HR and of the low-quality images: `hr/NAME.png`, `low/NAME.png`."""
-    for name, hr, low in zip(test.names, test.hr, test.lq, strict=True):
+    """Save the windows that samples show, of the HR and of the low-quality images: `hr/NAME.png`, `lq/NAME.png`."""
+    for name, hr, lq in zip(test.names, test.hr, test.lq, strict=True):
         top, left, side = sample_window(hr)
         save_sample(folder / "hr" / f"{name}.png", hr, (top, left, side))
         scaled = (top // test.scale, left // test.scale, side // test.scale)
-        save_sample(folder / "low" / f"{name}.png", low, scaled)
+        save_sample(folder / "lq" / f"{name}.png", lq, scaled)
 
 
 def sample_window(hr: np.ndarray) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Blends of two trained generators: weight by weight, or of their images, judged without any training."""
+"""Interpolations of two trained generators: weight by weight, or of their images, evaluated without any training."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from study.files import write_json
 from study.models import load_weights, save_weights
 from study.models.build import build_generator
 from study.models.tiling import Upscaler, memory_bound
-from study.training.context import Workshop
+from study.training.context import RunContext
 from study.training.evaluation import Evaluation, evaluate, evaluate_generator
 from study.training.loop import Stopped
 from study.training.stages.artifacts import load_generator
@@ -33,24 +33,24 @@ class Trained:
     config: RunConfig
     weights: Path | None
 
-    def load(self, workshop: Workshop) -> nn.Module:
-        """The generator, in eval mode on the workshop's device."""
+    def load(self, context: RunContext) -> nn.Module:
+        """The generator, in eval mode on the context's device."""
         if self.weights is None:
-            return load_generator(self.config, workshop)
+            return load_generator(self.config, context)
         generator = build_generator(self.config.generator, self.config.data.scale)
         load_weights(generator, self.weights)
-        return generator.eval().to(workshop.device)
+        return generator.eval().to(context.device)
 
 
 @dataclass(frozen=True)
-class Blend:
-    """A judged blend.
+class Interpolation:
+    """A evaluated interpolation.
 
     Attributes:
         space: `weights` or `pixels`.
         share: of the second parent, above 0 and below 1; the rest is the first's.
         evaluation: what it is worth.
-        device_seconds: that making and judging it took.
+        device_seconds: that making and evaluation it took.
     """
 
     space: str
@@ -65,7 +65,7 @@ class Blend:
         return {"space": self.space, "share": self.share, "metrics": metrics, "images": images, "budget": budget}
 
 
-def blend_weights(first: nn.Module, second: nn.Module, share: float, into: nn.Module) -> nn.Module:
+def interpolate_weights(first: nn.Module, second: nn.Module, share: float, into: nn.Module) -> nn.Module:
     """Give `into` the weights (1 - share) * first + share * second; what is not floating point is the second's.
 
     Raises:
@@ -74,7 +74,7 @@ def blend_weights(first: nn.Module, second: nn.Module, share: float, into: nn.Mo
     there, here = first.state_dict(), second.state_dict()
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in (there, here)]
     if shapes[0] != shapes[1]:
-        raise ValueError("only weights of the same network can be blended; blend the images instead")
+        raise ValueError("only weights of the same network can be interpolated; interpolate the images instead")
     mixed = {
         name: torch.lerp(there[name], tensor, share) if tensor.is_floating_point() else tensor
         for name, tensor in here.items()
@@ -83,52 +83,52 @@ def blend_weights(first: nn.Module, second: nn.Module, share: float, into: nn.Mo
     return into
 
 
-def judge_blends(
+def evaluate_interpolations(
     first: Trained,
     second: Trained,
     *,
     spaces: Sequence[str],
     shares: Sequence[float],
-    workshop: Workshop,
+    context: RunContext,
     folder: Path,
-) -> Iterator[tuple[str, Blend]]:
-    """Make and judge the blends of two generators.
+) -> Iterator[tuple[str, Interpolation]]:
+    """Make and evaluate the interpolations of two generators.
 
     Args:
         first, second: the parents.
         spaces: `weights`, `pixels` or both.
         shares: of the second parent.
-        workshop: images, artifacts, metrics; asked before each blend whether to stop.
-        folder: gets, for each blend, crops under its name, and for one of weights NAME.safetensors.
+        context: images, artifacts, metrics; asked before each interpolation whether to stop.
+        folder: gets, for each interpolation, crops under its name, and for one of weights NAME.safetensors.
 
     Yields:
-        Each blend with its name, such as `weights-0500` for half and half.
+        Each interpolation with its name, such as `weights-0500` for half and half.
 
     Raises:
-        Stopped: the workshop was asked to stop; what was yielded counts.
+        Stopped: the context was asked to stop; what was yielded counts.
         ValueError: an output that is not finite, or weights of different networks.
     """
-    parents = first.load(workshop), second.load(workshop)
-    test = workshop.test_pairs(second.config.data)
-    kept = _kept_images(parents, test) if "pixels" in spaces else []
+    parents = first.load(context), second.load(context)
+    test = context.val_pairs(second.config.data)
+    kept = _kept_images(parents, test) if "images" in spaces else []
     for space in spaces:
         for share in shares:
-            if workshop.stopping():
-                raise Stopped(f"stopped before the blend of {space} at {share:g}")
+            if context.stopping():
+                raise Stopped(f"stopped before the interpolation of {space} at {share:g}")
             name, began = f"{space}-{round(1e4 * share):04d}", time.monotonic()
             if space == "weights":
-                mixed = blend_weights(*parents, share, second.load(workshop))
-                evaluation = evaluate_generator(mixed, test, workshop.judge, folder / name)
+                mixed = interpolate_weights(*parents, share, second.load(context))
+                evaluation = evaluate_generator(mixed, test, context.evaluator, folder / name)
                 save_weights(mixed, folder / f"{name}.safetensors", layout="plain")
             else:
-                evaluation = _judge_images(kept, share, test, workshop, folder / name)
-            blend = Blend(space, share, evaluation, time.monotonic() - began)
-            write_json(folder / f"{name}.json", blend.to_dict())
-            yield name, blend
+                evaluation = _interpolate_images(kept, share, test, context, folder / name)
+            interpolation = Interpolation(space, share, evaluation, time.monotonic() - began)
+            write_json(folder / f"{name}.json", interpolation.to_dict())
+            yield name, interpolation
 
 
 def _kept_images(parents: tuple[nn.Module, nn.Module], test: Pairs) -> list[tuple[Tensor, Tensor]]:
-    """What both make of each held-out image, as a file would hold it, for all shares to be blended from."""
+    """What both make of each held-out image, as a file would hold it, for all shares to be interpolated from."""
     made = []
     device = next(parents[0].parameters()).device
     upscalers = [
@@ -137,14 +137,14 @@ def _kept_images(parents: tuple[nn.Module, nn.Module], test: Pairs) -> list[tupl
     ]
     with torch.no_grad():
         for index in range(len(test.names)):
-            low = test.tensors(index)[0].to(device)
-            first, second = (to_uint8(upscale(low).clamp(0, 1)).cpu() for upscale in upscalers)
+            lq = test.tensors(index)[0].to(device)
+            first, second = (to_uint8(upscale(lq).clamp(0, 1)).cpu() for upscale in upscalers)
             made.append((first, second))
     return made
 
 
-def _judge_images(
-    kept: Sequence[tuple[Tensor, Tensor]], share: float, test: Pairs, workshop: Workshop, samples: Path
+def _interpolate_images(
+    kept: Sequence[tuple[Tensor, Tensor]], share: float, test: Pairs, context: RunContext, samples: Path
 ) -> Evaluation:
-    blended = (torch.lerp(first.float() / 255, second.float() / 255, share) for first, second in kept)
-    return evaluate(lambda low: next(blended).to(low.device), test, workshop.judge, workshop.device, samples)
+    interpolated = (torch.lerp(first.float() / 255, second.float() / 255, share) for first, second in kept)
+    return evaluate(lambda lq: next(interpolated).to(lq.device), test, context.evaluator, context.device, samples)

@@ -18,7 +18,7 @@ from study.training.state import TrainState, learning_rate_at, set_learning_rate
 from study.training.steps import Step
 
 # Losses stay on the device and are read this often: each read makes the CPU wait for the device.
-LOOK_EVERY = 25
+SYNC_INTERVAL = 25
 
 # On images in [0, 1] no output within range is ever further off than this, mean L1.
 DIVERGED_ABOVE = 1.0
@@ -33,7 +33,7 @@ class Stopped(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Tick:
+class Progress:
     """A sign of life: where a stage is, and the mean of its terms since the last one."""
 
     stage: str
@@ -72,7 +72,7 @@ def train(
     plan: Plan,
     *,
     evaluate: Callable[[TrainState, dict[str, float]], None] | None = None,
-    tick: Callable[[Tick], None] | None = None,
+    tick: Callable[[Progress], None] | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train to the end of the budget, from the checkpoint if there is one.
@@ -81,11 +81,11 @@ def train(
         state: a new state; the checkpoint's is loaded into it.
         step: what to do with a batch.
         batches: a pure function of the iteration, so that a resumed run sees what an unbroken one would.
-        plan: budget, schedule, checkpoint, cadence.
-        evaluate: called with the state and the terms' means since the last call, at the cadence and at the end. The
+        plan: budget, schedule, checkpoint, eval_schedule.
+        evaluate: called with the state and the terms' means since the last call, at the eval_schedule and at the end. The
             checkpoint is written after it returns, so a killed evaluation is done again and never lost.
         tick: called every few iterations.
-        stopping: asked as often whether to stop; of a team, the first process's answer counts.
+        stopping: asked as often whether to stop; of a distributed, the first process's answer counts.
 
     Raises:
         Diverged: a term is not finite, or the output is off by more than any image can be. No checkpoint and no
@@ -100,8 +100,8 @@ def train(
     device = next(state.model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     steps = range(state.iteration, plan.budget.iterations)
-    team = state.team
-    incoming_of_team = feed(batches, steps, device, rank=team.rank, ranks=team.size)
+    distributed = state.distributed
+    incoming_of_team = feed(batches, steps, device, rank=distributed.rank, ranks=distributed.size)
     with torch.random.fork_rng(devices=devices), incoming_of_team as incoming:
         _train(state, step, incoming, plan, evaluate, tick, stopping)
 
@@ -112,7 +112,7 @@ def _train(
     incoming: Iterator[tuple[Tensor, Tensor]],
     plan: Plan,
     evaluate: Callable[[TrainState, dict[str, float]], None] | None,
-    tick: Callable[[Tick], None] | None,
+    tick: Callable[[Progress], None] | None,
     stopping: Callable[[], bool],
 ) -> None:
     while state.iteration < plan.budget.iterations:
@@ -120,16 +120,16 @@ def _train(
         terms = _run_until(stop, state, step, incoming, plan)
         _check(terms, state.iteration, plan.stage)
         if tick is not None:
-            tick(Tick(plan.stage, state.iteration, plan.budget.iterations, terms))
+            tick(Progress(plan.stage, state.iteration, plan.budget.iterations, terms))
         due = _due(state.iteration, plan.evaluate_every, plan.budget.iterations)
-        stop_here = state.team.agree(stopping()) and state.iteration < plan.budget.iterations
+        stop_here = state.distributed.broadcast(stopping()) and state.iteration < plan.budget.iterations
         save = due or stop_here or _due(state.iteration, plan.checkpoint_every, plan.budget.iterations)
         if save:
             _check_weights(state, plan.stage)
         means = state.read_terms() if due else {}
-        if evaluate is not None and due and state.team.leads:
+        if evaluate is not None and due and state.distributed.is_main:
             evaluate(state, means)
-        if save and state.team.leads:
+        if save and state.distributed.is_main:
             save_checkpoint(plan.checkpoint, plan.key, state.state_dict())
             plan.on_saved()
         if stop_here:
@@ -144,34 +144,34 @@ def _run_until(
     started = time.perf_counter()
     memory = PeakMemory(next(state.model.parameters()).device)
     for iteration in range(first, stop):
-        low, hr = (images.contiguous(memory_format=torch.channels_last) for images in next(incoming))
+        lq, hr = (images.contiguous(memory_format=torch.channels_last) for images in next(incoming))
         state.iteration = iteration
-        _seed_networks(plan.seed, iteration, state.team.rank)
+        _seed_networks(plan.seed, iteration, state.distributed.rank)
         set_learning_rate(state, learning_rate_at(plan.optimiser, iteration, plan.budget.iterations))
-        for name, term in step(state, low, hr).items():
+        for name, term in step(state, lq, hr).items():
             sums[name] = sums[name] + term if name in sums else term
         update_ema(state, plan.optimiser.ema_decay)
     totals = {name: float(total) for name, total in sums.items()}  # waits for the device
-    totals = state.team.average(totals, next(state.model.parameters()).device)
+    totals = state.distributed.average(totals, next(state.model.parameters()).device)
     state.add_terms(totals, stop - first)
     state.iteration = stop
     state.pixels_seen += (stop - first) * plan.budget.pixels_per_step
     state.add_peak(memory.read())
-    state.device_seconds += (time.perf_counter() - started) * state.team.size
+    state.device_seconds += (time.perf_counter() - started) * state.distributed.size
     return {name: total / (stop - first) for name, total in totals.items()}
 
 
 def _seed_networks(seed: int, iteration: int, rank: int = 0) -> None:
     """What networks draw in a step, such as SwinIR's drop-path, is a function of (seed, step), as the batch is.
 
-    In a team each process draws for its own items, so that these draws depend on the team's size.
+    In a distributed each process draws for its own items, so that these draws depend on the distributed's size.
     """
     digest = hashlib.sha256(f"{seed}:{iteration}{f':{rank}' if rank else ''}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:4], "big"))  # PyTorch's CPU generator heeds 32 bits
 
 
 def _next_stop(iteration: int, plan: Plan) -> int:
-    intervals = [LOOK_EVERY, plan.checkpoint_every, plan.evaluate_every]
+    intervals = [SYNC_INTERVAL, plan.checkpoint_every, plan.evaluate_every]
     stops = [(iteration // every + 1) * every for every in intervals if every]
     return min([*stops, plan.budget.iterations])
 
@@ -183,7 +183,9 @@ def _due(iteration: int, every: int, iterations: int) -> bool:
 def _check(terms: dict[str, float], iteration: int, stage: str) -> None:
     for name, value in terms.items():
         if not math.isfinite(value):
-            raise Diverged(f"{stage}: the {name} term is {value} within the {LOOK_EVERY} iterations before {iteration}")
+            raise Diverged(
+                f"{stage}: the {name} term is {value} within the {SYNC_INTERVAL} iterations before {iteration}"
+            )
     if terms["pixel"] > DIVERGED_ABOVE:
         raise Diverged(
             f"{stage}: the mean absolute error is {terms['pixel']:.3g} before iteration {iteration}, more than any "

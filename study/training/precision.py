@@ -21,7 +21,7 @@ _ACCELERATOR = "accelerator_type:"
 _WITHOUT_BFLOAT16 = ("V100", "P100", "T4", "P4", "K80")
 
 
-def computing(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     """Where networks compute in a precision; losses belong outside."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from study.config import Optimiser, Precision
-from study.training.distributed import ALONE, Team
-from study.training.precision import computing
+from study.training.distributed import ALONE, DistributedContext
+from study.training.precision import autocast
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -30,11 +30,11 @@ class TrainState:
         ema: its exponential moving average, never in an optimiser; the result of the stage.
         optimiser: Adam over `model`.
         discriminators, discriminator_optimisers: by the adversarial term that each belongs to.
-        team: the processes that train these networks together.
+        distributed: the processes that train these networks together.
         precision: what the networks compute in.
         iteration: steps done.
         pixels_seen: HR pixels over all steps done.
-        device_seconds: wall-clock seconds spent in those steps, of each process of the team; evaluation and start-up
+        device_seconds: wall-clock seconds spent in those steps, of each process of the distributed; evaluation and start-up
             excluded.
         peak_gib: the most memory that they took (`peak_memory`); None where nobody can tell.
         term_sums, term_steps: the loss terms added up since they were last read, and over how many steps.
@@ -45,7 +45,7 @@ class TrainState:
     optimiser: Adam
     discriminators: dict[str, nn.Module] = field(default_factory=dict)
     discriminator_optimisers: dict[str, Adam] = field(default_factory=dict)
-    team: Team = ALONE
+    distributed: DistributedContext = ALONE
     precision: Precision = "fp32"
     iteration: int = 0
     pixels_seen: int = 0
@@ -54,9 +54,9 @@ class TrainState:
     term_sums: dict[str, float] = field(default_factory=dict)
     term_steps: int = 0
 
-    def computing(self) -> AbstractContextManager[None]:
+    def autocast(self) -> AbstractContextManager[None]:
         """Where the networks compute; losses belong outside."""
-        return computing(self.precision, next(self.model.parameters()).device)
+        return autocast(self.precision, next(self.model.parameters()).device)
 
     def add_terms(self, totals: dict[str, float], steps: int) -> None:
         """Remember loss terms, each summed over `steps` steps."""
@@ -112,7 +112,7 @@ def new_state(
     config: Optimiser,
     *,
     discriminators: Mapping[str, nn.Module] = MappingProxyType({}),
-    team: Team = ALONE,
+    distributed: DistributedContext = ALONE,
     precision: Precision = "fp32",
 ) -> TrainState:
     """Start a stage: the EMA is a copy of the model, every network has an Adam of the same settings.
@@ -123,7 +123,7 @@ def new_state(
         model: what is trained, a generator or an auto-encoder.
         config: the optimiser's settings.
         discriminators: by the adversarial term that each belongs to.
-        team: who trains them; all begin with the same weights.
+        distributed: who trains them; all begin with the same weights.
         precision: what they compute in.
     """
     for module in (model, *discriminators.values()):
@@ -135,7 +135,7 @@ def new_state(
         optimiser=_adam(model, config),
         discriminators={name: discriminator.train() for name, discriminator in discriminators.items()},
         discriminator_optimisers={name: _adam(discriminator, config) for name, discriminator in discriminators.items()},
-        team=team,
+        distributed=distributed,
         precision=precision,
     )
 

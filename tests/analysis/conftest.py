@@ -37,7 +37,7 @@ def study_json() -> dict[str, Any]:
         "notes": ["Published LPIPS weights were not found: the perceptual axis is SWD, not LPIPS."],
         "data": {
             "train": {"name": "photographs", "fingerprint": "5f3c9a11", "images": ["rocket", "retina"]},
-            "test": {"name": "photographs", "fingerprint": "77ab01ce", "images": list(IMAGES)},
+            "val": {"name": "photographs", "fingerprint": "77ab01ce", "images": list(IMAGES)},
         },
         "scale": 4,
         "code_version": "0123abc",
@@ -77,7 +77,7 @@ def full_run(study_json: dict, study_events: list, tmp_path_factory: pytest.Temp
         low = window.resize((24, 24), Image.Resampling.BICUBIC)
         bicubic = low.resize((96, 96), Image.Resampling.BICUBIC)
         _save(window, run_dir / "references/hr", image)
-        _save(low, run_dir / "references/low", image)
+        _save(low, run_dir / "references/lq", image)
         _save(bicubic, run_dir / "references/bicubic", image)
         _save(bicubic.filter(ImageFilter.SHARPEN), run_dir / "references" / FIDELITY, image)
         for event in study_events:

@@ -114,7 +114,7 @@ def test_samples_outside_the_run_directory_are_not_read(full_run: Path, tmp_path
 
 def test_hostile_names_stay_text(write_run, study_json):
     study = {**study_json, "name": HOSTILE, "notes": [HOSTILE], "config": {HOSTILE: HOSTILE}}
-    study["data"] = {"train": {}, "test": {"name": HOSTILE, "fingerprint": HOSTILE, "images": [HOSTILE]}}
+    study["data"] = {"train": {}, "val": {"name": HOSTILE, "fingerprint": HOSTILE, "images": [HOSTILE]}}
     config = {"loss": {"guidance": HOSTILE}, "budget": {"patch": HOSTILE}}
     events = [
         {"event": "trial", "trial": 0, "config": config, "params": {"loss.guidance": HOSTILE}},
@@ -252,11 +252,11 @@ def test_analysis_needs_neither_torch_nor_ray():
 FIDELITY = "fidelity-00aa11bb22cc33dd"
 
 
-def _blend(space: str, share: float, psnr: float, swd: float) -> dict:
+def _interpolation(space: str, share: float, psnr: float, swd: float) -> dict:
     generator = {"trial": None, "iteration": None, "fidelity": FIDELITY, "label": "fidelity 22cc33"}
     second = {"trial": 0, "iteration": 400, "fidelity": FIDELITY, "label": "trial 0 at 400"}
     return {
-        "event": "blend",
+        "event": "interpolation",
         "pair": f"{FIDELITY}--0000-0000400",
         "name": f"{space}-{round(1e4 * share)}",
         "space": space,
@@ -269,32 +269,32 @@ def _blend(space: str, share: float, psnr: float, swd: float) -> dict:
 
 
 def test_the_report_says_which_part_of_the_front_came_from_where(write_run, study_json):
-    """The front by hand: the generator, two blends of weights, one of pixels, an earlier point, the last one."""
+    """The front by hand: the generator, two interpolations of weights, one of pixels, an earlier point, the last one."""
     reference = {"event": "reference", "name": FIDELITY, "kind": "fidelity", "metrics": {"psnr_y": 30.0, "swd": 20.0}}
     points = [{**_point(0, psnr, swd), "iteration": step} for step, psnr, swd in ((200, 28.0, 12.0), (400, 27.0, 8.0))]
-    blends = [
-        _blend("weights", 0.25, 29.6, 16.0),
-        _blend("weights", 0.5, 29.0, 13.0),
-        _blend("pixels", 0.5, 29.1, 14.0),
+    interpolations = [
+        _interpolation("weights", 0.25, 29.6, 16.0),
+        _interpolation("weights", 0.5, 29.0, 13.0),
+        _interpolation("images", 0.5, 29.1, 14.0),
     ]
     events = [
         {"event": "trial", "trial": 0},
         reference,
         *points,
-        *blends,
+        *interpolations,
         {"event": "end", "trial": 0, "state": "COMPLETE"},
     ]
-    run = write_run(study_json, [*events, _blend("pixels", 0.75, 28.0, 15.0)])
+    run = write_run(study_json, [*events, _interpolation("images", 0.75, 28.0, 15.0)])
     report = write_report(run)
     rows = pd.read_csv(report.page.with_name("front.csv"))
     assert rows["psnr_y"].tolist() == [30.0, 29.6, 29.1, 29.0, 28.0, 27.0]
     text = " ".join(report.findings)
     origin = (
         "Of the front's points, 1 from trials' last points, 1 from their earlier checkpoints, 1 from fidelity "
-        "generators, 2 from blends of weights and 1 from blends of pixels came. Blending took 10 s of device time"
+        "generators, 2 from interpolations of weights and 1 from interpolations of pixels came. Interpolation took 10 s of device time"
     )
     assert origin in text
-    # Areas up to the corner (20 dB, 60): 424 without blends; 437.8 with all; 433.1 with those of pixels alone.
+    # Areas up to the corner (20 dB, 60): 424 without interpolations; 437.8 with all; 433.1 with those of pixels alone.
     without = 10 * 40 + 8 * 8 + 7 * 4
     whole = 10 * 40 + 9.6 * 4 + 9.1 * 2 + 9.0 * 1 + 8 * 1 + 7 * 4
     pixels = 10 * 40 + 9.1 * 6 + 8 * 2 + 7 * 4
@@ -303,10 +303,10 @@ def test_the_report_says_which_part_of_the_front_came_from_where(write_run, stud
     page = _Page(report.page).text
     assert "25% in weights, rest fidelity" in page
     table = pd.read_parquet(report.page.with_name("points.parquet"))
-    made = table[table["kind"] == "blend"]
+    made = table[table["kind"] == "interpolation"]
     assert made["trial"].tolist() == [0] * 4
-    assert made["blend.share"].tolist() == [0.25, 0.5, 0.5, 0.75]
-    assert set(made["blend.with"]) == {"fidelity"}
+    assert made["interpolation.share"].tolist() == [0.25, 0.5, 0.5, 0.75]
+    assert set(made["interpolation.with"]) == {"fidelity"}
 
 
 def test_points_that_miss_a_bound_are_left_out(write_run, study_json):

@@ -50,8 +50,8 @@ def work(stage: Stage, key: str = "", *after: str, there: bool = False, iteratio
     return Work(stage, aesop("tiny"), iterations, there, key, after)
 
 
-def price(seconds: float, judging: float = 0.0) -> Price:
-    return Price(seconds, judging, 1, Cost(seconds / 4))
+def price(seconds: float, evaluation: float = 0.0) -> Price:
+    return Price(seconds, evaluation, 1, Cost(seconds / 4))
 
 
 def test_a_timetable_is_the_one_drawn_by_hand() -> None:
@@ -97,11 +97,11 @@ def test_a_device_starts_once() -> None:
 
 def test_one_of_a_team_judges_and_teams_lose_some_speed() -> None:
     team = Conditions(slots=4, workers={"adversarial": 4}, efficiency=0.5)
-    assert timetable([work("adversarial")], [price(8, judging=3)], team).seconds == 8 / (4 * 0.5) + 3
+    assert timetable([work("adversarial")], [price(8, evaluation=3)], team).seconds == 8 / (4 * 0.5) + 3
 
 
 def test_a_death_costs_half_a_checkpoint_and_a_start() -> None:
-    config = replace(aesop("tiny"), {"cadence.checkpoint_every": 40})
+    config = replace(aesop("tiny"), {"eval_schedule.checkpoint_every": 40})
     trial = Work("adversarial", config, 3600)
     priced = Price(3600.0, 0.0, 1, Cost(1.0))
     table = timetable([trial], [priced], Conditions(slots=1, start_seconds=0.0, deaths_an_hour=0.5))
@@ -120,7 +120,7 @@ def test_modelled_costs_are_operations_at_the_rate(tmp_path: Path) -> None:
     def count_image(config: RunConfig, height: int, width: int) -> Operations:
         return counted(height * width)
 
-    costs = modelled_costs(works, Machine(1e3, 0.1, judge_seconds=50), test, count_step, count_image)
+    costs = modelled_costs(works, Machine(1e3, 0.1, metric_seconds=50), test, count_step, count_image)
     by_stage = {work.stage: costs[work.kind] for work in works}
     assert by_stage["autoencoder"].seconds == pytest.approx(0.8)
     assert by_stage["adversarial"].seconds == pytest.approx(1.2)

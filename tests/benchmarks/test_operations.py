@@ -13,12 +13,12 @@ from study.config.recipes import get_recipe
 from study.cost.measurement import give_random_upstream
 from study.data import bicubic_downsample
 from study.models.build import build_discriminator, build_generator
-from study.training.context import Workshop
+from study.training.context import RunContext
 from study.training.stages.adversarial import prepare_adversarial
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
+def context(tmp_path: Path) -> RunContext:
     return counting_workshop(tmp_path)
 
 
@@ -40,9 +40,9 @@ def forward_by_hand(network: nn.Module, *shape: int) -> int:
     return total
 
 
-def test_a_pixel_method_costs_what_its_layers_say(workshop: Workshop) -> None:
+def test_a_pixel_method_costs_what_its_layers_say(context: RunContext) -> None:
     config = replace(get_recipe("ldl", "tiny"), {"loss.perceptual": 0.0})
-    parts = count_step(config, "adversarial", workshop).parts
+    parts = count_step(config, "adversarial", context).parts
     batch, patch = config.budget.batch, config.budget.patch
     generator = forward_by_hand(build_generator(config.generator, 4), batch, 3, patch // 4, patch // 4)
     assert parts["generator forward"] == parts["average reference"] == pytest.approx(generator, rel=0.01)
@@ -61,24 +61,24 @@ def test_a_pixel_method_costs_what_its_layers_say(workshop: Workshop) -> None:
     }  # fmt: skip
 
 
-def test_the_autoencoder_is_asked_twice_and_answers_once(workshop: Workshop) -> None:
+def test_the_autoencoder_is_asked_twice_and_answers_once(context: RunContext) -> None:
     config = replace(get_recipe("aesop", "tiny"), {"loss.perceptual": 0.0})
-    parts = count_step(config, "adversarial", workshop).parts
+    parts = count_step(config, "adversarial", context).parts
     # Frozen: its backward pass has no products for weights.
     assert parts["autoencoder forward"] == parts["autoencoder reference"]
     assert parts["autoencoder backward"] == pytest.approx(parts["autoencoder forward"], rel=0.02)
-    pixel = count_step(replace(config, {"loss.guidance": "pixel"}), "adversarial", workshop).parts
+    pixel = count_step(replace(config, {"loss.guidance": "pixel"}), "adversarial", context).parts
     assert {part: count for part, count in parts.items() if "autoencoder" not in part and part != "other"} == {
         part: count for part, count in pixel.items() if part != "other"
     }
 
 
 @pytest.mark.parametrize("recipe", ["aesop", "aesop-real", "spsr", "swinir-aesop"])
-def test_a_step_without_values_counts_as_one_that_computes(recipe: str, workshop: Workshop) -> None:
+def test_a_step_without_values_counts_as_one_that_computes(recipe: str, context: RunContext) -> None:
     config = replace(get_recipe(recipe, "tiny"), {"budget.batch": 2})
-    counted = count_step(config, "adversarial", workshop)
-    give_random_upstream(config, "adversarial", workshop)
-    state, step, batches = prepare_adversarial(config, workshop)
+    counted = count_step(config, "adversarial", context)
+    give_random_upstream(config, "adversarial", context)
+    state, step, batches = prepare_adversarial(config, context)
     state.iteration = config.budget.iterations - 1
     low, hr = (torch.rand(2, 3, side, side) for side in (batches.patch // 4, batches.patch))
     with FlopCounterMode(display=False) as counter:
@@ -89,17 +89,17 @@ def test_a_step_without_values_counts_as_one_that_computes(recipe: str, workshop
 
 
 @pytest.mark.parametrize("stage", ["fidelity", "autoencoder"])
-def test_training_costs_three_passes(stage: Stage, workshop: Workshop) -> None:
+def test_training_costs_three_passes(stage: Stage, context: RunContext) -> None:
     config = get_recipe("aesop", "tiny")
-    parts = count_step(config, stage, workshop).parts
+    parts = count_step(config, stage, context).parts
     name = {"fidelity": "generator", "autoencoder": "autoencoder"}[stage]
     assert parts[f"{name} backward"] / parts[f"{name} forward"] == pytest.approx(2, rel=0.05)
 
 
-def test_a_step_grows_with_its_patches(workshop: Workshop) -> None:
+def test_a_step_grows_with_its_patches(context: RunContext) -> None:
     def of(**changes: int) -> dict[str, int]:
         config = replace(get_recipe("aesop", "tiny"), {"budget": changes})
-        return count_step(config, "adversarial", workshop).parts
+        return count_step(config, "adversarial", context).parts
 
     base = of(patch=64, batch=4)
     assert of(patch=64, batch=8) == {part: 2 * operations for part, operations in base.items()}
@@ -114,14 +114,14 @@ def test_an_image_costs_a_forward_pass() -> None:
     assert count_image(config, 48, 100).total == pytest.approx(by_hand, rel=0.01)
 
 
-def test_what_computes_after_a_count_has_values(workshop: Workshop) -> None:
+def test_what_computes_after_a_count_has_values(context: RunContext) -> None:
     config = replace(get_recipe("aesop", "tiny"), {"budget.patch": 96})  # of a size whose matrices nobody cached yet
-    count_step(config, "adversarial", workshop)
+    count_step(config, "adversarial", context)
     shrunk = bicubic_downsample(torch.ones(1, 3, 96, 96), 4)
     assert type(shrunk) is torch.Tensor
     torch.testing.assert_close(shrunk, torch.ones(1, 3, 24, 24))
 
 
-def test_critics_are_not_counted(workshop: Workshop) -> None:
+def test_critics_are_not_counted(context: RunContext) -> None:
     with pytest.raises(ValueError, match="operations of stage critics are not counted"):
-        count_step(get_recipe("mdf", "tiny"), "critics", workshop)
+        count_step(get_recipe("mdf", "tiny"), "critics", context)

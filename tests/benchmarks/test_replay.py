@@ -24,7 +24,7 @@ BLEND = np.array([[29.5, 0.3]])
 
 
 def curve(number: int, *values: tuple[float, float], channels: int | None = None, weight: float = 0.1) -> Curve:
-    """A trial whose points are 10 iterations and 2 device-seconds apart, each with one blend that cost 0.5."""
+    """A trial whose points are 10 iterations and 2 device-seconds apart, each with one interpolation that cost 0.5."""
     count = len(values)
     params: dict[str, Any] = {"guidance": "pixel" if channels is None else "aesop", "weight": weight}
     upstream: tuple[str, ...] = ("fidelity-a",)
@@ -37,8 +37,8 @@ def curve(number: int, *values: tuple[float, float], channels: int | None = None
         seconds=np.arange(1, count + 1) * 2.0,
         values=np.array(values),
         upstream=upstream,
-        blends=(BLEND,) * count,
-        blend_seconds=np.full(count, 0.5),
+        interpolations=(BLEND,) * count,
+        interpolation_seconds=np.full(count, 0.5),
     )
 
 
@@ -62,7 +62,7 @@ def recording() -> Recording:
     )
 
 
-PLAIN = Strategy(sampler="random", sharing=False, blending=False, own_first=False)
+PLAIN = Strategy(sampler="random", sharing=False, interpolation=False, own_first=False)
 
 
 # --- costs ---------------------------------------------------------------------------------------------------------
@@ -105,16 +105,16 @@ def test_only_last_points_count_where_a_tool_keeps_no_others(recording: Recordin
     assert trace.hypervolumes[-1] == pytest.approx(hypervolume(last, recording.reference, recording.directions))
 
 
-def test_the_last_point_on_the_front_is_blended_once_its_trial_has_ended(recording: Recording) -> None:
+def test_the_last_point_on_the_front_is_interpolationed_once_its_trial_has_ended(recording: Recording) -> None:
     """Trial 0 comes first, alone: its second point is on the front; of all ten, at most three others are."""
-    trace = replay(recording, replace(PLAIN, sharing=True, blending=True, own_first=True, workers=1), 1)
-    assert trace.blend_seconds in (0.5, 1.0, 1.5, 2.0)
-    assert trace.seconds[-1] == pytest.approx(170 + 40 + trace.blend_seconds)
+    trace = replay(recording, replace(PLAIN, sharing=True, interpolation=True, own_first=True, workers=1), 1)
+    assert trace.interpolation_seconds in (0.5, 1.0, 1.5, 2.0)
+    assert trace.seconds[-1] == pytest.approx(170 + 40 + trace.interpolation_seconds)
     whole = np.concatenate([recording.final_front(), BLEND])
     assert trace.hypervolumes[-1] == pytest.approx(hypervolume(whole, recording.reference, recording.directions))
     assert trace.front.tolist().count([29.5, 0.3]) == 1
     blended_at = np.flatnonzero(np.diff(trace.hypervolumes) > 0)[:3]
-    assert trace.seconds[blended_at[-1] + 1] == 100 + 4 + 0.5  # generator, two points, the blend
+    assert trace.seconds[blended_at[-1] + 1] == 100 + 4 + 0.5  # generator, two points, the interpolation
 
 
 def test_costs_and_courses_are_read_off(recording: Recording) -> None:
@@ -202,9 +202,14 @@ def write_run(folder: Path, *, reference: dict[str, float] | None = None, lpips:
             found = {"psnr_y": 30.0 - trial - index, "lpips_alex": lpips or 0.5 - 0.1 * (trial + index)}
             own = {"trial": trial, "iteration": 10 * index, **found}
             rows.append({**own, "kind": "trial", "device_seconds": 2.0 * index})
-            blend = {"kind": "blend", "device_seconds": 0.5, "blend.space": "weights", "blend.with": "fidelity"}
-            rows.append({**own, **blend, "psnr_y": 29.9})
-            rows.append({**own, **blend, "blend.space": "pixels", "psnr_y": 99.0})
+            interpolation = {
+                "kind": "interpolation",
+                "device_seconds": 0.5,
+                "interpolation.space": "weights",
+                "interpolation.with": "fidelity",
+            }
+            rows.append({**own, **interpolation, "psnr_y": 29.9})
+            rows.append({**own, **interpolation, "interpolation.space": "pixels", "psnr_y": 99.0})
     points = pd.DataFrame(rows)
     points["trial"] = points["trial"].astype("Int64")
     points["iteration"] = points["iteration"].astype("Int64")
@@ -229,8 +234,8 @@ def test_a_run_directory_is_read(tmp_path: Path) -> None:
     assert recording.curves[1].params == {"weight": 0.2}
     assert first.values.tolist() == [[29.0, 0.4], [28.0, 0.3]]
     assert first.seconds.tolist() == [2.0, 4.0]
-    assert [blends.tolist() for blends in first.blends] == [[[29.9, 0.4]], [[29.9, 0.3]]]
-    assert first.blend_seconds.tolist() == [0.5, 0.5]
+    assert [interpolations.tolist() for interpolations in first.interpolations] == [[[29.9, 0.4]], [[29.9, 0.3]]]
+    assert first.interpolation_seconds.tolist() == [0.5, 0.5]
     assert recording.artifacts == {"fidelity-a": 100.0}
     assert first.upstream == ("fidelity-a",)
     assert load_recording(tmp_path, {"psnr_y": 10}).reference == (10.0, 0.9)
@@ -281,7 +286,7 @@ def test_a_reference_point_inside_the_front_is_refused(
 def test_the_command_prints_costs_and_draws(tmp_path: Path) -> None:
     console = Console(record=True, width=140)
     figure = tmp_path / "figures" / "replay.png"
-    options = ["--sampler", "random", "tpe", "--seeds", "3", "--grace", "10", "--figure", str(figure)]
+    options = ["--sampler", "random", "tpe", "--seeds", "3", "--grace_period-period", "10", "--figure", str(figure)]
     assert main([str(write_run(tmp_path)), *options], console) == 0
     text = console.export_text()
     assert "device-seconds to reach 95% of the recording's hypervolume" in text
@@ -292,10 +297,10 @@ def test_the_command_prints_costs_and_draws(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--grace", "20"], "--grace 20 leaves no rung below the 20 iterations"),
+        (["--grace_period-period", "20"], "--grace_period-period 20 leaves no rung below the 20 iterations"),
         (["--sampler", "grid"], "--sampler must be of tpe, nsga2, .* but got grid"),
         (["--reference", "psnr_y"], "--reference must look like psnr_y=25"),
-        (["--eta", "1", "--grace", "10"], "--eta must be above 1"),
+        (["--reduction-factor", "1", "--grace_period-period", "10"], "--reduction-factor must be above 1"),
     ],
 )
 def test_bad_options_are_told_apart(tmp_path: Path, options: list[str], said: str) -> None:
@@ -309,7 +314,7 @@ def test_the_recordings_that_ship_can_be_replayed(name: str) -> None:
     assert len(recording.curves) >= 60
     assert recording.curves[0].params["loss.adversarial"] == 1e-3  # the recipe's own
     assert {len(curve.values) for curve in recording.curves} == {8}
-    assert all(len(blends) for curve in recording.curves for blends in curve.blends)
+    assert all(len(interpolations) for curve in recording.curves for interpolations in curve.interpolations)
     trace = replay(recording, PLAIN, 0)
     assert trace.hypervolumes[-1] == pytest.approx(recording.final_hypervolume())
     own = sum(curve.seconds[-1] for curve in recording.curves)

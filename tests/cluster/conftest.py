@@ -92,7 +92,7 @@ def shared_ray(cluster: Cluster) -> str:
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a space, images to train on and images to judge by."""
+    """A folder with a space, images to train on and images to evaluate on."""
     folder = tmp_path_factory.mktemp("material")
     random = np.random.default_rng(0)
     for name, count, side in (("train", 4, 72), ("test", 2, 60)):
@@ -109,13 +109,16 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def neighbours(shared_ray: str, material: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two studies that ran on one cluster at the same time, and share their artifacts.
 
-    The second has two trials, stops them early, and blends what is on its front.
+    The second has two trials, stops them early, and interpolations what is on its front.
     """
     folder = tmp_path_factory.mktemp("undisturbed")
     outputs = folder / "study", folder / "neighbour"
     running = [
         start(shared_ray, arguments_of(material, outputs[0])),
-        start(shared_ray, arguments_of(material, outputs[1], "--trials", "2", "--grace", "20", "--blends", "1")),
+        start(
+            shared_ray,
+            arguments_of(material, outputs[1], "--trials", "2", "--grace_period-period", "20", "--interpolate", "1"),
+        ),
     ]
     for process in running:
         text, _ = process.communicate(timeout=480)

@@ -35,7 +35,7 @@ def base(size, networks):
         "fidelity.budget": {"iterations": 30, "batch": 2, "patch": 32},
         "autoencoder": {**SMALL, "budget": {"iterations": 10, "batch": 2, "patch": 32}},
         "budget": {"iterations": 40, "batch": 2, "patch": 32},
-        "cadence": {"evaluate_every": 20, "evaluate_share": 100, "checkpoint_every": 5},
+        "eval_schedule": {"evaluate_every": 20, "evaluate_share": 100, "checkpoint_every": 5},
     })
 
 def sample(trial, base):
@@ -70,9 +70,9 @@ def arguments_of(material: Path, output: Path, *more: str) -> list[str]:
         str(material / "space.py"),
         "--data",
         str(material / "train"),
-        "--test",
+        "--val",
         str(material / "test"),
-        "--blends",
+        "--interpolate",
         "0",
         "--precision",  # the same on every cluster that is made believe here, and on every CPU
         "fp32",

@@ -18,7 +18,7 @@ from study.cluster.worker import Worker
 from study.config import replace
 from study.search.spaces import load_space
 from study.training.checkpoints import load_checkpoint
-from study.training.context_spec import Setting
+from study.training.context_spec import ContextSpec
 from tests.cluster.small_studies import entries
 from tests.cluster.small_studies import run as run_study
 
@@ -39,7 +39,7 @@ def base(size, networks):
         "generator": SMALL, "discriminator": {"name": "unet", "features": 2}, "loss.perceptual": 0,
         "start": "scratch", "loss.guidance": "pixel",  # no stage before it: each group takes most of a minute to start
         "budget": {"iterations": 200, "batch": 2, "patch": 32},
-        "cadence": {"evaluate_every": 50, "evaluate_share": 100, "checkpoint_every": 25},
+        "eval_schedule": {"evaluate_every": 50, "evaluate_share": 100, "checkpoint_every": 25},
     })
 
 def sample(trial, base):
@@ -72,11 +72,11 @@ def test_a_group_that_the_scheduler_stops_saves_and_gives_back_what_it_held(shar
     space = load_space(str(images / "space.py"))
     run = replace(
         space.base("tiny", {}),
-        {"data.train": str(images / "train"), "data.test": str(images / "test"), "budget.iterations": 5000},
+        {"data.train": str(images / "train"), "data.val": str(images / "test"), "budget.iterations": 5000},
     )
     job = Job("trial-0000", "trial", "adversarial", run, ready_at=0.0, trial=0, workers=2)
-    setting = Setting(run.data, 32, str(images / "artifacts"), {}, None)
-    config = {"job": describe(job), "lane": 0, "setting": setting.to_dict()}
+    context_spec = ContextSpec(run.data, 32, str(images / "artifacts"), {}, None)
+    config = {"job": describe(job), "lane": 0, "context_spec": context_spec.to_dict()}
     config |= {"run_dir": str(images), "threads": 1, "gpus": 0.0}
     told: list[str] = []
 
@@ -116,8 +116,8 @@ def test_a_group_that_the_scheduler_stops_saves_and_gives_back_what_it_held(shar
 
 def test_two_workers_train_a_study(shared_ray: str, images: Path) -> None:
     output = images / "study"
-    arguments = ["--space", str(images / "space.py"), "--workers", "2", "--blends", "0", "--output", str(output)]
-    run_study(shared_ray, [*arguments, "--data", str(images / "train"), "--test", str(images / "test")])
+    arguments = ["--space", str(images / "space.py"), "--workers", "2", "--interpolate", "0", "--output", str(output)]
+    run_study(shared_ray, [*arguments, "--data", str(images / "train"), "--val", str(images / "test")])
     assert [(end["trial"], end["state"]) for end in entries(output, "end")] == [(0, "COMPLETE")]
     assert Counter(point["iteration"] for point in entries(output, "point")) == dict.fromkeys((50, 100, 150, 200), 1)
     wait_until(cpus_are_free, seconds=120)

@@ -230,7 +230,7 @@ def test_a_baseline_that_was_not_judged_is_left_to_do(variant: Any, source_of: A
     assert queue.exhausted
 
 
-def test_blends_of_neighbours_do_not_wait_for_the_baseline(variant: Any, source_of: Any, told: Told) -> None:
+def test_interpolations_of_neighbours_do_not_wait_for_the_baseline(variant: Any, source_of: Any, told: Told) -> None:
     asked: list[bool] = []
     follow_ups = lambda last: asked.append(last) or []  # type: ignore[func-returns-value]  # noqa: E731
     source = source_of([variant(3)], [], drawn=1)
@@ -420,14 +420,14 @@ def test_what_follows_goes_first_and_the_last_round_waits_for_all_training(
         rounds.append(last)
         return waiting
 
-    def blend(name: str) -> Job:
-        return Job(name, "blend", "adversarial", variant(pixel=True), ready_at=0.0, pair={})
+    def interpolation(name: str) -> Job:
+        return Job(name, "interpolation", "adversarial", variant(pixel=True), ready_at=0.0, pair={})
 
     queue = make_queue(source_of([variant(pixel=True, seed=seed) for seed in range(2)]), told)
     queue.follow_ups = follow_ups
     finish(queue)
     first = start(queue)
-    waiting.append(blend("one"))
+    waiting.append(interpolation("one"))
     assert start(queue).name == "one"
     second = start(queue)
     assert (first.kind, second.kind) == ("trial", "trial")
@@ -438,11 +438,11 @@ def test_what_follows_goes_first_and_the_last_round_waits_for_all_training(
     waiting.clear()
     queue.end("one")
     queue.end(second.name)
-    waiting.append(blend("two"))
+    waiting.append(interpolation("two"))
     assert start(queue).name == "two"
     assert rounds[-1]
     assert not queue.exhausted  # while "two" runs: it may make new neighbours on the front
-    waiting[:] = [blend("three")]
+    waiting[:] = [interpolation("three")]
     queue.end("two")
     assert start(queue).name == "three"
     waiting.clear()

@@ -15,7 +15,7 @@ from tests.researcher_page import ROOT, commands, furnish
 pytestmark = pytest.mark.cluster
 
 
-def test_an_own_space_compares_an_own_loss_with_the_pixel_loss(shared_ray: str, tmp_path: Path) -> None:
+def test_an_own_space_compares_an_custom_loss_with_the_pixel_loss(shared_ray: str, tmp_path: Path) -> None:
     place = furnish(tmp_path)
     ((script, *arguments),) = commands("An own search space")
     environment = os.environ | {"RAY_ADDRESS": shared_ray, "OMP_NUM_THREADS": "1"}
@@ -36,11 +36,11 @@ def test_an_own_space_compares_an_own_loss_with_the_pixel_loss(shared_ray: str, 
     assert {end["trial"]: end["state"] for end in entries(study, "end")} == dict.fromkeys(range(4), "COMPLETE")
     configs = {trial["trial"]: trial["config"]["loss"] for trial in entries(study, "trial")}
     assert [configs[number]["guidance"] for number in range(4)] == ["pixel", "own"] * 2
-    (kept,) = (study / "own_losses").iterdir()
+    (kept,) = (study / "custom_losses").iterdir()
     assert kept.read_text() == (ROOT / "docs" / "examples" / "my_loss.py").read_text()
     named = f"{place / 'docs' / 'examples' / 'my_loss.py'}@sha256:{kept.stem}"
     assert [(configs[number]["own"] or "").startswith(named) for number in range(4)] == [False, True] * 2
-    assert json.loads((study / "study.json").read_text())["identity"]["own losses"] == [kept.stem]
+    assert json.loads((study / "study.json").read_text())["identity"]["custom losses"] == [kept.stem]
     assert [event["stage"] for event in entries(study, "artifact")] == ["fidelity"]
     points = pd.read_parquet(study / "points.parquet")
     assert set(points["config.loss.guidance"].dropna()) == {"pixel", "own"}

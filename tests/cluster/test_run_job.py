@@ -1,4 +1,4 @@
-"""How a job of a team ends: for its own fault, or for the loss of another process."""
+"""How a job of a distributed ends: for its own fault, or for the loss of another process."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from PIL import Image
 from study.cluster import run_job as performing
 from study.cluster.group import _pass_on, _put_failure
 from study.cluster.jobs import Job, describe
-from study.cluster.run_job import perform
+from study.cluster.run_job import run_job
 from study.config import DataConfig, replace
 from study.config.recipes import aesop
 from study.training.artifact_store import ArtifactFolder
-from study.training.context import Workshop
-from study.training.context_spec import Setting
-from study.training.distributed import ALONE, Team, TeamLost
-from study.training.stages.artifacts import judge_baseline
+from study.training.context import RunContext
+from study.training.context_spec import ContextSpec
+from study.training.distributed import ALONE, DistributedContext, GroupLost
+from study.training.stages.artifacts import evaluate_baseline
 
 JOB = {"name": "trial-0000", "kind": "trial"}
 CPU = torch.device("cpu")
@@ -27,10 +27,10 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> dict[str, Any]:
-    workshop = Workshop(None, None, ArtifactFolder(tmp_path), None, {}, CPU)  # type: ignore[arg-type]
-    monkeypatch.setattr(performing, "_workshop", lambda _: workshop)
-    setting = Setting(DataConfig(), 32, str(tmp_path), {}, None)
-    return {"job": JOB, "setting": setting.to_dict(), "run_dir": str(tmp_path), "threads": 1}
+    context = RunContext(None, None, ArtifactFolder(tmp_path), None, {}, CPU)  # type: ignore[arg-type]
+    monkeypatch.setattr(performing, "_context", lambda _: context)
+    context_spec = ContextSpec(DataConfig(), 32, str(tmp_path), {}, None)
+    return {"job": JOB, "context_spec": context_spec.to_dict(), "run_dir": str(tmp_path), "threads": 1}
 
 
 def failing_with(error: Exception) -> Any:
@@ -46,17 +46,17 @@ def test_a_worker_judges_the_baseline_of_the_run(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / name / "a.png")
     run = replace(aesop("tiny"), {f"data.{name}": str(tmp_path / name) for name in ("train", "test")})
-    setting = Setting(run.data, 32, str(tmp_path / "artifacts"), {}, None)
+    context_spec = ContextSpec(run.data, 32, str(tmp_path / "artifacts"), {}, None)
     job = describe(Job("bicubic", "baseline", "adversarial", run, ready_at=0.0))
     sent: list[dict[str, Any]] = []
 
-    config = {"job": job, "setting": setting.to_dict(), "run_dir": str(tmp_path), "threads": 1}
-    assert perform(config, ALONE, sent.append) == "COMPLETE"
+    config = {"job": job, "context_spec": context_spec.to_dict(), "run_dir": str(tmp_path), "threads": 1}
+    assert run_job(config, ALONE, sent.append) == "COMPLETE"
     (end,) = sent
-    expected = judge_baseline(run.data, setting.open(), tmp_path / "again")
+    expected = evaluate_baseline(run.data, context_spec.open(), tmp_path / "again")
     assert end["metrics"] == expected.metrics
     assert end["images"] == expected.images
-    for folder in ("hr", "low", "bicubic"):
+    for folder in ("hr", "lq", "bicubic"):
         crops = tmp_path / "references" / folder / "a.png", tmp_path / "again" / folder / "a.png"
         assert crops[0].read_bytes() == crops[1].read_bytes()
     assert end["samples"] == "references/bicubic"
@@ -64,13 +64,13 @@ def test_a_worker_judges_the_baseline_of_the_run(tmp_path: Path) -> None:
 
 def test_the_loss_of_another_process_is_no_end(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(performing, "_run", failing_with(TeamLost("gone")))
-    with pytest.raises(TeamLost, match="gone"):
-        perform(config, Team(0, 2), sent.append)
+    monkeypatch.setattr(performing, "_run", failing_with(GroupLost("gone")))
+    with pytest.raises(GroupLost, match="gone"):
+        run_job(config, DistributedContext(0, 2), sent.append)
     assert sent == []
 
     monkeypatch.setattr(performing, "_run", failing_with(ValueError("its own fault")))
-    assert perform(config, Team(0, 2), sent.append) == "FAILED"
+    assert run_job(config, DistributedContext(0, 2), sent.append) == "FAILED"
     assert [(message["type"], message["cause"]) for message in sent] == [("end", "ValueError: its own fault")]
 
 
@@ -79,15 +79,15 @@ def test_an_exchange_that_fails_says_that_the_team_is_lost(monkeypatch: pytest.M
     monkeypatch.setattr(dist, "broadcast_object_list", failing_with(RuntimeError("Connection closed by peer")))
     parameter = torch.nn.Parameter(torch.ones(2))
     parameter.grad = torch.ones(2)
-    team = Team(0, 2)
+    distributed = DistributedContext(0, 2)
 
     for exchange in (
-        lambda: team.average_gradients([parameter]),
-        lambda: team.average({"pixel": 1.0}, CPU),
-        lambda: team.mean(torch.ones(3)),
-        lambda: team.agree(True),
+        lambda: distributed.average_gradients([parameter]),
+        lambda: distributed.average({"pixel": 1.0}, CPU),
+        lambda: distributed.mean(torch.ones(3)),
+        lambda: distributed.agree(True),
     ):
-        with pytest.raises(TeamLost, match=r"another process of the team is gone .*closed by peer"):
+        with pytest.raises(GroupLost, match=r"another process of the distributed is gone .*closed by peer"):
             exchange()
 
 

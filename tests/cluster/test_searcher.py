@@ -19,10 +19,10 @@ from study.config import RunConfig, Stage, replace, stage_key, to_dict
 from study.config.recipes import mdf
 from study.record.journal import Journal
 from study.record.state import Records
-from study.search.asha import Halving
+from study.search.asha import MultiObjectiveASHA
 
 GOOD = {"psnr_y": 28.0, "swd": 12.5}
-COMMON = {"setting": {"data": "here"}, "run_dir": "runs/quick", "threads": 1}
+COMMON = {"context_spec": {"data": "here"}, "run_dir": "runs/quick", "threads": 1}
 IMAGES = {"psnr_y": {"coffee": 28.0}}
 
 
@@ -55,7 +55,7 @@ class Bench:
         return stage_key(config, stage, "images")
 
     def say(self, tune_id: str, **message: Any) -> None:
-        self.searcher.hear(tune_id, json.dumps(message))
+        self.searcher.on_message(tune_id, json.dumps(message))
 
     def enter(self, tune_id: str, *, warm: bool = True) -> None:
         self.say(tune_id, type="entered", at=time.time(), warm=warm)
@@ -228,7 +228,7 @@ def test_a_baseline_that_cannot_be_judged_halts_the_study(bench_of: Any, variant
     else:
         bench.end("b", "FAILED", "ValueError: the output for image a is not finite")
     assert bench.searcher.halted is not None
-    assert re.match(r"the baseline \(bicubic\) could not be judged: (ValueError|its process)", bench.searcher.halted)
+    assert re.match(r"the baseline \(bicubic\) could not be evaluated: (ValueError|its process)", bench.searcher.halted)
     assert bench.searcher.suggest("f") == Searcher.FINISHED
     assert bench.records.references == {}
 
@@ -496,7 +496,7 @@ def test_an_artifact_that_stopped_is_not_finished(bench_of: Any, variant: Any) -
 def halved(bench_of: Callable[..., Bench], variant: Any) -> Bench:
     """As `bench`, with a rung at 40 iterations, at which trials are ranked by PSNR."""
     bench = bench_of(*(variant(pixel=True, seed=seed) for seed in range(3)))
-    rule = Halving((40,), 3, ("maximize", "minimize"), (0.0, 100.0))
+    rule = MultiObjectiveASHA((40,), 3, ("maximize", "minimize"), (0.0, 100.0))
     bench.searcher._compare = lambda trial, iteration, metrics: rule.take(
         trial, iteration, (metrics["psnr_y"], metrics["swd"])
     )
@@ -525,10 +525,10 @@ def test_a_trial_that_is_not_among_the_best_is_pruned_and_keeps_its_points(halve
 def test_a_pruned_trial_is_stopped_with_its_next_word_when_another_job_waits_already(halved: Bench) -> None:
     halved.reach("t0", 40, psnr_y=28.0, swd=10.0)
     point = {"iteration": 40, "metrics": {"psnr_y": 27.0, "swd": 11.0}, "images": {}, "terms": {}, "budget": {}}
-    assert halved.searcher.hear("t1", json.dumps({"type": "point", "samples": "s", **point}))
+    assert halved.searcher.on_message("t1", json.dumps({"type": "point", "samples": "s", **point}))
     halved.start_trial("t2")  # its lane is free, so that Tune keeps the worker
     tick = json.dumps({"type": "tick", "name": "trial-0001", "iteration": 45, "iterations": 160})
-    assert not halved.searcher.hear("t1", tick)
+    assert not halved.searcher.on_message("t1", tick)
     assert "trial-0001" not in halved.searcher.progress
     halved.searcher.on_trial_complete("t1", {"message": "{}"})
     assert [end["trial"] for end in halved.events("end")] == [1]
@@ -543,28 +543,28 @@ def test_what_a_pruned_trial_still_says_is_not_recorded(halved: Bench) -> None:
     assert [end["state"] for end in halved.events("end")] == ["PRUNED"]
 
 
-# --- blends --------------------------------------------------------------------------------------------------------
+# --- interpolations --------------------------------------------------------------------------------------------------------
 
 
-def test_blends_are_recorded_with_their_parents_as_they_are_judged(bench: Bench, variant: Any) -> None:
+def test_interpolations_are_recorded_with_their_parents_as_they_are_judged(bench: Bench, variant: Any) -> None:
     run = variant(pixel=True)
     parents = [
         {"trial": None, "iteration": None, "fidelity": "fidelity-a", "label": "fidelity a", "config": to_dict(run)},
         {"trial": 0, "iteration": 40, "fidelity": "fidelity-a", "label": "trial 0 at 40", "config": to_dict(run)},
     ]
     pair = {"parents": parents, "spaces": ["weights"], "shares": [0.5, 0.75]}
-    job = Job("a--b", "blend", "adversarial", run, ready_at=0.0, pair=pair)
+    job = Job("a--b", "interpolation", "adversarial", run, ready_at=0.0, pair=pair)
     bench.queue.follow_ups = lambda last: [job] if "a--b" not in bench.records.pairs else []
     handed_out = bench.searcher.suggest("b0")
     assert isinstance(handed_out, dict)
     assert handed_out["job"]["pair"] == pair
     bench.enter("b0")
     assert bench.searcher.progress["a--b"] == (0, 2)
-    judged = {"space": "weights", "share": 0.5, "metrics": GOOD, "images": IMAGES, "budget": {"device_seconds": 2.0}}
-    bench.say("b0", type="blend", name="weights-5000", samples="blends/x", **judged)
+    evaluated = {"space": "weights", "share": 0.5, "metrics": GOOD, "images": IMAGES, "budget": {"device_seconds": 2.0}}
+    bench.say("b0", type="interpolation", name="weights-5000", samples="interpolations/x", **evaluated)
     assert bench.searcher.progress["a--b"] == (1, 2)
     bench.end("b0")
-    (event,) = bench.events("blend")
+    (event,) = bench.events("interpolation")
     assert (event["pair"], event["name"], event["share"]) == ("a--b", "weights-5000", 0.5)
     assert event["parents"] == [{name: value for name, value in one.items() if name != "config"} for one in parents]
     assert bench.records.pairs == {"a--b": "COMPLETE"}

@@ -59,7 +59,7 @@ def test_each_artifact_is_trained_once_by_studies_that_run_at_the_same_time(neig
     assert {path.name for path in (undisturbed.parent / "artifacts").iterdir() if path.name[0] != "."} == needed
 
 
-def test_a_study_stops_trials_early_and_blends_its_front(neighbours: tuple[Path, Path]) -> None:
+def test_a_study_stops_trials_early_and_interpolations_its_front(neighbours: tuple[Path, Path]) -> None:
     """Two trials and one rung: the first to come goes on, and the other one unless it is better."""
     _, study = neighbours
     states = {end["trial"]: end["state"] for end in entries(study, "end")}
@@ -69,12 +69,14 @@ def test_a_study_stops_trials_early_and_blends_its_front(neighbours: tuple[Path,
     assert all(rung["position"] == 1 for rung in decisions.values() if rung["go_on"])
     reached = {trial: max(p["iteration"] for p in entries(study, "point") if p["trial"] == trial) for trial in states}
     assert all(reached[trial] == (40 if state == "COMPLETE" else 20) for trial, state in states.items())
-    blends = entries(study, "blend")
-    assert blends
-    assert {blend["pair"] for blend in blends} == {pair["name"] for pair in entries(study, "pair")}
+    interpolations = entries(study, "interpolation")
+    assert interpolations
+    assert {interpolation["pair"] for interpolation in interpolations} == {
+        pair["name"] for pair in entries(study, "pair")
+    }
     points = pd.read_parquet(study / "points.parquet")
-    assert (points["kind"] == "blend").sum() == len(blends)
-    assert all((study / blend["samples"]).is_dir() for blend in blends)
+    assert (points["kind"] == "interpolation").sum() == len(interpolations)
+    assert all((study / interpolation["samples"]).is_dir() for interpolation in interpolations)
 
 
 def test_the_best_settings_are_trained_again_with_seeds_that_they_never_had(
@@ -169,7 +171,7 @@ def test_a_worker_that_is_told_to_terminate_saves_first_and_another_goes_on(
 ) -> None:
     output, artifacts = tmp_path / "study", str(undisturbed.parent / "artifacts")
     more = ("--artifacts", artifacts, "--trials", "1", "--set", "budget.iterations=400")
-    rare = ("--set", "cadence.checkpoint_every=1000", "--set", "cadence.evaluate_every=400")
+    rare = ("--set", "eval_schedule.checkpoint_every=1000", "--set", "eval_schedule.evaluate_every=400")
     process = start(shared_ray, arguments_of(material, output, *more, *rare))
     # The loop looks for a wish to stop every 25 iterations: a moment after the start is well before the 400th.
     wait_for(process, lambda: (output / "trials" / "0000" / "config.json").exists())
@@ -270,15 +272,18 @@ def test_images_too_small_are_refused_before_anything_runs(material: Path, tmp_p
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--grace", "500"), "--grace 500 leaves no rung below the 40 iterations of a trial"),
-        (("--eta", "2"), "--grace N turns on; give it, too"),
+        (
+            ("--grace_period-period", "500"),
+            "--grace_period-period 500 leaves no rung below the 40 iterations of a trial",
+        ),
+        (("--reduction-factor", "2"), "--grace_period-period N turns on; give it, too"),
         (("--sampler", "grid"), "--sampler must be one of tpe, .* but got grid"),
         (("--constraint", "niqe<=4"), "the study does not measure niqe; it measures psnr_y"),
         (("--plateau", "soon"), "--plateau must look like 16 or 16:0.005, but got 'soon'"),
         (("--device-hours", "0"), "--device-hours must be above 0"),
         (("--learn-from-trials",), "about the trials of --warm-start RUN_DIR"),
         (("--warm-start", "nowhere"), r"--warm-start nowhere holds no study \(study\.json and optuna\.db\)"),
-        (("--blends", "-1"), "--blends must not be negative, but got -1"),
+        (("--interpolate", "-1"), "--interpolate must not be negative, but got -1"),
         (("--repeat", "nowhere"), r"--repeat nowhere holds no study \(study\.json and optuna\.db\)"),
     ],
 )

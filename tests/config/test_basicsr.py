@@ -134,9 +134,9 @@ def test_ldls_file_is_ldls_recipe(tmp_path: Path) -> None:
     assert (reading.until, reading.differences, reading.notes) == ("adversarial", (), ())
     same_as_recipe(reading, "ldl", "init")
     assert reading.config.generator.init == "PSNR.pth"
-    assert (reading.config.data.train, reading.config.data.test) == ("DF2K/HR_sub", "DIV2K100/HR")
-    cadence = reading.config.cadence
-    assert (cadence.evaluate_every, cadence.checkpoint_every) == (5000, 5000)
+    assert (reading.config.data.train, reading.config.data.val) == ("DF2K/HR_sub", "DIV2K100/HR")
+    eval_schedule = reading.config.eval_schedule
+    assert (eval_schedule.evaluate_every, eval_schedule.checkpoint_every) == (5000, 5000)
 
 
 def test_basicsr_calls_the_artifact_map_by_another_name(tmp_path: Path) -> None:
@@ -335,8 +335,8 @@ def test_what_is_done_in_another_way_is_noted(place: str, value: Any, said: str,
 
 def test_an_option_file_cannot_name_a_python_file(tmp_path: Path) -> None:
     reading = read(tmp_path, {**ldl(), "loss": {"guidance": "own", "own": "evil.py"}})
-    assert get(reading.config, "loss.own") is None
-    assert sum("loss.own: 'evil.py'" in difference for difference in reading.differences) == 1
+    assert get(reading.config, "loss.custom") is None
+    assert sum("loss.custom: 'evil.py'" in difference for difference in reading.differences) == 1
 
 
 def test_two_fidelity_terms_are_one_too_many(tmp_path: Path) -> None:

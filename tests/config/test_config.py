@@ -15,16 +15,16 @@ from study.config import (
     ConfigError,
     GeneratorConfig,
     RunConfig,
+    custom_loss_digest,
+    custom_loss_path,
     decoder_as_run,
     digest,
     flatten,
     from_dict,
     get,
     known_paths,
-    own_loss_digest,
-    own_loss_path,
     parse_assignments,
-    pin_own_loss,
+    pin_custom_loss,
     replace,
     stage_key,
     stage_part,
@@ -113,7 +113,7 @@ def test_a_digest_is_the_sha256_of_the_sorted_compact_json() -> None:
         (
             {"data.zzzzzzzzzzzzzz": 1},
             "'data.zzzzzzzzzzzzzz'",
-            "known here: data.train, data.test, data.task, data.scale",
+            "known here: data.train, data.val, data.task, data.scale",
         ),
     ],
 )
@@ -163,7 +163,7 @@ def test_an_unknown_field_is_named_with_its_path_and_a_close_one(
         ("optimiser.learning_rate", math.nan, "finite number"),
         ("optimiser.ema_decay", 1, "less than 1"),
         ("optimiser.schedule", "linear", "'constant', 'cosine' or 'steps'"),
-        ("cadence.evaluate_every", 0, "greater than or equal to 1"),
+        ("eval_schedule.evaluate_every", 0, "greater than or equal to 1"),
     ],
 )
 def test_a_wrong_type_or_range_names_field_rule_and_value(tiny: RunConfig, path: str, value: Any, rule: str) -> None:
@@ -285,7 +285,7 @@ RRDB_DECODER_X2 = {"autoencoder.decoder": "rrdb", "autoencoder.factor": 2, "data
             {"data": DENOISE, "generator.name": "rrdb"},
             ["data.task denoise", "keeps the images' size", "generator.name is rrdb"],
         ),
-        ({"data": DENOISE, "generator.head": "espcn"}, ["with head own", "with head espcn"]),
+        ({"data": DENOISE, "generator.head": "espcn"}, ["with head native", "with head espcn"]),
         ({"generator": {"head": "espcn", "name": "edsr"}}, ["head espcn", "rrdb or msrresnet", "name is edsr"]),
         ({"generator": {"head": "nearest", "icnr": True}}, ["icnr", "head is nearest", "use espcn or sub-pixel"]),
         ({"start": "scratch", "generator.init": FILE}, ["start scratch", "generator.init", "leave one out"]),
@@ -294,8 +294,14 @@ RRDB_DECODER_X2 = {"autoencoder.decoder": "rrdb", "autoencoder.factor": 2, "data
             {"loss.guidance": "consistency", "data.degradation": "aesop-real", "fidelity.budget.patch": 64},
             ["loss.guidance consistency", "data.degradation bicubic", "got sr and aesop-real"],
         ),
-        ({"loss.guidance": "own"}, ["loss", "guidance own", "defines loss(sr, hr, low)", "loss.own=my_loss.py"]),
-        ({"loss.own": FILE}, ["loss", FILE, "guidance own alone reads", "guidance is aesop", "loss.own to null"]),
+        (
+            {"loss.guidance": "custom"},
+            ["loss", "guidance custom", "defines loss(sr, hr, lq)", "loss.custom=my_loss.py"],
+        ),
+        (
+            {"loss.custom": FILE},
+            ["loss", FILE, "guidance custom alone reads", "guidance is aesop", "loss.custom to null"],
+        ),
         ({"critics.levels": 7}, ["critics", "used_levels must not exceed levels (7)", "got 8"]),
         ({"critics.largest_side": 20}, ["critics", "largest_side must exceed smallest_side (25)", "got 20"]),
         (
@@ -405,7 +411,7 @@ def test_assignments_are_json_where_they_can_be_and_strings_where_not() -> None:
         "loss.adversarial=1e-2",
         "budget.patch=64",
         "generator.name=rrdb",
-        "data.test=null",
+        "data.val=null",
         "data.train=/photos/a=b",
         "autoencoder.bicubic_skip=true",
         "optimiser.betas=[0.9, 0.99]",
@@ -419,7 +425,7 @@ def test_assignments_are_json_where_they_can_be_and_strings_where_not() -> None:
         "loss.adversarial": 0.01,
         "budget.patch": 64,
         "generator.name": "rrdb",
-        "data.test": None,
+        "data.val": None,
         "data.train": "",
         "autoencoder.bicubic_skip": True,
         "optimiser.betas": [0.9, 0.99],
@@ -468,7 +474,7 @@ DETERMINES: dict[str, tuple[Any, str]] = {
     "seed": (1, "d"),
     "precision": ("bf16", "fud"),
     "data.train": ("elsewhere", ""),
-    "data.test": ("elsewhere", ""),
+    "data.val": ("elsewhere", ""),
     "data.task": ("denoise", "fcd"),
     "data.scale": (2, "fd"),
     "data.degradation": ("aesop-real", "fud"),
@@ -553,14 +559,14 @@ DETERMINES: dict[str, tuple[Any, str]] = {
     "critics.seed": (1, "c"),
     "start": ("scratch", "d"),
     "loss.guidance": ("pixel", "d"),
-    "loss.own": (FILE, "d"),
+    "loss.custom": (FILE, "d"),
     "loss.fidelity": (0.5, "d"),
     "loss.criterion": ("l2", "d"),
     "loss.downsampling": ("torch", "d"),
     "loss.critics_range": ("signed", "d"),
     "loss.kl": ("forward", "d"),
     "loss.kl_form": ("exact", "d"),
-    "loss.artifact": (0.5, "d"),
+    "loss.ldl": (0.5, "d"),
     "loss.perceptual": (0.5, "d"),
     "loss.perceptual_network": ("vgg19", "d"),
     **{f"loss.perceptual_layers.conv{layer}": (0.25, "d") for layer in ("1_2", "2_2", "3_4", "4_4", "5_4")},
@@ -584,9 +590,9 @@ DETERMINES: dict[str, tuple[Any, str]] = {
     "budget.batch": (5, "d"),
     "budget.patch": (32, "d"),
     "fusion_share": (0.0, ""),
-    "cadence.evaluate_every": (1, ""),
-    "cadence.evaluate_share": (0.5, ""),
-    "cadence.checkpoint_every": (1, ""),
+    "eval_schedule.evaluate_every": (1, ""),
+    "eval_schedule.evaluate_share": (0.5, ""),
+    "eval_schedule.checkpoint_every": (1, ""),
 }
 
 
@@ -599,7 +605,7 @@ WITH = {
     "data.task": {"data.scale": 1, "data.sigma": 50},
     "data.sigma": {"data.scale": 1, "data.task": "denoise"},
     "data.quality": {"data.scale": 1, "data.task": "jpeg"},
-    "loss.own": {"loss.guidance": "own"},
+    "loss.custom": {"loss.guidance": "custom"},
 }
 # Fields of SPSR's generator, which tiny has not: any other value is refused.
 UNCHANGED = {"loss.branch", "fusion_share"}
@@ -734,16 +740,16 @@ def test_an_unset_decoder_fidelity_is_the_runs_own(tiny: RunConfig) -> None:
 
 
 def with_own(config: RunConfig, path: Path | str) -> RunConfig:
-    return replace(config, {"loss.guidance": "own", "loss.own": str(path)})
+    return replace(config, {"loss.guidance": "custom", "loss.custom": str(path)})
 
 
-def test_an_own_loss_counts_by_its_content_pinned_or_not(tiny: RunConfig, tmp_path: Path) -> None:
+def test_an_custom_loss_counts_by_its_content_pinned_or_not(tiny: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     texts = {"one.py": b"text", "folder/two.py": b"text", "three.py": b"text "}
     for name, text in texts.items():
         (tmp_path / name).write_bytes(text)
     plain = [keys_of(with_own(tiny, tmp_path / name)) for name in texts]
-    pinned = [keys_of(pin_own_loss(with_own(tiny, name), tmp_path)) for name in texts]
+    pinned = [keys_of(pin_custom_loss(with_own(tiny, name), tmp_path)) for name in texts]
     assert plain == pinned
     assert plain[0] == plain[1]
     assert [stage for stage in STAGES if plain[0][stage] != plain[2][stage]] == ["adversarial"]
@@ -752,27 +758,27 @@ def test_an_own_loss_counts_by_its_content_pinned_or_not(tiny: RunConfig, tmp_pa
 def test_a_pinned_loss_is_what_it_was_wherever_the_file_is_now(tiny: RunConfig, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_bytes(b"text")
-    pinned = pin_own_loss(with_own(tiny, path))
+    pinned = pin_custom_loss(with_own(tiny, path))
     sha256 = hashlib.sha256(b"text").hexdigest()
-    assert pinned.loss.own == f"{path}@sha256:{sha256}"
-    assert own_loss_digest(pinned.loss.own) == f"sha256:{sha256}"
-    assert own_loss_path(pinned.loss.own) == str(path)
-    assert pin_own_loss(pinned) == pinned
+    assert pinned.loss.custom == f"{path}@sha256:{sha256}"
+    assert custom_loss_digest(pinned.loss.custom) == f"sha256:{sha256}"
+    assert custom_loss_path(pinned.loss.custom) == str(path)
+    assert pin_custom_loss(pinned) == pinned
     before = keys_of(pinned)
 
     path.write_bytes(b"edited")
     assert keys_of(pinned) == before
     with pytest.raises(ConfigError, match=rf"loss\.own names {path} .*{sha256}, but now it has .*leave the hash out"):
-        pin_own_loss(pinned)
+        pin_custom_loss(pinned)
     path.unlink()
     assert keys_of(pinned) == before
     with pytest.raises(ConfigError, match=rf"loss\.own must name a Python file, but {path} cannot be read .*correct"):
-        pin_own_loss(pinned)
+        pin_custom_loss(pinned)
 
 
-def test_a_run_without_an_own_loss_has_the_key_that_it_had_before_there_could_be_one(tiny: RunConfig) -> None:
+def test_a_run_without_an_custom_loss_has_the_key_that_it_had_before_there_could_be_one(tiny: RunConfig) -> None:
     assert "own" not in stage_part(tiny, "adversarial")["loss"]
-    assert pin_own_loss(tiny) == tiny
+    assert pin_custom_loss(tiny) == tiny
 
 
 # --- kinds of networks and losses ------------------------------------------------------------------------------------

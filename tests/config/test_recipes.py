@@ -53,7 +53,7 @@ AESOP = {
     "loss.guidance": "aesop",
     "loss.fidelity": 1,
     "loss.criterion": "l1",
-    "loss.artifact": 1,
+    "loss.ldl": 1,
     "loss.perceptual": 1,
     "loss.perceptual_network": "vgg19",
     "loss.adversarial": 5e-3,
@@ -76,7 +76,7 @@ ALL_LAYERS = dict(zip(LAYERS, FIVE_LAYERS, strict=True))
 LAST_LAYER = dict(zip(LAYERS, (0, 0, 0, 0, 1), strict=True))
 # METHODS 4.1.
 ESRGAN = LDL | {
-    "loss.artifact": 0,
+    "loss.ldl": 0,
     **LAST_LAYER,
     "loss.gan": "relativistic",
     "budget.iterations": 400_000,
@@ -127,7 +127,7 @@ SWINIR_LDL = SWINIR_AESOP | {"loss.guidance": "pixel", "loss.fidelity": 1e-2}
 AESOP_REAL = AESOP | {
     "data.degradation": "aesop-real",
     "discriminator.name": "unet",
-    "loss.artifact": 0,
+    "loss.ldl": 0,
     **dict(zip(LAYERS, (0, 0.1, 1, 1, 1), strict=True)),
     "loss.perceptual_target": "sharpened",
     "loss.gan": "vanilla",
@@ -181,7 +181,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "spsr": SPSR,
     "swinir-aesop": SWINIR_AESOP,
     "swinir-aesop-short": SWINIR_AESOP | {"budget.iterations": 200_000},
-    "swinir-gan": SWINIR_LDL | {"loss.artifact": 0},
+    "swinir-gan": SWINIR_LDL | {"loss.ldl": 0},
     "swinir-ldl": SWINIR_LDL,
 }
 # The terms of each method, which no size may drop.
@@ -210,7 +210,7 @@ def test_each_recipe_is_whole_at_each_size_and_scale(name: str, size: str, scale
     assert {term for term, weight in recipe.loss.weights.items() if weight > 0} == TERMS[name]
     assert recipe.loss.uses_autoencoder == ("aesop" in name)
     assert recipe.autoencoder.factor == scale  # the bottleneck has the LR image's size
-    assert recipe.cadence.evaluate_every <= recipe.budget.iterations
+    assert recipe.eval_schedule.evaluate_every <= recipe.budget.iterations
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

@@ -16,7 +16,7 @@ from study.search.spaces import load_space
 from study.training.artifact_store import ArtifactFolder
 from study.training.stages.graph import artifact_key
 
-BASE = replace(aesop("tiny"), {"cadence": {"evaluate_every": 40, "evaluate_share": 100, "checkpoint_every": 40}})
+BASE = replace(aesop("tiny"), {"eval_schedule": {"evaluate_every": 40, "evaluate_share": 100, "checkpoint_every": 40}})
 
 
 @pytest.fixture

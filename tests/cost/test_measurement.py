@@ -9,15 +9,15 @@ import torch
 from study.config import RunConfig, Stage, replace
 from study.cost.measurement import measure
 from study.models.build import build_autoencoder, build_generator
-from study.training.context import Workshop
+from study.training.context import RunContext
 
 
 @pytest.mark.parametrize("stage", ["fidelity", "autoencoder", "adversarial"])
 def test_a_stage_is_measured_and_leaves_nothing(
-    stage: Stage, open_workshop: Callable[[Path], Workshop], small_run: RunConfig, tmp_path: Path
+    stage: Stage, open_context: Callable[[Path], RunContext], small_run: RunConfig, tmp_path: Path
 ) -> None:
     before = torch.random.get_rng_state()
-    cost = measure(small_run, stage, open_workshop(tmp_path / "artifacts"))
+    cost = measure(small_run, stage, open_context(tmp_path / "artifacts"))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert 0 < cost.seconds < 10
     assert not (tmp_path / "artifacts").exists()
@@ -33,8 +33,8 @@ def test_a_stage_is_measured_and_leaves_nothing(
 
 
 def test_larger_patches_take_longer(
-    open_workshop: Callable[[Path], Workshop], small_run: RunConfig, tmp_path: Path
+    open_context: Callable[[Path], RunContext], small_run: RunConfig, tmp_path: Path
 ) -> None:
     wide = replace(small_run, {"fidelity.budget": {"patch": 64, "batch": 16, "iterations": 4}})
-    workshop = open_workshop(tmp_path)
-    assert measure(wide, "fidelity", workshop).seconds > 2 * measure(small_run, "fidelity", workshop).seconds
+    context = open_context(tmp_path)
+    assert measure(wide, "fidelity", context).seconds > 2 * measure(small_run, "fidelity", context).seconds

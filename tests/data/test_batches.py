@@ -12,10 +12,10 @@ from study.data.second_order import SecondOrder, second_order
 SCALE = 4
 
 
-def coordinate_pairs(*low_shapes: tuple[int, int]) -> Pairs:
+def coordinate_pairs(*lq_shapes: tuple[int, int]) -> Pairs:
     """Pairs whose pixels say where they are: (row, column, image) on the low-quality grid, on both sides."""
     lq = []
-    for number, (height, width) in enumerate(low_shapes):
+    for number, (height, width) in enumerate(lq_shapes):
         rows, columns = np.mgrid[:height, :width]
         lq.append(np.stack([rows, columns, np.full_like(rows, number)], axis=2).astype(np.uint8))
     hr = [image.repeat(SCALE, axis=0).repeat(SCALE, axis=1) for image in lq]
@@ -193,11 +193,11 @@ def test_degraded_patches_are_made_of_the_sharp_ones_by_seeds_of_their_own(pairs
     seeds = degraded.seeds(3)
     assert len(set(seeds)) == 4
     assert all(0 <= seed < 2**61 for seed in seeds)
-    low, hr = degraded.at(3)
+    lq, hr = degraded.at(3)
     assert torch.equal(hr, clean.at(3)[1])  # the same patches
-    assert torch.equal(low, second_order(hr, degradation, large.scale, seeds=seeds))
-    assert torch.equal(low, degraded.at(3)[0])
-    assert not torch.equal(low, clean.at(3)[0])
+    assert torch.equal(lq, second_order(hr, degradation, large.scale, seeds=seeds))
+    assert torch.equal(lq, degraded.at(3)[0])
+    assert not torch.equal(lq, clean.at(3)[0])
     assert set(degraded.seeds(4)).isdisjoint(seeds)
 
 

@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 ARRAYS = [RNG.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((25, 37), (24, 48), (13, 12))]
 
 
-def low_of(arrays: list[np.ndarray], *, exact: bool) -> LowQuality:
+def lq_of(arrays: list[np.ndarray], *, exact: bool) -> LowQuality:
     return LowQuality(4, LoadedImages([array[::4, ::4] for array in arrays]), exact)
 
 
@@ -61,26 +61,26 @@ def test_a_selection_is_in_the_order_asked_for() -> None:
 
 def test_low_quality_images_count_in_the_fingerprint_unless_they_are_ours() -> None:
     plain = ImageSet.loaded("set", "abc", ARRAYS)
-    ours = ImageSet("set", plain.names, plain.images, low_of(ARRAYS, exact=True))
-    given = ImageSet("set", plain.names, plain.images, low_of(ARRAYS, exact=False))
-    other = ImageSet("set", plain.names, plain.images, low_of(ARRAYS[::-1], exact=False))
+    ours = ImageSet("set", plain.names, plain.images, lq_of(ARRAYS, exact=True))
+    given = ImageSet("set", plain.names, plain.images, lq_of(ARRAYS, exact=False))
+    other = ImageSet("set", plain.names, plain.images, lq_of(ARRAYS[::-1], exact=False))
     assert ours.fingerprint == plain.fingerprint
     assert len({plain.fingerprint, given.fingerprint, other.fingerprint}) == 3
 
 
 def test_a_subset_takes_its_low_quality_images_along() -> None:
-    whole = ImageSet("set", ("a", "b", "c"), LoadedImages(ARRAYS), low_of(ARRAYS, exact=False))
+    whole = ImageSet("set", ("a", "b", "c"), LoadedImages(ARRAYS), lq_of(ARRAYS, exact=False))
     part = whole.subset("training", [2, 1])
     assert (part.name, part.names) == ("set-training", ("c", "b"))
     assert np.array_equal(part.images[0], ARRAYS[2])
-    assert part.low is not None
-    assert np.array_equal(part.low.images[1], ARRAYS[1][::4, ::4])
+    assert part.lq is not None
+    assert np.array_equal(part.lq.images[1], ARRAYS[1][::4, ::4])
 
 
 def test_cropping_leaves_exact_low_quality_images_behind_and_keeps_given_ones() -> None:
     for exact in (True, False):
-        cropped = ImageSet("set", ("a",), LoadedImages(ARRAYS[:1]), low_of(ARRAYS[:1], exact=exact)).cropped(12)
+        cropped = ImageSet("set", ("a",), LoadedImages(ARRAYS[:1]), lq_of(ARRAYS[:1], exact=exact)).cropped(12)
         assert cropped.images.shapes == ((24, 36),)
-        assert (cropped.low is None) is exact
-    fitting = ImageSet("set", ("b",), LoadedImages(ARRAYS[1:2]), low_of(ARRAYS[1:2], exact=True))
+        assert (cropped.lq is None) is exact
+    fitting = ImageSet("set", ("b",), LoadedImages(ARRAYS[1:2]), lq_of(ARRAYS[1:2], exact=True))
     assert fitting.cropped(12) is fitting

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from study.data.layouts import KNOWN_SETS, LayoutError, find_layout, low_key, strip_key
+from study.data.layouts import KNOWN_SETS, LayoutError, find_layout, lq_key, strip_key
 
 
 def touch(root: Path, *files: str) -> None:
@@ -39,10 +39,10 @@ def test_keys(stem: str, key: str) -> None:
 
 
 def test_a_low_quality_file_may_carry_its_scale_behind_letters() -> None:
-    assert low_key("babyx4", {"baby"}) == "baby"
-    assert low_key("box3", {"box3", "bo"}) == "box3"
-    assert low_key("0001x4", {"0001"}) == "0001"
-    assert low_key("otherx4", {"baby"}) == "otherx4"
+    assert lq_key("babyx4", {"baby"}) == "baby"
+    assert lq_key("box3", {"box3", "bo"}) == "box3"
+    assert lq_key("0001x4", {"0001"}) == "0001"
+    assert lq_key("otherx4", {"baby"}) == "otherx4"
 
 
 def test_counts_are_those_that_the_sets_are_known_for() -> None:

@@ -38,8 +38,8 @@ def test_low_quality_is_bicubic_of_hr_cropped_to_the_scale(write_images: Any, tm
 
     cropped = torch.from_numpy(image[:48, :60].transpose(2, 0, 1)[None].copy()).double() / 255
     expected = to_uint8(bicubic_downsample(cropped, 4))[0].permute(1, 2, 0).numpy()
-    assert np.abs(store.low[0].astype(int) - expected.astype(int)).max() <= 1  # ties, in [0, 1] instead of levels
-    assert (store.low[0] == expected).mean() > 0.99
+    assert np.abs(store.lq[0].astype(int) - expected.astype(int)).max() <= 1  # ties, in [0, 1] instead of levels
+    assert (store.lq[0] == expected).mean() > 0.99
 
 
 def test_test_sets_are_cropped_to_multiples_of_12(write_images: Any, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_test_sets_are_cropped_to_multiples_of_12(write_images: Any, tmp_path: P
     store = packed([hr.parent], tmp_path / "s.arrow").store
     assert (store.description.name, store.description.multiple) == ("Set5", 12)
     assert set(store.images.shapes) == {(48, 60)}
-    assert set(store.low.shapes) == {(12, 15)}
+    assert set(store.lq.shapes) == {(12, 15)}
 
 
 def test_given_low_quality_images_are_used_as_they_are(write_images: Any, tmp_path: Path) -> None:
@@ -55,11 +55,11 @@ def test_given_low_quality_images_are_used_as_they_are(write_images: Any, tmp_pa
     lq = write_images("set/LRx4", {"ax4": (13, 16), "b": (12, 10)}, seed=9)  # a: as MATLAB rounds
     store = packed([hr.parent], tmp_path / "s.arrow").store
     assert store.description.degradation == {"kind": "given"}
-    assert np.array_equal(store.low[0], np.asarray(Image.open(lq / "ax4.png")))
+    assert np.array_equal(store.lq[0], np.asarray(Image.open(lq / "ax4.png")))
     assert [row.values["lq_source"] for row in store.rows] == ["ax4.png", "b.png"]
     made = packed([hr.parent], tmp_path / "made.arrow", degradation=Noise(sigma=5)).store
     assert made.description.degradation == {"kind": "noise", "sigma": 5}
-    assert made.low.shapes == ((12, 15), (12, 10))
+    assert made.lq.shapes == ((12, 15), (12, 10))
 
 
 def test_noise_depends_on_seed_and_name_alone(write_images: Any, tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_noise_depends_on_seed_and_name_alone(write_images: Any, tmp_path: Path)
     one = packed([few], tmp_path / "1.arrow", **noisy).store
     two = packed([more], tmp_path / "2.arrow", **noisy).store
     other = packed([few], tmp_path / "3.arrow", seed=1, **noisy).store
-    assert np.array_equal(one.low[0], two.low[1])
-    assert not np.array_equal(one.low[0], other.low[0])
-    assert not np.array_equal(one.low[0], two.low[0])
+    assert np.array_equal(one.lq[0], two.lq[1])
+    assert not np.array_equal(one.lq[0], other.lq[0])
+    assert not np.array_equal(one.lq[0], two.lq[0])
 
 
 def test_a_second_pack_does_nothing(write_images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,21 +50,21 @@ def test_tensors_are_what_a_model_takes() -> None:
     assert np.array_equal(to_uint8(lq)[0].permute(1, 2, 0).numpy(), pairs.lq[1])
 
 
-def given(images: ImageSet, low: list[np.ndarray], scale: int) -> ImageSet:
-    return ImageSet(images.name, images.names, images.images, LowQuality(scale, LoadedImages(low), exact=False))
+def given(images: ImageSet, lq: list[np.ndarray], scale: int) -> ImageSet:
+    return ImageSet(images.name, images.names, images.images, LowQuality(scale, LoadedImages(lq), exact=False))
 
 
 def test_low_quality_images_that_came_with_the_set_are_used_as_they_are() -> None:
     images = image_set((50, 47), (24, 36))
     rng = np.random.default_rng(1)
-    low = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((13, 12), (6, 9))]  # 50/4, 47/4 rounded up
-    pairs = make_pairs(given(images, low, 4), 4)
+    lq = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((13, 12), (6, 9))]  # 50/4, 47/4 rounded up
+    pairs = make_pairs(given(images, lq, 4), 4)
     assert [image.shape for image in pairs.hr] == [(48, 44, 3), (24, 36, 3)]
     assert pairs.lq.shapes == ((12, 11), (6, 9))
-    assert np.array_equal(pairs.lq[0], low[0][:12, :11])
-    assert np.array_equal(pairs.lq[1], low[1])
+    assert np.array_equal(pairs.lq[0], lq[0][:12, :11])
+    assert np.array_equal(pairs.lq[1], lq[1])
     # Of another scale they cannot serve: that one is made.
-    halved = make_pairs(given(images, low, 4), 2)
+    halved = make_pairs(given(images, lq, 4), 2)
     assert all(np.array_equal(one, other) for one, other in zip(halved.lq, make_pairs(images, 2).lq, strict=True))
 
 
@@ -87,9 +87,9 @@ def test_degraded_pairs_are_the_same_each_time_and_follow_from_the_pixels() -> N
 
 def test_low_quality_images_of_a_camera_are_not_degraded_again_but_bicubic_ones_give_way() -> None:
     images = image_set((64, 80))
-    low = [np.random.default_rng(1).integers(0, 256, (16, 20, 3), np.uint8)]
-    camera, bicubic = (replace(given(images, low, 4), low=LowQuality(4, LoadedImages(low), exact)) for exact in (0, 1))
-    assert np.array_equal(make_pairs(camera, 4, SecondOrder()).lq[0], low[0])
+    lq = [np.random.default_rng(1).integers(0, 256, (16, 20, 3), np.uint8)]
+    camera, bicubic = (replace(given(images, lq, 4), lq=LowQuality(4, LoadedImages(lq), exact)) for exact in (0, 1))
+    assert np.array_equal(make_pairs(camera, 4, SecondOrder()).lq[0], lq[0])
     assert np.array_equal(make_pairs(bicubic, 4, SecondOrder()).lq[0], make_pairs(images, 4, SecondOrder()).lq[0])
 
 

@@ -21,11 +21,11 @@ def images(count: int, height: int = 96, width: int = 128) -> Tensor:
 
 
 def test_shapes_range_and_levels() -> None:
-    low = second_order(images(3), DEGRADATION, 4, seeds=[1, 2, 3])
-    assert low.shape == (3, 3, 24, 32)
-    assert low.dtype == torch.float32
-    assert torch.equal((low * 255).round() / 255, low)
-    assert 0 <= low.min() <= low.max() <= 1
+    lq = second_order(images(3), DEGRADATION, 4, seeds=[1, 2, 3])
+    assert lq.shape == (3, 3, 24, 32)
+    assert lq.dtype == torch.float32
+    assert torch.equal((lq * 255).round() / 255, lq)
+    assert 0 <= lq.min() <= lq.max() <= 1
 
 
 def test_each_image_depends_on_its_own_seed_alone() -> None:
@@ -53,9 +53,9 @@ def test_the_global_generator_is_neither_used_nor_moved() -> None:
 def test_brightness_and_place_are_kept() -> None:
     """Blur and resize are local and leave constants alone; noise and JPEG have no mean to speak of."""
     ramp = torch.linspace(0.3, 0.7, 128).expand(1, 3, 128, 128)
-    low = torch.cat([second_order(ramp, DEGRADATION, 4, seeds=[seed]) for seed in range(60)])
+    lq = torch.cat([second_order(ramp, DEGRADATION, 4, seeds=[seed]) for seed in range(60)])
     expected = torch.nn.functional.interpolate(ramp, scale_factor=0.25, mode="area")[0, 0, 0]
-    columns = low.mean(dim=(0, 1, 2))
+    columns = lq.mean(dim=(0, 1, 2))
     assert float((columns - expected).abs().max()) < 0.02
 
 
@@ -69,8 +69,8 @@ def test_the_degradation_is_a_real_one_and_the_stock_one_is_harsher() -> None:
     smooth = torch.nn.functional.interpolate(hr, scale_factor=0.25, mode="area")
 
     def error(config: SecondOrder) -> float:
-        low = torch.cat([second_order(hr, config, 4, seeds=range(4 * n, 4 * n + 4)) for n in range(12)])
-        return float((low - smooth.repeat(12, 1, 1, 1)).square().mean().sqrt())
+        lq = torch.cat([second_order(hr, config, 4, seeds=range(4 * n, 4 * n + 4)) for n in range(12)])
+        return float((lq - smooth.repeat(12, 1, 1, 1)).square().mean().sqrt())
 
     ours, stock = error(DEGRADATION), error(SecondOrder.stock())
     assert 0.02 < ours < stock < 0.5
@@ -206,8 +206,8 @@ def test_images_too_small_for_the_kernels_are_refused() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_the_smallest_images_survive_every_draw(seed: int) -> None:
-    low = second_order(images(1, 56, 56), DEGRADATION, 4, seeds=[seed])
-    assert torch.isfinite(low).all()
+    lq = second_order(images(1, 56, 56), DEGRADATION, 4, seeds=[seed])
+    assert torch.isfinite(lq).all()
 
 
 @pytest.mark.parametrize(

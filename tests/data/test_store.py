@@ -196,10 +196,10 @@ def test_no_damage_gives_a_wrong_image(
     original = open_store(packed)
     try:
         store = open_store(path)
-        got = [*store.images, *store.low]
+        got = [*store.images, *store.lq]
     except StoreError:
         return
-    assert all(np.array_equal(one, other) for one, other in zip(got, [*original.images, *original.low], strict=True))
+    assert all(np.array_equal(one, other) for one, other in zip(got, [*original.images, *original.lq], strict=True))
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "a\\b", "a\x00b", "a\nb", "", ".", "a..b"])

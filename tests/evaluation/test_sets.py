@@ -79,12 +79,12 @@ def test_hr_is_cropped_to_multiples_of_12_and_lr_made_by_bicubic(root: Path) -> 
 
 
 def test_given_low_quality_images_are_used_as_they_are(root: Path) -> None:
-    low = save(root / "low" / "baby_x4.png", 15, 13, seed=5)  # of the whole image, rounded up
-    place = find_sets([root / "Set5"], [root / "low"], [], 4)[0]
+    lq = save(root / "lq" / "baby_x4.png", 15, 13, seed=5)  # of the whole image, rounded up
+    place = find_sets([root / "Set5"], [root / "lq"], [], 4)[0]
 
     test = open_set(place, 4)
 
-    assert (test.pairs.lq[0] == low[:, :12]).all()
+    assert (test.pairs.lq[0] == lq[:, :12]).all()
     assert not test.made
 
 
@@ -100,11 +100,11 @@ def test_at_scale_1_low_quality_images_are_given_or_refused(root: Path) -> None:
 
 def test_every_low_quality_image_that_does_not_fit_is_named(root: Path) -> None:
     save(root / "Set5" / "HR" / "bird.png", seed=1)
-    save(root / "low" / "baby.png", 20, 20)
-    save(root / "low" / "dog.png", 15, 12)
+    save(root / "lq" / "baby.png", 20, 20)
+    save(root / "lq" / "dog.png", 15, 12)
 
     with pytest.raises(SetError) as raised:
-        open_set(find_sets([root / "Set5"], [root / "low"], [], 4)[0], 4)
+        open_set(find_sets([root / "Set5"], [root / "lq"], [], 4)[0], 4)
 
     text = str(raised.value)
     assert "no low-quality image of bird; add it" in text

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from study.config import LossConfig
 from study.losses import generator_loss as module
-from study.losses.generator_loss import Judged, Logits, Objective
-from study.losses.guidance import Guide
+from study.losses.generator_loss import GeneratorLoss, Logits, LossInputs
+from study.losses.guidance import GuidanceInputs
 
-WEIGHTS = {"fidelity": 2.0, "artifact": 0.5, "perceptual": 0.25, "adversarial": 0.125}
+WEIGHTS = {"fidelity": 2.0, "ldl": 0.5, "perceptual": 0.25, "adversarial": 0.125}
 
 
 class SquaredDistance(nn.Module):
@@ -17,18 +17,18 @@ class SquaredDistance(nn.Module):
         return (sr - hr).square().mean(dim=(1, 2, 3))
 
 
-def judged() -> Judged:
+def evaluated() -> LossInputs:
     generator = torch.Generator().manual_seed(3)
     draw = lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    return Judged(draw(2, 3, 12, 12).requires_grad_(), draw(2, 3, 12, 12), ema_sr=draw(2, 3, 12, 12))
+    return LossInputs(draw(2, 3, 12, 12).requires_grad_(), draw(2, 3, 12, 12), ema_sr=draw(2, 3, 12, 12))
 
 
-def logits_of(at: Judged) -> Logits:
+def logits_of(at: LossInputs) -> Logits:
     look = lambda images: images.mean(dim=(1, 2, 3)).unsqueeze(1)  # noqa: E731
     return Logits(real=look(at.hr), fake=look(at.sr))
 
 
-def add_all(chosen: Objective, at: Judged) -> tuple[dict[str, float], Tensor]:
+def add_all(chosen: GeneratorLoss, at: LossInputs) -> tuple[dict[str, float], Tensor]:
     """Each term of the sum, and the sum's gradient at the images."""
     at.sr.grad = None
     terms = {
@@ -39,9 +39,9 @@ def add_all(chosen: Objective, at: Judged) -> tuple[dict[str, float], Tensor]:
     return {name: float(term) for name, term in terms.items()}, at.sr.grad
 
 
-def objective(config: LossConfig, autoencoder: nn.Module | None = None) -> Objective:
+def generator_loss(config: LossConfig, autoencoder: nn.Module | None = None) -> GeneratorLoss:
     perceptual = SquaredDistance() if config.perceptual > 0 else None
-    return Objective(config, Guide(autoencoder), perceptual=perceptual)
+    return GeneratorLoss(config, GuidanceInputs(autoencoder), perceptual=perceptual)
 
 
 def single(term: str, guidance: str = "pixel") -> LossConfig:
@@ -50,19 +50,19 @@ def single(term: str, guidance: str = "pixel") -> LossConfig:
 
 
 def test_gradients_add_up_to_the_weighted_sums() -> None:
-    at = judged()
-    terms, gradient = add_all(objective(LossConfig(guidance="pixel", **WEIGHTS)), at)
+    at = evaluated()
+    terms, gradient = add_all(generator_loss(LossConfig(guidance="pixel", **WEIGHTS)), at)
     assert list(terms) == list(WEIGHTS)
     expected = torch.zeros_like(at.sr)
     for name, weight in WEIGHTS.items():
-        alone, own = add_all(objective(single(name)), at)
+        alone, own = add_all(generator_loss(single(name)), at)
         expected += weight * own
         assert terms[name] == alone[name]  # reported without its weight
     torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-15)
 
 
 def test_a_term_keeps_what_its_logits_hang_on_and_no_graph_of_its_own() -> None:
-    at, chosen = judged(), objective(single("adversarial"))
+    at, chosen = evaluated(), generator_loss(single("adversarial"))
     steepness = torch.ones((), dtype=torch.float64, requires_grad=True)
     logits = Logits(real=at.hr.mean(dim=(2, 3)) * steepness, fake=at.sr.mean(dim=(2, 3)) * steepness)
     chosen.add_gradient("adversarial", at, logits)
@@ -73,11 +73,11 @@ def test_a_term_keeps_what_its_logits_hang_on_and_no_graph_of_its_own() -> None:
 
 @pytest.mark.parametrize(("criterion", "power"), [("l1", 1), ("l2", 2)])
 def test_guidance_decides_where_the_fidelity_is_measured(criterion: str, power: int) -> None:
-    at = judged()
+    at = evaluated()
     blur = nn.AvgPool2d(4)
     for guidance, autoencoder in (("pixel", None), ("aesop", blur)):
         config = LossConfig.model_validate(single("fidelity", guidance).model_dump() | {"criterion": criterion})
-        terms, _ = add_all(objective(config, autoencoder), at)
+        terms, _ = add_all(generator_loss(config, autoencoder), at)
         look = autoencoder or nn.Identity()
         expected = (look(at.sr) - look(at.hr)).abs().pow(power).mean()
         assert terms["fidelity"] == pytest.approx(expected.item(), rel=1e-12)
@@ -87,13 +87,13 @@ def test_guidance_decides_where_the_fidelity_is_measured(criterion: str, power: 
 def test_a_term_of_weight_zero_is_neither_used_nor_computed(off: str, monkeypatch: pytest.MonkeyPatch) -> None:
     functions = {
         "fidelity": "fidelity_loss",
-        "artifact": "artifact_loss",
+        "ldl": "ldl_loss",
         "adversarial": "relativistic_generator_loss",
     }
     if off in functions:
         monkeypatch.setattr(module, functions[off], None)  # calling it would fail
-    chosen = objective(LossConfig.model_validate(WEIGHTS | {off: 0, "guidance": "pixel"}))
-    terms, _ = add_all(chosen, judged())
+    chosen = generator_loss(LossConfig.model_validate(WEIGHTS | {off: 0, "guidance": "pixel"}))
+    terms, _ = add_all(chosen, evaluated())
     assert off not in terms
     assert [chosen.uses(name) for name in WEIGHTS] == [name != off for name in WEIGHTS]
 
@@ -103,7 +103,7 @@ def test_parts_that_do_not_fit_the_configuration_are_a_mistake_of_ours() -> None
         (single("fidelity", "aesop"), None, None),
         (single("fidelity", "pixel"), nn.Identity(), None),
         (single("perceptual"), None, None),
-        (single("artifact"), None, SquaredDistance()),
+        (single("ldl"), None, SquaredDistance()),
     ):
         with pytest.raises(AssertionError):
-            Objective(config, Guide(autoencoder), perceptual=perceptual)
+            GeneratorLoss(config, GuidanceInputs(autoencoder), perceptual=perceptual)

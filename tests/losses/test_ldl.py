@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.losses import artifact_loss, artifact_map
+from study.losses import ldl_loss, ldl_map
 
 
 def images(count: int, *, seed: int = 0, size: tuple[int, int] = (9, 11)) -> list[Tensor]:
@@ -46,9 +46,9 @@ def test_map_and_loss_equal_the_loops() -> None:
     sr, hr, ema_sr = images(3)
     expected = torch.stack([looped_map(*triple) for triple in zip(sr, hr, ema_sr, strict=True)])
 
-    assert torch.allclose(artifact_map(sr, hr, ema_sr), expected, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(ldl_map(sr, hr, ema_sr), expected, rtol=1e-9, atol=1e-12)
     loops = (expected * sr - expected * hr).abs().flatten(1).mean(1)
-    assert torch.allclose(artifact_loss(sr, hr, ema_sr), loops, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(ldl_loss(sr, hr, ema_sr), loops, rtol=1e-9, atol=1e-12)
 
 
 def test_float32_agrees_with_float64_where_residuals_are_tiny() -> None:
@@ -56,8 +56,8 @@ def test_float32_agrees_with_float64_where_residuals_are_tiny() -> None:
     noise, hr, _ = images(3, seed=2)
     sr = hr + 1 / 3 + 1e-3 * noise
 
-    exact = artifact_map(sr, hr, sr)
-    single = artifact_map(sr.float(), hr.float(), sr.float())
+    exact = ldl_map(sr, hr, sr)
+    single = ldl_map(sr.float(), hr.float(), sr.float())
 
     assert single.dtype == torch.float32
     assert torch.allclose(single.double(), exact, rtol=2e-3)
@@ -67,7 +67,7 @@ def test_zero_exactly_where_the_image_beats_the_average() -> None:
     sr, hr, ema_sr = images(3, seed=3)
     beats = (hr - sr).abs().sum(1, keepdim=True) < (hr - ema_sr).abs().sum(1, keepdim=True)
 
-    found = artifact_map(sr, hr, ema_sr)
+    found = ldl_map(sr, hr, ema_sr)
 
     assert 0 < int(beats.sum()) < beats.numel()
     assert (found[beats] == 0).all()
@@ -77,7 +77,7 @@ def test_zero_exactly_where_the_image_beats_the_average() -> None:
 def test_nothing_is_masked_while_image_and_average_are_equal() -> None:
     sr, hr = images(2, seed=4)
 
-    assert (artifact_map(sr, hr, sr) > 0).all()
+    assert (ldl_map(sr, hr, sr) > 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -89,7 +89,7 @@ def test_value_and_gradient_finite_where_the_residual_is_flat(dtype: torch.dtype
     hr = hr.to(dtype)
     sr = (hr + offset).requires_grad_()
 
-    loss = artifact_loss(sr, hr, sr.detach())
+    loss = ldl_loss(sr, hr, sr.detach())
     loss.sum().backward()
 
     assert loss.isfinite().all()
@@ -101,11 +101,11 @@ def test_value_and_gradient_finite_where_the_residual_is_flat(dtype: torch.dtype
 def test_gradient_flows_through_the_map_unless_detached() -> None:
     sr, hr, ema_sr = images(3, seed=6)
     sr.requires_grad_()
-    weight = artifact_map(sr, hr, ema_sr).detach()
+    weight = ldl_map(sr, hr, ema_sr).detach()
     (constant_map,) = torch.autograd.grad((weight * (sr - hr)).abs().sum() / sr[0].numel(), sr)
 
-    (attached,) = torch.autograd.grad(artifact_loss(sr, hr, ema_sr).sum(), sr)
-    (detached,) = torch.autograd.grad(artifact_loss(sr, hr, ema_sr, detach_map=True).sum(), sr)
+    (attached,) = torch.autograd.grad(ldl_loss(sr, hr, ema_sr).sum(), sr)
+    (detached,) = torch.autograd.grad(ldl_loss(sr, hr, ema_sr, detach_map=True).sum(), sr)
 
     assert torch.allclose(detached, constant_map)
     assert not torch.allclose(attached, detached, rtol=0.1)
@@ -114,16 +114,16 @@ def test_gradient_flows_through_the_map_unless_detached() -> None:
 def test_gradient_equals_finite_differences() -> None:
     sr, hr, ema_sr = (image[:1] for image in images(3, seed=7, size=(7, 7)))
 
-    assert torch.autograd.gradcheck(lambda x: artifact_loss(x, hr, ema_sr), sr.requires_grad_(), atol=1e-6)
+    assert torch.autograd.gradcheck(lambda x: ldl_loss(x, hr, ema_sr), sr.requires_grad_(), atol=1e-6)
 
 
 def test_images_smaller_than_the_window_are_refused() -> None:
     tiny = torch.rand(1, 3, 3, 20)
 
     with pytest.raises(ValueError, match="at least 4 pixels"):
-        artifact_map(tiny, tiny, tiny)
+        ldl_map(tiny, tiny, tiny)
 
 
 def test_an_average_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="same shape"):
-        artifact_loss(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8), torch.rand(1, 3, 8, 8))
+        ldl_loss(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8), torch.rand(1, 3, 8, 8))

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from study.metrics.side_by_side import AT_ONCE, IN_A_GROUP, judge_each, side_by_side
+from study.metrics.side_by_side import AT_ONCE, IN_A_GROUP, evaluate_each, side_by_side
 
 CPU = torch.device("cpu")
 
@@ -41,7 +41,7 @@ def test_each_image_is_alone_where_there_are_no_cores_to_share() -> None:
     [([100] * 8, 1), ([100, 100], 2), ([AT_ONCE // 2, 100, 100, 100], 2), ([AT_ONCE * 8], 4), ([100], 4)],
 )
 def test_cores_are_shared_among_what_runs_at_once(pixels: list[int], cores: int) -> None:
-    seen = list(judge_each(lambda item: (item, torch.get_num_threads()), range(len(pixels)), pixels))
+    seen = list(evaluate_each(lambda item: (item, torch.get_num_threads()), range(len(pixels)), pixels))
 
     assert seen == [(item, cores) for item in range(len(pixels))]
     assert torch.get_num_threads() == 4
@@ -49,11 +49,11 @@ def test_cores_are_shared_among_what_runs_at_once(pixels: list[int], cores: int)
 
 @pytest.mark.usefixtures("four_threads")
 def test_an_error_comes_out_and_the_threads_are_given_back() -> None:
-    def judge(item: int) -> int:
+    def evaluator(item: int) -> int:
         if item == 1:
             raise ValueError("the second")
         return item
 
     with pytest.raises(ValueError, match="the second"):
-        list(judge_each(judge, range(3), [1, 1, 1]))
+        list(evaluate_each(evaluator, range(3), [1, 1, 1]))
     assert torch.get_num_threads() == 4

@@ -27,7 +27,7 @@ from study.metrics import (
     swd,
 )
 from study.metrics.dists import _channel_weights
-from study.metrics.evaluator import BACKBONE_OF, Judge, study_judge
+from study.metrics.evaluator import BACKBONE_OF, Evaluator, study_evaluator
 from study.models import Autoencoder
 from study.models.lpips_distance import LpipsNetwork
 from tests.metrics import plain_metrics as plain
@@ -167,7 +167,7 @@ def test_the_judge_gives_what_the_functions_give(vgg16_file: Path) -> None:
     sr, hr = pair(180, 172)
     autoencoder = Autoencoder(features=16, blocks=1, growth=8, decoder="msrresnet", bicubic_skip=True).eval()
     names = ["psnr_y", "ssim_y", "psnr_rgb", "ms_ssim", "swd", "lr_psnr", "lr_psnr_rgb", "ae_psnr", "dists"]
-    judge = Judge(names, CPU, backbones={"vgg16": vgg16_file}, autoencoder=autoencoder)
+    evaluator = Evaluator(names, CPU, backbones={"vgg16": vgg16_file}, autoencoder=autoencoder)
     expected = {
         "psnr_y": psnr_y(sr, hr),
         "ssim_y": ssim_y(sr, hr),
@@ -180,43 +180,43 @@ def test_the_judge_gives_what_the_functions_give(vgg16_file: Path) -> None:
         "dists": DistsMetric(vgg16_file)(sr, hr),
     }
 
-    alone = judge(sr, hr, shrunk_by=4)
-    first, again = (judge(sr, hr, shrunk_by=4, key="astronaut") for _ in range(2))
+    alone = evaluator(sr, hr, shrunk_by=4)
+    first, again = (evaluator(sr, hr, shrunk_by=4, key="astronaut") for _ in range(2))
 
     assert alone == {name: value.item() for name, value in expected.items()}
     assert list(alone) == names
     assert first == again == alone
-    assert set(judge(sr, hr)) == set(names) - {"lr_psnr", "lr_psnr_rgb"}
+    assert set(evaluator(sr, hr)) == set(names) - {"lr_psnr", "lr_psnr_rgb"}
 
 
 def test_what_was_kept_of_an_image_is_used_for_it_alone() -> None:
-    judge = study_judge(None, CPU)
+    evaluator = study_evaluator(None, CPU)
     (sr, hr), (other_sr, other_hr) = pair(), pair(top=300, left=20)
 
-    first = judge(sr, hr, key="first")
-    other = judge(other_sr, other_hr, key="other")
+    first = evaluator(sr, hr, key="first")
+    other = evaluator(other_sr, other_hr, key="other")
 
     assert first != other
-    assert judge(other_sr, other_hr, key="other") == judge(other_sr, other_hr) == other
-    judge.forget("first")
-    assert judge(other_sr, other_hr, key="first") == other
+    assert evaluator(other_sr, other_hr, key="other") == evaluator(other_sr, other_hr) == other
+    evaluator.forget("first")
+    assert evaluator(other_sr, other_hr, key="first") == other
 
 
 def test_a_judge_says_what_it_lacks() -> None:
     with pytest.raises(ValueError, match=r"dists needs the published weights of vgg16"):
-        Judge(["dists"], CPU)
+        Evaluator(["dists"], CPU)
     with pytest.raises(ValueError, match=r"ae_psnr needs an auto-encoder"):
-        Judge(["ae_psnr"], CPU)
+        Evaluator(["ae_psnr"], CPU)
     with pytest.raises(ValueError, match=r"metrics must be among psnr_y, .* but got fid"):
-        Judge(["fid"], CPU)
+        Evaluator(["fid"], CPU)
     with pytest.raises(ValueError, match="at least 19 pixels"):
-        Judge(["ssim_y"], CPU)(torch.zeros(1, 3, 18, 40), torch.zeros(1, 3, 18, 40))
+        Evaluator(["ssim_y"], CPU)(torch.zeros(1, 3, 18, 40), torch.zeros(1, 3, 18, 40))
 
 
 def test_equal_images_give_the_better_end_of_every_range() -> None:
     hr = pair(180, 172)[1]
-    judge = Judge([name for name in METRICS if name not in BACKBONE_OF and name != "ae_psnr"], CPU)
-    for name, value in judge(hr, hr, shrunk_by=4).items():
+    evaluator = Evaluator([name for name in METRICS if name not in BACKBONE_OF and name != "ae_psnr"], CPU)
+    for name, value in evaluator(hr, hr, shrunk_by=4).items():
         low, high = METRICS[name].range
         if name != "null_energy":  # of the SR image alone
             assert value == pytest.approx(high if METRICS[name].direction == "maximize" else low, abs=1e-6), name

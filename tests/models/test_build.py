@@ -112,8 +112,8 @@ def test_discriminators_have_the_published_parameter_counts(name: str, patch: in
 @pytest.mark.parametrize("name", SMALL)
 def test_every_generator_enlarges_by_every_scale(name: str, scale: int) -> None:
     network = build_generator(GeneratorConfig.model_validate({"name": name, **SMALL[name]}), scale)
-    low = torch.rand(2, 3, 6, 10)
-    image = network(low)
+    lq = torch.rand(2, 3, 6, 10)
+    image = network(lq)
     assert image.shape == (2, 3, 6 * scale, 10 * scale)
     image.sum().backward()
     untouched = [name for name, parameter in network.named_parameters() if parameter.grad is None]
@@ -138,8 +138,8 @@ def test_swinir_drops_paths_in_training_alone() -> None:
     network = build_generator(
         GeneratorConfig.model_validate({"name": "swinir", **SMALL["swinir"], "drop_path": 0.5}), 4
     )
-    low = torch.rand(4, 3, 8, 8)
-    outputs = [network.train(mode)(low) for mode in (True, True, False, False)]
+    lq = torch.rand(4, 3, 8, 8)
+    outputs = [network.train(mode)(lq) for mode in (True, True, False, False)]
     assert not torch.equal(outputs[0], outputs[1])
     assert torch.equal(outputs[2], outputs[3])
 
@@ -152,12 +152,12 @@ def test_a_bilinear_skip_adds_the_enlarged_input(name: str) -> None:
         config = GeneratorConfig.model_validate({"name": name, **SMALL[name], "bilinear_skip": skip})
         networks.append(build_generator(config, 4).eval())
     assert networks[0].state_dict().keys() == networks[1].state_dict().keys()
-    low = torch.rand(1, 3, 8, 8)
-    enlarged = torch.nn.functional.interpolate(low, scale_factor=4, mode="bilinear")
-    torch.testing.assert_close(networks[1](low), networks[0](low) + enlarged)
-    torch.testing.assert_close(copy.deepcopy(networks[1])(low), networks[1](low))  # as the average is a copy
+    lq = torch.rand(1, 3, 8, 8)
+    enlarged = torch.nn.functional.interpolate(lq, scale_factor=4, mode="bilinear")
+    torch.testing.assert_close(networks[1](lq), networks[0](lq) + enlarged)
+    torch.testing.assert_close(copy.deepcopy(networks[1])(lq), networks[1](lq))  # as the average is a copy
     if name == "spsr":
-        torch.testing.assert_close(networks[1](low, with_branch=True)[1], networks[0](low, with_branch=True)[1])
+        torch.testing.assert_close(networks[1](lq, with_branch=True)[1], networks[0](lq, with_branch=True)[1])
 
 
 @pytest.mark.parametrize("encoder", ["learned", "bicubic"])

@@ -1,22 +1,22 @@
-"""Blends of weights against arithmetic."""
+"""Interpolations of weights against arithmetic."""
 
 import pytest
 import torch
 from torch import nn
 
 from study.models import MSRResNet, SRResNet
-from study.models.interpolation import blend_states
+from study.models.interpolation import interpolate_states
 
 
-def test_a_blend_is_the_weighted_mean_of_every_weight() -> None:
+def test_a_interpolation_is_the_weighted_mean_of_every_weight() -> None:
     first, second = (MSRResNet(8, 1, 2).state_dict() for _ in range(2))
 
-    blend = blend_states(first, second, 0.25)
+    interpolation = interpolate_states(first, second, 0.25)
 
-    assert blend.keys() == first.keys()
-    assert all(torch.allclose(blend[name], 0.75 * first[name] + 0.25 * second[name]) for name in first)
-    assert all(torch.equal(tensor, first[name]) for name, tensor in blend_states(first, second, 0).items())
-    assert all(torch.equal(tensor, second[name]) for name, tensor in blend_states(first, second, 1).items())
+    assert interpolation.keys() == first.keys()
+    assert all(torch.allclose(interpolation[name], 0.75 * first[name] + 0.25 * second[name]) for name in first)
+    assert all(torch.equal(tensor, first[name]) for name, tensor in interpolate_states(first, second, 0).items())
+    assert all(torch.equal(tensor, second[name]) for name, tensor in interpolate_states(first, second, 1).items())
 
 
 def test_counters_stay_the_first_networks() -> None:
@@ -26,11 +26,11 @@ def test_counters_stay_the_first_networks() -> None:
     counter = next(name for name in first if name.endswith("num_batches_tracked"))
 
     assert second[counter] == 1
-    assert blend_states(first, second, 0.5)[counter] == 0
+    assert interpolate_states(first, second, 0.5)[counter] == 0
 
 
 def test_networks_that_are_not_alike_are_refused() -> None:
     with pytest.raises(ValueError, match=r"differ in \d+ entries, such as"):
-        blend_states(MSRResNet(8, 1, 2).state_dict(), MSRResNet(8, 2, 2).state_dict(), 0.5)
+        interpolate_states(MSRResNet(8, 1, 2).state_dict(), MSRResNet(8, 2, 2).state_dict(), 0.5)
     with pytest.raises(ValueError, match=r"differ in 1 entries, such as weight"):
-        blend_states(nn.Linear(2, 3).state_dict(), nn.Linear(4, 3).state_dict(), 0.5)
+        interpolate_states(nn.Linear(2, 3).state_dict(), nn.Linear(4, 3).state_dict(), 0.5)

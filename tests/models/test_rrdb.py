@@ -141,9 +141,9 @@ def test_without_shrinking_the_body_runs_at_the_inputs_size(scale: int, convs: i
 
 def test_features_of_chosen_blocks_are_kept() -> None:
     network = RRDBNet(4, 3, 2)
-    low = torch.rand(1, 3, 5, 6)
-    shallow, deep, kept = network.extract(low, taps=(1, 3))
+    lq = torch.rand(1, 3, 5, 6)
+    shallow, deep, kept = network.extract(lq, taps=(1, 3))
     assert list(kept) == [1, 3]
     torch.testing.assert_close(kept[1], network.body[0](shallow))
     torch.testing.assert_close(kept[3], deep)
-    torch.testing.assert_close(network.reconstruct(shallow, deep), network(low))
+    torch.testing.assert_close(network.reconstruct(shallow, deep), network(lq))

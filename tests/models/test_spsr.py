@@ -63,12 +63,12 @@ def test_image_and_gradient_map_equal_a_plain_transcription(scale: int, steps: t
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
-    low = torch.rand(2, 3, 6, 7, dtype=torch.float64)
-    image, branch = network(low, with_branch=True)
-    expected = transcription(network.state_dict(), low, blocks, steps)
+    lq = torch.rand(2, 3, 6, 7, dtype=torch.float64)
+    image, branch = network(lq, with_branch=True)
+    expected = transcription(network.state_dict(), lq, blocks, steps)
     assert image.shape == branch.shape == (2, 3, 6 * scale, 7 * scale)
     torch.testing.assert_close((image, branch), expected, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(network(low), image)
+    torch.testing.assert_close(network(lq), image)
 
 
 @pytest.mark.parametrize(("blocks", "taps"), [(23, (5, 10, 15, 20)), (4, (1, 2, 3, 4)), (8, (2, 4, 6, 8))])

@@ -76,10 +76,10 @@ def test_tiles_equal_the_whole_where_they_overlap_by_the_field(name: str, scale:
     field = field_of_view(network)
     assert field is not None
     overlap = -(-field // ALIGNMENT) * ALIGNMENT
-    low = image(4 * ALIGNMENT + 6, 3 * ALIGNMENT - 2)
+    lq = image(4 * ALIGNMENT + 6, 3 * ALIGNMENT - 2)
     with torch.no_grad():
-        whole = network(low)
-        tiled = upscale_in_tiles(network, low, scale, 2 * ALIGNMENT, overlap)
+        whole = network(lq)
+        tiled = upscale_in_tiles(network, lq, scale, 2 * ALIGNMENT, overlap)
 
     assert tiled.shape == whole.shape
     assert (tiled - whole).abs().max() < 1e-5
@@ -87,23 +87,23 @@ def test_tiles_equal_the_whole_where_they_overlap_by_the_field(name: str, scale:
 
 @pytest.mark.parametrize("size", [(13, 17), (16, 24), (9, 9)])
 def test_swinir_fills_its_last_windows_by_reflection(size: tuple[int, int]) -> None:
-    network, low = generator_of("swinir"), image(*size)
+    network, lq = generator_of("swinir"), image(*size)
     missing = [-side % 8 for side in size]
     with torch.no_grad():
-        filled = network(F.pad(low, (0, missing[1], 0, missing[0]), mode="reflect"))
-        found = network(low)
+        filled = network(F.pad(lq, (0, missing[1], 0, missing[0]), mode="reflect"))
+        found = network(lq)
 
     assert torch.allclose(found, filled[..., : 4 * size[0], : 4 * size[1]], atol=1e-6)
 
 
 def test_too_little_overlap_shows_and_is_measured() -> None:
     network = Chain(40)
-    low = image(96, 96)
+    lq = image(96, 96)
     with torch.no_grad():
-        whole = network(low)
+        whole = network(lq)
     upscale = Upscaler(network, 1, bound=GIB, tile=32, overlap=0)
 
-    found = upscale(low)
+    found = upscale(lq)
 
     assert upscale.tiling is not None
     assert (upscale.tiling.exact, upscale.tiling.field, upscale.tiling.overlap) == (False, 40, 0)
@@ -111,7 +111,7 @@ def test_too_little_overlap_shows_and_is_measured() -> None:
     assert upscale.difference is not None
     assert upscale.difference > 1e-5  # of what 16 px more bring, where twice nothing would bring nothing
     near = Upscaler(network, 1, bound=GIB, tile=32, overlap=16)
-    assert (near(low) - whole).abs().max() < (found - whole).abs().max()
+    assert (near(lq) - whole).abs().max() < (found - whole).abs().max()
     assert near.difference is not None
     assert 0 < near.difference < (found - whole).abs().max()
 
@@ -129,12 +129,12 @@ def test_the_overlap_is_the_field_unless_it_is_named() -> None:
 def test_what_fits_is_done_in_one_piece() -> None:
     network = generator_of("msrresnet")
     upscale = Upscaler(network, 4, bound=GIB)
-    low = image(40, 52)
+    lq = image(40, 52)
 
     with torch.no_grad():
-        expected = network(low.contiguous(memory_format=torch.channels_last))
+        expected = network(lq.contiguous(memory_format=torch.channels_last))
 
-    assert torch.equal(upscale(low), expected)
+    assert torch.equal(upscale(lq), expected)
     assert upscale.tiling is None
 
 
@@ -144,9 +144,9 @@ def test_what_does_not_fit_is_cut_so_that_a_tile_fits() -> None:
     seen: list[int] = []
     network.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[-2] * inputs[0].shape[-1]))
     upscale = Upscaler(network, 4, bound=bound)
-    low = image(160, 176)
+    lq = image(160, 176)
 
-    found = upscale(low)
+    found = upscale(lq)
 
     assert upscale.tiling is not None
     cost = peak_bytes(network, 48) / 48**2
@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_cut_so_that_a_tile_fits() -> None:
     assert largest * cost <= bound < 160 * 176 * cost
     assert max(seen) <= max(largest, 16 * 2048)
     with torch.no_grad():
-        assert (found - network(low)).abs().max() < 1e-5
+        assert (found - network(lq)).abs().max() < 1e-5
 
 
 def test_memory_is_that_of_the_tensors_alive_at_a_time() -> None:

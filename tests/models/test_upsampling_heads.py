@@ -12,7 +12,7 @@ from study.data import bicubic_upsample
 from study.models import HeadedGenerator, RRDBNet
 from study.models.build import build_generator
 
-HEADS = [head for head in get_args(Head) if head != "own"]
+HEADS = [head for head in get_args(Head) if head != "native"]
 
 
 def kinds(head: nn.Sequential) -> list[tuple[object, ...]]:

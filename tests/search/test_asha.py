@@ -7,17 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from study.search.asha import Halving, Rungs, TieBreak, crowding_distances
+from study.search.asha import MultiObjectiveASHA, Rungs, TieBreak, crowding_distances
 
 PSNR_LPIPS = ("maximize", "minimize")
 CORNER = (20.0, 0.8)
 
 
-def halving(rungs: Sequence[int] = (100, 300), *, eta: float = 3.0, tie_break: TieBreak = "hypervolume") -> Halving:
-    return Halving(rungs, eta, PSNR_LPIPS, CORNER, tie_break)
+def halving(
+    rungs: Sequence[int] = (100, 300), *, reduction_factor: float = 3.0, tie_break: TieBreak = "hypervolume"
+) -> MultiObjectiveASHA:
+    return MultiObjectiveASHA(rungs, reduction_factor, PSNR_LPIPS, CORNER, tie_break)
 
 
-def told(rule: Halving, points: Sequence[tuple[int, int, float, float]]) -> list[bool | None]:
+def told(rule: MultiObjectiveASHA, points: Sequence[tuple[int, int, float, float]]) -> list[bool | None]:
     """Tell a rule points as (trial, iteration, PSNR, LPIPS); returns who went on, None where nothing was decided."""
     decisions = [rule.take(trial, iteration, values) for trial, iteration, *values in points]
     return [None if decision is None else decision.go_on for decision in decisions]
@@ -27,7 +29,7 @@ def told(rule: Halving, points: Sequence[tuple[int, int, float, float]]) -> list
 
 
 @pytest.mark.parametrize(
-    ("grace", "eta", "budget", "spacing", "expected"),
+    ("grace_period", "reduction_factor", "budget", "spacing", "expected"),
     [
         (100, 3, 900, 100, (100, 300)),  # the budget itself is no rung
         (100, 3, 901, 100, (100, 300, 900)),
@@ -39,21 +41,24 @@ def told(rule: Halving, points: Sequence[tuple[int, int, float, float]]) -> list
     ],
 )
 def test_rungs_stand_at_points_below_the_budget(
-    grace: int, eta: float, budget: int, spacing: int, expected: tuple[int, ...]
+    grace_period: int, reduction_factor: float, budget: int, spacing: int, expected: tuple[int, ...]
 ) -> None:
-    assert Rungs(grace, eta).of(budget, spacing) == expected
+    assert Rungs(grace_period, reduction_factor).of(budget, spacing) == expected
 
 
 def test_rungs_that_mean_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"--grace 500 leaves no rung below the 300 iterations .* lower --grace"):
+    with pytest.raises(
+        ValueError,
+        match=r"--grace_period-period 500 leaves no rung below the 300 iterations .* lower --grace_period-period",
+    ):
         Rungs(500).of(300, 10)
-    with pytest.raises(ValueError, match="--grace 290 leaves no rung below the 300"):
+    with pytest.raises(ValueError, match="--grace_period-period 290 leaves no rung below the 300"):
         Rungs(290).of(300, 50)  # its point is that of the budget
-    with pytest.raises(ValueError, match="--grace must be at least 1"):
+    with pytest.raises(ValueError, match="--grace_period-period must be at least 1"):
         Rungs(0)
-    for eta in (1.0, 0.5, math.nan, math.inf):
-        with pytest.raises(ValueError, match="--eta must be above 1"):
-            Rungs(10, eta)
+    for reduction_factor in (1.0, 0.5, math.nan, math.inf):
+        with pytest.raises(ValueError, match="--reduction-factor must be above 1"):
+            Rungs(10, reduction_factor)
 
 
 # --- decisions -----------------------------------------------------------------------------------------------------
@@ -84,7 +89,7 @@ def test_a_trial_among_the_best_third_goes_on() -> None:
 def test_of_one_front_the_larger_contribution_goes_on() -> None:
     """A staircase: the hypervolume that only (26, 0.35) has is the least, by hand 1 * 0.01."""
     front = [(28.0, 0.40), (27.0, 0.36), (24.0, 0.20)]
-    rule = halving(eta=1.5)  # of four, two go on
+    rule = halving(reduction_factor=1.5)  # of four, two go on
     told(rule, [(trial, 100, *values) for trial, values in enumerate(front)])
     little = rule.take(3, 100, (26.0, 0.35))
     assert little is not None
@@ -95,7 +100,7 @@ def test_of_one_front_the_larger_contribution_goes_on() -> None:
 
 
 def test_crowding_keeps_the_ends_of_a_front() -> None:
-    rule = halving(eta=1.5, tie_break="crowding")
+    rule = halving(reduction_factor=1.5, tie_break="crowding")
     assert told(rule, [(0, 100, 27.0, 0.3), (1, 100, 27.1, 0.31), (2, 100, 20.0, 0.1)])[2] is True
     middle = rule.take(3, 100, (27.05, 0.305))
     assert middle is not None
@@ -112,7 +117,7 @@ def test_all_dominated_by_one_stop() -> None:
 def test_equal_points_are_settled_by_the_seed_and_nothing_else() -> None:
     """All the same: who goes on is drawn by trial and seed, not by who came first."""
     for order in itertools.permutations(range(3)):
-        rule = halving(eta=1.5)
+        rule = halving(reduction_factor=1.5)
         last = [rule.take(trial, 100, (25.0, 0.5)) for trial in order][-1]
         assert last is not None
         ranks = sorted(range(3), key=lambda trial: _position(order, trial))
@@ -123,7 +128,7 @@ def test_equal_points_are_settled_by_the_seed_and_nothing_else() -> None:
 def _position(order: Sequence[int], trial: int) -> int:
     """The place of a trial among three equals, by the rule itself in another order."""
     others = [number for number in order if number != trial]
-    rule = halving(eta=1.5)
+    rule = halving(reduction_factor=1.5)
     for number in others:
         rule.take(number, 100, (25.0, 0.5))
     decision = rule.take(trial, 100, (25.0, 0.5))

@@ -45,7 +45,7 @@ def test_memory_may_be_bounded() -> None:
     memory = parse_constraint("peak_gib<=40", METRICS)
     assert fulfils({"lr_psnr": 46.0, "peak_gib": 39.5}, [memory])
     assert memory.violation({"peak_gib": 41.0}) == 1.0
-    assert fulfils({"lr_psnr": 46.0}, [memory])  # a blend: nothing was trained
+    assert fulfils({"lr_psnr": 46.0}, [memory])  # an interpolation: nothing was trained
 
 
 def test_violations_of_several_bounds_add_up() -> None:

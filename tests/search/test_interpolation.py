@@ -1,4 +1,4 @@
-"""Which pairs are blended, and in which spaces."""
+"""Which pairs are interpolated, and in which spaces."""
 
 from study.search.interpolation import Pair, Parent, neighbours, shares_of, with_own_generators
 
@@ -21,15 +21,15 @@ def test_neighbours_go_with_the_next() -> None:
     assert neighbours(front[:1]) == []
 
 
-def test_weights_are_blended_only_between_relatives_that_are_the_same_network() -> None:
-    assert Pair(GENERATOR, point(0)).spaces == ("weights", "pixels")
-    assert Pair(point(0), point(1)).spaces == ("weights", "pixels")
-    assert Pair(point(0), point(1, OTHER.fidelity)).spaces == ("pixels",)
-    assert Pair(point(0, None), point(1, None)).spaces == ("pixels",)  # both from scratch
-    assert Pair(GENERATOR, point(0, form="spsr")).spaces == ("pixels",)
+def test_weights_are_interpolationed_only_between_relatives_that_are_the_same_network() -> None:
+    assert Pair(GENERATOR, point(0)).spaces == ("weights", "images")
+    assert Pair(point(0), point(1)).spaces == ("weights", "images")
+    assert Pair(point(0), point(1, OTHER.fidelity)).spaces == ("images",)
+    assert Pair(point(0, None), point(1, None)).spaces == ("images",)  # both from scratch
+    assert Pair(GENERATOR, point(0, form="spsr")).spaces == ("images",)
 
 
-def test_blends_lie_evenly_between_their_parents() -> None:
+def test_interpolations_lie_evenly_between_their_parents() -> None:
     assert shares_of(3) == (0.25, 0.5, 0.75)
     assert shares_of(0) == ()
 

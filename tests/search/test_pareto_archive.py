@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.cluster.interpolation_jobs import Densifier, parents_of
+from study.cluster.interpolation_jobs import InterpolationJobs, parents_of
 from study.config import RunConfig, to_dict
 from study.record.journal import Journal
 from study.record.state import Records
 from study.search.constraints import Constraint
-from study.search.pareto_archive import Candidate, Goals, StudyFront
+from study.search.pareto_archive import Candidate, Goals, ParetoArchive
 from study.training.stages.graph import Need
 
 GOALS = Goals({"psnr_y": "maximize", "lpips_alex": "minimize"}, {"psnr_y": 20.0, "lpips_alex": 1.0})
@@ -49,11 +49,11 @@ def records(tmp_path: Path, tiny: RunConfig) -> Records:
 
 
 def front_of(records: Records, goals: Goals) -> list[Candidate]:
-    return StudyFront(records, goals).members
+    return ParetoArchive(records, goals).members
 
 
-def densifier_of(records: Records, **more: Any) -> Densifier:
-    return Densifier(records, StudyFront(records, GOALS), **more)
+def densifier_of(records: Records, **more: Any) -> InterpolationJobs:
+    return InterpolationJobs(records, ParetoArchive(records, GOALS), **more)
 
 
 # --- the front -----------------------------------------------------------------------------------------------------
@@ -65,9 +65,9 @@ def test_the_front_is_of_all_that_counts(records: Records) -> None:
     assert [member.values for member in front_of(records, GOALS)][:2] == [(30, 0.5), (29, 0.4)]
 
 
-def test_a_blend_may_stand_on_it(records: Records) -> None:
-    records.blend("a--b", "weights-5000", {"metrics": metrics(29.5, 0.35), "budget": {"device_seconds": 3.0}})
-    records.blend("a--b", "pixels-5000", {"metrics": metrics(29.4, 0.36), "budget": {"device_seconds": 4.0}})
+def test_a_interpolation_may_stand_on_it(records: Records) -> None:
+    records.interpolation("a--b", "weights-5000", {"metrics": metrics(29.5, 0.35), "budget": {"device_seconds": 3.0}})
+    records.interpolation("a--b", "pixels-5000", {"metrics": metrics(29.4, 0.36), "budget": {"device_seconds": 4.0}})
     assert [member.label for member in front_of(records, GOALS)][:3] == [
         "fidelity abcdef",
         "a--b weights-5000",
@@ -77,7 +77,7 @@ def test_a_blend_may_stand_on_it(records: Records) -> None:
 
 
 def test_what_misses_a_bound_does_not_count(records: Records) -> None:
-    records.blend("a--b", "weights-5000", {"metrics": metrics(29.5, 0.35, 44.0)})
+    records.interpolation("a--b", "weights-5000", {"metrics": metrics(29.5, 0.35, 44.0)})
     bounded = Goals(GOALS.directions, GOALS.reference, [Constraint("lr_psnr", ">=", 45.0)])
     assert "a--b weights-5000" in [member.label for member in front_of(records, GOALS)]
     assert "a--b weights-5000" not in [member.label for member in front_of(records, bounded)]
@@ -93,7 +93,7 @@ def test_its_hypervolume_by_hand(records: Records) -> None:
 
 def test_it_grows_with_the_records_and_loses_what_failed(records: Records) -> None:
     """Kept along the way, it is at each moment what one from scratch is."""
-    kept = StudyFront(records, GOALS)
+    kept = ParetoArchive(records, GOALS)
     random = np.random.default_rng(0)
     for step in range(60):
         values = float(random.uniform(24, 31)), float(random.uniform(0.05, 0.6))
@@ -102,10 +102,10 @@ def test_it_grows_with_the_records_and_loses_what_failed(records: Records) -> No
                 records.trial(10 + step, {}, {}, {})
                 records.point(10 + step, point(20, *values))
             case 2:
-                records.blend("a--b", f"weights-{step}", {"metrics": metrics(*values)})
+                records.interpolation("a--b", f"weights-{step}", {"metrics": metrics(*values)})
             case 3:
                 records.end(10 + step - 2, "FAILED" if random.random() < 0.5 else "COMPLETE")
-        assert kept.members == StudyFront(records, GOALS).members, step
+        assert kept.members == ParetoArchive(records, GOALS).members, step
         assert kept.hypervolume == GOALS.hypervolume(kept.members)
     assert records.count("FAILED") > 3
 
@@ -113,20 +113,20 @@ def test_it_grows_with_the_records_and_loses_what_failed(records: Records) -> No
 # --- densification -------------------------------------------------------------------------------------------------
 
 
-def names(densifier: Densifier, *, last: bool) -> list[str]:
-    return [job.name for job in densifier.jobs(last)]
+def names(interpolation_jobs: InterpolationJobs, *, last: bool) -> list[str]:
+    return [job.name for job in interpolation_jobs.jobs(last)]
 
 
-def test_points_on_the_front_are_blended_once_their_trial_has_ended(records: Records) -> None:
-    densifier = densifier_of(records, blends=3)
-    assert names(densifier, last=False) == [f"{KEY}--0000-0000040", f"{KEY}--0001-0000020"]  # the last of each
+def test_points_on_the_front_are_interpolationed_once_their_trial_has_ended(records: Records) -> None:
+    interpolation_jobs = densifier_of(records, interpolations=3)
+    assert names(interpolation_jobs, last=False) == [f"{KEY}--0000-0000040", f"{KEY}--0001-0000020"]  # the last of each
     records.end(3, "COMPLETE")
-    assert f"{KEY}--0003-0000020" in names(densifier, last=False)
+    assert f"{KEY}--0003-0000020" in names(interpolation_jobs, last=False)
 
 
 def test_neighbours_come_last_and_no_pair_twice(records: Records) -> None:
     records.end(3, "PRUNED")
-    found = names(densifier_of(records, blends=3), last=True)
+    found = names(densifier_of(records, interpolations=3), last=True)
     assert found == [
         f"{KEY}--0000-0000020",  # its own generator's, and its neighbour as well
         f"{KEY}--0000-0000040",
@@ -139,18 +139,18 @@ def test_neighbours_come_last_and_no_pair_twice(records: Records) -> None:
 
 
 def test_what_is_done_is_not_done_again(records: Records) -> None:
-    densifier = densifier_of(records, blends=3)
-    first = names(densifier, last=True)
+    interpolation_jobs = densifier_of(records, interpolations=3)
+    first = names(interpolation_jobs, last=True)
     records.pair(first[0], "COMPLETE")
     records.pair(first[1], "FAILED", "an image was not finite")
-    assert names(densifier, last=True) == first[2:]
-    again = densifier_of(Records(records.journal), blends=3)
+    assert names(interpolation_jobs, last=True) == first[2:]
+    again = densifier_of(Records(records.journal), interpolations=3)
     assert names(again, last=True) == first[2:]
 
 
 def test_a_job_says_all_that_a_worker_needs(records: Records, tiny: RunConfig) -> None:
-    job = next(iter(densifier_of(records, blends=3).jobs(last=False)))
-    assert (job.kind, job.workers, job.config) == ("blend", 1, tiny)
+    job = next(iter(densifier_of(records, interpolations=3).jobs(last=False)))
+    assert (job.kind, job.workers, job.config) == ("interpolation", 1, tiny)
     assert job.pair is not None
     assert (job.pair["spaces"], job.pair["shares"]) == (["weights", "pixels"], [0.25, 0.5, 0.75])
     assert [parent["config"] for parent in job.pair["parents"]] == [to_dict(tiny)] * 2
@@ -160,10 +160,10 @@ def test_a_job_says_all_that_a_worker_needs(records: Records, tiny: RunConfig) -
     ]
 
 
-def test_every_point_is_blended_for_a_recording(records: Records) -> None:
-    densifier = densifier_of(records, blends=2, extent="every")
+def test_every_point_is_interpolationed_for_a_recording(records: Records) -> None:
+    interpolation_jobs = densifier_of(records, interpolations=2, extent="every")
     records.point(0, point(60, 20.0, 0.9))  # far from the front
-    found = list(densifier.jobs(last=False))
+    found = list(interpolation_jobs.jobs(last=False))
     assert [job.name for job in found] == [
         f"{KEY}--0000-0000020",
         f"{KEY}--0000-0000040",
@@ -173,5 +173,5 @@ def test_every_point_is_blended_for_a_recording(records: Records) -> None:
     assert all(job.pair is not None and job.pair["spaces"] == ["weights"] for job in found)
 
 
-def test_nothing_is_blended_where_no_blends_are_asked_for(records: Records) -> None:
-    assert names(densifier_of(records, blends=0), last=True) == []
+def test_nothing_is_interpolationed_where_no_interpolations_are_asked_for(records: Records) -> None:
+    assert names(densifier_of(records, interpolations=0), last=True) == []

@@ -98,7 +98,7 @@ def test_each_setting_is_trained_with_seeds_that_it_never_had(earlier: Path) -> 
     assert {(run.trial, run.seed) for run in runs} == {(number, seed) for number in POINTS for seed in (1, 2)}
     assert other_than_before(earlier, runs, "abc") == []
     assert other_than_before(earlier, runs, "xyz") == ["set of training images"]
-    changed = load_repetition(Repetition(earlier), SPACE, replace(BASE, {"loss.adversarial": 0.5, "data.test": "x"}))
+    changed = load_repetition(Repetition(earlier), SPACE, replace(BASE, {"loss.adversarial": 0.5, "data.val": "x"}))
     assert other_than_before(earlier, changed, "abc") == ["loss.adversarial"]
 
 

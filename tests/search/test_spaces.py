@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from study.config import RunConfig, get, own_loss_path, replace
+from study.config import RunConfig, custom_loss_path, get, replace
 from study.config.recipes import aesop, for_task
 from study.search.spaces import DRY_DRAWS, FOLDER, SearchSpace, SpaceError, load_space
 
@@ -191,43 +191,43 @@ def test_a_trial_shows_the_values_that_failed(space_of: Any, tiny: RunConfig) ->
 OWN = """
 def sample(trial, base):
     guidance = trial.suggest_categorical("loss.guidance", ["aesop", "own"])
-    return {"loss.guidance": guidance, "loss.own": "my_loss.py" if guidance == "own" else None}
+    return {"loss.guidance": guidance, "loss.custom": "my_loss.py" if guidance == "custom" else None}
 """
 
 
-def test_an_own_loss_lies_beside_its_space_and_counts_as_it_was_when_it_was_first_drawn(
+def test_an_custom_loss_lies_beside_its_space_and_counts_as_it_was_when_it_was_first_drawn(
     space_of: Any, tiny: RunConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "my_loss.py").write_text("first")
     space = space_of(HEAD + OWN)
-    drawn = {draw.loss.own for draw in space.try_out(tiny)}
+    drawn = {draw.loss.custom for draw in space.try_out(tiny)}
     pinned = f"{tmp_path / 'my_loss.py'}@sha256:{hashlib.sha256(b'first').hexdigest()}"
     assert drawn == {None, pinned}
     (tmp_path / "my_loss.py").write_text("edited")
-    assert {draw.loss.own for draw in space.try_out(tiny)} == {None, pinned}
-    assert {draw.loss.own for draw in space_of(HEAD + OWN).try_out(tiny)} != {None, pinned}  # the next command
+    assert {draw.loss.custom for draw in space.try_out(tiny)} == {None, pinned}
+    assert {draw.loss.custom for draw in space_of(HEAD + OWN).try_out(tiny)} != {None, pinned}  # the next command
 
 
-def test_an_own_loss_that_is_not_there_is_found_out(space_of: Any, tiny: RunConfig) -> None:
+def test_an_custom_loss_that_is_not_there_is_found_out(space_of: Any, tiny: RunConfig) -> None:
     with pytest.raises(SpaceError, match=r"mine\.py, trial .*loss\.own must name a Python file, but .*my_loss\.py"):
         space_of(HEAD + OWN).try_out(tiny)
 
 
-def test_own_losses_may_be_compared_with_each_other(space_of: Any, tmp_path: Path) -> None:
+def test_custom_losses_may_be_compared_with_each_other(space_of: Any, tmp_path: Path) -> None:
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text(name)
     turns = """
-GROUPS = ["loss.own"]
-IN_TURN = {"loss.own": ("a.py", "b.py")}
+GROUPS = ["loss.custom"]
+STRATIFY = {"loss.custom": ("a.py", "b.py")}
 def base(size, networks):
-    return replace(aesop(size), {"loss.guidance": "own", "loss.own": "a.py"})
+    return replace(aesop(size), {"loss.guidance": "custom", "loss.custom": "a.py"})
 def sample(trial, base):
-    return {"loss.own": trial.suggest_categorical("loss.own", ["b.py", "a.py"])}
+    return {"loss.custom": trial.suggest_categorical("loss.custom", ["b.py", "a.py"])}
 """
     space = space_of("from study.config import replace\n" + HEAD + turns)
     base = space.base("tiny", NETWORKS)
-    assert space.own_values(base) == {"loss.own": "a.py"}
-    names = [Path(own_loss_path(draw.loss.own or "")).name for draw in space.try_out(base)]
+    assert space.own_values(base) == {"loss.custom": "a.py"}
+    names = [Path(custom_loss_path(draw.loss.custom or "")).name for draw in space.try_out(base)]
     assert names[:5] == ["a.py", "a.py", "b.py", "a.py", "b.py"]
 
 
@@ -297,7 +297,7 @@ def test_quick_does_without_the_network_it_cannot_have() -> None:
 # --- the spaces whose values take turns ----------------------------------------------------------------------------
 
 ALL_NETWORKS = ("vgg19", "vgg16", "squeezenet", "alexnet")
-IN_TURN = {
+STRATIFY = {
     "baselines": 9,
     "consistency": 10,
     "guidance": 6,
@@ -307,16 +307,16 @@ IN_TURN = {
 
 
 @pytest.mark.parametrize("size", ["full", "small", "tiny"])
-@pytest.mark.parametrize("name", IN_TURN)
+@pytest.mark.parametrize("name", STRATIFY)
 def test_turns_cover_every_combination_once(name: str, size: str) -> None:
     base = load_space(name).base(size, ALL_NETWORKS)
     space = load_space(name).around(base, ALL_NETWORKS)
     space.try_out(base)
-    turns = [tuple(space.turn_of(number).items()) for number in range(IN_TURN[name])]
+    turns = [tuple(space.turn_of(number).items()) for number in range(STRATIFY[name])]
     combinations = 1
     for values in space.in_turn.values():
         combinations *= len(values)
-    assert len(set(turns)) == combinations == IN_TURN[name]
+    assert len(set(turns)) == combinations == STRATIFY[name]
     own = space.own_values(base)
     assert all(own[path] == value for path, value in turns[0])
 
@@ -324,7 +324,7 @@ def test_turns_cover_every_combination_once(name: str, size: str) -> None:
 def test_turns_that_would_lose_a_combination_are_found_out(space_of: Any, tiny: RunConfig) -> None:
     space = space_of(WHOLE + '\nIN_TURN = {"loss.fidelity": (0.5, 1.0)}\n')
     with pytest.raises(
-        SpaceError, match=r"IN_TURN must begin with the recipe's own value, which is 1\.0 for loss\.fid"
+        SpaceError, match=r"STRATIFY must begin with the recipe's own value, which is 1\.0 for loss\.fid"
     ):
         space.try_out(tiny)
 
@@ -356,4 +356,4 @@ def test_the_losses_are_compared_on_every_task(name: str, task: tuple[Any, float
     space = load_space(name).around(base, ALL_NETWORKS)
     draws = space.try_out(base)
     assert {(draw.data.task, draw.data.scale, draw.generator.name) for draw in draws} == {(task[0], 1, "msrresnet")}
-    assert len(set(draws)) >= IN_TURN[name]
+    assert len(set(draws)) >= STRATIFY[name]

@@ -109,7 +109,7 @@ def test_a_study_that_was_warm_started_itself_hands_on_its_own_trials(earlier: P
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        (space_of(name="loss.artifact"), r"does not fit space own .*name a study of the same space"),
+        (space_of(name="loss.ldl"), r"does not fit space own .*name a study of the same space"),
         (space_of(high=0.2), r"outside of what the space offers: loss\.fidelity = "),
     ],
 )

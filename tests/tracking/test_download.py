@@ -24,7 +24,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def send(uri: str, tmp_path: Path, request: pytest.FixtureRequest) -> Send:
-    """Puts a journal into MLflow, in segments as the tracker leaves them; returns the parent's run id."""
+    """Puts a journal into MLflow, in segments as the exporter leaves them; returns the parent's run id."""
     name = request.node.name.replace("[", "-").strip("]")
 
     def send(segments: dict[int, bytes], *, study: str = "0af1", facts: bool = True, size: int = 0) -> str:

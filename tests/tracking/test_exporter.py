@@ -18,7 +18,7 @@ from study.config import flatten, to_dict
 from study.config.recipes import aesop
 from study.record.journal import Journal
 from study.tracking.client import default_uri
-from study.tracking.exporter import Tracker
+from study.tracking.exporter import Exporter
 from study.tracking.runs import as_text, commit_of
 from study.tracking.translation import on_front
 
@@ -50,7 +50,7 @@ def run_dir(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         "objectives": [{"metric": "psnr_y"}, {"metric": "swd"}],
         "data": {
             "train": {"name": "photographs", "fingerprint": "5f3c9a11", "images": ["a", "b"]},
-            "test": {"name": "held <b>out</b>", "fingerprint": "00ff" * 16, "images": ["c"]},
+            "val": {"name": "held <b>out</b>", "fingerprint": "00ff" * 16, "images": ["c"]},
         },
     }
     (folder / "study.json").write_text(json.dumps(study))
@@ -83,10 +83,10 @@ def conclude(journal: Journal) -> None:
 
 
 def follow(run_dir: Path, uri: str) -> int:
-    """Start a tracker and close it at once; returns how many events wait."""
-    tracker = Tracker(run_dir, uri, wait_seconds=0.05)
-    tracker.start()
-    return tracker.close()
+    """Start a exporter and close it at once; returns how many events wait."""
+    exporter = Exporter(run_dir, uri, wait_seconds=0.05)
+    exporter.start()
+    return exporter.close()
 
 
 def runs_of(server: str, run_dir: Path) -> dict[str, Run]:
@@ -202,14 +202,14 @@ def test_what_is_no_number_and_what_is_very_long_arrive_too(server: str, run_dir
 def test_events_are_sent_while_the_study_goes_on(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
-    tracker = Tracker(run_dir, server, wait_seconds=0.05)
-    tracker.start()
+    exporter = Exporter(run_dir, server, wait_seconds=0.05)
+    exporter.start()
     notes, size, deadline = run_dir / "mlflow.json", journal.path.stat().st_size, time.monotonic() + 30
     while not (notes.exists() and json.loads(notes.read_text())["offset"] == size):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     conclude(journal)
-    assert tracker.close() == 0
+    assert exporter.close() == 0
     assert_whole(server, run_dir)
 
 
@@ -273,13 +273,13 @@ def test_a_server_that_is_away_stops_nobody_and_gets_all_later(
 ) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
-    tracker = Tracker(run_dir, NOBODY, wait_seconds=0.01)
+    exporter = Exporter(run_dir, NOBODY, wait_seconds=0.01)
     began = time.monotonic()
-    tracker.start()
+    exporter.start()
     assert time.monotonic() - began < 1.0
     time.sleep(0.5)  # some rounds of failing
     conclude(journal)
-    assert tracker.close() == len(list(journal.events()))
+    assert exporter.close() == len(list(journal.events()))
     assert time.monotonic() - began < 30.0
     warnings = [record for record in caplog.records if "cannot be written" in record.getMessage()]
     assert len(warnings) == 1  # not one each round
@@ -291,7 +291,7 @@ def test_a_server_that_comes_back_gets_what_it_missed(
     server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
-    tracker = Tracker(run_dir, server, wait_seconds=0.02)
+    exporter = Exporter(run_dir, server, wait_seconds=0.02)
     tries: list[str] = []
 
     def flaky(uri: str) -> Any:
@@ -301,13 +301,13 @@ def test_a_server_that_comes_back_gets_what_it_missed(
         return MlflowClient(tracking_uri=uri)
 
     monkeypatch.setattr("study.tracking.exporter.connect", flaky)
-    tracker.start()
+    exporter.start()
     deadline = time.monotonic() + 30
     while len(tries) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     conclude(Journal(run_dir / "journal.jsonl"))
-    assert tracker.close() == 0
+    assert exporter.close() == 0
     assert_whole(server, run_dir)
 
 
@@ -345,35 +345,39 @@ def test_studies_that_start_at_the_same_time_make_one_database(tmp_path: Path) -
         assert process.returncode == 0, errors
 
 
-def test_blends_stand_in_their_trial_s_run_under_few_names(server: str, run_dir: Path) -> None:
+def test_interpolations_stand_in_their_trial_s_run_under_few_names(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     fidelity, first, second = (
         {"trial": trial, "iteration": iteration} for trial, iteration in ((None, None), (0, 80), (1, 80))
     )
-    judged = {"share": 0.25, "metrics": {"psnr_y": 28.5, "swd": 12.0, "ssim_y": 0.9}, "budget": {}}
-    journal.append("blend", pair="a", name="x", space="weights", parents=[fidelity, first], **judged)
-    journal.append("blend", pair="b", name="y", space="pixels", parents=[first, second], **judged)
+    evaluated = {"share": 0.25, "metrics": {"psnr_y": 28.5, "swd": 12.0, "ssim_y": 0.9}, "budget": {}}
+    journal.append("interpolation", pair="a", name="x", space="weights", parents=[fidelity, first], **evaluated)
+    journal.append("interpolation", pair="b", name="y", space="images", parents=[first, second], **evaluated)
     journal.append("enough", limits={}, cause="0.5 of --device-hours 0.5 are spent")
     assert follow(run_dir, server) == 0
     runs = runs_of(server, run_dir)
-    assert history(server, runs["0"], "blend.weights.psnr_y") == [(25, 28.5)]
-    assert history(server, runs["1"], "blend_of_neighbours.pixels.swd") == [(25, 12.0)]
-    assert not any("ssim_y" in name for run in runs.values() for name in run.data.metrics if name.startswith("blend"))
+    assert history(server, runs["0"], "interpolation.weights.psnr_y") == [(25, 28.5)]
+    assert history(server, runs["1"], "interpolation_of_neighbours.pixels.swd") == [(25, 12.0)]
+    assert not any(
+        "ssim_y" in name for run in runs.values() for name in run.data.metrics if name.startswith("interpolation")
+    )
     assert runs["parent"].data.tags["enough"] == "0.5 of --device-hours 0.5 are spent"
 
 
-def test_a_trial_shows_its_last_point_whatever_blends_came_later(server: str, run_dir: Path) -> None:
+def test_a_trial_shows_its_last_point_whatever_interpolations_came_later(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     parents = [{"trial": 0, "iteration": 160}, {"trial": None, "iteration": None}]
-    judged = {"share": 0.1, "metrics": {"psnr_y": 35.0, "swd": 1.0}, "budget": {}}
-    journal.append("blend", pair="a", name="x", space="weights", parents=parents, **judged)
+    evaluated = {"share": 0.1, "metrics": {"psnr_y": 35.0, "swd": 1.0}, "budget": {}}
+    journal.append("interpolation", pair="a", name="x", space="weights", parents=parents, **evaluated)
     assert follow(run_dir, server) == 0
     shown = runs_of(server, run_dir)["0"].data.metrics
     assert (shown["psnr_y"], shown["swd"]) == POINTS[0, 160]
     assert "iterations" not in shown
-    assert history(server, runs_of(server, run_dir)["0"], "blend.weights.psnr_y") == [(90, 35.0)]  # the trial's share
+    assert history(server, runs_of(server, run_dir)["0"], "interpolation.weights.psnr_y") == [
+        (90, 35.0)
+    ]  # the trial's share
 
 
 # --- facts ---------------------------------------------------------------------------------------------------------
@@ -384,7 +388,7 @@ def test_every_run_names_its_images_and_its_code(server: str, run_dir: Path) -> 
     assert follow(run_dir, server) == 0
     for run in runs_of(server, run_dir).values():
         inputs = {each.tags[0].value: (each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs}
-        assert inputs == {"train": ("photographs", "5f3c9a11"), "test": ("held <b>out</b>", ("00ff" * 16)[:36])}
+        assert inputs == {"train": ("photographs", "5f3c9a11"), "val": ("held <b>out</b>", ("00ff" * 16)[:36])}
         assert run.data.tags["mlflow.source.git.commit"] == "abcdef012345"
         assert run.data.tags["code_version"] == "0.1+abcdef012345-dirty"
 
@@ -421,7 +425,7 @@ def test_the_front_moves_on_and_so_do_the_tags(server: str, run_dir: Path) -> No
     begin(journal)
     assert follow(run_dir, server) == 0
     standing = lambda: {  # noqa: E731
-        name: tuple(run.data.tags.get(f"front{part}") for part in ("", ".points", ".blends"))
+        name: tuple(run.data.tags.get(f"front{part}") for part in ("", ".points", ".interpolations"))
         for name, run in runs_of(server, run_dir).items()
         if name != "parent"
     }
@@ -523,13 +527,13 @@ def test_what_a_server_refuses_is_left_out_in_the_end(
         raise PermissionError("this store is not yours")
 
     monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
-    tracker = Tracker(run_dir, server, wait_seconds=0.001)
-    tracker.start()
+    exporter = Exporter(run_dir, server, wait_seconds=0.001)
+    exporter.start()
     deadline = time.monotonic() + 30
     while "left_out.files report" not in runs_of_or_none(server, run_dir):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert tracker.close() == 0
+    assert exporter.close() == 0
     assert_whole(server, run_dir)
     assert 1 < len(tries) < 50
     assert runs_of(server, run_dir)["parent"].data.tags["left_out.files report"] == "this store is not yours"

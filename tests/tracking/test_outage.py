@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from study.record.journal import Journal
-from study.tracking.exporter import Tracker
+from study.tracking.exporter import Exporter
 
 TRIALS, POINTS = 6, 12
 
@@ -146,11 +146,11 @@ def stored(server: Server, name: str) -> tuple[History, dict[str, tuple[str, str
 @pytest.fixture(scope="module")
 def undisturbed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[object, object]:
     run_dir = new_study(tmp_path_factory.mktemp("calm"), "calm")
-    writer, tracker = Writer(run_dir), Tracker(run_dir, server.uri, wait_seconds=0.05)
-    tracker.start()
+    writer, exporter = Writer(run_dir), Exporter(run_dir, server.uri, wait_seconds=0.05)
+    exporter.start()
     writer.start(0.0)
     writer.wait()
-    assert tracker.close() == 0
+    assert exporter.close() == 0
     metrics, runs = stored(server, "calm")
     assert len(metrics) == 3 * TRIALS + 2
     assert all(len(history) == POINTS for (run, _), history in metrics.items() if run != "parent")
@@ -161,8 +161,8 @@ def test_a_server_that_is_killed_and_comes_back_has_everything_once(
     server: Server, undisturbed: tuple[object, object], tmp_path: Path
 ) -> None:
     run_dir = new_study(tmp_path, "struck")
-    writer, tracker = Writer(run_dir), Tracker(run_dir, server.uri, wait_seconds=0.05)
-    tracker.start()
+    writer, exporter = Writer(run_dir), Exporter(run_dir, server.uri, wait_seconds=0.05)
+    exporter.start()
     writer.start(0.03)
     wait_until(lambda: offset_of(run_dir) > 0)
     server.kill()
@@ -171,7 +171,7 @@ def test_a_server_that_is_killed_and_comes_back_has_everything_once(
     assert len(writer.seconds) > before + 10  # the study went on
     server.start()
     writer.wait()
-    assert tracker.close() == 0
+    assert exporter.close() == 0
     assert stored(server, "struck") == undisturbed
     assert offset_of(run_dir) == writer.journal.path.stat().st_size
     assert sorted(writer.seconds)[len(writer.seconds) // 2] < 0.05  # fsync alone: nothing waited for the server
@@ -194,9 +194,9 @@ def test_a_driver_that_dies_in_the_outage_leaves_the_rest_to_the_next(
     assert offset_of(run_dir) < writer.journal.path.stat().st_size
     server.start()
     writer.wait()
-    tracker = Tracker(run_dir, server.uri, wait_seconds=0.05)
-    tracker.start()
-    assert tracker.close() == 0
+    exporter = Exporter(run_dir, server.uri, wait_seconds=0.05)
+    exporter.start()
+    assert exporter.close() == 0
     assert stored(server, "twice") == undisturbed
     assert offset_of(run_dir) == writer.journal.path.stat().st_size
 
@@ -204,8 +204,8 @@ def test_a_driver_that_dies_in_the_outage_leaves_the_rest_to_the_next(
 FOLLOW = """
 import sys, time
 from pathlib import Path
-from study.tracking.exporter import Tracker
-Tracker(Path(sys.argv[1]), sys.argv[2], wait_seconds=0.05).start()
+from study.tracking.exporter import Exporter
+Exporter(Path(sys.argv[1]), sys.argv[2], wait_seconds=0.05).start()
 time.sleep(600)
 """
 

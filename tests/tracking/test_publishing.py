@@ -17,7 +17,7 @@ from study.models.build import build_generator
 from study.record.journal import Journal
 from study.record.state import Records
 from study.search.pareto_archive import Candidate, Goals
-from study.tracking.exporter import Tracker
+from study.tracking.exporter import Exporter
 from study.tracking.publishing import aliases, contributions, publish
 from study.tracking.registry import model_name
 from study.training.artifact_store import ArtifactFolder
@@ -26,18 +26,18 @@ CONFIG = replace(aesop("tiny"), {"generator.features": 4, "generator.blocks": 1}
 GOALS = Goals({"psnr_y": "maximize", "swd": "minimize"}, {"psnr_y": 20.0, "swd": 60.0})
 KEY = "fidelity-0123456789abcdef"
 PAIR = f"{KEY}--0000-0000160"
-VALUES = {"fidelity": (30.0, 40.0), "blend": (29.5, 25.0), "pixels": (29.2, 24.0), "late": (29.0, 20.0)}
+VALUES = {"fidelity": (30.0, 40.0), "interpolation": (29.5, 25.0), "images": (29.2, 24.0), "late": (29.0, 20.0)}
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """A study that trained one trial, whose late point, fidelity generator and blends are its front."""
+    """A study that trained one trial, whose late point, fidelity generator and interpolations are its front."""
     output = tmp_path / "runs" / "quick: one"
     for seed, place in enumerate(
         (
             output / "trials/0000/points/0000080.safetensors",
             output / "trials/0000/points/0000160.safetensors",
-            output / f"blends/{PAIR}/weights-5000.safetensors",
+            output / f"interpolations/{PAIR}/weights-5000.safetensors",
             tmp_path / "artifacts" / KEY / "weights.safetensors",
         )
     ):
@@ -46,9 +46,13 @@ def output(tmp_path: Path) -> Path:
         save_weights(build_generator(CONFIG.generator, 4), place, layout="plain")
     part = {"data": {"scale": 4}, "generator": to_dict(CONFIG)["generator"]}
     (tmp_path / "artifacts" / KEY / "config.json").write_text(json.dumps({"key": KEY, "part": part}))
-    for folder in ("references/hr", "references/low", "references/bicubic", f"references/{KEY}"):
+    for folder in ("references/hr", "references/lq", "references/bicubic", f"references/{KEY}"):
         add_crop(output / folder)
-    for folder in ("trials/0000/points/0000160", f"blends/{PAIR}/weights-5000", f"blends/{PAIR}/pixels-5000"):
+    for folder in (
+        "trials/0000/points/0000160",
+        f"interpolations/{PAIR}/weights-5000",
+        f"interpolations/{PAIR}/pixels-5000",
+    ):
         add_crop(output / folder)
     axes = [{"metric": name, "direction": direction} for name, direction in GOALS.directions.items()]
     images = {name: {"name": name, "fingerprint": "5f3c", "images": ["baby"]} for name in ("train", "test")}
@@ -78,9 +82,9 @@ def records(output: Path) -> Records:
     records.end(0, "COMPLETE")
     records.front(trials_ended=1, hypervolume=1.0, members=["trial 0 at 160", "fidelity abcdef"])
     parents = [{"trial": None, "iteration": None, "fidelity": KEY}, {"trial": 0, "iteration": 160, "fidelity": KEY}]
-    for name, values in (("weights-5000", "blend"), ("pixels-5000", "pixels")):
+    for name, values in (("weights-5000", "interpolation"), ("pixels-5000", "images")):
         facts = {"space": name.split("-")[0], "share": 0.5, "parents": parents, "metrics": metrics(values)}
-        records.blend(PAIR, name, {**facts, "samples": f"blends/{PAIR}/{name}"})
+        records.interpolation(PAIR, name, {**facts, "samples": f"interpolations/{PAIR}/{name}"})
     records.study("COMPLETE")
     return records
 
@@ -98,16 +102,16 @@ def events(output: Path) -> list[str]:
 
 
 def send(output: Path, uri: str) -> None:
-    tracker = Tracker(output, uri)
-    tracker.start()
-    assert tracker.close() == 0
+    exporter = Exporter(output, uri)
+    exporter.start()
+    assert exporter.close() == 0
 
 
 def test_weights_and_crops_of_the_front_are_recorded_once(output: Path, records: Records) -> None:
     assert publish_all(output, records) == []
     once = events(output)
-    assert once.count("model") == 3  # the point, the generator, the blend of weights; images have none
-    assert once.count("aliases") == once.count("front") - 1 == 1  # blends have moved the front on
+    assert once.count("model") == 3  # the point, the generator, the interpolation of weights; images have none
+    assert once.count("aliases") == once.count("front") - 1 == 1  # interpolations have moved the front on
     models = [event["label"] for event in records.journal.events() if event["event"] == "model"]
     assert models == ["fidelity abcdef", f"{PAIR} weights-5000", "trial 0 at 160"]
     again = Records(Journal(output / "journal.jsonl"))
@@ -158,7 +162,7 @@ def test_the_registry_gives_the_weights_back(
     assert [crop.path for crop in crops] == ["samples/0000160/baby.png"]
     for alias, weights in {
         "most-faithful": tmp_path / "artifacts" / KEY / "weights.safetensors",
-        "balanced": output / f"blends/{PAIR}/weights-5000.safetensors",
+        "balanced": output / f"interpolations/{PAIR}/weights-5000.safetensors",
         "most-perceptual": output / "trials/0000/points/0000160.safetensors",
     }.items():
         folder = Path(mlflow.artifacts.download_artifacts(f"models:/quick-one@{alias}"))

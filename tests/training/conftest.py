@@ -10,9 +10,9 @@ import torch
 from study.config import RunConfig, replace
 from study.config.recipes import aesop
 from study.data import ImageSet
-from study.metrics.evaluator import study_judge
+from study.metrics.evaluator import study_evaluator
 from study.training.artifact_store import ArtifactFolder
-from study.training.context import Workshop
+from study.training.context import RunContext
 
 
 def picture(seed: int, height: int, width: int) -> np.ndarray:
@@ -44,13 +44,13 @@ def held_out_images() -> ImageSet:
 
 
 @pytest.fixture
-def open_workshop(training_images: ImageSet, held_out_images: ImageSet) -> Callable[[Path], Workshop]:
-    """Open a workshop over the same images with the artifacts in a given folder; no published weights are at hand."""
+def open_context(training_images: ImageSet, held_out_images: ImageSet) -> Callable[[Path], RunContext]:
+    """Open a context over the same images with the artifacts in a given folder; no published weights are at hand."""
 
-    def open_it(artifacts: Path) -> Workshop:
+    def open_it(artifacts: Path) -> RunContext:
         device = torch.device("cpu")
-        return Workshop(
-            training_images, held_out_images, ArtifactFolder(artifacts), study_judge(None, device), {}, device
+        return RunContext(
+            training_images, held_out_images, ArtifactFolder(artifacts), study_evaluator(None, device), {}, device
         )
 
     return open_it
@@ -68,6 +68,6 @@ def small_run() -> RunConfig:
         "autoencoder": {**body, "budget": budget},
         "loss.perceptual": 0,
         "budget": {**budget, "iterations": 6},
-        "cadence": {"evaluate_every": 3, "evaluate_share": 100, "checkpoint_every": 2},
+        "eval_schedule": {"evaluate_every": 3, "evaluate_share": 100, "checkpoint_every": 2},
     }
     return replace(aesop("tiny"), changes)

@@ -92,9 +92,9 @@ def shrunk_to_a_quarter(images: Tensor) -> Tensor:
     return images
 
 
-def consistency(sr: Tensor, low: Tensor) -> Tensor:
+def consistency(sr: Tensor, lq: Tensor) -> Tensor:
     """METHODS 5 by L1, without the LR pixels whose HR pixels lie outside the patch."""
-    return mean_l1(shrunk_to_a_quarter(sr)[..., 2:-2, 2:-2], low[..., 2:-2, 2:-2])
+    return mean_l1(shrunk_to_a_quarter(sr)[..., 2:-2, 2:-2], lq[..., 2:-2, 2:-2])
 
 
 def mdf(state: dict[str, Tensor], a: Tensor, b: Tensor, levels: int) -> Tensor:

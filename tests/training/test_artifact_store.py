@@ -10,8 +10,8 @@ from study.config import RunConfig
 from study.data.remote import CACHE_VARIABLE, RemoteError
 from study.files import StorageError
 from study.training.artifact_store import ArtifactFolder, RemoteArtifacts, open_artifacts
-from study.training.context import Workshop
-from study.training.loop import Tick
+from study.training.context import RunContext
+from study.training.loop import Progress
 from study.training.stages.artifacts import WEIGHTS, ensure_artifact
 
 KEY = "fidelity-0123456789ab"
@@ -96,16 +96,16 @@ def test_whoever_comes_second_drops_its_own(
 
 def test_another_node_goes_on_from_the_checkpoint_to_the_same_bits(
     on_node: Callable[[str], RemoteArtifacts],
-    open_workshop: Callable[[Path], Workshop],
+    open_context: Callable[[Path], RunContext],
     small_run: RunConfig,
     tmp_path: Path,
 ) -> None:
-    unbroken = ensure_artifact(small_run, "fidelity", open_workshop(tmp_path / "unbroken")).weights.read_bytes()
+    unbroken = ensure_artifact(small_run, "fidelity", open_context(tmp_path / "unbroken")).weights.read_bytes()
 
-    def at(node: str) -> Workshop:
-        return with_field(open_workshop(tmp_path), artifacts=on_node(node))
+    def at(node: str) -> RunContext:
+        return with_field(open_context(tmp_path), artifacts=on_node(node))
 
-    def killed(news: Tick) -> None:
+    def killed(news: Progress) -> None:
         if news.iteration == 4:
             raise Killed
 

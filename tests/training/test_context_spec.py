@@ -10,13 +10,13 @@ from PIL import Image
 from study.config import DataConfig, RunConfig, replace
 from study.data import ImageError, ImageSet, SourceError
 from study.models import backbones
-from study.training import context_spec as setting
+from study.training import context_spec
 from study.training.context_spec import (
+    ContextSpec,
     MissingWeights,
-    Setting,
     check_shares,
     find_networks,
-    judge_note,
+    perceptual_metric_note,
     require_networks,
 )
 
@@ -36,32 +36,32 @@ def image_folders(training_images: ImageSet, held_out_images: ImageSet, tmp_path
     return tmp_path / "train", tmp_path / "test"
 
 
-def made(train: Path, test: Path | None, patch: int = 32) -> Setting:
-    data = DataConfig(train=str(train), test=None if test is None else str(test))
-    return Setting(data, patch, "artifacts", {}, None)
+def made(train: Path, test: Path | None, patch: int = 32) -> ContextSpec:
+    data = DataConfig(train=str(train), val=None if test is None else str(test))
+    return ContextSpec(data, patch, "artifacts", {}, None)
 
 
-@pytest.mark.parametrize("judge", [None, Path("weights/alexnet.pth")])
-def test_setting_comes_back_through_json(judge: Path | None) -> None:
-    original = Setting(
-        data=DataConfig(train="some folder", test="photographs", scale=3),
+@pytest.mark.parametrize("lpips_weights", [None, Path("weights/alexnet.pth")])
+def test_setting_comes_back_through_json(lpips_weights: Path | None) -> None:
+    original = ContextSpec(
+        data=DataConfig(train="some folder", val="photographs", scale=3),
         largest_patch=96,
         artifacts="runs/artifacts",
         backbones={"squeezenet": Path("weights/squeezenet.pth"), "alexnet": Path("weights/alexnet.pth")},
-        judge=judge,
-        own_losses={"sha256:3f2a": "def loss(sr, hr, low): ..."},
+        lpips_weights=lpips_weights,
+        custom_losses={"sha256:3f2a": "def loss(sr, hr, lq): ..."},
     )
-    assert Setting.from_dict(json.loads(json.dumps(original.to_dict()))) == original
+    assert ContextSpec.from_dict(json.loads(json.dumps(original.to_dict()))) == original
 
 
 def test_open_reads_the_images_and_builds_the_judge(
     image_folders: tuple[Path, Path], training_images: ImageSet, held_out_images: ImageSet
 ) -> None:
-    workshop = made(*image_folders).open()
-    assert workshop.train.fingerprint == training_images.fingerprint
-    assert workshop.test.fingerprint == held_out_images.fingerprint
-    assert workshop.judge.perceptual == "swd"
-    assert (str(workshop.artifacts), workshop.backbones) == ("artifacts", {})
+    context = made(*image_folders).open()
+    assert context.train.fingerprint == training_images.fingerprint
+    assert context.val.fingerprint == held_out_images.fingerprint
+    assert context.evaluator.perceptual == "swd"
+    assert (str(context.artifacts), context.backbones) == ("artifacts", {})
 
 
 def test_images_smaller_than_the_largest_patch_are_named(image_folders: tuple[Path, Path]) -> None:
@@ -101,13 +101,13 @@ def test_networks_are_found_in_the_folder_given(tmp_path: Path, caplog: pytest.L
 
 def test_networks_are_found_in_torchs_cache_and_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    fetch = setting.fetch_backbone
+    fetch = context_spec.fetch_backbone
 
     def spy(name: backbones.BackboneName, weights: Path | None, *, timeout_sec: float) -> Path | None:
         asked.append(name)
         return fetch(name, weights, timeout_sec=timeout_sec)
 
-    monkeypatch.setattr(setting, "fetch_backbone", spy)
+    monkeypatch.setattr(context_spec, "fetch_backbone", spy)
     cached = tmp_path / "cache" / "checkpoints" / "alexnet-owt-7be5be79.pth"
     cached.parent.mkdir(parents=True)
     cached.touch()
@@ -141,10 +141,10 @@ def test_what_is_there_or_unused_is_not_missed(small_run: RunConfig, tmp_path: P
 
 
 def test_the_perceptual_axis_is_called_by_its_name() -> None:
-    without = judge_note(None)
+    without = perceptual_metric_note(None)
     assert "NOT LPIPS but SWD" in without
     assert "--weights" in without
-    named = judge_note(Path("somewhere/alexnet-owt-7be5be79.pth"))
+    named = perceptual_metric_note(Path("somewhere/alexnet-owt-7be5be79.pth"))
     assert "LPIPS" in named
     assert "alexnet-owt-7be5be79.pth" in named
     assert "SWD" not in named

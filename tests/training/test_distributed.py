@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from study.config import Budget, Optimiser, RunConfig, replace, to_dict
-from study.training.distributed import ALONE, Team
+from study.training.distributed import ALONE, DistributedContext
 from study.training.loop import Plan, _run_until
 from study.training.state import new_state
 
@@ -29,16 +29,16 @@ METHODS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def folder(small_run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What came of all methods, alone and together."""
-    place = tmp_path_factory.mktemp("team")
+    place = tmp_path_factory.mktemp("distributed")
     common = {
         "discriminator.name": "unet",  # no batch norm
         "budget.iterations": 20,
         "budget.batch": 4,
         "fidelity.budget": {"iterations": 20, "batch": 4},
         "autoencoder.budget": {"iterations": 20, "batch": 4},
-        "loss.artifact": 1.0,
+        "loss.ldl": 1.0,
         "loss.adversarial": 1.0,  # so that what the logits' means are taken over shows
-        "cadence": {"evaluate_every": 10, "evaluate_share": 1e9, "checkpoint_every": 1},  # a tick a step
+        "eval_schedule": {"evaluate_every": 10, "evaluate_share": 1e9, "checkpoint_every": 1},  # a tick a step
     }
     configs = [to_dict(replace(small_run, common | changes)) for changes in METHODS.values()]
     command = [sys.executable, "-m", "tests.training.train_together", json.dumps(configs), str(place)]
@@ -95,12 +95,12 @@ def test_alone_there_is_nothing_to_exchange() -> None:
     assert parameter.grad.tolist() == [1, 3]
     assert ALONE.mean(torch.tensor([1.0, 3.0])).item() == 2
     assert ALONE.average({"pixel": 0.5}, torch.device("cpu")) == {"pixel": 0.5}
-    assert ALONE.agree(False) is False
-    assert ALONE.leads
+    assert ALONE.broadcast(False) is False
+    assert ALONE.is_main
 
 
-class Pair(Team):
-    """A team of two in which the other does the same as this one."""
+class Pair(DistributedContext):
+    """A distributed of two in which the other does the same as this one."""
 
     def average(self, values: dict[str, float], device: torch.device) -> dict[str, float]:
         return values
@@ -109,12 +109,12 @@ class Pair(Team):
 def test_the_time_of_all_processes_is_what_a_run_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 13.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    state = new_state(torch.nn.Conv2d(3, 3, 1), Optimiser(), team=Pair(0, 2))
+    state = new_state(torch.nn.Conv2d(3, 3, 1), Optimiser(), distributed=Pair(0, 2))
     budget = Budget(iterations=1, batch=2, patch=8)
     plan = Plan("fidelity", "key", budget, Optimiser(), tmp_path / "checkpoint.pt", checkpoint_every=1, seed=0)
     share = (torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 8, 8))
 
-    _run_until(1, state, lambda state, low, hr: {"pixel": hr.mean()}, iter([share]), plan)
+    _run_until(1, state, lambda state, lq, hr: {"pixel": hr.mean()}, iter([share]), plan)
 
     assert state.device_seconds == 2 * 3.0
     assert state.pixels_seen == 2 * 8 * 8

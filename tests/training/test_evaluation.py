@@ -16,7 +16,7 @@ from study.data import ImageSet, Pairs, bicubic_upsample, make_pairs
 from study.data.degradations import Noise
 from study.data.sources import folder
 from study.metrics import lr_psnr, null_energy, psnr_y, ssim_y, swd
-from study.metrics.evaluator import study_judge
+from study.metrics.evaluator import study_evaluator
 from study.models import Autoencoder
 from study.training import evaluation
 from study.training.evaluation import (
@@ -47,9 +47,9 @@ class Enlarger(nn.Module):
         self.weight = nn.Parameter(torch.tensor(0.9))
         self.calls: list[tuple[bool, bool]] = []
 
-    def forward(self, low: Tensor) -> Tensor:
+    def forward(self, lq: Tensor) -> Tensor:
         self.calls.append((self.training, torch.is_grad_enabled()))
-        return low.repeat_interleave(4, 2).repeat_interleave(4, 3) * self.weight
+        return lq.repeat_interleave(4, 2).repeat_interleave(4, 3) * self.weight
 
 
 def brute_force_window(image: np.ndarray, side: int) -> tuple[int, int, int]:
@@ -90,11 +90,11 @@ def test_sample_window_is_as_large_as_fits_on_the_grid_of_all_scales(height: int
 
 
 def test_metrics_are_those_of_each_image_and_their_mean(pairs: Pairs) -> None:
-    found = evaluate_bicubic(pairs, study_judge(None, CPU), CPU)
+    found = evaluate_bicubic(pairs, study_evaluator(None, CPU), CPU)
     assert list(found.images) == list(pairs.names)
     for index, name in enumerate(pairs.names):
-        low, hr = pairs.tensors(index)
-        sr = bicubic_upsample(low, 4)
+        lq, hr = pairs.tensors(index)
+        sr = bicubic_upsample(lq, 4)
         expected = {"psnr_y": psnr_y(sr, hr).item(), "ssim_y": ssim_y(sr, hr).item(), "swd": swd(sr, hr).item()}
         expected |= {"lr_psnr": lr_psnr(sr, hr, 4).item(), "null_energy": null_energy(sr, 4).item()}
         assert found.images[name] == expected
@@ -104,7 +104,7 @@ def test_metrics_are_those_of_each_image_and_their_mean(pairs: Pairs) -> None:
 
 def test_what_only_bicubic_shrinking_gives_a_meaning_is_left_out_elsewhere(held_out_images: ImageSet) -> None:
     noisy = make_pairs(held_out_images, 1, Noise(sigma=25))
-    found = evaluate_bicubic(noisy, study_judge(None, CPU), CPU)
+    found = evaluate_bicubic(noisy, study_evaluator(None, CPU), CPU)
     assert found.metrics.keys() == {"psnr_y", "ssim_y", "swd"}
     luma = sum((weight / 255) ** 2 for weight in (65.481, 128.553, 24.966))  # how much of the colours' variance it has
     assert found.metrics["psnr_y"] == pytest.approx(20 * math.log10(255 / 25) - 10 * math.log10(luma), abs=0.2)
@@ -117,17 +117,17 @@ def test_mean_is_over_images_not_over_pixels() -> None:
 
 def test_generator_is_judged_in_eval_mode_without_graph(pairs: Pairs) -> None:
     generator = Enlarger().train()
-    found = evaluate_generator(generator, pairs, study_judge(None, CPU))
+    found = evaluate_generator(generator, pairs, study_evaluator(None, CPU))
     assert generator.calls == [(False, False)] * 2
-    low, hr = pairs.tensors(1)
-    expected = psnr_y(low.repeat_interleave(4, 2).repeat_interleave(4, 3) * 0.9, hr).item()
+    lq, hr = pairs.tensors(1)
+    expected = psnr_y(lq.repeat_interleave(4, 2).repeat_interleave(4, 3) * 0.9, hr).item()
     assert found.images[pairs.names[1]]["psnr_y"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_autoencoder_is_judged_on_the_high_quality_images(pairs: Pairs) -> None:
     torch.manual_seed(0)
     autoencoder = Autoencoder(3, 4, features=16, blocks=1, growth=4, decoder="msrresnet", bicubic_skip=True).eval()
-    found = evaluate_autoencoder(autoencoder, pairs, study_judge(None, CPU))
+    found = evaluate_autoencoder(autoencoder, pairs, study_evaluator(None, CPU))
     for index, name in enumerate(pairs.names):
         hr = pairs.tensors(index)[1]
         with torch.no_grad():
@@ -136,23 +136,23 @@ def test_autoencoder_is_judged_on_the_high_quality_images(pairs: Pairs) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_output_that_is_not_finite_is_refused_by_name(value: float, pairs: Pairs, tmp_path: Path) -> None:
-    def upscale(low: Tensor) -> Tensor:
-        sr = bicubic_upsample(low, 4)
+    def upscale(lq: Tensor) -> Tensor:
+        sr = bicubic_upsample(lq, 4)
         sr[..., -1, -1] = value
         return sr
 
     with pytest.raises(ValueError, match="the output for image test0 is not finite"):
-        evaluate(upscale, pairs, study_judge(None, CPU), CPU, tmp_path)
+        evaluate(upscale, pairs, study_evaluator(None, CPU), CPU, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_samples_show_the_window_of_the_output(pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "SAMPLE_SIDE", 24)
-    evaluate(lambda low: bicubic_upsample(low, 4) * 1.2 - 0.1, pairs, study_judge(None, CPU), CPU, tmp_path)
+    evaluate(lambda lq: bicubic_upsample(lq, 4) * 1.2 - 0.1, pairs, study_evaluator(None, CPU), CPU, tmp_path)
     for index, name in enumerate(pairs.names):
-        low, _ = pairs.tensors(index)
+        lq, _ = pairs.tensors(index)
         top, left, side = sample_window(pairs.hr[index])
-        sr = (bicubic_upsample(low, 4) * 1.2 - 0.1)[0, :, top : top + side, left : left + side].clamp(0, 1)
+        sr = (bicubic_upsample(lq, 4) * 1.2 - 0.1)[0, :, top : top + side, left : left + side].clamp(0, 1)
         shown = np.asarray(Image.open(tmp_path / f"{name}.png"))
         assert shown.shape == (24, 24, 3)
         expected = np.floor(sr.double().permute(1, 2, 0).numpy() * 255 + 0.5)
@@ -168,14 +168,14 @@ def test_references_show_the_same_place_at_both_resolutions(
     save_references(tmp_path, pairs)
     for index, name in enumerate(pairs.names):
         hr = np.asarray(Image.open(tmp_path / "hr" / f"{name}.png"))
-        low = np.asarray(Image.open(tmp_path / "low" / f"{name}.png"))
+        lq = np.asarray(Image.open(tmp_path / "lq" / f"{name}.png"))
         top, left, side = sample_window(pairs.hr[index])
         assert np.array_equal(hr, pairs.hr[index][top : top + side, left : left + side])
-        assert low.shape == (side // scale, side // scale, 3)
+        assert lq.shape == (side // scale, side // scale, 3)
         # Averaging blocks of the one is close to the other, and only where both show the same place.
         blocks = hr.reshape(side // scale, scale, side // scale, scale, 3).mean(axis=(1, 3))
-        aligned = np.abs(blocks - low).mean()
-        assert aligned < 0.5 * min(np.abs(np.roll(blocks, 1, axis) - low).mean() for axis in (0, 1))
+        aligned = np.abs(blocks - lq).mean()
+        assert aligned < 0.5 * min(np.abs(np.roll(blocks, 1, axis) - lq).mean() for axis in (0, 1))
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_bicubic_on_the_standard_sets_has_the_known_figures(
     """From files to means, by the very functions that a study uses: x4, sides cropped to multiples of 12, 8 bit."""
     pytest.importorskip("lpips")
     test = make_pairs(folder(shared_data / name / "HR", minimum_side=48).cropped(12), 4)
-    judge = study_judge(shared_data / "weights" / "alexnet_features.pth", CPU)
-    metrics = evaluate_bicubic(test, judge, CPU).metrics
+    evaluator = study_evaluator(shared_data / "weights" / "alexnet_features.pth", CPU)
+    metrics = evaluate_bicubic(test, evaluator, CPU).metrics
     figures = round(metrics["psnr_y"], 3), round(metrics["ssim_y"], 4), round(metrics["lpips_alex"], 4)
     assert (len(test), *figures) == expected
 
@@ -214,7 +214,7 @@ def test_points_lie_so_far_apart_that_evaluation_costs_a_bounded_share(
         get_recipe("aesop", "tiny"),
         {
             "budget": {"iterations": iterations, "batch": 4, "patch": 32},
-            "cadence": {"evaluate_every": 80, "evaluate_share": share},
+            "eval_schedule": {"evaluate_every": 80, "evaluate_share": share},
         },
     )
 

@@ -1,4 +1,4 @@
-"""Blends of two generators: the weights and pixels that they must have, and what is left on disk."""
+"""Interpolations of two generators: the weights and pixels that they must have, and what is left on disk."""
 
 from collections.abc import Callable
 from dataclasses import replace as replace_field
@@ -13,9 +13,9 @@ from study.config import RunConfig, replace
 from study.data import to_uint8
 from study.models import load_weights
 from study.models.build import build_generator
-from study.training.context import Workshop
+from study.training.context import RunContext
 from study.training.evaluation import evaluate_generator, sample_window
-from study.training.interpolation import Trained, blend_weights, judge_blends
+from study.training.interpolation import Trained, evaluate_interpolations, interpolate_weights
 from study.training.loop import Stopped
 from study.training.stages.adversarial import train_adversarial
 from study.training.stages.artifacts import ensure_artifact, load_generator
@@ -24,27 +24,29 @@ SHARES = (0.25, 0.5, 0.75)
 
 
 @pytest.fixture
-def workshop(open_workshop: Callable[[Path], Workshop], tmp_path: Path) -> Workshop:
-    return open_workshop(tmp_path / "artifacts")
+def context(open_context: Callable[[Path], RunContext], tmp_path: Path) -> RunContext:
+    return open_context(tmp_path / "artifacts")
 
 
 @pytest.fixture
-def parents(workshop: Workshop, small_run: RunConfig, tmp_path: Path) -> tuple[Trained, Trained]:
+def parents(context: RunContext, small_run: RunConfig, tmp_path: Path) -> tuple[Trained, Trained]:
     """A fidelity generator and a point of a trial that started from it."""
     run = replace(small_run, {"loss.guidance": "pixel", "optimiser.learning_rate": 1e-2})
-    ensure_artifact(run, "fidelity", workshop)
-    train_adversarial(run, workshop, tmp_path / "trial", lambda point: None)
+    ensure_artifact(run, "fidelity", context)
+    train_adversarial(run, context, tmp_path / "trial", lambda point: None)
     return Trained(run, None), Trained(run, tmp_path / "trial" / "points" / "0000006.safetensors")
 
 
-def blends_of(parents: tuple[Trained, Trained], workshop: Workshop, folder: Path, **more: object) -> dict[str, object]:
-    given: dict[str, object] = {"spaces": ("weights", "pixels"), "shares": SHARES} | more
-    return dict(judge_blends(*parents, workshop=workshop, folder=folder, **given))  # type: ignore[arg-type]
+def interpolations_of(
+    parents: tuple[Trained, Trained], context: RunContext, folder: Path, **more: object
+) -> dict[str, object]:
+    given: dict[str, object] = {"spaces": ("weights", "images"), "shares": SHARES} | more
+    return dict(evaluate_interpolations(*parents, context=context, folder=folder, **given))  # type: ignore[arg-type]
 
 
-def test_weights_are_interpolated_by_the_share(parents: tuple[Trained, Trained], workshop: Workshop) -> None:
-    first, second = (parent.load(workshop) for parent in parents)
-    mixed = blend_weights(first, second, 0.25, parents[1].load(workshop)).state_dict()
+def test_weights_are_interpolated_by_the_share(parents: tuple[Trained, Trained], context: RunContext) -> None:
+    first, second = (parent.load(context) for parent in parents)
+    mixed = interpolate_weights(first, second, 0.25, parents[1].load(context)).state_dict()
     for name, tensor in first.state_dict().items():
         expected = 0.75 * tensor.double().numpy() + 0.25 * second.state_dict()[name].double().numpy()
         np.testing.assert_allclose(mixed[name].numpy(), expected, rtol=1e-6, atol=1e-8)
@@ -53,31 +55,33 @@ def test_weights_are_interpolated_by_the_share(parents: tuple[Trained, Trained],
 def test_counters_of_a_network_are_the_second_s() -> None:
     first, second, into = torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2)
     second.num_batches_tracked.fill_(7)
-    assert blend_weights(first, second, 0.5, into).state_dict()["num_batches_tracked"] == 7
+    assert interpolate_weights(first, second, 0.5, into).state_dict()["num_batches_tracked"] == 7
 
 
-def test_each_blend_is_judged_and_kept(parents: tuple[Trained, Trained], workshop: Workshop, tmp_path: Path) -> None:
-    made = blends_of(parents, workshop, tmp_path / "pair")
-    names = [f"{space}-{share}" for space in ("weights", "pixels") for share in ("2500", "5000", "7500")]
+def test_each_interpolation_is_judged_and_kept(
+    parents: tuple[Trained, Trained], context: RunContext, tmp_path: Path
+) -> None:
+    made = interpolations_of(parents, context, tmp_path / "pair")
+    names = [f"{space}-{share}" for space in ("weights", "images") for share in ("2500", "5000", "7500")]
     assert list(made) == names
     run = parents[0].config
     kept = build_generator(run.generator, run.data.scale)
     load_weights(kept, tmp_path / "pair" / "weights-5000.safetensors")
-    test = workshop.test_pairs(run.data)
-    again = evaluate_generator(kept.eval(), test, workshop.judge)
+    test = context.val_pairs(run.data)
+    again = evaluate_generator(kept.eval(), test, context.evaluator)
     assert made["weights-5000"].evaluation == again  # type: ignore[attr-defined]
     assert sorted(path.name for path in (tmp_path / "pair").glob("*.json")) == sorted(f"{name}.json" for name in names)
     assert not list((tmp_path / "pair").glob("pixels-*.safetensors"))
 
 
 def test_pixels_are_those_of_the_two_files_mixed(
-    parents: tuple[Trained, Trained], workshop: Workshop, tmp_path: Path
+    parents: tuple[Trained, Trained], context: RunContext, tmp_path: Path
 ) -> None:
-    blends_of(parents, workshop, tmp_path / "pair", spaces=("pixels",), shares=(0.25,))
-    test = workshop.test_pairs(parents[0].config.data)
-    low = test.tensors(0)[0]
+    interpolations_of(parents, context, tmp_path / "pair", spaces=("images",), shares=(0.25,))
+    test = context.val_pairs(parents[0].config.data)
+    lq = test.tensors(0)[0]
     with torch.no_grad():
-        images = [to_uint8(parent.load(workshop)(low).clamp(0, 1))[0].permute(1, 2, 0).numpy() for parent in parents]
+        images = [to_uint8(parent.load(context)(lq).clamp(0, 1))[0].permute(1, 2, 0).numpy() for parent in parents]
     top, left, side = sample_window(test.hr[0])
     mixed = (0.75 * images[0] + 0.25 * images[1])[top : top + side, left : left + side]
     shown = np.asarray(Image.open(tmp_path / "pair" / "pixels-2500" / f"{test.names[0]}.png"))
@@ -85,35 +89,37 @@ def test_pixels_are_those_of_the_two_files_mixed(
     assert (shown[mixed % 1 != 0.5] == np.round(mixed)[mixed % 1 != 0.5]).all()
 
 
-def test_a_generator_blended_with_itself_is_worth_what_it_was(
-    parents: tuple[Trained, Trained], workshop: Workshop, small_run: RunConfig, tmp_path: Path
+def test_a_generator_interpolationed_with_itself_is_worth_what_it_was(
+    parents: tuple[Trained, Trained], context: RunContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
     own = evaluate_generator(
-        load_generator(parents[0].config, workshop), workshop.test_pairs(small_run.data), workshop.judge
+        load_generator(parents[0].config, context), context.val_pairs(small_run.data), context.evaluator
     )
-    made = blends_of((parents[0], parents[0]), workshop, tmp_path / "pair", shares=(0.5,))
-    for blend in made.values():
-        assert blend.evaluation.metrics == pytest.approx(own.metrics, rel=1e-6)  # type: ignore[attr-defined]
+    made = interpolations_of((parents[0], parents[0]), context, tmp_path / "pair", shares=(0.5,))
+    for interpolation in made.values():
+        assert interpolation.evaluation.metrics == pytest.approx(own.metrics, rel=1e-6)  # type: ignore[attr-defined]
 
 
 def test_weights_of_different_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match="only weights of the same network can be blended"):
-        blend_weights(torch.nn.Linear(2, 3), torch.nn.Linear(2, 4), 0.5, torch.nn.Linear(2, 4))
+    with pytest.raises(ValueError, match="only weights of the same network can be interpolated"):
+        interpolate_weights(torch.nn.Linear(2, 3), torch.nn.Linear(2, 4), 0.5, torch.nn.Linear(2, 4))
 
 
-def test_a_request_to_stop_is_heeded_between_blends(
-    parents: tuple[Trained, Trained], workshop: Workshop, tmp_path: Path
+def test_a_request_to_stop_is_heeded_between_interpolations(
+    parents: tuple[Trained, Trained], context: RunContext, tmp_path: Path
 ) -> None:
     asked = iter([False, True])
-    stopping = replace_field(workshop, stopping=lambda: next(asked))
-    made = judge_blends(*parents, spaces=("weights",), shares=SHARES, workshop=stopping, folder=tmp_path / "pair")
+    stopping = replace_field(context, stopping=lambda: next(asked))
+    made = evaluate_interpolations(
+        *parents, spaces=("weights",), shares=SHARES, context=stopping, folder=tmp_path / "pair"
+    )
     assert next(made)[0] == "weights-2500"
-    with pytest.raises(Stopped, match=r"before the blend of weights at 0\.5"):
+    with pytest.raises(Stopped, match=r"before the interpolation of weights at 0\.5"):
         next(made)
 
 
 def test_the_parents_differ_or_the_tests_above_say_nothing(
-    parents: tuple[Trained, Trained], workshop: Workshop
+    parents: tuple[Trained, Trained], context: RunContext
 ) -> None:
-    first, second = (parent.load(workshop).state_dict() for parent in parents)
+    first, second = (parent.load(context).state_dict() for parent in parents)
     assert any(not torch.equal(first[name], second[name]) for name in first)

@@ -1,4 +1,4 @@
-"""The loop: cadence, counters, what it refuses, and that a killed run ends where an unbroken one does."""
+"""The loop: eval_schedule, counters, what it refuses, and that a killed run ends where an unbroken one does."""
 
 import copy
 import math
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from study.config import Budget, LossConfig, Optimiser
 from study.data import Batches, ImageSet, make_pairs
-from study.losses.generator_loss import Objective
+from study.losses.generator_loss import GeneratorLoss
 from study.models import MSRResNet, VGGDiscriminator
 from study.training import loop
 from study.training.checkpoints import load_checkpoint
-from study.training.loop import Diverged, Plan, Tick, train
+from study.training.loop import Diverged, Plan, Progress, train
 from study.training.state import TrainState, learning_rate_at, new_state
 from study.training.steps import Step, adversarial_step, fidelity_step
 
@@ -49,7 +49,7 @@ def adversarial_state() -> TrainState:
 
 
 def gan_step() -> Step:
-    return adversarial_step(Objective(LossConfig(guidance="pixel", perceptual=0, adversarial=0.1)))
+    return adversarial_step(GeneratorLoss(LossConfig(guidance="pixel", perceptual=0, adversarial=0.1)))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def scripted(pixel: Callable[[int], float]) -> Step:
     """A step that writes down what it is told instead of training."""
     steps_done = iter(range(10**6))
 
-    def step(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
+    def step(state: TrainState, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
         return {"pixel": torch.tensor(pixel(next(steps_done)))}
 
     return step
@@ -99,7 +99,7 @@ class Run:
 
     state: TrainState
     evaluated: Evaluated = field(default_factory=list)
-    ticks: list[Tick] = field(default_factory=list)
+    ticks: list[Progress] = field(default_factory=list)
 
     def evaluate(self, state: TrainState, terms: dict[str, float]) -> None:
         self.evaluated.append((state.iteration, terms))
@@ -113,10 +113,10 @@ def killed_at(step: Step, call: int) -> Step:
     """The same step, but its `call`-th call (from 1) is the last thing the run does."""
     calls = iter(range(1, 10**6))
 
-    def mortal(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
+    def mortal(state: TrainState, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
         if next(calls) == call:
             raise Killed
-        return step(state, low, hr)
+        return step(state, lq, hr)
 
     return mortal
 
@@ -176,8 +176,8 @@ def test_each_step_gets_its_own_batch_and_learning_rate_also_after_a_kill(tmp_pa
             assert (rank, ranks) == (0, 1)
             return torch.full((1, 3, 2, 2), float(step)), torch.zeros(1, 3, 8, 8)
 
-    def step(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        got.append(int(low[0, 0, 0, 0]))
+    def step(state: TrainState, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        got.append(int(lq[0, 0, 0, 0]))
         if len(got) == 7:
             raise Killed
         rates.append(state.optimiser.param_groups[0]["lr"])
@@ -239,7 +239,7 @@ def test_average_moves_once_a_step(batches: Batches, tmp_path: Path) -> None:
         state.model.weight.zero_()
         state.ema.weight.zero_()
 
-    def to_one(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
+    def to_one(state: TrainState, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
             state.model.weight.fill_(1.0)
         return {"pixel": torch.tensor(0.5)}
@@ -278,7 +278,7 @@ def test_divergence_names_the_term_and_is_neither_saved_nor_evaluated(
 
 
 def test_a_term_other_than_the_pixels_is_named_too(batches: Batches, tmp_path: Path) -> None:
-    def step(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
+    def step(state: TrainState, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
         return {"adversarial": torch.tensor(math.nan), "pixel": torch.tensor(0.1)}
 
     with pytest.raises(Diverged, match="adversarial: the adversarial term is nan"):
@@ -300,7 +300,7 @@ def test_weights_that_the_last_step_spoiled_are_divergence_although_the_terms_ar
     state.discriminators["adversarial"] = nn.Conv2d(1, 1, 1, bias=False)
     state.discriminator_optimisers["adversarial"] = torch.optim.Adam(state.discriminators["adversarial"].parameters())
 
-    def spoil(state: TrainState, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
+    def spoil(state: TrainState, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
         # A step's terms are those from before its update: an infinite gradient shows only one step later.
         done = next(steps_done)
         if done == last_step:

@@ -12,22 +12,22 @@ from torch import Tensor
 from study.config import DataConfig, Optimiser, RunConfig, replace, stage_key
 from study.models import Autoencoder, RRDBNet, SPSRGenerator, save_weights
 from study.models.build import build_autoencoder, build_generator
-from study.training.context import Workshop
+from study.training.context import RunContext
 from study.training.context_spec import check_initial_weights
-from study.training.loop import Tick, _seed_networks
+from study.training.loop import Progress, _seed_networks
 from study.training.stages import adversarial, artifacts
 from study.training.stages.adversarial import Point, export_generator, train_adversarial
-from study.training.stages.artifacts import ensure_artifact, judge_baseline, load_autoencoder, load_generator
+from study.training.stages.artifacts import ensure_artifact, evaluate_baseline, load_autoencoder, load_generator
 from study.training.stages.graph import artifact_key, needs_of
 from study.training.state import new_state
 from study.training.steps import autoencoder_step
 
-OpenWorkshop = Callable[[Path], Workshop]
+OpenWorkshop = Callable[[Path], RunContext]
 
 SPSR = {
     "generator": {"name": "spsr", "blocks": 4},
     "discriminator.name": "spsr",
-    "loss": {"guidance": "pixel", "artifact": 0, "gan": "relativistic-joint"},
+    "loss": {"guidance": "pixel", "ldl": 0, "gan": "relativistic-joint"},
     "loss.gradient": 0.1,
     "loss.branch": 0.5,
     "loss.gradient_adversarial": 1e-3,
@@ -37,7 +37,7 @@ SWINIR = {"generator": {"name": "swinir", "blocks": 1, "depth": 2, "heads": 2, "
 REAL = {
     "data.degradation": "aesop-real",
     "discriminator.name": "unet",
-    "loss": {"gan": "vanilla", "artifact": 0},
+    "loss": {"gan": "vanilla", "ldl": 0},
     "budget.patch": 64,
     "fidelity.budget.patch": 64,
     "autoencoder": {"bottleneck_weight": 0, "frozen_decoder": 1},
@@ -56,32 +56,32 @@ class Killed(Exception):
     """Stands for a kill -9."""
 
 
-def killed_in(stage: str, iteration: int) -> Callable[[Tick], None]:
-    def tick(news: Tick) -> None:
+def killed_in(stage: str, iteration: int) -> Callable[[Progress], None]:
+    def tick(news: Progress) -> None:
         if (news.stage, news.iteration) == (stage, iteration):
             raise Killed
 
     return tick
 
 
-def whole_run(config: RunConfig, workshop: Workshop, folder: Path, tick: Any = None) -> list[Point]:
+def whole_run(config: RunConfig, context: RunContext, folder: Path, tick: Any = None) -> list[Point]:
     points: list[Point] = []
     if config.data.degradation != "bicubic":
-        workshop.test = workshop.train  # the held-out images are too small for it
-    for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, workshop.train)):
-        ensure_artifact(need.config, need.stage, workshop, tick)
-    train_adversarial(config, workshop, folder, points.append, tick)
+        context.val = context.train  # the held-out images are too small for it
+    for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, context.train)):
+        ensure_artifact(need.config, need.stage, context, tick)
+    train_adversarial(config, context, folder, points.append, tick)
     return points
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_run_of_each_method_ends_bit_for_bit_where_an_unbroken_one_does(
-    method: str, open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    method: str, open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
 ) -> None:
     """What SwinIR drops and how real-world patches are degraded is drawn anew in each step, and yet the same again."""
     config = replace(small_run, METHODS[method])
-    unbroken = whole_run(config, open_workshop(tmp_path / "a"), tmp_path / "unbroken")
-    stopping = open_workshop(tmp_path / "b")
+    unbroken = whole_run(config, open_context(tmp_path / "a"), tmp_path / "unbroken")
+    stopping = open_context(tmp_path / "b")
     for stage, iteration in (("fidelity", 4), ("autoencoder", 4), ("adversarial", 4)):
         if stage in config.stages:
             with pytest.raises(Killed):
@@ -97,22 +97,22 @@ def test_a_killed_run_of_each_method_ends_bit_for_bit_where_an_unbroken_one_does
 
 def test_what_swinir_drops_is_drawn_anew_in_each_step(small_run: RunConfig) -> None:
     network = build_generator(replace(small_run, SWINIR).generator, 4).train()
-    low = torch.rand(4, 3, 8, 8)
+    lq = torch.rand(4, 3, 8, 8)
     outputs = []
     for iteration in (0, 1, 0):
         _seed_networks(7, iteration)
-        outputs.append(network(low))
+        outputs.append(network(lq))
     assert torch.equal(outputs[0], outputs[2])
     assert not torch.equal(outputs[0], outputs[1])
 
 
 def test_training_leaves_the_global_random_numbers_alone(
-    open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
 ) -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    ensure_artifact(small_run, "fidelity", open_workshop(tmp_path))
+    ensure_artifact(small_run, "fidelity", open_context(tmp_path))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -121,16 +121,16 @@ def test_training_leaves_the_global_random_numbers_alone(
 
 @pytest.mark.parametrize(("iteration", "fusion_only"), [(0, True), (3, True), (4, False), (9, False)])
 def test_fusion_layers_of_spsr_train_alone_at_first(
-    iteration: int, fusion_only: bool, open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    iteration: int, fusion_only: bool, open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
 ) -> None:
     """METHODS 4.2: in steps below 5, counted from 1, which are the first four."""
     config = replace(small_run, {**SPSR, "fusion_share": 0.5, "budget.iterations": 10})
-    workshop = open_workshop(tmp_path)
-    ensure_artifact(config, "fidelity", workshop)
-    state = adversarial._adversarial_state(config, workshop)
+    context = open_context(tmp_path)
+    ensure_artifact(config, "fidelity", context)
+    state = adversarial._adversarial_state(config, context)
     state.iteration = iteration
     before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
-    step = adversarial._adversarial(config, workshop)
+    step = adversarial._adversarial(config, context)
     step(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
     moved = {name.split(".")[0] for name, tensor in state.model.state_dict().items() if not tensor.equal(before[name])}
     assert moved == ({"fusion"} if fusion_only else {"fusion", "trunk", "branch"})
@@ -149,12 +149,12 @@ def test_a_decoder_is_frozen_for_its_share(iteration: int, frozen: bool) -> None
 
 
 def test_a_decoder_that_stays_frozen_is_the_fidelity_generator(
-    open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
 ) -> None:
     config = replace(small_run, {"autoencoder.frozen_decoder": 1})
-    workshop = open_workshop(tmp_path)
-    ensure_artifact(config, "autoencoder", workshop)
-    decoder, generator = load_autoencoder(config, workshop).decoder, load_generator(config, workshop)
+    context = open_context(tmp_path)
+    ensure_artifact(config, "autoencoder", context)
+    decoder, generator = load_autoencoder(config, context).decoder, load_generator(config, context)
     assert all(torch.equal(tensor, decoder.state_dict()[name]) for name, tensor in generator.state_dict().items())
 
 
@@ -174,13 +174,13 @@ def test_the_scale_head_learns_the_error(small_run: RunConfig) -> None:
 
 
 def test_spsr_starts_with_the_fidelity_generator_in_its_trunk(
-    open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
 ) -> None:
-    config, workshop = replace(small_run, SPSR), open_workshop(tmp_path)
-    ensure_artifact(config, "fidelity", workshop)
-    fidelity = load_generator(config, workshop)
+    config, context = replace(small_run, SPSR), open_context(tmp_path)
+    ensure_artifact(config, "fidelity", context)
+    fidelity = load_generator(config, context)
     assert isinstance(fidelity, RRDBNet)
-    state = adversarial._adversarial_state(config, workshop)
+    state = adversarial._adversarial_state(config, context)
     assert isinstance(state.model, SPSRGenerator)
     assert torch.equal(state.model.trunk.conv_body.weight, fidelity.conv_body.weight)
     image, gradient = (state.discriminators[name] for name in ("adversarial", "gradient_adversarial"))
@@ -201,32 +201,32 @@ def given(small_run: RunConfig, tmp_path: Path) -> RunConfig:
 
 
 def test_given_weights_stand_in_for_training(
-    given: RunConfig, open_workshop: OpenWorkshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: RunConfig, open_context: OpenWorkshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workshop = open_workshop(tmp_path / "artifacts")
+    context = open_context(tmp_path / "artifacts")
     check_initial_weights([given])
     with monkeypatch.context() as patch:
         patch.setattr(artifacts, "train", None)
-        made = [ensure_artifact(given, stage, workshop) for stage in ("fidelity", "autoencoder")]
+        made = [ensure_artifact(given, stage, context) for stage in ("fidelity", "autoencoder")]
     assert [artifact.budget["iterations"] for artifact in made] == [0, 0]
     expected = torch.load(str(given.generator.init), weights_only=True)["params"]
-    state = load_generator(given, workshop).state_dict()
+    state = load_generator(given, context).state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
     points: list[Point] = []
-    train_adversarial(given, workshop, tmp_path / "trial", points.append)
+    train_adversarial(given, context, tmp_path / "trial", points.append)
     assert [point.iteration for point in points] == [3, 6]
 
 
 def test_a_given_decoder_is_where_the_auto_encoder_starts(
-    given: RunConfig, open_workshop: OpenWorkshop, tmp_path: Path
+    given: RunConfig, open_context: OpenWorkshop, tmp_path: Path
 ) -> None:
     config = replace(given, {"autoencoder.init": None, "autoencoder.decoder_init": given.generator.init})
     config = replace(config, {"generator.init": None})
-    workshop = open_workshop(tmp_path / "artifacts")
-    made = list(needs_of(config, "autoencoder", lambda run, stage: artifact_key(run, stage, workshop.train)))
+    context = open_context(tmp_path / "artifacts")
+    made = list(needs_of(config, "autoencoder", lambda run, stage: artifact_key(run, stage, context.train)))
     assert [(need.stage, need.config.generator.init) for need in made] == [("fidelity", given.generator.init)]
-    ensure_artifact(made[0].config, "fidelity", workshop)
-    started = artifacts._new_autoencoder(config, workshop)
+    ensure_artifact(made[0].config, "fidelity", context)
+    started = artifacts._new_autoencoder(config, context)
     expected = torch.load(str(given.generator.init), weights_only=True)["params"]
     assert all(torch.equal(started.decoder.state_dict()[name], tensor) for name, tensor in expected.items())
 
@@ -251,18 +251,18 @@ def test_given_weights_that_do_not_fit_are_found_out_before_anything_starts(
 # --- degraded images, exports ----------------------------------------------------------------------------------------
 
 
-def test_held_out_images_are_degraded_as_the_run_has_it(open_workshop: OpenWorkshop, tmp_path: Path) -> None:
-    workshop = open_workshop(tmp_path)
-    workshop.test = workshop.train  # larger ones
-    clean, real = (workshop.test_pairs(DataConfig(degradation=kind)) for kind in ("bicubic", "aesop-real"))
+def test_held_out_images_are_degraded_as_the_run_has_it(open_context: OpenWorkshop, tmp_path: Path) -> None:
+    context = open_context(tmp_path)
+    context.val = context.train  # larger ones
+    clean, real = (context.val_pairs(DataConfig(degradation=kind)) for kind in ("bicubic", "aesop-real"))
     assert clean.lq.shapes == real.lq.shapes
     assert not any((one == other).all() for one, other in zip(clean.lq, real.lq, strict=True))
-    again = open_workshop(tmp_path)
-    again.test = again.train
-    repeated = again.test_pairs(DataConfig(degradation="aesop-real"))
+    again = open_context(tmp_path)
+    again.val = again.train
+    repeated = again.val_pairs(DataConfig(degradation="aesop-real"))
     assert all((one == other).all() for one, other in zip(real.lq, repeated.lq, strict=True))
     bicubic = [
-        judge_baseline(pairs, workshop, tmp_path / name).metrics["psnr_y"]
+        evaluate_baseline(pairs, context, tmp_path / name).metrics["psnr_y"]
         for name, pairs in (("a", DataConfig()), ("b", DataConfig(degradation="aesop-real")))
     ]
     assert bicubic[0] > bicubic[1] + 1
@@ -284,17 +284,17 @@ def test_a_generator_that_no_other_tool_has_is_not_exported(small_run: RunConfig
 
 
 def test_a_step_asks_a_discriminator_no_more_than_it_must(
-    open_workshop: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
 ) -> None:
-    workshop = open_workshop(tmp_path)
+    context = open_context(tmp_path)
     calls = {}
     for name, gan in itertools.product(("vgg", "unet"), ("relativistic", "vanilla")):
         config = replace(small_run, {"loss": {"gan": gan, "guidance": "pixel"}, "discriminator.name": name})
-        ensure_artifact(config, "fidelity", workshop)
-        state = adversarial._adversarial_state(config, workshop)
+        ensure_artifact(config, "fidelity", context)
+        state = adversarial._adversarial_state(config, context)
         seen: list[Tensor] = []
         state.discriminators["adversarial"].register_forward_hook(lambda _m, inputs, _o, seen=seen: seen.append(inputs))
-        adversarial._adversarial(config, workshop)(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
+        adversarial._adversarial(config, context)(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
         calls[name, gan] = len(seen)
     # The U-Net's spectral norm moves on with each pass: there, a generator's step and its own need passes of their own.
     assert calls == {

@@ -11,8 +11,8 @@ from torch import nn
 
 from benchmarks.official_step import AutoEncoder, Discriminator, Generator, OfficialStep
 from study.config import LossConfig, Optimiser
-from study.losses.generator_loss import Objective
-from study.losses.guidance import Guide
+from study.losses.generator_loss import GeneratorLoss
+from study.losses.guidance import GuidanceInputs
 from study.losses.perceptual import PerceptualLoss
 from study.models import Autoencoder, RRDBNet, VGGDiscriminator
 from study.training.state import new_state, update_ema
@@ -42,25 +42,31 @@ def test_some_steps_end_at_the_same_weights() -> None:
     discriminator, vgg = Discriminator(2, 128).double(), stack()
     official = OfficialStep(*map(copy.deepcopy, (generator, discriminator, autoencoder, vgg)))
 
-    ours, judge, guide = RRDBNet(16, 1, 4).double(), VGGDiscriminator(128, 2).double(), Autoencoder(3, 4, 16, 1, 4)
+    ours, discriminator, guidance_inputs = (
+        RRDBNet(16, 1, 4).double(),
+        VGGDiscriminator(128, 2).double(),
+        Autoencoder(3, 4, 16, 1, 4),
+    )
     ours.load_state_dict(generator.state_dict())
-    judge.load_state_dict(discriminator.state_dict())
-    guide.double().load_state_dict(autoencoder.state_dict())
+    discriminator.load_state_dict(discriminator.state_dict())
+    guidance_inputs.double().load_state_dict(autoencoder.state_dict())
     for layer in vgg:
         if isinstance(layer, nn.ReLU):
             layer.inplace = False
-    state = new_state(ours, Optimiser(), discriminators={"adversarial": judge})
-    objective = Objective(
-        LossConfig(), Guide(guide.requires_grad_(False)), perceptual=PerceptualLoss(vgg, layers=LAYERS).double()
+    state = new_state(ours, Optimiser(), discriminators={"adversarial": discriminator})
+    generator_loss = GeneratorLoss(
+        LossConfig(),
+        GuidanceInputs(guidance_inputs.requires_grad_(False)),
+        perceptual=PerceptualLoss(vgg, layers=LAYERS).double(),
     )
-    step = adversarial_step(objective)
+    step = adversarial_step(generator_loss)
     start = weights(copy.deepcopy(ours))
 
     for _ in range(STEPS):
         hr = torch.rand(2, 3, 128, 128, dtype=torch.float64)
-        low = nn.functional.avg_pool2d(hr, 4)
-        losses = official.step(low, hr)
-        terms = step(state, low, hr)
+        lq = nn.functional.avg_pool2d(hr, 4)
+        losses = official.step(lq, hr)
+        terms = step(state, lq, hr)
         update_ema(state, 0.999)
         assert float(terms["fidelity"]) == pytest.approx(losses["l_g_aesop"], rel=1e-9)
         assert float(terms["artifact"]) == pytest.approx(losses["l_g_artifacts"], rel=1e-9)
@@ -68,7 +74,7 @@ def test_some_steps_end_at_the_same_weights() -> None:
         assert 5e-3 * float(terms["adversarial"]) == pytest.approx(losses["l_g_gan"], rel=1e-9)
         assert float(terms["discriminator"]) == pytest.approx(losses["l_d_real"] + losses["l_d_fake"], rel=1e-9)
 
-    pairs = [(official.net_g, state.model), (official.net_d, judge), (official.net_g_ema, state.ema)]
+    pairs = [(official.net_g, state.model), (official.net_d, discriminator), (official.net_g_ema, state.ema)]
     for theirs, found in pairs:
         expected = weights(theirs)
         for name, weight in weights(found).items():

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from study.config import Optimiser
 from study.data import bicubic_downsample
-from study.losses.generator_loss import Objective
-from study.losses.guidance import Guide
+from study.losses.generator_loss import GeneratorLoss
+from study.losses.guidance import GuidanceInputs
 from study.losses.perceptual import PerceptualLoss
 from study.models import Autoencoder, RRDBNet, VGGDiscriminator
 from study.models.image_layer import make_image
 from study.training import precision
-from study.training.precision import computing, fastest_of_cluster, fastest_precision, slow_note
+from study.training.precision import autocast, fastest_of_cluster, fastest_precision, slow_note
 from study.training.state import TrainState, new_state
 from study.training.steps import adversarial_step, autoencoder_step, fidelity_step
 from tests.training.test_steps import LOSS
@@ -25,9 +25,9 @@ CPU = torch.device("cpu")
 
 def test_networks_compute_in_bfloat16_and_weights_stay_float32() -> None:
     conv = nn.Conv2d(3, 4, 3)
-    with computing("bf16", CPU):
+    with autocast("bf16", CPU):
         assert conv(torch.rand(1, 3, 8, 8)).dtype == torch.bfloat16
-    with computing("fp32", CPU):
+    with autocast("fp32", CPU):
         assert conv(torch.rand(1, 3, 8, 8)).dtype == torch.float32
     assert conv.weight.dtype == torch.float32
 
@@ -38,7 +38,7 @@ def test_an_image_keeps_its_digits() -> None:
     with torch.no_grad():
         conv.bias.fill_(0.7)  # type: ignore[union-attr]  # it has one
         features = torch.rand(2, 4, 16, 16).bfloat16() * 0.1
-        with computing("bf16", CPU):
+        with autocast("bf16", CPU):
             rounded, image = conv(features), make_image(conv, features)
         exact = conv.double()(features.double())
     assert image.dtype == torch.float32
@@ -76,11 +76,13 @@ def gradient(network: nn.Module) -> Tensor:
 
 
 def test_an_adversarial_step_points_where_float32_does() -> None:
-    exact, fast, autoencoder, perceptual, low, hr = states()
+    exact, fast, autoencoder, perceptual, lq, hr = states()
     terms = {}
     for state in (exact, fast):
-        objective = Objective(LOSS, Guide(autoencoder), perceptual=perceptual, computing=state.computing)
-        terms[state.precision] = adversarial_step(objective)(state, low, hr)
+        generator_loss = GeneratorLoss(
+            LOSS, GuidanceInputs(autoencoder), perceptual=perceptual, autocast=state.autocast
+        )
+        terms[state.precision] = adversarial_step(generator_loss)(state, lq, hr)
     for name, term in terms["fp32"].items():
         assert terms["bf16"][name].dtype == torch.float32
         assert float(terms["bf16"][name]) == pytest.approx(float(term), rel=0.02)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from study.config import LossConfig, RunConfig, replace
 from study.config.recipes import RECIPES, get_recipe
 from study.data import bicubic_downsample
-from study.losses.generator_loss import Objective
-from study.losses.guidance import Guide
+from study.losses.generator_loss import GeneratorLoss
+from study.losses.guidance import GuidanceInputs
 from study.models import Autoencoder, Critics
 from study.models.build import build_autoencoder, build_discriminator, build_generator
 from study.training.state import TrainState, new_state
@@ -67,9 +67,9 @@ class Scene:
 
     config: RunConfig
     state: TrainState
-    guide: Guide
+    guidance_inputs: GuidanceInputs
     perceptual: FeatureDistance | None
-    low: Tensor
+    lq: Tensor
     hr: Tensor
 
     @property
@@ -78,7 +78,7 @@ class Scene:
 
     @property
     def autoencoder(self) -> nn.Module | None:
-        return self.guide.autoencoder
+        return self.guidance_inputs.autoencoder
 
 
 def shaken(network: nn.Module, amount: float) -> nn.Module:
@@ -113,9 +113,9 @@ def scene_of(config: RunConfig, images: Callable[[int], Tensor]) -> Scene:
             autoencoder.scale_head.conv_last.bias.add_(0.5)  # away from the clamp, whose huge slopes eat digits
     critics = Critics(levels=9, features=2, largest=4).double() if config.loss.uses_critics else None
     hr = images(2)
-    low = bicubic_downsample(hr, 4) + 0.02 * torch.randn(2, 3, PATCH // 4, PATCH // 4, dtype=torch.float64)
+    lq = bicubic_downsample(hr, 4) + 0.02 * torch.randn(2, 3, PATCH // 4, PATCH // 4, dtype=torch.float64)
     perceptual = FeatureDistance() if config.loss.perceptual > 0 else None
-    return Scene(config, state, Guide(autoencoder, critics), perceptual, low, hr)
+    return Scene(config, state, GuidanceInputs(autoencoder, critics), perceptual, lq, hr)
 
 
 def random_images(count: int) -> Tensor:
@@ -129,18 +129,18 @@ def seed_drop_path() -> None:
 def plain_generator_step(scene: Scene) -> tuple[dict[str, Tensor], Gradients, Tensor]:
     """The unweighted terms, the gradients of G, and SR before G moved."""
     generator = copy.deepcopy(scene.state.model)
-    judges = copy_of_discriminators(scene.state)
+    discriminators = copy_of_discriminators(scene.state)
     hr, loss = scene.hr, scene.loss
     seed_drop_path()
     if loss.branch > 0:
-        sr, branch = generator(scene.low, with_branch=True)
+        sr, branch = generator(scene.lq, with_branch=True)
     else:
-        sr, branch = generator(scene.low), None
+        sr, branch = generator(scene.lq), None
     terms = {}
     if loss.fidelity > 0:
         terms["fidelity"] = plain_fidelity(scene, sr)
-    if loss.artifact > 0:
-        terms["artifact"] = plain.artifact(sr, hr, scene.state.ema(scene.low))
+    if loss.ldl > 0:
+        terms["ldl"] = plain.artifact(sr, hr, scene.state.ema(scene.lq))
     if loss.perceptual > 0:
         target = plain.sharpened(hr) if loss.perceptual_target == "sharpened" else hr
         assert scene.perceptual is not None
@@ -150,14 +150,14 @@ def plain_generator_step(scene: Scene) -> tuple[dict[str, Tensor], Gradients, Te
     if loss.branch > 0:
         terms["branch"] = plain.mean_l1(branch, plain.gradients(hr, 1))
     views = {"adversarial": (sr, hr), "gradient_adversarial": (plain.gradients(sr, 2), plain.gradients(hr, 2))}
-    for name, judge in judges.items():
+    for name, discriminator in discriminators.items():
         fake_view, real_view = views[name]
         if loss.gan == "vanilla":
-            terms[name] = plain.entropy(judge(fake_view), 1)
+            terms[name] = plain.entropy(discriminator(fake_view), 1)
         else:
-            real = judge(real_view).detach()
-            terms[name] = plain.relativistic_generator(real, judge(fake_view))
-    weights = {"fidelity": loss.fidelity, "artifact": loss.artifact, "perceptual": loss.perceptual}
+            real = discriminator(real_view).detach()
+            terms[name] = plain.relativistic_generator(real, discriminator(fake_view))
+    weights = {"fidelity": loss.fidelity, "ldl": loss.ldl, "perceptual": loss.perceptual}
     weights |= {"adversarial": loss.adversarial, "gradient": loss.gradient, "branch": loss.branch}
     weights |= {"gradient_adversarial": loss.gradient_adversarial}
     total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
@@ -169,10 +169,10 @@ def plain_generator_step(scene: Scene) -> tuple[dict[str, Tensor], Gradients, Te
 def plain_fidelity(scene: Scene, sr: Tensor) -> Tensor:
     hr, loss, autoencoder = scene.hr, scene.loss, cast(Autoencoder, scene.autoencoder)
     if loss.guidance == "consistency":
-        return plain.consistency(sr, scene.low)
+        return plain.consistency(sr, scene.lq)
     if loss.guidance == "mdf":
-        assert scene.guide.critics is not None
-        return plain.mdf(scene.guide.critics.state_dict(), sr, hr, 8).mean()
+        assert scene.guidance_inputs.critics is not None
+        return plain.mdf(scene.guidance_inputs.critics.state_dict(), sr, hr, 8).mean()
     if loss.guidance == "pixel":
         return plain.mean_l1(sr, hr)
     if loss.guidance == "lr":
@@ -205,28 +205,30 @@ def copy_of_discriminators(state: TrainState) -> dict[str, nn.Module]:
     return copies
 
 
-def plain_discriminator_step(scene: Scene, judge: nn.Module, fake: Tensor, real: Tensor) -> tuple[Tensor, Gradients]:
+def plain_discriminator_step(
+    scene: Scene, discriminator: nn.Module, fake: Tensor, real: Tensor
+) -> tuple[Tensor, Gradients]:
     """METHODS 3.3 for ESRGAN's family, 4.2 for SPSR, 1.7 for the plain GAN: the value and the gradients of one D.
 
     The D step's forwards come after those of the G step, which spectral norm notices.
     """
-    judge.zero_grad()
+    discriminator.zero_grad()
     if scene.loss.gan == "vanilla":
-        parts = [plain.entropy(judge(real), 1), plain.entropy(judge(fake), 0)]
+        parts = [plain.entropy(discriminator(real), 1), plain.entropy(discriminator(fake), 0)]
         for part in parts:
             part.backward()
     elif scene.loss.gan == "relativistic-joint":
-        on_real, on_fake = judge(real), judge(fake)
+        on_real, on_fake = discriminator(real), discriminator(fake)
         parts = [plain.entropy(on_real - on_fake.mean(), 1) / 2, plain.entropy(on_fake - on_real.mean(), 0) / 2]
         (parts[0] + parts[1]).backward()
     else:
-        mean_of_fakes = judge(fake).detach().mean()
-        on_real = judge(real)
+        mean_of_fakes = discriminator(fake).detach().mean()
+        on_real = discriminator(real)
         parts = [plain.entropy(on_real - mean_of_fakes, 1) / 2]
         parts[0].backward()
-        parts += [plain.entropy(judge(fake) - on_real.detach().mean(), 0) / 2]
+        parts += [plain.entropy(discriminator(fake) - on_real.detach().mean(), 0) / 2]
         parts[1].backward()
-    return sum(parts).detach(), [parameter.grad for parameter in judge.parameters()]
+    return sum(parts).detach(), [parameter.grad for parameter in discriminator.parameters()]
 
 
 def gradients_of(network: nn.Module) -> Gradients:
@@ -247,31 +249,33 @@ def check_step(scene: Scene) -> dict[str, Tensor]:
     """Compare one step of ours with the plain one; returns our terms."""
     loss, state = scene.loss, scene.state
     terms, generator_gradients, sr = plain_generator_step(scene)
-    objective = Objective(loss, scene.guide, perceptual=scene.perceptual)
-    judges_before = {name: dict(judge.state_dict()) for name, judge in state.discriminators.items()}
+    generator_loss = GeneratorLoss(loss, scene.guidance_inputs, perceptual=scene.perceptual)
+    discriminators_before = {
+        name: dict(discriminator.state_dict()) for name, discriminator in state.discriminators.items()
+    }
     copies = copy_of_discriminators(state)
     views = {"adversarial": (sr, scene.hr)}
     views["gradient_adversarial"] = (plain.gradients(sr, 2), plain.gradients(scene.hr, 2))
     logged = {"adversarial": "discriminator", "gradient_adversarial": "gradient_discriminator"}
-    judged = {}
-    for name, judge in copies.items():
+    evaluated = {}
+    for name, discriminator in copies.items():
         # What the G step leaves behind in D's buffers: forwards over reals, where it compares, then over fakes.
         with torch.no_grad():
             if loss.gan != "vanilla":
-                judge(views[name][1])
-            judge(views[name][0])
-        terms[logged[name]], judged[name] = plain_discriminator_step(scene, judge, *views[name])
-    assert judges_before.keys() == copies.keys()
+                discriminator(views[name][1])
+            discriminator(views[name][0])
+        terms[logged[name]], evaluated[name] = plain_discriminator_step(scene, discriminator, *views[name])
+    assert discriminators_before.keys() == copies.keys()
 
     seed_drop_path()
-    found = adversarial_step(objective)(state, scene.low, scene.hr)
+    found = adversarial_step(generator_loss)(state, scene.lq, scene.hr)
 
     assert found.keys() == terms.keys()
     expected = {name: float(term) for name, term in terms.items()}
     assert {name: float(term) for name, term in found.items()} == pytest.approx(expected, rel=1e-8, abs=1e-12)
     assert_close(gradients_of(state.model), generator_gradients)
     for name, discriminator in state.discriminators.items():
-        assert_close(gradients_of(discriminator), judged[name])
+        assert_close(gradients_of(discriminator), evaluated[name])
     return found
 
 
@@ -289,7 +293,7 @@ def test_a_step_of_each_ablation_equals_the_equations(name: str) -> None:
     scene = scene_of(small("aesop", ABLATIONS[name]), random_images)
     sr = plain_generator_step(scene)[2]
     found = check_step(scene)
-    assert found.keys() == {"fidelity", "artifact", "perceptual", "adversarial", "discriminator", "pixel"}
+    assert found.keys() == {"fidelity", "ldl", "perceptual", "adversarial", "discriminator", "pixel"}
     # The fidelity term is the ablation's: neither the pixel loss nor, but for the encoder's sake, AESOP's own.
     others = [plain.mean_l1(sr, scene.hr)]
     if scene.autoencoder is not None and name != "bicubic-encoder":
@@ -303,7 +307,7 @@ def test_flat_patches_give_no_nan(name: str, level: float) -> None:
     """Where SR equals HR, or nothing varies, the artifact map and the gradient map have their worst slopes."""
     config = small(name, {})
     flat = scene_of(config, lambda count: torch.full((count, 3, PATCH, PATCH), level, dtype=torch.float64))
-    flat.low.fill_(level)
+    flat.lq.fill_(level)
     assert not_finite(flat) == []
 
 
@@ -322,7 +326,7 @@ class Perfect(nn.Module):
         self.hr = hr
         self.offset = nn.Parameter(torch.zeros(()))
 
-    def forward(self, low: Tensor) -> Tensor:
+    def forward(self, lq: Tensor) -> Tensor:
         return self.hr + self.offset
 
 
@@ -337,17 +341,17 @@ def test_a_perfect_image_gives_no_nan(name: str, precision: torch.dtype) -> None
     hr = scene.hr.to(precision)
     perfect = Perfect(hr).to(precision)
     scene.state = new_state(perfect, config.optimiser, discriminators=scene.state.discriminators)
-    scene.low, scene.hr = scene.low.to(precision), hr
+    scene.lq, scene.hr = scene.lq.to(precision), hr
     assert not_finite(scene) == []
 
 
 def not_finite(scene: Scene) -> list[str]:
     """Take two steps, and name the terms and the weights whose value or gradient was not finite."""
-    objective = Objective(scene.loss, scene.guide, perceptual=scene.perceptual)
-    step = adversarial_step(objective)
+    generator_loss = GeneratorLoss(scene.loss, scene.guidance_inputs, perceptual=scene.perceptual)
+    step = adversarial_step(generator_loss)
     seen: dict[str, Tensor] = {}
     for number in range(2):
-        for name, term in step(scene.state, scene.low, scene.hr).items():
+        for name, term in step(scene.state, scene.lq, scene.hr).items():
             seen[f"step {number}, term {name}"] = term
         for kind, network in {"generator": scene.state.model, **scene.state.discriminators}.items():
             for name, parameter in network.named_parameters():
@@ -359,7 +363,7 @@ def not_finite(scene: Scene) -> list[str]:
 
 def test_what_is_not_finite_is_found() -> None:
     scene = scene_of(small("ldl", {}), random_images)
-    scene.low[0, 0, 0, 0] = torch.nan
+    scene.lq[0, 0, 0, 0] = torch.nan
     found = not_finite(scene)
     assert "step 0, term fidelity" in found
     assert any(name.startswith("step 0, generator, gradient of ") for name in found)

@@ -34,8 +34,8 @@ def gan_state(seed: int) -> TrainState:
 
 def descend_once(state: TrainState, seed: int) -> None:
     """A step in all networks, with batch statistics moving as well."""
-    low = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
-    state.discriminators["adversarial"](state.model(low)).square().sum().backward()
+    lq = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    state.discriminators["adversarial"](state.model(lq)).square().sum().backward()
     for optimiser in (state.optimiser, state.discriminator_optimisers["adversarial"]):
         optimiser.step()
         optimiser.zero_grad()

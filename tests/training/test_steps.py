@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from study.config import LossConfig, Optimiser
 from study.data import bicubic_downsample
-from study.losses.generator_loss import Objective
-from study.losses.guidance import Guide
+from study.losses.generator_loss import GeneratorLoss
+from study.losses.guidance import GuidanceInputs
 from study.models import Autoencoder, MSRResNet, VGGDiscriminator
 from study.training.state import TrainState, new_state
 from study.training.steps import adversarial_step, autoencoder_step, fidelity_step
@@ -36,12 +36,12 @@ class FeatureDistance(nn.Module):
 
 @dataclass
 class Scene:
-    """A state, what its objective looks through, and a batch."""
+    """A state, what its generator_loss looks through, and a batch."""
 
     state: TrainState
     autoencoder: Autoencoder
     perceptual: FeatureDistance
-    low: Tensor
+    lq: Tensor
     hr: Tensor
 
 
@@ -65,8 +65,8 @@ def scene() -> Scene:
             weight += 0.02 * torch.randn_like(weight)  # so that the artifact map's mask has work to do
     autoencoder = small_autoencoder().eval().requires_grad_(False)
     hr = torch.rand(3, 3, 32, 32, dtype=torch.float64)
-    low = bicubic_downsample(hr, 4) + 0.02 * torch.randn(3, 3, 8, 8, dtype=torch.float64)
-    return Scene(state, autoencoder, FeatureDistance(), low, hr)
+    lq = bicubic_downsample(hr, 4) + 0.02 * torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    return Scene(state, autoencoder, FeatureDistance(), lq, hr)
 
 
 def gradients(network: nn.Module) -> list[Tensor]:
@@ -102,12 +102,12 @@ def plain_generator_step(scene: Scene, loss: LossConfig) -> tuple[Terms, tuple[T
         copy.deepcopy(scene.state.model),
         copy.deepcopy(scene.state.discriminators["adversarial"]),
     )
-    sr, hr = generator(scene.low), scene.hr
-    guide = scene.autoencoder if loss.guidance == "aesop" else nn.Identity()
+    sr, hr = generator(scene.lq), scene.hr
+    guidance_inputs = scene.autoencoder if loss.guidance == "aesop" else nn.Identity()
     real, fake = discriminator(hr).detach(), discriminator(sr)
     terms = {
-        "fidelity": (guide(sr) - guide(hr)).abs().mean(),
-        "artifact": plain_artifact(sr, hr, scene.state.ema(scene.low)),
+        "fidelity": (guidance_inputs(sr) - guidance_inputs(hr)).abs().mean(),
+        "ldl": plain_artifact(sr, hr, scene.state.ema(scene.lq)),
         "perceptual": scene.perceptual(sr, hr).mean(),
         "adversarial": plain_binary_cross_entropy(real - fake.mean(), 0.0) / 2
         + plain_binary_cross_entropy(fake - real.mean(), 1.0) / 2,
@@ -115,7 +115,7 @@ def plain_generator_step(scene: Scene, loss: LossConfig) -> tuple[Terms, tuple[T
     }
     total = (
         loss.fidelity * terms["fidelity"]
-        + loss.artifact * terms["artifact"]
+        + loss.ldl * terms["ldl"]
         + loss.perceptual * terms["perceptual"]
         + loss.adversarial * terms["adversarial"]
     )
@@ -154,8 +154,8 @@ def test_adversarial_step_equals_the_formulas(scene: Scene, guidance: str) -> No
     generator_weights, discriminator_weights = weights_of(state.model), weights_of(state.discriminators["adversarial"])
 
     autoencoder = scene.autoencoder if guidance == "aesop" else None
-    objective = Objective(loss, Guide(autoencoder), perceptual=scene.perceptual)
-    found = adversarial_step(objective)(state, scene.low, scene.hr)
+    generator_loss = GeneratorLoss(loss, GuidanceInputs(autoencoder), perceptual=scene.perceptual)
+    found = adversarial_step(generator_loss)(state, scene.lq, scene.hr)
 
     assert found.keys() == terms.keys()
     assert {name: float(term) for name, term in found.items()} == pytest.approx(
@@ -172,20 +172,20 @@ def test_adversarial_step_equals_the_formulas(scene: Scene, guidance: str) -> No
 
 def test_discriminator_sees_the_images_from_before_the_generator_moved(scene: Scene) -> None:
     before = copy.deepcopy(scene)
-    objective = Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual)
-    adversarial_step(objective)(scene.state, scene.low, scene.hr)
-    moved_sr = scene.state.model(scene.low).detach()
-    for sr, is_right in ((before.state.model(before.low).detach(), True), (moved_sr, False)):
+    generator_loss = GeneratorLoss(LOSS, GuidanceInputs(scene.autoencoder), perceptual=scene.perceptual)
+    adversarial_step(generator_loss)(scene.state, scene.lq, scene.hr)
+    moved_sr = scene.state.model(scene.lq).detach()
+    for sr, is_right in ((before.state.model(before.lq).detach(), True), (moved_sr, False)):
         _, expected = plain_discriminator_step(before, sr)
         assert close(gradients(scene.state.discriminators["adversarial"]), expected) is is_right
 
 
 def test_a_second_step_starts_from_fresh_gradients(scene: Scene) -> None:
-    step = adversarial_step(Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual))
-    step(scene.state, scene.low, scene.hr)
+    step = adversarial_step(GeneratorLoss(LOSS, GuidanceInputs(scene.autoencoder), perceptual=scene.perceptual))
+    step(scene.state, scene.lq, scene.hr)
     _, generator_gradients, sr = plain_generator_step(scene, LOSS)
     _, discriminator_gradients = plain_discriminator_step(scene, sr)
-    step(scene.state, scene.low, scene.hr)
+    step(scene.state, scene.lq, scene.hr)
     assert close(gradients(scene.state.model), generator_gradients)
     assert close(gradients(scene.state.discriminators["adversarial"]), discriminator_gradients)
 
@@ -194,35 +194,35 @@ def test_real_and_fake_batches_pass_the_discriminator_separately(scene: Scene) -
     seen: list[tuple[torch.Size, bool]] = []
     discriminator = scene.state.discriminators["adversarial"]
     discriminator.register_forward_hook(lambda module, args, _: seen.append((args[0].shape, module.training)))
-    objective = Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual)
-    adversarial_step(objective)(scene.state, scene.low, scene.hr)
+    generator_loss = GeneratorLoss(LOSS, GuidanceInputs(scene.autoencoder), perceptual=scene.perceptual)
+    adversarial_step(generator_loss)(scene.state, scene.lq, scene.hr)
     assert seen == [(scene.hr.shape, True)] * 2  # real and fake, once for G and D; batch norm in train mode
 
 
 def test_frozen_networks_get_no_gradient(scene: Scene) -> None:
-    objective = Objective(LOSS, Guide(scene.autoencoder), perceptual=scene.perceptual)
+    generator_loss = GeneratorLoss(LOSS, GuidanceInputs(scene.autoencoder), perceptual=scene.perceptual)
     ema_weights = weights_of(scene.state.ema)
-    adversarial_step(objective)(scene.state, scene.low, scene.hr)
+    adversarial_step(generator_loss)(scene.state, scene.lq, scene.hr)
     for network in (scene.autoencoder, scene.perceptual, scene.state.ema):
         assert all(parameter.grad is None for parameter in network.parameters())
     assert close(weights_of(scene.state.ema), ema_weights)  # the loop moves it, not the step
 
 
-@pytest.mark.parametrize("off", ["fidelity", "artifact", "perceptual", "adversarial"])
+@pytest.mark.parametrize("off", ["fidelity", "ldl", "perceptual", "adversarial"])
 def test_a_term_of_weight_zero_is_not_computed(scene: Scene, off: str) -> None:
     loss = LossConfig.model_validate(LOSS.model_dump() | {off: 0})
-    calls = {"fidelity": 0, "artifact": 0}
+    calls = {"fidelity": 0, "ldl": 0}
     scene.autoencoder.register_forward_hook(lambda *_: calls.update(fidelity=calls["fidelity"] + 1))
-    scene.state.ema.register_forward_hook(lambda *_: calls.update(artifact=calls["artifact"] + 1))
+    scene.state.ema.register_forward_hook(lambda *_: calls.update(artifact=calls["ldl"] + 1))
     if off == "adversarial":
         scene.state.discriminators, scene.state.discriminator_optimisers = {}, {}
-    objective = Objective(
+    generator_loss = GeneratorLoss(
         loss,
-        Guide(scene.autoencoder if loss.uses_autoencoder else None),
+        GuidanceInputs(scene.autoencoder if loss.uses_autoencoder else None),
         perceptual=scene.perceptual if loss.perceptual else None,
     )
-    terms = adversarial_step(objective)(scene.state, scene.low, scene.hr)
-    assert terms.keys() == {"fidelity", "artifact", "perceptual", "adversarial", "discriminator", "pixel"} - (
+    terms = adversarial_step(generator_loss)(scene.state, scene.lq, scene.hr)
+    assert terms.keys() == {"fidelity", "ldl", "perceptual", "adversarial", "discriminator", "pixel"} - (
         {off, "discriminator"} if off == "adversarial" else {off}
     )
     calls["perceptual"] = scene.perceptual.calls
@@ -231,10 +231,10 @@ def test_a_term_of_weight_zero_is_not_computed(scene: Scene, off: str) -> None:
 
 def test_fidelity_step_descends_l1(scene: Scene) -> None:
     generator = copy.deepcopy(scene.state.model)
-    loss = (generator(scene.low) - scene.hr).abs().mean()
+    loss = (generator(scene.lq) - scene.hr).abs().mean()
     expected = torch.autograd.grad(loss, list(generator.parameters()))
     weights = weights_of(generator)
-    found = fidelity_step(scene.state, scene.low, scene.hr)
+    found = fidelity_step(scene.state, scene.lq, scene.hr)
     assert {name: float(term) for name, term in found.items()} == {"pixel": pytest.approx(loss.item(), rel=1e-12)}
     assert close(gradients(scene.state.model), expected)
     assert close(weights_of(scene.state.model), first_adam_step(weights, expected))
@@ -248,9 +248,9 @@ def test_autoencoder_step_equals_the_formula(scene: Scene, channels: int) -> Non
     plain = copy.deepcopy(network)
     code = plain.encode(scene.hr)
     reconstruction = (plain.decode(code) - scene.hr).abs().mean()
-    colours = (code[:, :3] - scene.low).abs().mean()
+    colours = (code[:, :3] - scene.lq).abs().mean()
     expected = torch.autograd.grad(reconstruction + 0.25 * colours, list(plain.parameters()))
-    found = autoencoder_step(bottleneck_weight=0.25)(state, scene.low, scene.hr)
+    found = autoencoder_step(bottleneck_weight=0.25)(state, scene.lq, scene.hr)
     assert {name: float(term) for name, term in found.items()} == pytest.approx(
         {"pixel": reconstruction.item(), "bottleneck": colours.item()}, rel=1e-10
     )
@@ -261,7 +261,7 @@ def test_autoencoder_step_equals_the_formula(scene: Scene, channels: int) -> Non
 def test_bottleneck_term_of_weight_zero_is_not_computed(scene: Scene) -> None:
     network = Autoencoder(2, 4, features=16, blocks=1, growth=4, decoder="msrresnet").double()
     state = new_state(network, Optimiser())
-    found = autoencoder_step()(state, torch.full_like(scene.low, torch.nan), scene.hr)
+    found = autoencoder_step()(state, torch.full_like(scene.lq, torch.nan), scene.hr)
     assert found.keys() == {"pixel"}
     assert torch.isfinite(found["pixel"])
     assert len(gradients(network)) == len(list(network.parameters()))

@@ -8,8 +8,8 @@ from PIL import Image
 from study.config import DataConfig, RunConfig
 from study.data import ImageSet
 from study.data.packing import pack, plan_pack
-from study.training.context import Workshop
-from study.training.context_spec import Setting
+from study.training.context import RunContext
+from study.training.context_spec import ContextSpec
 from study.training.stages.adversarial import train_adversarial
 from study.training.stages.artifacts import ensure_artifact
 
@@ -25,12 +25,12 @@ def folders(training_images: ImageSet, held_out_images: ImageSet, tmp_path: Path
     return places
 
 
-def workshop(train: Path | str, test: Path | str, artifacts: Path) -> Workshop:
-    data = DataConfig(train=str(train), test=str(test), scale=4)
-    return Setting(data, largest_patch=32, artifacts=str(artifacts), backbones={}, judge=None).open()
+def context(train: Path | str, test: Path | str, artifacts: Path) -> RunContext:
+    data = DataConfig(train=str(train), val=str(test), scale=4)
+    return ContextSpec(data, largest_patch=32, artifacts=str(artifacts), backbones={}, judge=None).open()
 
 
-def results(opened: Workshop, config: RunConfig, directory: Path) -> dict[str, bytes]:
+def results(opened: RunContext, config: RunConfig, directory: Path) -> dict[str, bytes]:
     """All that a run leaves but what a clock said."""
     for stage in ("fidelity", "autoencoder"):
         ensure_artifact(config, stage, opened)
@@ -55,7 +55,7 @@ def test_from_a_folder_a_store_and_a_remote_store_come_the_same_weights(
         "remote": (stores["train"].as_uri(), stores["test"].as_uri()),
     }
     left = {
-        name: results(workshop(*source, tmp_path / name / "artifacts"), small_run, tmp_path / name / "run")
+        name: results(context(*source, tmp_path / name / "artifacts"), small_run, tmp_path / name / "run")
         for name, source in sources.items()
     }
     assert len(left["folder"]) == 5  # two artifacts, two points, their metrics
@@ -66,7 +66,7 @@ def test_from_a_folder_a_store_and_a_remote_store_come_the_same_weights(
 def test_what_a_folder_trained_a_store_finds(folders: dict[str, Path], small_run: RunConfig, tmp_path: Path) -> None:
     store = tmp_path / "train.arrow"
     pack(plan_pack([folders["train"]], scale=4), store, jobs=1)
-    first = ensure_artifact(small_run, "fidelity", workshop(folders["train"], folders["test"], tmp_path / "artifacts"))
-    again = ensure_artifact(small_run, "fidelity", workshop(store, folders["test"], tmp_path / "artifacts"))
+    first = ensure_artifact(small_run, "fidelity", context(folders["train"], folders["test"], tmp_path / "artifacts"))
+    again = ensure_artifact(small_run, "fidelity", context(store, folders["test"], tmp_path / "artifacts"))
     assert (first.reused, again.reused) == (False, True)
     assert first.key == again.key

@@ -15,11 +15,11 @@ import torch.distributed as dist
 from study.config import RunConfig, from_dict
 from study.data import ImageSet
 from study.losses.adversarial import relativistic_discriminator_loss, relativistic_generator_loss
-from study.metrics.evaluator import study_judge
+from study.metrics.evaluator import study_evaluator
 from study.training.artifact_store import ArtifactFolder
-from study.training.context import Workshop
-from study.training.distributed import ALONE, Team, team_of_process_group
-from study.training.loop import Tick
+from study.training.context import RunContext
+from study.training.distributed import ALONE, DistributedContext, team_of_process_group
+from study.training.loop import Progress
 from study.training.stages.adversarial import train_adversarial
 from study.training.stages.artifacts import ensure_artifact
 from study.training.stages.graph import artifact_key, needs_of
@@ -52,31 +52,33 @@ def _fork(rank: int, size: int, configs: list[RunConfig], folder: Path) -> int:
 
 
 def _member(rank: int, size: int, configs: list[RunConfig], folder: Path) -> None:
-    team = ALONE
+    distributed = ALONE
     if size > 1:
         store = dist.FileStore(str(folder / "store"), size)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=120))
-        team = team_of_process_group()
+        distributed = team_of_process_group()
     for number, config in enumerate(configs):
         place = folder / f"{number}-{size}"
         place.mkdir(exist_ok=True)
-        found = _trained(config, team, place) | {"relativistic": _relativistic(team)}
+        found = _trained(config, distributed, place) | {"relativistic": _relativistic(distributed)}
         (place / f"rank{rank}.json").write_text(json.dumps(found))
 
 
-def _trained(config: RunConfig, team: Team, place: Path) -> dict[str, Any]:
+def _trained(config: RunConfig, distributed: DistributedContext, place: Path) -> dict[str, Any]:
     """Run all stages: the terms of each step, and the points that were reported."""
     terms: list[Any] = []
     points: list[int] = []
     images = _images()
-    workshop = Workshop(images, images, ArtifactFolder(place / "artifacts"), study_judge(None, CPU), {}, CPU, team)
+    context = RunContext(
+        images, images, ArtifactFolder(place / "artifacts"), study_evaluator(None, CPU), {}, CPU, distributed
+    )
 
-    def tick(news: Tick) -> None:
+    def tick(news: Progress) -> None:
         terms.append([news.stage, news.iteration, news.terms])
 
     for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, images)):
-        ensure_artifact(need.config, need.stage, workshop, tick)
-    train_adversarial(config, workshop, place / "trial", lambda point: points.append(point.iteration), tick)
+        ensure_artifact(need.config, need.stage, context, tick)
+    train_adversarial(config, context, place / "trial", lambda point: points.append(point.iteration), tick)
     return {"terms": terms, "points": points}
 
 
@@ -89,17 +91,19 @@ def _images() -> ImageSet:
     )
 
 
-def _relativistic(team: Team) -> list[Any]:
+def _relativistic(distributed: DistributedContext) -> list[Any]:
     """The generator's and both discriminators' losses of logits, and their gradients."""
-    values = torch.randn(2, 4, 1, 3, 3, generator=torch.Generator().manual_seed(0))[:, team.rank :: team.size]
+    values = torch.randn(2, 4, 1, 3, 3, generator=torch.Generator().manual_seed(0))[
+        :, distributed.rank :: distributed.size
+    ]
     real, fake = (logits.clone().requires_grad_() for logits in values)
     found = []
     for loss in (
-        relativistic_generator_loss(real, fake, mean=team.mean),
-        relativistic_discriminator_loss(real, fake, mean=team.mean),
-        relativistic_discriminator_loss(real, fake, joint=True, mean=team.mean),
+        relativistic_generator_loss(real, fake, mean=distributed.mean),
+        relativistic_discriminator_loss(real, fake, mean=distributed.mean),
+        relativistic_discriminator_loss(real, fake, joint=True, mean=distributed.mean),
     ):
-        gradients = torch.autograd.grad(loss.mean() / team.size, (real, fake))
+        gradients = torch.autograd.grad(loss.mean() / distributed.size, (real, fake))
         found.append([loss.tolist(), *(gradient.flatten(1).tolist() for gradient in gradients)])
     return found
 

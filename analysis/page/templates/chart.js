@@ -15,7 +15,7 @@
   const NEAR = 22; // pixels within which a point is meant
   const MAX_PINS = 24;
   const CLOSE_AFTER = 250; // milliseconds in which the pointer may travel from a point to its card
-  const DEFAULTS = { bands: true, blends: true, off: true, near: false };
+  const DEFAULTS = { bands: true, interpolations: true, off: true, near: false };
   const DASHES = ["", "7 3", "2 2.5", "9 3 2 3", "4 2", "12 4"];
   const ROUND = "M-1,0a1,1 0 1,0 2,0a1,1 0 1,0 -2,0z";
   const CROSS = "M-1.1-.55L-.55-1.1L0-.55L.55-1.1L1.1-.55L.55,0L1.1,.55L.55,1.1L0,.55L-.55,1.1L-1.1,.55L-.55,0z";
@@ -34,8 +34,8 @@
     ["fidelity", { text: "fidelity generator", marker: "*", size: 11 }],
     ["bicubic", { text: "bicubic", marker: "x", size: 5.5 }],
     ["input", { text: "input", marker: "x", size: 5.5 }],
-    ["weights", { text: "blend of weights", marker: "D", size: 4 }],
-    ["pixels", { text: "blend of pixels", marker: "D", size: 4 }],
+    ["weights", { text: "interpolation of weights", marker: "D", size: 4 }],
+    ["pixels", { text: "interpolation of pixels", marker: "D", size: 4 }],
     ["trial", { text: "point of a trial" }],
   ]);
 
@@ -58,12 +58,12 @@
   let pins = [];
 
   const isCrowded = background.trials.length > 60;
-  const isBlend = (point) => point.kind === "weights" || point.kind === "pixels";
-  const isReference = (point) => point.trial === null && !isBlend(point);
+  const isInterpolation = (point) => point.kind === "weights" || point.kind === "pixels";
+  const isReference = (point) => point.trial === null && !isInterpolation(point);
   const onOwnFront = (point) => point.fronts.includes(mode);
   const isVisible = (point) =>
     isInside(point) &&
-    (isReference(point) || ((show.blends || !isBlend(point)) && (show.off || point.front || onOwnFront(point))));
+    (isReference(point) || ((show.interpolations || !isInterpolation(point)) && (show.off || point.front || onOwnFront(point))));
 
   // ---- elements -------------------------------------------------------------------------------------------------
 
@@ -191,10 +191,10 @@
     });
   }
 
-  function drawBlendDots(layer) {
+  function drawInterpolationDots(layer) {
     const dots = [];
-    const { blends } = background;
-    for (let index = 0; index < blends.length; index += 2) dots.push(`M${place(blends[index], blends[index + 1])}h.01`);
+    const { interpolations } = background;
+    for (let index = 0; index < interpolations.length; index += 2) dots.push(`M${place(interpolations[index], interpolations[index + 1])}h.01`);
     layer.append(shape("path", { class: "dots", d: dots.join(""), stroke: data.front_colour }));
   }
 
@@ -213,7 +213,7 @@
       const lines = point.kind !== "fidelity";
       return { size: KINDS.get(point.kind).size, fill: lines ? "none" : "#000", stroke: lines ? "#000" : "#fff", line: lines ? 2.2 : 1 };
     }
-    if (isBlend(point)) {
+    if (isInterpolation(point)) {
       const fillColour = point.kind === "weights" ? data.front_colour : "#fff";
       return { size: faint ? 2.4 : 4, fill: fillColour, stroke: data.front_colour, line: 1, opacity: faint ? 0.4 : 1 };
     }
@@ -241,7 +241,7 @@
   }
 
   function drawPoints(layer) {
-    const rank = (point) => (isReference(point) ? 4 : point.front ? 3 : onOwnFront(point) ? 2 : isBlend(point) ? 0 : 1);
+    const rank = (point) => (isReference(point) ? 4 : point.front ? 3 : onOwnFront(point) ? 2 : isInterpolation(point) ? 0 : 1);
     elements = new Map();
     const shrink = width < 480 ? 0.8 : 1;
     const visible = data.points.filter(isVisible).sort((one, other) => rank(one) - rank(other));
@@ -294,7 +294,7 @@
     const { groups } = groupings[mode];
     if (show.bands) groups.filter((group) => group.band).forEach((group) => under.append(drawBand(group)));
     if (show.off) drawBackground(under);
-    if (show.off && show.blends) drawBlendDots(under);
+    if (show.off && show.interpolations) drawInterpolationDots(under);
     for (const { front } of groups) under.append(shape("path", { class: "casing", d: steps(front) }));
     under.append(shape("path", { class: "front", d: steps(data.front), stroke: data.front_colour }));
     groups.forEach((group, index) => {
@@ -367,7 +367,7 @@
     }
     const hasBands = groupings.some(({ groups }) => groups.some((group) => group.band));
     if (hasBands) controls.append(check("bands", "uncertainty bands"));
-    if (background.blends.length || data.points.some(isBlend)) controls.append(check("blends", "blends"));
+    if (background.interpolations.length || data.points.some(isInterpolation)) controls.append(check("interpolations", "interpolations"));
     controls.append(check("off", "points off the front"), check("near", "only the region of the fronts"));
   }
 
@@ -386,7 +386,7 @@
   function about(point) {
     const trial = point.trial === null ? null : data.trials[point.trial];
     const state = trial ? [`${trial.state}${trial.cause ? `: ${trial.cause}` : ""}`] : [];
-    const what = isBlend(point) ? [KINDS.get(point.kind).text] : [];
+    const what = isInterpolation(point) ? [KINDS.get(point.kind).text] : [];
     return [...what, point.standing, ...state].join("; ");
   }
 

@@ -13,16 +13,16 @@ from study.config import DataConfig, RunConfig, to_dict
 from study.data import Batches
 from study.files import write_json
 from study.losses import build_perceptual
-from study.losses.custom import load_own_loss
-from study.losses.generator_loss import ADVERSARIAL_TERMS, Objective
+from study.losses.custom import load_custom_loss
+from study.losses.generator_loss import ADVERSARIAL_TERMS, GeneratorLoss
 from study.losses.gradient import LOSS_PADDING
-from study.losses.guidance import Guide
+from study.losses.guidance import GuidanceInputs
 from study.models import SPSRGenerator, load_weights, save_weights
 from study.models.build import build_discriminator, build_generator
-from study.training.context import OnTick, Workshop
+from study.training.context import ProgressCallback, RunContext
 from study.training.evaluation import Evaluation, evaluate_generator, evaluation_spacing
 from study.training.loop import Plan, train
-from study.training.precision import computing
+from study.training.precision import autocast
 from study.training.stages.artifacts import load_autoencoder, load_critics, load_generator
 from study.training.stages.graph import artifact_key
 from study.training.state import TrainState, new_state, seeded, state_on_cpu
@@ -53,34 +53,34 @@ class Point:
 
 def train_adversarial(
     config: RunConfig,
-    workshop: Workshop,
+    context: RunContext,
     directory: Path,
     report: Callable[[Point], None],
-    tick: OnTick | None = None,
+    tick: ProgressCallback | None = None,
 ) -> None:
-    """Train and judge the perceptual generator; its upstream artifacts must be finished.
+    """Train and evaluate the perceptual generator; its upstream artifacts must be finished.
 
     Started again in the same directory, it goes on from the last checkpoint. Every point is on disk before it is
     reported, and is reported again by a run that was started again: the receiver keeps one of each iteration.
 
     Args:
         config: the run.
-        workshop: images, artifacts, metrics.
+        context: images, artifacts, metrics.
         directory: the trial's own; gets `checkpoint.pt` while it trains, and for each point its EMA weights, numbers
             and sample crops under `points/`.
-        report: called for each point, in the order of iterations; in a team, by the first process alone.
+        report: called for each point, in the order of iterations; in a distributed, by the first process alone.
         tick: called every few iterations.
 
     Raises:
         Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
     points = directory / "points"
-    key = artifact_key(config, "adversarial", workshop.train)
-    if workshop.team.leads:
+    key = artifact_key(config, "adversarial", context.train)
+    if context.distributed.is_main:
         _claim(directory, key, config)
         for path in sorted(points.glob("*.json")):
             report(_read_point(path))
-    if workshop.team.agree((directory / "done.json").exists()):
+    if context.distributed.broadcast((directory / "done.json").exists()):
         return
     plan = Plan(
         stage="adversarial",
@@ -88,37 +88,37 @@ def train_adversarial(
         budget=config.budget,
         optimiser=config.optimiser,
         checkpoint=directory / "checkpoint.pt",
-        checkpoint_every=config.cadence.checkpoint_every,
-        evaluate_every=evaluation_spacing(config, workshop.test),
+        checkpoint_every=config.eval_schedule.checkpoint_every,
+        evaluate_every=evaluation_spacing(config, context.val),
         seed=config.seed,
     )
 
     def make_point(state: TrainState, terms: dict[str, float]) -> None:
-        point = _save_point(points, state, terms, workshop, config.data)
+        point = _save_point(points, state, terms, context, config.data)
         report(point)
 
     train(
-        *prepare_adversarial(config, workshop),
+        *prepare_adversarial(config, context),
         plan,
         evaluate=make_point,
         tick=tick,
-        stopping=workshop.stopping,
+        stopping=context.stopping,
     )
-    if workshop.team.leads:
+    if context.distributed.is_main:
         write_json(directory / "done.json", {"key": key})
         (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
 
 
-def prepare_adversarial(config: RunConfig, workshop: Workshop) -> tuple[TrainState, Step, Batches]:
+def prepare_adversarial(config: RunConfig, context: RunContext) -> tuple[TrainState, Step, Batches]:
     """What `training.loop.train` needs to train a perceptual generator from the start."""
-    batches = workshop.batches(config.data, config.budget, config.seed)
-    return _adversarial_state(config, workshop), _adversarial(config, workshop), batches
+    batches = context.batches(config.data, config.budget, config.seed)
+    return _adversarial_state(config, context), _adversarial(config, context), batches
 
 
 def is_exportable(config: RunConfig) -> bool:
     """Whether other tools have the run's generator: none knows our heads, or the bilinear skip but for MSRResNet's."""
     generator = config.generator
-    return generator.head == "own" and (generator.name == "msrresnet" or not generator.bilinear_skip)
+    return generator.head == "native" and (generator.name == "msrresnet" or not generator.bilinear_skip)
 
 
 def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
@@ -151,70 +151,72 @@ def _claim(directory: Path, key: str, config: RunConfig) -> None:
     write_json(path, {"key": key, "config": to_dict(config)})
 
 
-def _adversarial_state(config: RunConfig, workshop: Workshop) -> TrainState:
+def _adversarial_state(config: RunConfig, context: RunContext) -> TrainState:
     loss, patch = config.loss, config.budget.patch
     build = {
         "adversarial": lambda: build_discriminator(config.discriminator, patch),
         "gradient_adversarial": lambda: build_discriminator(config.discriminator, patch, margin=GRADIENT_MARGIN),
     }
     discriminators = {
-        name: workshop.team.synchronised(seeded(build[name], config.seed + offset).to(workshop.device))
+        name: context.distributed.synchronised(seeded(build[name], config.seed + offset).to(context.device))
         for offset, name in enumerate(ADVERSARIAL_TERMS)
         if loss.weights[name] > 0
     }
-    generator = _new_generator(config, workshop)
+    generator = _new_generator(config, context)
     return new_state(
         generator,
         config.optimiser,
         discriminators=discriminators,
-        team=workshop.team,
+        distributed=context.distributed,
         precision=config.precision,
     )
 
 
-def _new_generator(config: RunConfig, workshop: Workshop) -> nn.Module:
+def _new_generator(config: RunConfig, context: RunContext) -> nn.Module:
     """The perceptual generator at its start: the fidelity generator, a network with it inside, or a new one."""
     build = lambda: seeded(lambda: build_generator(config.generator, config.data.scale), config.seed)  # noqa: E731
     if config.start == "scratch":
-        return build().to(workshop.device)
-    fidelity = load_generator(config, workshop)
+        return build().to(context.device)
+    fidelity = load_generator(config, context)
     if config.generator.name != "spsr":
         return fidelity
     generator = build()
     assert isinstance(generator, SPSRGenerator)
     generator.load_fidelity(state_on_cpu(fidelity))
-    return generator.to(workshop.device)
+    return generator.to(context.device)
 
 
-def _adversarial(config: RunConfig, workshop: Workshop) -> Step:
+def _adversarial(config: RunConfig, context: RunContext) -> Step:
     loss = config.loss
     perceptual = None
     if loss.perceptual > 0:
-        path = workshop.backbones[loss.perceptual_network]
+        path = context.backbones[loss.perceptual_network]
         perceptual = build_perceptual(loss.perceptual_network, path, loss.perceptual_layers)
-        perceptual = perceptual.to(workshop.device).to(memory_format=torch.channels_last)
-    guide = Guide(
-        autoencoder=load_autoencoder(config, workshop) if loss.uses_autoencoder else None,
-        critics=load_critics(config, workshop) if loss.uses_critics else None,
+        perceptual = perceptual.to(context.device).to(memory_format=torch.channels_last)
+    guidance_inputs = GuidanceInputs(
+        autoencoder=load_autoencoder(config, context) if loss.uses_autoencoder else None,
+        critics=load_critics(config, context) if loss.uses_critics else None,
         used_levels=config.critics.used_levels,
         scale=config.data.scale,
-        own=None if loss.own is None or not loss.uses_own else load_own_loss(loss.own, workshop.own_losses),
+        custom=None
+        if loss.custom is None or not loss.uses_custom
+        else load_custom_loss(loss.custom, context.custom_losses),
     )
-    objective = Objective(
+    generator_loss = GeneratorLoss(
         loss,
-        guide,
+        guidance_inputs,
         perceptual=perceptual,
-        mean=workshop.team.mean,
-        computing=lambda: computing(config.precision, workshop.device),
+        mean=context.distributed.mean,
+        autocast=lambda: autocast(config.precision, context.device),
     )
-    return adversarial_step(objective, fusion_until=config.fusion_share * config.budget.iterations)
+    return adversarial_step(generator_loss, fusion_until=config.fusion_share * config.budget.iterations)
 
 
 def _save_point(
-    points: Path, state: TrainState, terms: dict[str, float], workshop: Workshop, data: DataConfig
+    points: Path, state: TrainState, terms: dict[str, float], context: RunContext, data: DataConfig
 ) -> Point:
     name = f"{state.iteration:07d}"
-    evaluation = evaluate_generator(state.ema, workshop.test_pairs(data), workshop.judge, points / name)
+    evaluation = evaluate_generator(state.ema, context.val_pairs(data), context.evaluator, points / name)
     point = Point(state.iteration, evaluation, terms, state.spent)
     save_weights(state.ema, points / f"{name}.safetensors", layout="plain")
     write_json(points / f"{name}.json", point.to_dict())  # last: a point is whole once this file is there

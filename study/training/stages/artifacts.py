@@ -23,7 +23,7 @@ from study.files import write_json
 from study.models import Autoencoder, Critics, load_weights, save_weights
 from study.models.build import build_autoencoder, build_critics, build_generator
 from study.training.artifact_store import CHECKPOINT
-from study.training.context import OnTick, Workshop
+from study.training.context import ProgressCallback, RunContext
 from study.training.evaluation import (
     Evaluation,
     evaluate_autoencoder,
@@ -59,69 +59,71 @@ class Artifact:
     reused: bool
 
 
-def ensure_artifact(config: RunConfig, stage: Stage, workshop: Workshop, tick: OnTick | None = None) -> Artifact:
+def ensure_artifact(
+    config: RunConfig, stage: Stage, context: RunContext, tick: ProgressCallback | None = None
+) -> Artifact:
     """Find the artifact of a stage, or train it, with all that it starts from; or take over the file named by `init`.
 
     Two processes that ask for the same one at the same time do not both train it: the second waits for the first. Those
-    of a team train it together; critics, which learn from one image, are the first's alone.
+    of a distributed train it together; critics, which learn from one image, are the first's alone.
 
     Raises:
         Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
     assert stage != "adversarial"
-    key = artifact_key(config, stage, workshop.train)
-    store, team = workshop.artifacts, workshop.team
-    if not team.agree(store.has(key)):
+    key = artifact_key(config, stage, context.train)
+    store, distributed = context.artifacts, context.distributed
+    if not distributed.broadcast(store.has(key)):
         for needed, name in upstream(config, stage):
-            ensure_artifact(needed, name, workshop, tick)
-        with store.only_one(key) if team.leads else nullcontext():
-            if not team.agree(store.has(key)):
-                _train_artifact(config, stage, key, workshop, tick)
+            ensure_artifact(needed, name, context, tick)
+        with store.only_one(key) if distributed.is_main else nullcontext():
+            if not distributed.broadcast(store.has(key)):
+                _train_artifact(config, stage, key, context, tick)
                 return _finished(store.open(key), reused=False)
     return _finished(store.open(key), reused=True)
 
 
-def load_generator(config: RunConfig, workshop: Workshop) -> nn.Module:
-    """The run's finished fidelity generator, in eval mode on the workshop's device."""
-    key = artifact_key(config, "fidelity", workshop.train)
+def load_generator(config: RunConfig, context: RunContext) -> nn.Module:
+    """The run's finished fidelity generator, in eval mode on the context's device."""
+    key = artifact_key(config, "fidelity", context.train)
     generator = build_generator(config.generator.fidelity_form, config.data.scale)
-    load_weights(generator, workshop.artifacts.open(key) / WEIGHTS)
-    return generator.eval().to(workshop.device)
+    load_weights(generator, context.artifacts.open(key) / WEIGHTS)
+    return generator.eval().to(context.device)
 
 
-def load_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
-    """The run's finished auto-encoder, frozen, in eval mode on the workshop's device."""
-    key = artifact_key(config, "autoencoder", workshop.train)
+def load_autoencoder(config: RunConfig, context: RunContext) -> Autoencoder:
+    """The run's finished auto-encoder, frozen, in eval mode on the context's device."""
+    key = artifact_key(config, "autoencoder", context.train)
     autoencoder = build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)
-    load_weights(autoencoder, workshop.artifacts.open(key) / WEIGHTS)
-    return autoencoder.eval().requires_grad_(False).to(workshop.device).to(memory_format=torch.channels_last)
+    load_weights(autoencoder, context.artifacts.open(key) / WEIGHTS)
+    return autoencoder.eval().requires_grad_(False).to(context.device).to(memory_format=torch.channels_last)
 
 
-def load_critics(config: RunConfig, workshop: Workshop) -> Critics:
-    """The run's finished critics, frozen, always in eval mode, on the workshop's device."""
-    key = artifact_key(config, "critics", workshop.train)
+def load_critics(config: RunConfig, context: RunContext) -> Critics:
+    """The run's finished critics, frozen, always in eval mode, on the context's device."""
+    key = artifact_key(config, "critics", context.train)
     critics = build_critics(config.critics)
-    load_weights(critics, workshop.artifacts.open(key) / WEIGHTS)
-    return critics.to(workshop.device).to(memory_format=torch.channels_last)
+    load_weights(critics, context.artifacts.open(key) / WEIGHTS)
+    return critics.to(context.device).to(memory_format=torch.channels_last)
 
 
 def make_artifact(
-    config: RunConfig, stage: Stage, workshop: Workshop, run_dir: Path, tick: OnTick | None = None
+    config: RunConfig, stage: Stage, context: RunContext, run_dir: Path, tick: ProgressCallback | None = None
 ) -> dict[str, Any]:
-    """Find or train an artifact and judge it for a study.
+    """Find or train an artifact and evaluate it for a study.
 
     Returns:
         `budget`, `reused`, `metrics`, `images`, and `samples`, the folder under `run_dir` that got sample crops; of a
-        team, the first process alone judges and has these.
+        distributed, the first process alone evaluates and has these.
 
     Raises:
         Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
-    artifact = ensure_artifact(config, stage, workshop, tick)
-    if not workshop.team.leads:
+    artifact = ensure_artifact(config, stage, context, tick)
+    if not context.distributed.is_main:
         return {}
     samples = f"references/{artifact.key}"
-    evaluation = judge_artifact(config, stage, workshop, run_dir / samples)
+    evaluation = evaluate_artifact(config, stage, context, run_dir / samples)
     return {
         "budget": artifact.budget,
         "reused": artifact.reused,
@@ -131,25 +133,25 @@ def make_artifact(
     }
 
 
-def judge_artifact(config: RunConfig, stage: Stage, workshop: Workshop, samples: Path) -> Evaluation:
-    """Judge a finished artifact on the held-out images.
+def evaluate_artifact(config: RunConfig, stage: Stage, context: RunContext, samples: Path) -> Evaluation:
+    """Evaluator a finished artifact on the held-out images.
 
     That is a generator's output, of which `samples` gets crops; what comes through an auto-encoder; or how well critics
     tell distorted images from clean ones, which has metrics of its own (`critic_evaluation.py`).
     """
     if stage == "critics":
-        return evaluate_critics(load_critics(config, workshop), config, workshop)
-    test = workshop.test_pairs(config.data)
+        return evaluate_critics(load_critics(config, context), config, context)
+    test = context.val_pairs(config.data)
     if stage == "autoencoder":
-        return evaluate_autoencoder(load_autoencoder(config, workshop), test, workshop.judge)
-    return evaluate_generator(load_generator(config, workshop), test, workshop.judge, samples)
+        return evaluate_autoencoder(load_autoencoder(config, context), test, context.evaluator)
+    return evaluate_generator(load_generator(config, context), test, context.evaluator, samples)
 
 
-def judge_baseline(data: DataConfig, workshop: Workshop, references: Path) -> Evaluation:
-    """Judge what needs no training; `references` gets its crops and the windows of HR and LR that all samples show."""
-    test = workshop.test_pairs(data)
+def evaluate_baseline(data: DataConfig, context: RunContext, references: Path) -> Evaluation:
+    """Evaluator what needs no training; `references` gets its crops and the windows of HR and LR that all samples show."""
+    test = context.val_pairs(data)
     save_references(references, test)
-    return evaluate_bicubic(test, workshop.judge, workshop.device, references / baseline_name(data))
+    return evaluate_bicubic(test, context.evaluator, context.device, references / baseline_name(data))
 
 
 def baseline_name(data: DataConfig) -> str:
@@ -166,32 +168,34 @@ def empty_network(config: RunConfig, stage: Stage) -> nn.Module:
     return build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)
 
 
-def _train_artifact(config: RunConfig, stage: Stage, key: str, workshop: Workshop, tick: OnTick | None) -> None:
-    partial = workshop.artifacts.workplace(key)
-    given, leads = initial_weights(config, stage), workshop.team.leads
+def _train_artifact(
+    config: RunConfig, stage: Stage, key: str, context: RunContext, tick: ProgressCallback | None
+) -> None:
+    partial = context.artifacts.workplace(key)
+    given, is_main = initial_weights(config, stage), context.distributed.is_main
     budget: dict[str, float] = {}
     if given is not None:
-        budget = _take_over(config, stage, Path(given), partial) if leads else {}
+        budget = _take_over(config, stage, Path(given), partial) if is_main else {}
     elif stage != "critics":
-        budget = _train_in_batches(config, stage, key, workshop, partial, tick)
-    elif leads:
-        critics, budget = train_critics(config, key, workshop, partial, tick)
+        budget = _train_in_batches(config, stage, key, context, partial, tick)
+    elif is_main:
+        critics, budget = train_critics(config, key, context, partial, tick)
         save_weights(critics, partial / WEIGHTS, layout="plain")
-    if leads:
-        _publish(config, stage, key, budget, workshop, partial)
-    workshop.team.agree(True)  # nobody goes on before it is there
+    if is_main:
+        _publish(config, stage, key, budget, context, partial)
+    context.distributed.broadcast(True)  # nobody goes on before it is there
 
 
 def _publish(
-    config: RunConfig, stage: Stage, key: str, budget: dict[str, float], workshop: Workshop, partial: Path
+    config: RunConfig, stage: Stage, key: str, budget: dict[str, float], context: RunContext, partial: Path
 ) -> None:
     """Put a finished artifact in its place, whole."""
     write_json(
         partial / "config.json",
-        {"key": key, "data": workshop.train.fingerprint, "part": stage_part(config, stage)},
+        {"key": key, "data": context.train.fingerprint, "part": stage_part(config, stage)},
     )
     write_json(partial / "budget.json", budget)
-    workshop.artifacts.publish(key)
+    context.artifacts.publish(key)
 
 
 def _take_over(config: RunConfig, stage: Stage, given: Path, partial: Path) -> dict[str, float]:
@@ -202,13 +206,15 @@ def _take_over(config: RunConfig, stage: Stage, given: Path, partial: Path) -> d
     return {"iterations": 0, "pixels_seen": 0, "device_seconds": 0.0}
 
 
-def prepare_upstream(config: RunConfig, stage: Stage, workshop: Workshop) -> tuple[TrainState, Step, Batches]:
+def prepare_upstream(config: RunConfig, stage: Stage, context: RunContext) -> tuple[TrainState, Step, Batches]:
     """What `training.loop.train` needs to train a fidelity generator or an auto-encoder from the start."""
     if stage == "fidelity":
         fidelity = config.fidelity
         model: nn.Module = seeded(lambda: empty_network(config, "fidelity"), fidelity.seed)
-        state = new_state(model.to(workshop.device), fidelity.optimiser, team=workshop.team, precision=config.precision)
-        return state, fidelity_step, workshop.batches(config.data, fidelity.budget, fidelity.seed)
+        state = new_state(
+            model.to(context.device), fidelity.optimiser, distributed=context.distributed, precision=config.precision
+        )
+        return state, fidelity_step, context.batches(config.data, fidelity.budget, fidelity.seed)
     part = config.autoencoder
     step = autoencoder_step(
         bottleneck_weight=part.bottleneck_weight if part.trains_bottleneck else 0.0,
@@ -216,23 +222,23 @@ def prepare_upstream(config: RunConfig, stage: Stage, workshop: Workshop) -> tup
         frozen_until=round(part.frozen_decoder * part.budget.iterations),
     )
     state = new_state(
-        _new_autoencoder(config, workshop).to(workshop.device),
+        _new_autoencoder(config, context).to(context.device),
         part.optimiser,
-        team=workshop.team,
+        distributed=context.distributed,
         precision=config.precision,
     )
-    return state, step, workshop.clean_batches(part.factor, part.budget, part.seed)
+    return state, step, context.clean_batches(part.factor, part.budget, part.seed)
 
 
 def _train_in_batches(
-    config: RunConfig, stage: Stage, key: str, workshop: Workshop, partial: Path, tick: OnTick | None
+    config: RunConfig, stage: Stage, key: str, context: RunContext, partial: Path, tick: ProgressCallback | None
 ) -> dict[str, float]:
     """Train a fidelity generator or an auto-encoder and leave its averaged weights; returns what it cost."""
     part = config.fidelity if stage == "fidelity" else config.autoencoder
-    plan = _upstream_plan(stage, key, part, partial, config, workshop)
-    state, step, batches = prepare_upstream(config, stage, workshop)
-    train(state, step, batches, plan, tick=tick, stopping=workshop.stopping)
-    if workshop.team.leads:
+    plan = _upstream_plan(stage, key, part, partial, config, context)
+    state, step, batches = prepare_upstream(config, stage, context)
+    train(state, step, batches, plan, tick=tick, stopping=context.stopping)
+    if context.distributed.is_main:
         save_weights(state.ema, partial / WEIGHTS, layout="plain")
     return state.spent
 
@@ -243,7 +249,7 @@ def _upstream_plan(
     part: FidelityConfig | AutoencoderConfig,
     partial: Path,
     config: RunConfig,
-    workshop: Workshop,
+    context: RunContext,
 ) -> Plan:
     return Plan(
         stage=stage,
@@ -251,16 +257,16 @@ def _upstream_plan(
         budget=part.budget,
         optimiser=part.optimiser,
         checkpoint=partial / CHECKPOINT,
-        checkpoint_every=config.cadence.checkpoint_every,
+        checkpoint_every=config.eval_schedule.checkpoint_every,
         seed=part.seed,
-        on_saved=lambda: workshop.artifacts.saved(key),
+        on_saved=lambda: context.artifacts.saved(key),
     )
 
 
-def _new_autoencoder(config: RunConfig, workshop: Workshop) -> Autoencoder:
+def _new_autoencoder(config: RunConfig, context: RunContext) -> Autoencoder:
     build = lambda: build_autoencoder(config.autoencoder, scale_head=config.has_scale_head)  # noqa: E731
     autoencoder = seeded(build, config.autoencoder.seed)
-    autoencoder.load_fidelity(state_on_cpu(load_generator(decoder_as_run(config), workshop)))
+    autoencoder.load_fidelity(state_on_cpu(load_generator(decoder_as_run(config), context)))
     return autoencoder
 
 

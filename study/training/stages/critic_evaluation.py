@@ -10,14 +10,14 @@ from study.data.degradations import degradation_of, degrade
 from study.data.images import pixel_digest
 from study.data.pairs import image_to_tensor
 from study.models.critics import Critics
-from study.training.context import Workshop
+from study.training.context import RunContext
 from study.training.evaluation import Evaluation, mean_over_images
 from study.training.stages.critics import training_image
 
 TRAINING = "training image"
 
 
-def evaluate_critics(critics: Critics, config: RunConfig, workshop: Workshop) -> Evaluation:
+def evaluate_critics(critics: Critics, config: RunConfig, context: RunContext) -> Evaluation:
     """Measure the area under the ROC curve of each level's scores, distorted against clean windows of an image.
 
     0.5 is chance; 1 gives every clean window more than every distorted one. Images are shown at full size, as MDF
@@ -27,15 +27,15 @@ def evaluate_critics(critics: Critics, config: RunConfig, workshop: Workshop) ->
         As metrics, means over the held-out images: `auc`, over the used levels, and `auc_K` of each; per image the
         same, with the training photograph among them as `training image`.
     """
-    name = training_image(config, workshop.train)
-    photograph = workshop.train.images[workshop.train.names.index(name)]
+    name = training_image(config, context.train)
+    photograph = context.train.images[context.train.names.index(name)]
     used = config.critics.used_levels
     images = {
-        name: _areas(critics, image, config.data, used, workshop.device)
-        for name, image in zip(workshop.test.names, workshop.test.images, strict=True)
+        name: _areas(critics, image, config.data, used, context.device)
+        for name, image in zip(context.val.names, context.val.images, strict=True)
     }
     metrics = mean_over_images(images)
-    return Evaluation(metrics, {TRAINING: _areas(critics, photograph, config.data, used, workshop.device), **images})
+    return Evaluation(metrics, {TRAINING: _areas(critics, photograph, config.data, used, context.device), **images})
 
 
 def area_under_curve(clean: np.ndarray, distorted: np.ndarray) -> float:
@@ -49,10 +49,10 @@ def area_under_curve(clean: np.ndarray, distorted: np.ndarray) -> float:
 def distorted_image(image: np.ndarray, data: DataConfig) -> np.ndarray:
     """What the task starts from, at the image's own size, (H, W, 3) uint8: for sr shrunk and enlarged by bicubic."""
     seed = int(pixel_digest(image)[:15], 16)
-    low = degrade(image, data.scale, degradation_of(data), seed=seed)
+    lq = degrade(image, data.scale, degradation_of(data), seed=seed)
     if data.task != "sr":
-        return low
-    enlarged = bicubic_upsample(to_float(image_to_tensor(low)), data.scale)
+        return lq
+    enlarged = bicubic_upsample(to_float(image_to_tensor(lq)), data.scale)
     return enlarged.clamp(0, 1).mul(255).round().to(torch.uint8)[0].permute(1, 2, 0).numpy()
 
 

@@ -29,8 +29,8 @@ from study.models.build import build_critics
 from study.models.critics import Critic, CriticGenerator, Critics, critic_width
 from study.training.artifact_store import CHECKPOINT
 from study.training.checkpoints import load_checkpoint, save_checkpoint
-from study.training.context import OnTick, Workshop
-from study.training.loop import LOOK_EVERY, Diverged, Stopped, Tick
+from study.training.context import ProgressCallback, RunContext
+from study.training.loop import SYNC_INTERVAL, Diverged, Progress, Stopped
 
 DECAY = 0.1
 
@@ -96,14 +96,14 @@ def pyramid_sizes(size: tuple[int, int], config: CriticsConfig) -> list[tuple[in
 
 
 def train_critics(
-    config: RunConfig, key: str, workshop: Workshop, partial: Path, tick: OnTick | None = None
+    config: RunConfig, key: str, context: RunContext, partial: Path, tick: ProgressCallback | None = None
 ) -> tuple[Critics, dict[str, float]]:
     """Train the critics of all levels; one that is stopped goes on with the level that it was at, from its start.
 
     Args:
         config: the run; its `critics`, and its task, which says what the images suffer.
         key: names what determines the result; a checkpoint of another key is refused.
-        workshop: the training images, a device.
+        context: the training images, a device.
         partial: gets `checkpoint.pt` after each level.
         tick: called every few iterations.
 
@@ -112,12 +112,12 @@ def train_critics(
 
     Raises:
         Diverged: a loss that is not finite.
-        Stopped: `workshop.stopping` said so; what the level had learned is lost.
+        Stopped: `context.stopping` said so; what the level had learned is lost.
         ValueError: see `training_image`.
         StorageError: the file system refused.
     """
-    part, device = config.critics, workshop.device
-    image = _photograph(config, workshop)
+    part, device = config.critics, context.device
+    image = _photograph(config, context)
     sizes = pyramid_sizes((image.shape[-2], image.shape[-1]), part)
     saved = load_checkpoint(partial / CHECKPOINT, key) or {"levels": [], "device_seconds": 0.0}
     levels: list[Level] = []
@@ -129,11 +129,11 @@ def train_critics(
             _load(level, saved["levels"][number])
         else:
             started = time.perf_counter()
-            _train_level(level, levels, image, sizes[0], config, tick, workshop.stopping)
+            _train_level(level, levels, image, sizes[0], config, tick, context.stopping)
             saved["levels"].append(_state(level))
             saved["device_seconds"] += time.perf_counter() - started
             save_checkpoint(partial / CHECKPOINT, key, saved)
-            workshop.artifacts.saved(key)
+            context.artifacts.saved(key)
         levels.append(level)
     critics = build_critics(part)
     critics.levels.load_state_dict(nn.ModuleList(level.critic for level in levels).state_dict())
@@ -178,11 +178,11 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
-def _photograph(config: RunConfig, workshop: Workshop) -> Tensor:
+def _photograph(config: RunConfig, context: RunContext) -> Tensor:
     """The training image in [-1, 1], shape (1, 3, H, W), on the device."""
-    name = training_image(config, workshop.train)
-    pixels = workshop.train.images[workshop.train.names.index(name)]
-    return to_float(image_to_tensor(pixels)).to(workshop.device) * 2 - 1
+    name = training_image(config, context.train)
+    pixels = context.train.images[context.train.names.index(name)]
+    return to_float(image_to_tensor(pixels)).to(context.device) * 2 - 1
 
 
 def _new_level(number: int, size: tuple[int, int], below: list[Level], config: CriticsConfig) -> Level:
@@ -202,7 +202,7 @@ def _train_level(
     image: Tensor,
     lowest: tuple[int, int],
     config: RunConfig,
-    tick: OnTick | None,
+    tick: ProgressCallback | None,
     stopping: Callable[[], bool],
 ) -> None:
     part, number = config.critics, len(below)
@@ -215,7 +215,7 @@ def _train_level(
             _set_rate(optimisers, part, iteration)
             terms = _iterate(level, below, real, start, reconstruction, config, optimisers)
             sums = {name: sums.get(name, 0) + value for name, value in terms.items()}
-            if (iteration + 1) % LOOK_EVERY == 0 or iteration + 1 == part.iterations:
+            if (iteration + 1) % SYNC_INTERVAL == 0 or iteration + 1 == part.iterations:
                 _report(sums, iteration, number, part, tick)
                 sums = {}
                 if stopping():
@@ -240,13 +240,13 @@ def _iterate(
             fake = level.generator(distorted)
         penalty = gradient_penalty(level.critic, real, fake)
         loss = level.critic(fake).mean() - level.critic(real).mean()
-        _descend(optimisers[0], loss + part.penalty * penalty)
+        _backward_and_step(optimisers[0], loss + part.penalty * penalty)
     level.critic.requires_grad_(False)
     for _ in range(part.steps):
         fake = level.generator(distorted)
         rebuilt = fake if data.task == "sr" else level.generator(reconstruction)
         error = F.mse_loss(rebuilt, real)
-        _descend(optimisers[1], part.reconstruction * error - level.critic(fake).mean())
+        _backward_and_step(optimisers[1], part.reconstruction * error - level.critic(fake).mean())
     level.critic.requires_grad_(True)
     return {"critic": loss.detach(), "penalty": penalty.detach(), "reconstruction": error.detach()}
 
@@ -278,18 +278,20 @@ def _set_rate(optimisers: list[Adam], config: CriticsConfig, iteration: int) -> 
         optimiser.param_groups[0]["lr"] = config.learning_rate * (DECAY if fallen else 1)
 
 
-def _report(sums: dict[str, Tensor], iteration: int, number: int, config: CriticsConfig, tick: OnTick | None) -> None:
-    steps = (iteration % LOOK_EVERY) + 1
+def _report(
+    sums: dict[str, Tensor], iteration: int, number: int, config: CriticsConfig, tick: ProgressCallback | None
+) -> None:
+    steps = (iteration % SYNC_INTERVAL) + 1
     terms = {name: float(value) / steps for name, value in sums.items()}
     done = number * config.iterations + iteration + 1
     for name, value in terms.items():
         if not math.isfinite(value):
             raise Diverged(f"critics: the {name} term is {value} before iteration {iteration + 1} of level {number}")
     if tick is not None:
-        tick(Tick("critics", done, config.iterations * config.levels, terms))
+        tick(Progress("critics", done, config.iterations * config.levels, terms))
 
 
-def _descend(optimiser: Adam, loss: Tensor) -> None:
+def _backward_and_step(optimiser: Adam, loss: Tensor) -> None:
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()

@@ -10,7 +10,7 @@ import torch
 
 from analysis.figures.loss_maps import draw_loss_maps, loss_maps
 from analysis.figures.saved import save_figures
-from analysis.statistics.compute import gain_insight
+from analysis.statistics.compute import compute_statistics
 from analysis.statistics.tables import load_results
 from study.losses import aesop_loss, pixel_loss
 from study.models import Autoencoder, save_weights
@@ -83,7 +83,7 @@ def test_a_damaged_auto_encoder_does_not_cost_the_report(full_run: Path, artifac
         (folder / "weights.safetensors").write_bytes(b"no weights")
     run = copytree(full_run, tmp_path / "run")
     results = load_results(run)
-    saved = save_figures(run, run, results, gain_insight(results, draws=20), damaged)
+    saved = save_figures(run, run, results, compute_statistics(results, draws=20), damaged)
     assert "loss_maps" not in saved.figures
     assert "front" in saved.figures
     assert "weights.safetensors" in saved.problems[0]

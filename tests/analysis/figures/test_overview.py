@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 
 from analysis.figures.overview import draw_overview
-from analysis.statistics.compute import gain_insight
+from analysis.statistics.compute import compute_statistics
 from analysis.statistics.fronts import group_fronts, is_candidate, is_of_trial
 from analysis.statistics.tables import load_results
 
 
 def test_both_halves_show_the_runs_and_the_right_one_the_fronts(full_run: Path) -> None:
     results = load_results(full_run)
-    insight = gain_insight(results, draws=20)
+    statistics = compute_statistics(results, draws=20)
     path = results.facts.groups[0]
-    figure = draw_overview(results, insight.contests[path], insight.bands[path])
+    figure = draw_overview(results, statistics.contests[path], statistics.bands[path])
     whole, near = figure.axes
     trials = results.points[is_of_trial(results.points) & is_candidate(results.points)]
     expected = sorted(trials["swd"].dropna())

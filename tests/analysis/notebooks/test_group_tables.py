@@ -73,15 +73,15 @@ def test_with_what_each_group_was_tried(results: Results) -> None:
 
 
 def test_costs_in_pixels_leave_upstream_stages_out(results: Results) -> None:
-    small, large = contests(results, ["budget.patch"], currency="pixels_seen")["budget.patch"].contenders
+    small, large = contests(results, ["budget.patch"], budget_unit="pixels_seen")["budget.patch"].groups
     assert small.costs[:, 0].tolist() == [163840.0, 327680.0]
     assert large.costs[:, 0].tolist() == [163840.0]
-    seconds, _ = contests(results, ["budget.patch"])["budget.patch"].contenders
+    seconds, _ = contests(results, ["budget.patch"])["budget.patch"].groups
     assert seconds.costs[:, 0].tolist() == [102.0, 106.0]
 
 
 def test_figures_name_their_axes(results: Results) -> None:
-    contest = contests(results, ["budget.patch"], currency="pixels_seen")["budget.patch"]
+    contest = contests(results, ["budget.patch"], budget_unit="pixels_seen")["budget.patch"]
     for figure in (
         draw_metrics(results, "budget.patch"),
         draw_pace(results, "budget.patch", "budget.batch"),

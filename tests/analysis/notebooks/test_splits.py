@@ -22,7 +22,7 @@ def test_only_what_differs_is_a_group(study: OpenStudy) -> None:
     question = asked(study, "budget.patch", "budget.batch", "no.such")
     assert question.paths == ("budget.patch",)
     assert question.refusal == ""
-    assert {each.value for each in question.insight.contests["budget.patch"].contenders} == {"48", "64"}
+    assert {each.value for each in question.statistics.contests["budget.patch"].groups} == {"48", "64"}
 
 
 def test_by_default_the_study_asks(study: OpenStudy) -> None:

@@ -159,7 +159,7 @@ def test_pictures_are_embedded_once_and_only_from_the_run(full_run: Path, result
 
 def test_nothing_in_a_study_breaks_out_of_the_page(write_run, study_json):
     study = study_json | {"groups": ["loss.guidance", f"loss.{HOSTILE}"], "name": HOSTILE}
-    study["data"] = {"train": {}, "test": {"images": [HOSTILE]}}
+    study["data"] = {"train": {}, "val": {"images": [HOSTILE]}}
     begun = trial(0, HOSTILE) | {"params": {"loss.guidance": HOSTILE, f"loss.{HOSTILE}": HOSTILE}}
     begun["config"]["loss"][HOSTILE] = HOSTILE
     odd = point(0, 1, 25.0, 30.0) | {"samples": HOSTILE}

@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests.analysis.test_dominance import HARD, contender, contest
+from tests.analysis.test_dominance import HARD, contest, group
 from tests.analysis.test_verdicts import pair
 
 from analysis.formatting import NOTHING
 from analysis.page.exports import comparison_rows, export_tables, latex
 from analysis.page.page import TextTable, comparison_table
 from analysis.report import write_report
-from analysis.statistics.compute import gain_insight
+from analysis.statistics.compute import compute_statistics
 from analysis.statistics.dominance import compare_all
 from analysis.statistics.tables import load_results
 
 
 def test_every_table_comes_back_as_it_was(full_run: Path, tmp_path: Path) -> None:
     results = load_results(full_run)
-    insight = gain_insight(results, draws=50)
-    files = {path.name: path for path in export_tables(tmp_path, results, insight.comparisons["loss.guidance"])}
+    statistics = compute_statistics(results, draws=50)
+    files = {path.name: path for path in export_tables(tmp_path, results, statistics.comparisons["loss.guidance"])}
     points = pd.read_parquet(files["points.parquet"])
     pd.testing.assert_frame_equal(points, results.points)
     assert len(pd.read_parquet(files["images.parquet"])) == 3 * len(points)
@@ -31,7 +31,7 @@ def test_every_table_comes_back_as_it_was(full_run: Path, tmp_path: Path) -> Non
     assert len(front) == points["front"].sum()
     np.testing.assert_allclose(np.sort(front["swd"]), np.sort(points["swd"][points["front"]]))
     (row,) = pd.read_csv(files["comparison.csv"]).to_dict("records")
-    (found,) = insight.comparisons["loss.guidance"]
+    (found,) = statistics.comparisons["loss.guidance"]
     assert (row["one"], row["other"]) == ("aesop", "pixel")
     assert row["difference"] == found.difference.estimate == pytest.approx(found.volumes[0] - found.volumes[1])
     assert not list(tmp_path.glob(".*"))
@@ -49,7 +49,7 @@ def test_latex_escapes_what_names_hold() -> None:
 def test_probabilities_are_not_said_to_be_certain() -> None:
     rows = comparison_table([pair(1.5, 0.5, 2.5, 0.99999, dominated=0.0, dominates=0.5)]).rows
     assert rows[0][3:] == ("+1.5", "+0.5 to +2.5", "> 99.9%", "50.0%", "< 0.1%")
-    single = compare_all(contest(contender("a", [(29, 0.5)], HARD[:1]), contender("b", [(27, 0.5)], HARD[:1])))
+    single = compare_all(contest(group("a", [(29, 0.5)], HARD[:1]), group("b", [(27, 0.5)], HARD[:1])))
     assert comparison_table(single).rows[0][4:] == (NOTHING,) * 4
     assert comparison_rows([]).empty
 

@@ -195,7 +195,7 @@ def test_headings_and_landmarks_are_in_order(watched: Watched, report_page: Path
 
 def test_hostile_names_are_text_and_execute_nothing(watched: Watched, write_run, study_json):
     study = study_json | {"name": HOSTILE, "notes": [HOSTILE], "groups": ["loss.guidance", f"loss.{HOSTILE}"]}
-    study["data"] = {"train": {}, "test": {"name": HOSTILE, "images": [HOSTILE]}}
+    study["data"] = {"train": {}, "val": {"name": HOSTILE, "images": [HOSTILE]}}
     loss = {"guidance": HOSTILE, HOSTILE: HOSTILE, "__proto__": "polluted"}
     begun = {"event": "trial", "trial": 0, "config": {"loss": loss}, "params": {f"loss.{HOSTILE}": HOSTILE}}
     metrics = {"psnr_y": 25.0, "swd": 30.0, HOSTILE: 1.0, "__proto__": 2.0}

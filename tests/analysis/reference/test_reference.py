@@ -64,11 +64,11 @@ def test_what_is_repeated_was_found_by_the_search_and_judged_by_none_of_its_imag
     repeated = {tuple(row) for row in points("repeat").query("kind == 'trial'")[settings].itertuples(index=False)}
     assert len(repeated) == 12
     assert repeated <= known
-    searched, judged = (
+    searched, evaluated = (
         set(pd.read_parquet(REFERENCE / name / "images.parquet")["image"]) for name in ("search", "repeat")
     )
-    assert (len(searched), len(judged)) == (20, sum(SETS.values()))
-    assert not searched & judged
+    assert (len(searched), len(evaluated)) == (20, sum(SETS.values()))
+    assert not searched & evaluated
 
 
 def test_the_fidelity_generator_is_a_decibel_above_bicubic_on_set5() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import moocore
 import numpy as np
 
-from analysis.statistics.groups import Contender, Contest
+from analysis.statistics.groups import Group, GroupComparison
 
 CORNER = np.array([-20.0, 0.6])
 """PSNR of 20 dB and LPIPS of 0.6, as losses."""
@@ -33,11 +33,11 @@ class World:
     seeds: int = 1
     by_seed: float = 0.0
 
-    def contest(self, random: np.random.Generator) -> Contest:
+    def contest(self, random: np.random.Generator) -> GroupComparison:
         """Draw one."""
         hard = random.normal(0, 1, (self.images, 2)) * (2.0, 0.06)
-        contenders = tuple(self._contender(name, hard, random) for name in ("one", "other"))
-        return Contest(path="loss.guidance", contenders=contenders, corner=CORNER, images=self.images)
+        groups = tuple(self._contender(name, hard, random) for name in ("one", "other"))
+        return GroupComparison(path="loss.guidance", groups=groups, corner=CORNER, images=self.images)
 
     def truth(self, random: np.random.Generator) -> float:
         """The difference of hypervolumes over infinitely many images and seeds."""
@@ -57,7 +57,7 @@ class World:
             )
         )
 
-    def _contender(self, name: str, hard: np.ndarray, random: np.random.Generator) -> Contender:
+    def _contender(self, name: str, hard: np.ndarray, random: np.random.Generator) -> Group:
         scale = np.array([1.0, 0.06])
         base = self._front(name)[:, None] + hard + random.normal(0, 1, (1, self.images, 2)) * self.by_group * scale
         shape = (self.seeds, self.points)
@@ -66,7 +66,7 @@ class World:
         number = self.seeds * self.points
         costs = np.full((number, self.seeds), np.inf)
         costs[np.arange(number), np.arange(number) // self.points] = 1.0
-        return Contender(
+        return Group(
             value=name,
             seeds=tuple(range(self.seeds)),
             repeated=(self.points if self.seeds > 1 else 0, self.points),

@@ -42,7 +42,7 @@ def test_a_study_pays_for_what_it_trains_in_the_order_of_events(results: Results
 
 def test_a_group_alone_pays_for_all_that_it_starts_from(results: Results) -> None:
     contest = contests(results, ["loss.guidance"])["loss.guidance"]
-    courses = {one.value: group_course(contest, one) for one in contest.contenders}
+    courses = {one.value: group_course(contest, one) for one in contest.groups}
     assert courses["aesop"].seconds.tolist() == [145.0, 150.0]
     assert courses["aesop"].hypervolumes.tolist() == pytest.approx([40.0, 40.0])
     assert courses["pixel"].seconds.tolist() == [103.0]

@@ -3,11 +3,11 @@
 import math
 
 import numpy as np
-from tests.analysis.test_dominance import HARD, contender, contest
+from tests.analysis.test_dominance import HARD, contest, group
 
-from analysis.statistics.conclusions import verdicts, what_varies
+from analysis.statistics.conclusions import conclusions, what_varies
 from analysis.statistics.dominance import Comparison
-from analysis.statistics.groups import Contest
+from analysis.statistics.groups import GroupComparison
 from analysis.statistics.resampling import Interval
 from tests.analysis.statistics.made_comparisons import World
 
@@ -26,7 +26,7 @@ def pair(estimate: float, low: float, high: float, positive: float, **changes: o
 
 
 def told(*pairs: Comparison) -> list[str]:
-    return list(verdicts("loss.guidance", pairs))
+    return list(conclusions("loss.guidance", pairs))
 
 
 def test_a_sure_difference_is_said_to_be_one() -> None:
@@ -67,5 +67,5 @@ def test_what_the_intervals_leave_out_is_said() -> None:
     assert "8 (one) and 8 (other) trials" in sentences[1]
     seeds = World(images=6, seeds=2).contest(np.random.default_rng(0))
     assert "over seeds: 16 of 16 settings" in next(iter(what_varies({"x": seeds})))
-    single: Contest = contest(contender("a", [(29, 0.5)], HARD[:1]), contender("b", [(27, 0.5)], HARD[:1]))
-    assert list(what_varies({"x": single})) == ["One held-out image gives no interval: name a --test with more."]
+    single: GroupComparison = contest(group("a", [(29, 0.5)], HARD[:1]), group("b", [(27, 0.5)], HARD[:1]))
+    assert list(what_varies({"x": single})) == ["One held-out image gives no interval: name a --val with more."]

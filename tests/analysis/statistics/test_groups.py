@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.report import write_report
-from analysis.statistics.groups import Contender, Contest, contests
+from analysis.statistics.groups import Group, GroupComparison, contests
 from analysis.statistics.image_values import image_values, images_table
 from analysis.statistics.tables import Results, load_results
 
@@ -45,12 +45,12 @@ def results_of(write_run: WriteRun, study_json: dict[str, Any]) -> Callable[[lis
     return lambda events: load_results(write_run(study_json, events))
 
 
-def contest(results: Results, path: str) -> Contest:
+def contest(results: Results, path: str) -> GroupComparison:
     return contests(results, [path])[path]
 
 
-def by_value(results: Results) -> dict[str, Contender]:
-    return {one.value: one for one in contest(results, "loss.guidance").contenders}
+def by_value(results: Results) -> dict[str, Group]:
+    return {one.value: one for one in contest(results, "loss.guidance").groups}
 
 
 def test_costs_add_up_trial_by_trial_and_each_artifact_once(results_of: Callable[..., Results]) -> None:
@@ -81,7 +81,7 @@ def test_costs_add_up_trial_by_trial_and_each_artifact_once(results_of: Callable
 def test_losses_are_by_image_with_less_as_better(results_of: Callable[..., Results]) -> None:
     results = results_of([trial(0, "pixel"), point(0, 10, 1.0, 28, 20), end(0)])
     found = contest(results, "loss.guidance")
-    np.testing.assert_array_equal(found.contenders[0].losses[0], [[-29, 19], [-28, 20], [-27, 21]])
+    np.testing.assert_array_equal(found.groups[0].losses[0], [[-29, 19], [-28, 20], [-27, 21]])
     assert found.images == 3
     np.testing.assert_array_equal(found.corner, [-20, 60])
 
@@ -100,15 +100,15 @@ def test_what_does_not_count_is_left_out_but_has_cost(results_of: Callable[..., 
             end(1),
         ]
     )
-    (found,) = contest(results, "loss.guidance").contenders
+    (found,) = contest(results, "loss.guidance").groups
     assert found.costs[:, 0].tolist() == [10.0]
     assert found.trials.tolist() == [1]
 
 
 def test_a_group_without_a_point_that_counts_does_not_compete(results_of: Callable[..., Results]) -> None:
     results = results_of([trial(0, "pixel"), point(0, 10, 7.0, 28, 20), end(0, "FAILED")])
-    assert contest(results, "loss.guidance").contenders == ()
-    assert contest(results_of([]), "loss.guidance").contenders == ()
+    assert contest(results, "loss.guidance").groups == ()
+    assert contest(results_of([]), "loss.guidance").groups == ()
 
 
 def test_each_seed_is_a_study_with_what_was_not_repeated_in_all(results_of: Callable[..., Results]) -> None:
@@ -123,7 +123,7 @@ def test_each_seed_is_a_study_with_what_was_not_repeated_in_all(results_of: Call
             *map(end, range(3)),
         ]
     )
-    (found,) = contest(results, "loss.guidance").contenders
+    (found,) = contest(results, "loss.guidance").groups
     assert found.seeds == (0, 5)
     assert found.repeated == (1, 2)
     # The study of seed 0: trials 0 and 1; of seed 5: trials 1 and 2, in this order.
@@ -160,9 +160,9 @@ def test_costs_may_leave_out_what_trials_start_from_or_count_trials(results_of: 
         events += [point(number, 10, 3.0, 25.0, 30.0), point(number, 40, 12.0, 25.0, 30.0), end(number)]
     results = results_of(events)
 
-    def costs(currency: Any) -> list[float]:
-        (contender,) = contests(results, ["loss.guidance"], currency=currency)["loss.guidance"].contenders
-        return [float(cost) for cost in contender.costs[:, 0]]
+    def costs(budget_unit: Any) -> list[float]:
+        (group,) = contests(results, ["loss.guidance"], budget_unit=budget_unit)["loss.guidance"].groups
+        return [float(cost) for cost in group.costs[:, 0]]
 
     assert costs("device_seconds") == [103, 112, 115, 124]
     assert costs("own_seconds") == [3, 12, 15, 24]
@@ -174,7 +174,7 @@ def test_the_words_say_what_is_equal(results_of: Any, tmp_path: Path) -> None:
     for number, guidance in enumerate(("pixel", "aesop")):
         events += [trial(number, guidance), point(number, 10, 60.0, 25.0 + number, 30.0), end(number)]
     run_dir = results_of(events) and tmp_path / "run"
-    report = write_report(run_dir, currency="own_seconds", out=tmp_path / "own")
+    report = write_report(run_dir, budget_unit="own_seconds", out=tmp_path / "own")
     assert any("(1 min 0 s of device time, upstream stages left out)" in sentence for sentence in report.findings)
     assert "budget_own_seconds" in (tmp_path / "own" / "comparison.csv").read_text()
     assert "device-seconds, upstream stages left out" in report.page.read_text()

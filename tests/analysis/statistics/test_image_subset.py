@@ -1,4 +1,4 @@
-"""A study judged by some of its held-out images."""
+"""A study evaluated on some of its held-out images."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_every_metric_is_the_mean_over_the_images_that_are_left(full_run: Path, 
     whole = load_results(full_run)
     part = only_images_of(whole, one_set)
     assert part.facts.test_images == ("astronaut", "coffee")
-    assert part.facts.notes[-1] == "Judged by 2 of the 3 held-out images alone, those of Set2."
+    assert part.facts.notes[-1] == "Evaluated by 2 of the 3 held-out images alone, those of Set2."
     assert len(part.points) == len(whole.points)
     for key, event in whole.journal.points.items():
         images = event.get("images") or {}

@@ -107,7 +107,7 @@ def test_points_table_keeps_types_and_traces(full_run: Path, tmp_path: Path):
     kinds = {name: str(points[name].dtype) for name in points}
     assert kinds["trial"] == kinds["iteration"] == kinds["config.budget.patch"] == "Int64"
     assert kinds["psnr_y"] == kinds["swd"] == kinds["ssim_y"] == kinds["config.loss.adversarial"] == "Float64"
-    assert kinds["front"] == kinds["config.loss.artifact"] == "boolean"
+    assert kinds["front"] == kinds["config.loss.ldl"] == "boolean"
     row = points[(points["trial"] == 2) & (points["iteration"] == 300)].iloc[0]
     assert row["config.loss.layers"] == "[0.1, 1.0]"
     assert row["artifact.autoencoder"] == f"autoencoder-{12:016d}"

@@ -30,13 +30,13 @@ class Smoothness(nn.Module):
         return -images.unfold(2, 11, 1).unfold(3, 11, 1).std(dim=(1, 4, 5)).unsqueeze(1)
 
 
-def test_a_critic_that_knows_noise_tells_it(open_workshop, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_critic_that_knows_noise_tells_it(open_context, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     config = replace(
         for_task(mdf("tiny"), "denoise", 50), {"critics": {"levels": 3, "used_levels": 2, "smallest_side": 20}}
     )
     critics = Critics(levels=3, features=2)
     critics.levels[0], critics.levels[1] = Smoothness(), nn.Sequential(Smoothness(), Negative())
-    found = evaluate_critics(critics, config, open_workshop(tmp_path))
+    found = evaluate_critics(critics, config, open_context(tmp_path))
     assert found.images.keys() == {TRAINING, "test0", "test1"}
     for areas in (found.metrics, *found.images.values()):
         assert areas.keys() == {"auc", "auc_0", "auc_1"}

@@ -43,8 +43,8 @@ def test_an_image_too_small_for_the_pyramid_is_named_with_the_rule(size: tuple[i
         pyramid_sizes(size, CriticsConfig())
 
 
-def test_the_training_image_is_found_by_name_or_refused(run: RunConfig, open_workshop, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    images = open_workshop(tmp_path).train
+def test_the_training_image_is_found_by_name_or_refused(run: RunConfig, open_context, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    images = open_context(tmp_path).train
     assert training_image(run, images) == "train0"
     assert training_image(replace(run, {"critics.image": "train1"}), images) == "train1"
     with pytest.raises(ValueError, match=r"'stone' is none of the 2 in train, such as train0, train1"):
@@ -98,12 +98,12 @@ def test_distortions_are_the_tasks() -> None:
 
 
 @pytest.mark.parametrize("task", [("sr", None), ("denoise", 25.0), ("jpeg", 10.0)])
-def test_training_is_reproducible_and_ends_finite(run: RunConfig, open_workshop, tmp_path: Path, task: Any) -> None:  # type: ignore[no-untyped-def]
-    config, workshop = for_task(run, *task), open_workshop(tmp_path)
+def test_training_is_reproducible_and_ends_finite(run: RunConfig, open_context, tmp_path: Path, task: Any) -> None:  # type: ignore[no-untyped-def]
+    config, context = for_task(run, *task), open_context(tmp_path)
     ticks: list[Any] = []
-    first, spent = train_critics(config, "key", workshop, tmp_path / "one", ticks.append)
+    first, spent = train_critics(config, "key", context, tmp_path / "one", ticks.append)
     torch.manual_seed(99)
-    second, _ = train_critics(config, "key", workshop, tmp_path / "two")
+    second, _ = train_critics(config, "key", context, tmp_path / "two")
     for name, value in first.state_dict().items():
         assert torch.isfinite(value).all()
         assert torch.equal(value, second.state_dict()[name]), name
@@ -115,7 +115,7 @@ def test_training_is_reproducible_and_ends_finite(run: RunConfig, open_workshop,
 
 
 def test_a_level_starts_from_the_one_below_where_they_are_as_wide(
-    run: RunConfig, open_workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunConfig, open_context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
     """And what is trained moves away from there; batch norm counts 12 passes an iteration (METHODS 6.3)."""
     starts: list[dict[str, Tensor]] = []
@@ -128,7 +128,7 @@ def test_a_level_starts_from_the_one_below_where_they_are_as_wide(
         ends.append({name: value.clone() for name, value in level.critic.state_dict().items()})
 
     monkeypatch.setattr(phase, "_train_level", watched)
-    critics, _ = train_critics(run, "key", open_workshop(tmp_path), tmp_path / "partial")
+    critics, _ = train_critics(run, "key", open_context(tmp_path), tmp_path / "partial")
     same = lambda one, other: all(torch.equal(value, other[name]) for name, value in one.items())  # noqa: E731
     assert [same(starts[level], ends[level - 1]) for level in (1, 2, 3, 5)] == [True] * 4
     assert starts[4]["tail.weight"].shape != ends[3]["tail.weight"].shape
@@ -138,50 +138,50 @@ def test_a_level_starts_from_the_one_below_where_they_are_as_wide(
 
 
 def test_one_that_was_stopped_goes_on_to_the_same_critics(
-    run: RunConfig, open_workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunConfig, open_context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
-    whole, _ = train_critics(run, "key", open_workshop(tmp_path), tmp_path / "whole")
+    whole, _ = train_critics(run, "key", open_context(tmp_path), tmp_path / "whole")
 
     def stop(tick: Any) -> None:
         if tick.iteration == 12:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_critics(run, "key", open_workshop(tmp_path), tmp_path / "broken", stop)
+        train_critics(run, "key", open_context(tmp_path), tmp_path / "broken", stop)
     seen: list[int] = []
     continued, _ = train_critics(
-        run, "key", open_workshop(tmp_path), tmp_path / "broken", lambda tick: seen.append(tick.iteration)
+        run, "key", open_context(tmp_path), tmp_path / "broken", lambda tick: seen.append(tick.iteration)
     )
     assert seen == [12, 15, 18]  # the level that it was at, from its start
     assert all(torch.equal(value, continued.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
-def test_a_level_learns_its_image(run: RunConfig, open_workshop, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_level_learns_its_image(run: RunConfig, open_context, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """The generator's reconstruction gets better, or the critics would see nothing but its faults."""
     config = replace(run, {"critics": {"iterations": 75, "levels": 2, "used_levels": 2, "features": 8}})
     errors: list[float] = []
     train_critics(
-        config, "key", open_workshop(tmp_path), tmp_path, lambda tick: errors.append(tick.terms["reconstruction"])
+        config, "key", open_context(tmp_path), tmp_path, lambda tick: errors.append(tick.terms["reconstruction"])
     )
     assert len(errors) == 6
     assert errors[2] < 0.7 * errors[0]
     assert all(math.isfinite(error) for error in errors)
 
 
-def test_critics_are_an_artifact_shared_by_trials(run: RunConfig, open_workshop, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    workshop = open_workshop(tmp_path)
-    made = ensure_artifact(run, "critics", workshop)
+def test_critics_are_an_artifact_shared_by_trials(run: RunConfig, open_context, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    context = open_context(tmp_path)
+    made = ensure_artifact(run, "critics", context)
     assert not made.reused
     other = replace(run, {"budget.iterations": 7, "critics.used_levels": 2, "data.scale": 2, "autoencoder.factor": 2})
-    again = ensure_artifact(other, "critics", workshop)
+    again = ensure_artifact(other, "critics", context)
     assert (again.key, again.reused) == (made.key, True)
     noisy = for_task(run, "denoise", 25)
-    assert ensure_artifact(noisy, "critics", workshop).key != made.key
-    loaded = load_critics(run, workshop)
+    assert ensure_artifact(noisy, "critics", context).key != made.key
+    loaded = load_critics(run, context)
     given = replace(run, {"critics.init": str(made.weights)})
-    taken = ensure_artifact(given, "critics", workshop)
+    taken = ensure_artifact(given, "critics", context)
     assert taken.budget["iterations"] == 0
     assert taken.weights.name == WEIGHTS
     images = torch.rand(1, 3, 16, 16)
-    pairs = zip(loaded.features(images, 5), load_critics(given, workshop).features(images, 5), strict=True)
+    pairs = zip(loaded.features(images, 5), load_critics(given, context).features(images, 5), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)

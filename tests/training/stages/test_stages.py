@@ -18,22 +18,22 @@ from study.config import DataConfig, PerceptualLayers, RunConfig, replace, to_di
 from study.models import load_weights
 from study.models.build import build_generator
 from study.training import loop
-from study.training.context import Workshop
+from study.training.context import RunContext
 from study.training.evaluation import evaluate_autoencoder, evaluate_generator
-from study.training.loop import Diverged, Stopped, Tick
+from study.training.loop import Diverged, Progress, Stopped
 from study.training.stages import adversarial, artifacts
 from study.training.stages.adversarial import Point, train_adversarial
 from study.training.stages.artifacts import (
     ensure_artifact,
-    judge_artifact,
-    judge_baseline,
+    evaluate_artifact,
+    evaluate_baseline,
     load_autoencoder,
     load_generator,
     make_artifact,
 )
 from study.training.stages.graph import artifact_key, upstream
 
-OpenWorkshop = Callable[[Path], Workshop]
+OpenWorkshop = Callable[[Path], RunContext]
 
 
 class Killed(Exception):
@@ -62,15 +62,15 @@ def finished_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workshop(open_workshop: OpenWorkshop, small_run: RunConfig, finished_artifacts: Path) -> Workshop:
-    """A workshop in which everything upstream of an adversarial run is finished."""
-    opened = open_workshop(finished_artifacts)
+def context(open_context: OpenWorkshop, small_run: RunConfig, finished_artifacts: Path) -> RunContext:
+    """A context in which everything upstream of an adversarial run is finished."""
+    opened = open_context(finished_artifacts)
     ensure_artifact(small_run, "autoencoder", opened)
     return opened
 
 
-def killed_at(iteration: int, stage: str) -> Callable[[Tick], None]:
-    def tick(news: Tick) -> None:
+def killed_at(iteration: int, stage: str) -> Callable[[Progress], None]:
+    def tick(news: Progress) -> None:
         if (news.stage, news.iteration) == (stage, iteration):
             raise Killed
 
@@ -97,14 +97,14 @@ def test_what_each_stage_starts_from(small_run: RunConfig) -> None:
 
 
 def test_artifact_is_trained_once_with_what_it_starts_from(
-    open_workshop: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
+    open_context: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
 ) -> None:
-    first = ensure_artifact(small_run, "autoencoder", open_workshop(tmp_path))
+    first = ensure_artifact(small_run, "autoencoder", open_context(tmp_path))
     assert trained == ["fidelity", "autoencoder"]
     assert not first.reused
     other_loss = replace(small_run, {"loss.adversarial": 0.5, "budget.iterations": 9, "seed": 3})
-    again = ensure_artifact(other_loss, "autoencoder", open_workshop(tmp_path))
-    generator = ensure_artifact(other_loss, "fidelity", open_workshop(tmp_path))
+    again = ensure_artifact(other_loss, "autoencoder", open_context(tmp_path))
+    generator = ensure_artifact(other_loss, "fidelity", open_context(tmp_path))
     assert trained == ["fidelity", "autoencoder"]  # another study finds both
     assert (again.key, again.budget, again.reused, generator.reused) == (first.key, first.budget, True, True)
     # pixels_seen: 4 steps of 2 patches of 32 x 32
@@ -115,21 +115,21 @@ def test_artifact_is_trained_once_with_what_it_starts_from(
     assert first.budget["device_seconds"] > 0
 
 
-def test_finished_artifact_is_whole_and_named_by_its_key(workshop: Workshop, small_run: RunConfig) -> None:
+def test_finished_artifact_is_whole_and_named_by_its_key(context: RunContext, small_run: RunConfig) -> None:
     for stage in ("fidelity", "autoencoder"):
-        key = artifact_key(small_run, stage, workshop.train)
-        folder = workshop.artifacts.folder / key
+        key = artifact_key(small_run, stage, context.train)
+        folder = context.artifacts.folder / key
         assert sorted(path.name for path in folder.iterdir()) == ["budget.json", "config.json", "weights.safetensors"]
         described = json.loads((folder / "config.json").read_text())
-        assert (described["key"], described["data"]) == (key, workshop.train.fingerprint)
-    assert list((workshop.artifacts.folder / ".partial").iterdir()) == []
+        assert (described["key"], described["data"]) == (key, context.train.fingerprint)
+    assert list((context.artifacts.folder / ".partial").iterdir()) == []
 
 
 def test_another_bottleneck_trains_another_autoencoder_from_the_same_generator(
-    open_workshop: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
+    open_context: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
 ) -> None:
     wider = replace(small_run, {"autoencoder.bottleneck_channels": 5})
-    keys = {ensure_artifact(run, "autoencoder", open_workshop(tmp_path)).key for run in (small_run, wider)}
+    keys = {ensure_artifact(run, "autoencoder", open_context(tmp_path)).key for run in (small_run, wider)}
     assert trained == ["fidelity", "autoencoder", "autoencoder"]
     assert len(keys) == 2
 
@@ -137,23 +137,23 @@ def test_another_bottleneck_trains_another_autoencoder_from_the_same_generator(
 @pytest.mark.parametrize("stage", ["fidelity", "autoencoder"])
 def test_interrupted_artifact_goes_on_to_the_same_weights(
     stage: str,
-    open_workshop: OpenWorkshop,
+    open_context: OpenWorkshop,
     small_run: RunConfig,
-    workshop: Workshop,
+    context: RunContext,
     trained: list[str],
     tmp_path: Path,
 ) -> None:
     trained.clear()
     with pytest.raises(Killed):
-        ensure_artifact(small_run, "autoencoder", open_workshop(tmp_path), killed_at(4, stage))
+        ensure_artifact(small_run, "autoencoder", open_context(tmp_path), killed_at(4, stage))
     ticks: list[tuple[str, int]] = []
-    resumed = open_workshop(tmp_path)
+    resumed = open_context(tmp_path)
     found = ensure_artifact(small_run, "autoencoder", resumed, lambda news: ticks.append((news.stage, news.iteration)))
     assert ticks[0] == (stage, 4)  # from the checkpoint at 2: the first half is not done again
     assert trained == (["fidelity", "fidelity", "autoencoder"] if stage == "fidelity" else ["fidelity", *[stage] * 2])
-    unbroken = workshop.artifacts.folder / found.key / "weights.safetensors"
+    unbroken = context.artifacts.folder / found.key / "weights.safetensors"
     assert found.weights.read_bytes() == unbroken.read_bytes()
-    assert equal_states(load_generator(small_run, resumed), load_generator(small_run, workshop))
+    assert equal_states(load_generator(small_run, resumed), load_generator(small_run, context))
 
 
 CONCURRENT = """
@@ -163,10 +163,10 @@ import numpy as np
 import torch
 from study.config import from_dict
 from study.data import ImageSet
-from study.metrics.evaluator import study_judge
+from study.metrics.evaluator import study_evaluator
 from study.training.artifact_store import ArtifactFolder
 from study.training.stages.artifacts import ensure_artifact
-from study.training.context import Workshop
+from study.training.context import RunContext
 
 torch.set_num_threads(1)
 torch.optim.Adam([torch.zeros(1)])  # the first one of a process imports half of torch: do it before forking
@@ -180,8 +180,8 @@ def job(folder, name, on_tick):
     def tick(news):
         ticks.append(news.iteration)
         on_tick(news.iteration)
-    workshop = Workshop(images, images, ArtifactFolder(folder), study_judge(None, device), {}, device)
-    artifact = ensure_artifact(config, "fidelity", workshop, tick)
+    context = RunContext(images, images, ArtifactFolder(folder), study_evaluator(None, device), {}, device)
+    artifact = ensure_artifact(config, "fidelity", context, tick)
     (folder / (name + ".json")).write_text(json.dumps({"reused": artifact.reused, "ticks": ticks}))
 
 def fork(folder, name, on_tick):
@@ -227,21 +227,21 @@ def test_two_processes_that_ask_at_once_train_once(small_run: RunConfig, tmp_pat
     assert found("holder dies", "second") == {"reused": False, "ticks": [4]}  # the dead one's checkpoint at 2 is used
 
 
-def test_autoencoder_starts_from_the_fidelity_weights(workshop: Workshop, small_run: RunConfig) -> None:
-    started = artifacts._new_autoencoder(small_run, workshop)
-    assert equal_states(started.decoder, load_generator(small_run, workshop))
-    assert not equal_states(started.decoder, load_autoencoder(small_run, workshop).decoder)  # and is trained then
+def test_autoencoder_starts_from_the_fidelity_weights(context: RunContext, small_run: RunConfig) -> None:
+    started = artifacts._new_autoencoder(small_run, context)
+    assert equal_states(started.decoder, load_generator(small_run, context))
+    assert not equal_states(started.decoder, load_autoencoder(small_run, context).decoder)  # and is trained then
 
 
-def test_loaded_autoencoder_is_frozen(workshop: Workshop, small_run: RunConfig) -> None:
-    autoencoder = load_autoencoder(small_run, workshop)
+def test_loaded_autoencoder_is_frozen(context: RunContext, small_run: RunConfig) -> None:
+    autoencoder = load_autoencoder(small_run, context)
     assert not autoencoder.training
     assert not any(parameter.requires_grad for parameter in autoencoder.parameters())
 
 
-def test_adversarial_networks_start_from_fidelity_weights_and_seed(workshop: Workshop, small_run: RunConfig) -> None:
-    states = [adversarial._adversarial_state(replace(small_run, {"seed": seed}), workshop) for seed in (1, 1, 2)]
-    fidelity = load_generator(small_run, workshop)
+def test_adversarial_networks_start_from_fidelity_weights_and_seed(context: RunContext, small_run: RunConfig) -> None:
+    states = [adversarial._adversarial_state(replace(small_run, {"seed": seed}), context) for seed in (1, 1, 2)]
+    fidelity = load_generator(small_run, context)
     assert all(equal_states(network, fidelity) for state in states for network in (state.model, state.ema))
     one, same, other = (state.discriminators["adversarial"] for state in states)
     assert equal_states(one, same)
@@ -249,7 +249,7 @@ def test_adversarial_networks_start_from_fidelity_weights_and_seed(workshop: Wor
 
 
 def test_points_are_on_disk_and_reported_again(
-    workshop: Workshop, small_run: RunConfig, trained: list[str], tmp_path: Path
+    context: RunContext, small_run: RunConfig, trained: list[str], tmp_path: Path
 ) -> None:
     reported: list[Point] = []
     on_disk: list[bool] = []
@@ -258,37 +258,37 @@ def test_points_are_on_disk_and_reported_again(
         reported.append(point)
         on_disk.append((tmp_path / "points" / f"{point.iteration:07d}.json").exists())
 
-    train_adversarial(small_run, workshop, tmp_path, report)
+    train_adversarial(small_run, context, tmp_path, report)
     assert [point.iteration for point in reported] == [3, 6]
     assert on_disk == [True, True]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "done.json", "points"]
     described = json.loads((tmp_path / "config.json").read_text())
     assert described.get("config", described) == to_dict(small_run)
     assert json.loads((tmp_path / "done.json").read_text()) == {
-        "key": artifact_key(small_run, "adversarial", workshop.train)
+        "key": artifact_key(small_run, "adversarial", context.train)
     }
     trained.clear()
     again: list[Point] = []
-    train_adversarial(small_run, workshop, tmp_path, again.append)
+    train_adversarial(small_run, context, tmp_path, again.append)
     assert trained == []
     assert [point.to_dict() for point in again] == [point.to_dict() for point in reported]
 
 
-def test_point_holds_what_its_weights_are_worth(workshop: Workshop, small_run: RunConfig, tmp_path: Path) -> None:
+def test_point_holds_what_its_weights_are_worth(context: RunContext, small_run: RunConfig, tmp_path: Path) -> None:
     reported: list[Point] = []
-    train_adversarial(small_run, workshop, tmp_path, reported.append)
+    train_adversarial(small_run, context, tmp_path, reported.append)
     for point in reported:
         generator = build_generator(small_run.generator, 4)
         load_weights(generator, tmp_path / "points" / f"{point.iteration:07d}.safetensors")
-        expected = evaluate_generator(generator, workshop.test_pairs(DataConfig()), workshop.judge)
+        expected = evaluate_generator(generator, context.val_pairs(DataConfig()), context.evaluator)
         assert point.evaluation == expected
         assert point.evaluation.metrics.keys() == {"psnr_y", "ssim_y", "swd", "lr_psnr", "null_energy"}
         assert point.terms.keys() == {"fidelity", "artifact", "adversarial", "discriminator", "pixel"}
         assert (point.budget["iterations"], point.budget["pixels_seen"]) == (point.iteration, point.iteration * 2048)
-        for name in workshop.test.names:
+        for name in context.val.names:
             sample = tmp_path / "points" / f"{point.iteration:07d}" / f"{name}.png"
             assert Image.open(sample).size == (48, 48)
-    assert not equal_states(generator, load_generator(small_run, workshop))  # it was trained
+    assert not equal_states(generator, load_generator(small_run, context))  # it was trained
 
 
 @pytest.mark.parametrize(
@@ -305,13 +305,13 @@ def test_point_holds_what_its_weights_are_worth(workshop: Workshop, small_run: R
 def test_killed_adversarial_run_ends_where_an_unbroken_one_does(
     where: str,
     reports: list[int],
-    workshop: Workshop,
+    context: RunContext,
     small_run: RunConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected: list[Point] = []
-    train_adversarial(small_run, workshop, tmp_path / "unbroken", expected.append)
+    train_adversarial(small_run, context, tmp_path / "unbroken", expected.append)
     seen: list[Point] = []
     kind, _, at = where.partition(" ")
 
@@ -331,9 +331,9 @@ def test_killed_adversarial_run_ends_where_an_unbroken_one_does(
     with monkeypatch.context() as patch:
         patch.setattr(adversarial, "write_json", write)
         with pytest.raises(Killed):
-            train_adversarial(small_run, workshop, broken, report, tick)
+            train_adversarial(small_run, context, broken, report, tick)
     assert not (broken / "done.json").exists()
-    train_adversarial(small_run, workshop, broken, seen.append)
+    train_adversarial(small_run, context, broken, seen.append)
     assert [point.iteration for point in seen] == reports
     last = {point.iteration: without_seconds(point.to_dict()) for point in seen}
     assert last == {point.iteration: without_seconds(point.to_dict()) for point in expected}
@@ -343,26 +343,26 @@ def test_killed_adversarial_run_ends_where_an_unbroken_one_does(
 
 
 def test_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_from_there(
-    workshop: Workshop, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: RunContext, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "LOOK_EVERY", 1)
-    run = replace(small_run, {"cadence.checkpoint_every": 100})
-    train_adversarial(run, workshop, tmp_path / "unbroken", lambda _: None)
+    monkeypatch.setattr(loop, "SYNC_INTERVAL", 1)
+    run = replace(small_run, {"eval_schedule.checkpoint_every": 100})
+    train_adversarial(run, context, tmp_path / "unbroken", lambda _: None)
     ticks: list[int] = []
-    stopping = dataclasses.replace(workshop, stopping=lambda: ticks[-1] == 2)
+    stopping = dataclasses.replace(context, stopping=lambda: ticks[-1] == 2)
     with pytest.raises(Stopped, match="adversarial was asked to stop after iteration 2"):
         train_adversarial(run, stopping, tmp_path / "run", lambda _: None, lambda news: ticks.append(news.iteration))
-    train_adversarial(run, workshop, tmp_path / "run", lambda _: None, lambda news: ticks.append(news.iteration))
+    train_adversarial(run, context, tmp_path / "run", lambda _: None, lambda news: ticks.append(news.iteration))
     assert ticks == [1, 2, 3, 4, 5, 6]  # no step is done twice
     for name in ("0000003.safetensors", "0000006.safetensors"):
         assert (tmp_path / "run/points" / name).read_bytes() == (tmp_path / "unbroken/points" / name).read_bytes()
 
 
 def test_run_that_is_through_when_asked_to_stop_is_through(
-    workshop: Workshop, small_run: RunConfig, tmp_path: Path
+    context: RunContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
     at_end: list[int] = []
-    stopping = dataclasses.replace(workshop, stopping=lambda: bool(at_end))
+    stopping = dataclasses.replace(context, stopping=lambda: bool(at_end))
     tick = lambda news: at_end.append(6) if news.iteration == 6 else None  # noqa: E731
     train_adversarial(small_run, stopping, tmp_path, lambda _: None, tick)
     assert (tmp_path / "done.json").exists()
@@ -370,32 +370,32 @@ def test_run_that_is_through_when_asked_to_stop_is_through(
 
 @pytest.mark.parametrize("finished", [False, True])
 def test_directory_of_another_configuration_is_refused(
-    finished: bool, workshop: Workshop, small_run: RunConfig, tmp_path: Path
+    finished: bool, context: RunContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
     if finished:
-        train_adversarial(small_run, workshop, tmp_path, lambda _: None)
+        train_adversarial(small_run, context, tmp_path, lambda _: None)
     else:
         with pytest.raises(Killed):
-            train_adversarial(small_run, workshop, tmp_path, lambda _: None, killed_at(4, "adversarial"))
+            train_adversarial(small_run, context, tmp_path, lambda _: None, killed_at(4, "adversarial"))
     described = (tmp_path / "config.json").read_text()
     reported: list[Point] = []
     other = replace(small_run, {"loss.adversarial": 0.5})
     with pytest.raises(ValueError, match="adversarial-"):
-        train_adversarial(other, workshop, tmp_path, reported.append)
+        train_adversarial(other, context, tmp_path, reported.append)
     assert reported == []  # another configuration's points are not this one's
     assert (tmp_path / "config.json").read_text() == described
 
 
 def test_divergence_keeps_the_points_that_were_reached(
-    workshop: Workshop, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: RunContext, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_step = adversarial._adversarial
 
-    def spoiled(config: RunConfig, workshop: Workshop) -> Any:
-        step = make_step(config, workshop)
+    def spoiled(config: RunConfig, context: RunContext) -> Any:
+        step = make_step(config, context)
 
-        def spoil(state: Any, low: Tensor, hr: Tensor) -> dict[str, Tensor]:
-            terms = step(state, low, hr)
+        def spoil(state: Any, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
+            terms = step(state, lq, hr)
             return {**terms, "artifact": terms["artifact"] * float("nan")} if state.iteration >= 4 else terms
 
         return spoil
@@ -403,16 +403,16 @@ def test_divergence_keeps_the_points_that_were_reached(
     monkeypatch.setattr(adversarial, "_adversarial", spoiled)
     reported: list[Point] = []
     with pytest.raises(Diverged, match="adversarial: the artifact term is nan"):
-        train_adversarial(small_run, workshop, tmp_path, reported.append)
+        train_adversarial(small_run, context, tmp_path, reported.append)
     assert [point.iteration for point in reported] == [3]
     assert sorted(path.name for path in (tmp_path / "points").glob("*.json")) == ["0000003.json"]
     assert not (tmp_path / "done.json").exists()
 
 
 def test_pixel_guidance_needs_no_autoencoder(
-    open_workshop: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
+    open_context: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
 ) -> None:
-    opened = open_workshop(tmp_path / "artifacts")
+    opened = open_context(tmp_path / "artifacts")
     run = replace(small_run, {"loss.guidance": "pixel", "loss.fidelity": 0.01, "budget.iterations": 2})
     for config, stage in upstream(run, "adversarial"):
         ensure_artifact(config, stage, opened)
@@ -435,19 +435,19 @@ def test_what_has_weight_zero_is_not_built(
     changes: dict[str, float],
     unused: str,
     terms: set[str],
-    workshop: Workshop,
+    context: RunContext,
     small_run: RunConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(adversarial, unused, None)
     reported: list[Point] = []
-    train_adversarial(replace(small_run, {**changes, "budget.iterations": 2}), workshop, tmp_path, reported.append)
+    train_adversarial(replace(small_run, {**changes, "budget.iterations": 2}), context, tmp_path, reported.append)
     assert [point.terms.keys() for point in reported] == [terms]
 
 
 def test_perceptual_term_is_built_from_the_weights_at_hand(
-    workshop: Workshop, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: RunContext, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[tuple[str, Path]] = []
 
@@ -461,28 +461,28 @@ def test_perceptual_term_is_built_from_the_weights_at_hand(
         return Distance()
 
     monkeypatch.setattr(adversarial, "build_perceptual", build)
-    workshop.backbones = {"alexnet": Path("alexnet.pth"), "squeezenet": Path("squeezenet.pth")}
+    context.backbones = {"alexnet": Path("alexnet.pth"), "squeezenet": Path("squeezenet.pth")}
     reported: list[Point] = []
     run = replace(small_run, {"loss.perceptual": 0.5, "budget.iterations": 2})
-    train_adversarial(run, workshop, tmp_path, reported.append)
+    train_adversarial(run, context, tmp_path, reported.append)
     assert built == [("squeezenet", Path("squeezenet.pth"))]
     assert reported[0].terms["perceptual"] > 0
 
 
-def test_finished_artifacts_are_judged(workshop: Workshop, small_run: RunConfig, tmp_path: Path) -> None:
-    test = workshop.test_pairs(DataConfig())
-    generator = judge_artifact(small_run, "fidelity", workshop, tmp_path / "samples")
-    assert generator == evaluate_generator(load_generator(small_run, workshop), test, workshop.judge)
+def test_finished_artifacts_are_judged(context: RunContext, small_run: RunConfig, tmp_path: Path) -> None:
+    test = context.val_pairs(DataConfig())
+    generator = evaluate_artifact(small_run, "fidelity", context, tmp_path / "samples")
+    assert generator == evaluate_generator(load_generator(small_run, context), test, context.evaluator)
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["test0.png", "test1.png"]
-    made = make_artifact(small_run, "autoencoder", workshop, tmp_path)
-    expected = evaluate_autoencoder(load_autoencoder(small_run, workshop), test, workshop.judge)
+    made = make_artifact(small_run, "autoencoder", context, tmp_path)
+    expected = evaluate_autoencoder(load_autoencoder(small_run, context), test, context.evaluator)
     assert (made["metrics"], made["images"], made["reused"]) == (expected.metrics, expected.images, True)
-    assert made["samples"] == f"references/{artifact_key(small_run, 'autoencoder', workshop.train)}"
+    assert made["samples"] == f"references/{artifact_key(small_run, 'autoencoder', context.train)}"
 
 
-def test_bicubic_and_references_are_saved_beside_each_other(workshop: Workshop, tmp_path: Path) -> None:
-    evaluation = judge_baseline(DataConfig(), workshop, tmp_path)
+def test_bicubic_and_references_are_saved_beside_each_other(context: RunContext, tmp_path: Path) -> None:
+    evaluation = evaluate_baseline(DataConfig(), context, tmp_path)
     assert evaluation.metrics["psnr_y"] == np.mean([values["psnr_y"] for values in evaluation.images.values()])
-    sizes = {"hr": (48, 48), "low": (12, 12), "bicubic": (48, 48)}
+    sizes = {"hr": (48, 48), "lq": (12, 12), "bicubic": (48, 48)}
     for folder, size in sizes.items():
-        assert [Image.open(tmp_path / folder / f"{name}.png").size for name in workshop.test.names] == [size, size]
+        assert [Image.open(tmp_path / folder / f"{name}.png").size for name in context.val.names] == [size, size]
