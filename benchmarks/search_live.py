@@ -43,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for number, (name, own) in enumerate(VARIANTS.items()):
             output = (options.keep or Path(scratch)) / str(number) / "study"
-            grace_period = ["--grace_period-period", str(options.grace_period)] if "--reduction-factor" in own else []
+            grace_period = ["--grace-period", str(options.grace_period)] if "--reduction-factor" in own else []
             console.print(f"study {number + 1} of {len(VARIANTS)}: {name}")
             _run(
                 ["--output", str(output), "--device-hours", str(options.device_hours), *own, *grace_period, *more],
@@ -113,9 +113,7 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--space", default="wide", metavar="NAME", help="search space (default: wide)")
     parser.add_argument("--size", default="tiny", help="of the recipe (default: tiny)")
     parser.add_argument("--device-hours", type=float, default=0.12, metavar="X", help="of each study (0.12)")
-    parser.add_argument(
-        "--grace_period-period", type=int, default=40, metavar="N", help="first rung of the third study (40)"
-    )
+    parser.add_argument("--grace-period", type=int, default=40, metavar="N", help="first rung of the third study (40)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the studies")
     return parser.parse_known_args()  # all other options are study/sweep.py's
 

@@ -47,7 +47,7 @@ def base(size: Size, networks: Collection[str]) -> RunConfig:
             "autoencoder": {**body, "budget": {"iterations": 2_000, "batch": 16, "patch": 64}},
             "fidelity.budget": {"iterations": 8_000, "batch": 16, "patch": 64},
             "discriminator.features": 16,
-            "loss": {"artifact": 0, "perceptual": 0.3, "adversarial": 5e-3},
+            "loss": {"ldl": 0, "perceptual": 0.3, "adversarial": 5e-3},
             "optimiser.schedule": "cosine",
             "optimiser.minimum": 1e-5,
             "budget": {"iterations": ITERATIONS["aesop"], "batch": 16, "patch": 64},

@@ -127,9 +127,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    if not options.systems and options.interpolation is None:
+    if not options.systems and options.interpolate is None:
         parser.error("name weights or folders of images to evaluate, or two weight files with --interpolate")
-    if options.alphas and options.interpolation is None:
+    if options.alphas and options.interpolate is None:
         parser.error("--alphas are shares of an interpolation: name its two weight files with --interpolate A B")
     if options.memory is not None and options.memory < 1:
         parser.error(f"--memory must be at least 1 GiB, but got {options.memory:g}")
@@ -169,9 +169,9 @@ def _open(options: argparse.Namespace, limits: Limits) -> tuple[list[System], li
 
 def _systems(options: argparse.Namespace, limits: Limits) -> list[System]:
     systems = open_systems(options.systems, limits, recipe=options.recipe, scale=options.scale)
-    if options.interpolation is not None:
+    if options.interpolate is not None:
         alphas = options.alphas or [0, 0.25, 0.5, 0.75, 1]
-        first, second = options.interpolation
+        first, second = options.interpolate
         systems += open_interpolations(first, second, alphas, limits, recipe=options.recipe, scale=options.scale)
     return named_apart(systems)
 

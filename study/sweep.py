@@ -166,7 +166,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         others = {
             "--trials": options.trials,
             "--warm-start": options.warm_start,
-            "--grace_period-period": options.grace_period,
+            "--grace-period": options.grace_period,
         }
         if given := [name for name, value in others.items() if value is not None]:
             parser.error(f"--repeat trains settings that were found, all to their end: leave out {', '.join(given)}")
@@ -182,7 +182,7 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
         "--sampler", default="tpe", metavar="NAME", help="tpe (default), nsga2, nsga3, gp, qmc or random"
     )
     search.add_argument(
-        "--grace_period-period",
+        "--grace-period",
         type=int,
         metavar="N",
         help="stop trials early: compare them after N iterations, N * reduction_factor, N * reduction_factor^2 ... (default: never)",
@@ -215,9 +215,9 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
     )
     search.add_argument(
         "--interpolate-points",
-        choices=["front", "every"],
+        choices=["front", "all"],
         default="front",
-        help="every: interpolate all points with their fidelity generator, for benchmarks/tabular/replay_study.py",
+        help="all: interpolate all points with their fidelity generator, for benchmarks/tabular/replay_study.py",
     )
     search.add_argument("--warm-start", type=Path, metavar="RUN_DIR", help="try the front of an earlier study first")
     search.add_argument(
@@ -242,11 +242,11 @@ def _search_plan(options: argparse.Namespace, metrics: "Sequence[str]") -> "Sear
 
     if options.sampler not in SAMPLERS:
         raise ValueError(f"--sampler must be one of {', '.join(SAMPLERS)}, but got {options.sampler}")
-    if options.interpolations < 0:
-        raise ValueError(f"--interpolate must not be negative, but got {options.interpolations}")
+    if options.interpolate < 0:
+        raise ValueError(f"--interpolate must not be negative, but got {options.interpolate}")
     if options.grace_period is None and (options.reduction_factor is not None or options.tie_break is not None):
         raise ValueError(
-            "--reduction-factor and --tie-break are about early stopping, which --grace_period-period N turns on; give it, too"
+            "--reduction-factor and --tie-break are about early stopping, which --grace-period N turns on; give it, too"
         )
     if options.learn_from_trials and options.warm_start is None:
         raise ValueError("--learn-from-trials is about the trials of --warm-start RUN_DIR; give it, too")
@@ -259,7 +259,7 @@ def _search_plan(options: argparse.Namespace, metrics: "Sequence[str]") -> "Sear
         constraints=tuple(parse_constraint(text, metrics) for text in options.constraint),
         device_hours=options.device_hours,
         plateau=None if options.plateau is None else _plateau(options.plateau),
-        interpolations=options.interpolations,
+        interpolations=options.interpolate,
         interpolate_points=options.interpolate_points,
         warm_start=options.warm_start,
         learn=options.learn_from_trials,

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+pytest_plugins = ("tests.study_fixtures", "tests.training_fixtures")
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,7 +13,9 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "analysis/reference/README.md"]
 }
-OURS = re.compile(r"(study/(?:sweep|train|evaluate|prepare|export|replay)|analysis/report)\.py")
+OURS = re.compile(
+    r"(study/(?:sweep|train|evaluate|prepare|export)|analysis/report|benchmarks/tabular/replay_study)\.py"
+)
 
 
 def commands_of(text: str) -> list[list[str]]:

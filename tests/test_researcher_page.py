@@ -138,7 +138,7 @@ def test_an_custom_loss_takes_the_place_of_the_fidelity_term(ran: Ran) -> None:
     (kept,) = (ran.place / "runs/my_loss/custom_losses").iterdir()
     assert kept.read_text() == text
     config = json.loads((ran.place / "runs/my_loss/trials/0000/config.json").read_text())["config"]
-    assert config["loss"]["own"].startswith(f"{ran.place / 'docs/examples/my_loss.py'}@sha256:{kept.stem}")
+    assert config["loss"]["custom"].startswith(f"{ran.place / 'docs/examples/my_loss.py'}@sha256:{kept.stem}")
     point = json.loads((ran.place / "runs/my_loss" / POINT).with_suffix(".json").read_text())
     assert 0 < point["terms"]["fidelity"] != point["terms"]["pixel"]
     events = [json.loads(line) for line in (ran.place / "runs/my_loss/journal.jsonl").read_text().splitlines()]
@@ -187,7 +187,7 @@ def test_the_example_space_gives_each_loss_its_turn() -> None:
     base = replace(space.base(space.size, []), changes)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _, *draws = space.try_out(base)
-    assert [draw.loss.guidance for draw in draws] == ["pixel", "own"] * (DRY_DRAWS // 2)
+    assert [draw.loss.guidance for draw in draws] == ["pixel", "custom"] * (DRY_DRAWS // 2)
     own = {draw.loss.custom for draw in draws} - {None}
     assert [custom_loss_path(name or "") for name in own] == [str(ROOT / "docs/examples/my_loss.py")]
     assert len(read_custom_losses(draws)) == 1

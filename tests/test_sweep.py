@@ -41,7 +41,7 @@ def test_a_studys_custom_losses_are_tried_out_and_travel_as_text(
     study, draws = sweep._plan(options, {}, Console(quiet=True))
     text = (folder / "my_loss.py").read_text()
     assert list(study.context_spec.custom_losses.values()) == [text]
-    assert {draw.loss.guidance for draw in draws} == {"pixel", "own"}
+    assert {draw.loss.guidance for draw in draws} == {"pixel", "custom"}
 
     (folder / "my_loss.py").write_text(text.replace("del lq", "return sr"))
     with pytest.raises(

@@ -388,7 +388,7 @@ def test_a_run_with_an_custom_loss_goes_on_with_the_text_that_it_began_with(
     assert ended(monkeypatch, [*given, "loss.custom=mine.py"]) == 0
     (kept,) = (place / "run" / "custom_losses").iterdir()
     assert kept.read_text() == text
-    own = json.loads((place / "run" / "study.json").read_text())["config"]["loss"]["own"]
+    own = json.loads((place / "run" / "study.json").read_text())["config"]["loss"]["custom"]
     assert own.startswith(f"{place / 'mine.py'}@sha256:{kept.stem}")
     journal = (place / "run" / "journal.jsonl").read_bytes()
 

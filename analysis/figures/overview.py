@@ -74,7 +74,7 @@ def _draw_front(axes: Axes, front: pd.DataFrame, facts: StudyFacts, label: str, 
 
 
 def _draw_interpolations(axes: Axes, interpolations: pd.DataFrame, facts: StudyFacts) -> None:
-    for space, fill in (("weights", GREY), ("pixels", "none")):
+    for space, fill in (("weights", GREY), ("images", "none")):
         part = interpolations[np.asarray(interpolations["interpolation.space"] == space, dtype=bool)]
         if len(part):
             look = {

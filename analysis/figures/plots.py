@@ -173,7 +173,7 @@ def _draw_interpolations(axes: Axes, points: pd.DataFrame, facts: StudyFacts) ->
     """Small diamonds, of which those on the front are outlined; full for weights, empty for pixels."""
     vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
     interpolations = points[is_interpolation(points) & is_candidate(points)]
-    for space, fill in (("weights", FRONT_COLOUR), ("pixels", "none")):
+    for space, fill in (("weights", FRONT_COLOUR), ("images", "none")):
         part = interpolations[np.asarray(interpolations["interpolation.space"] == space, dtype=bool)]
         on_front = part["front"].to_numpy(dtype=bool)
         look: Any = {"marker": "D", "linestyle": "none", "markerfacecolor": fill, "markeredgecolor": FRONT_COLOUR}
@@ -238,7 +238,7 @@ def _draw_legend(axes: Axes, points: pd.DataFrame, colours: Style, markers: Styl
     handles = [Line2D([], [], color=FRONT_COLOUR, linewidth=4.5, alpha=0.3, label="front of all points")]
     if (points["kind"] == "trial").any():
         handles += _group_handles(colours, markers)
-    for space, fill in (("weights", FRONT_COLOUR), ("pixels", "none")):
+    for space, fill in (("weights", FRONT_COLOUR), ("images", "none")):
         if (points["interpolation.space"] == space).any():
             handles.append(
                 Line2D(

@@ -105,17 +105,17 @@ def _origins(results: Results, front: pd.DataFrame) -> Iterator[str]:
         "their earlier checkpoints": int((is_of_trial(front) & ~at_end).sum()),
         "fidelity generators": int((front["kind"] == "fidelity").sum()),
         "interpolations of weights": int((spaces == "weights").sum()),
-        "interpolations of pixels": int((spaces == "pixels").sum()),
+        "interpolations of images": int((spaces == "images").sum()),
     }
     parts = list_text(f"{count} from {name}" for name, count in origins.items() if count)
     rest = results.points[~is_interpolation(results.points)]
-    images = results.points[np.asarray(results.points["interpolation.space"].fillna("pixels") == "pixels", dtype=bool)]
+    images = results.points[np.asarray(results.points["interpolation.space"].fillna("images") == "images", dtype=bool)]
     whole = front_hypervolume(front, results.facts)
     without, in_pixels = (front_hypervolume(front_of(part, results.facts), results.facts) for part in (rest, images))
     cost = results.points[is_interpolation(results.points)]["device_seconds"].sum()
     yield (
         f"Of the front's points, {parts} came. Interpolation took {duration_text(cost)} of device time and made the "
-        f"hypervolume {_fine_share(whole - without, without)} larger; interpolation pixels alone would have made it "
+        f"hypervolume {_fine_share(whole - without, without)} larger; interpolating images alone would have made it "
         f"{_fine_share(in_pixels - without, without)} larger."
     )
 

@@ -1,6 +1,6 @@
 """Search a finished study again, in seconds: which sampler and which rungs find its front at what cost?
 
-python benchmarks/tabular/replay_study.py runs/aesop --sampler tpe random --grace_period-period 40 --reduction-factor 3
+python benchmarks/tabular/replay_study.py runs/aesop --sampler tpe random --grace-period 40 --reduction-factor 3
 """
 
 import argparse
@@ -62,7 +62,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("run_dir", type=Path, help="what study/sweep.py wrote with --output, or a recording of it")
     parser.add_argument("--sampler", nargs="+", default=["tpe"], metavar="NAME", help="one or several (default: tpe)")
-    parser.add_argument("--grace_period-period", type=int, metavar="N", help="stop trials early from N iterations on")
+    parser.add_argument("--grace-period", type=int, metavar="N", help="stop trials early from N iterations on")
     parser.add_argument(
         "--reduction-factor", type=float, default=3.0, metavar="X", help="one of X trials goes on (default: 3)"
     )
@@ -123,7 +123,7 @@ def _strategies(options: argparse.Namespace, recording: "Recording") -> "dict[st
             sampler=name,
             sharing=not options.no_sharing,
             stopper=stopper,
-            interpolation=not options.no_interpolations,
+            interpolation=not options.no_interpolation,
             workers=options.workers,
         )
     return strategies

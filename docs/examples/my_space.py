@@ -19,7 +19,7 @@ TRIALS = 12  # unless --trials says another
 REFERENCE = {"psnr_y": 20.0, "lpips_alex": 0.8, "swd": 60.0}  # the worst values of interest, for the hypervolume
 GROUPS = ("loss.guidance",)  # fronts are told apart, and compared, by this field
 
-KINDS = ("pixel", "own")
+KINDS = ("pixel", "custom")
 STRATIFY = {"loss.guidance": KINDS}  # as many trials each: pixel, own, pixel, own ...
 
 
@@ -34,7 +34,7 @@ def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
     kind = trial.suggest_categorical("loss.guidance", KINDS)
     return {
         "loss.guidance": kind,
-        "loss.custom": "my_loss.py" if kind == "own" else None,  # the path starts where this file is
+        "loss.custom": "my_loss.py" if kind == "custom" else None,  # the path starts where this file is
         "loss.fidelity": trial.suggest_float("loss.fidelity", 0.03, 3.0, log=True),
         "loss.adversarial": trial.suggest_float("loss.adversarial", 3e-4, 2e-2, log=True),
     }

@@ -10,7 +10,7 @@ from study.record.state import Records
 from study.search.interpolation import Pair, Parent, neighbours, shares_of, with_own_generators
 from study.search.pareto_archive import Candidate, ParetoArchive
 
-Extent = Literal["front", "every"]
+Extent = Literal["front", "all"]
 
 
 @dataclass
@@ -24,7 +24,7 @@ class InterpolationJobs:
         records: of the study.
         front: of the study.
         interpolations: how many of a pair, evenly between the two; 0 for none at all.
-        extent: `every` interpolations every point with its fidelity generator, for a recording that is to be replayed.
+        extent: `all` interpolations every point with its fidelity generator, for a recording that is to be replayed.
     """
 
     records: Records
@@ -51,7 +51,7 @@ class InterpolationJobs:
         members = [candidate for candidate in self.front.members if _is_trained(candidate)]
         front = [self._parent(candidate) for candidate in members]
         front = [parent for parent in front if parent.trial is None or self._has_ended(parent.trial)]
-        points = self._all_points() if self.extent == "every" else front if last else _last_of_each(front)
+        points = self._all_points() if self.extent == "all" else front if last else _last_of_each(front)
         pairs = with_own_generators(points, [self._generator(key) for key in self._generator_keys()])
         pairs += neighbours(front) if last else []
         unique: dict[frozenset[Parent], Pair] = {}

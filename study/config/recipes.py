@@ -79,7 +79,7 @@ def spsr(size: Size = "full") -> RunConfig:
         "generator": {"name": "spsr", "blocks": max(4, aesop(size).generator.blocks), "bilinear_skip": size == "tiny"},
         "discriminator.name": "spsr",
         "loss": {
-            "artifact": 0,
+            "ldl": 0,
             "perceptual_layers": DEEPEST_LAYER,
             "gan": "relativistic-joint",
             "gradient": 1e-2,
@@ -136,7 +136,7 @@ def aesop_real(size: Size = "full") -> RunConfig:
         "data.degradation": "aesop-real",
         "discriminator.name": "unet",
         "loss": {
-            "artifact": 0,
+            "ldl": 0,
             "perceptual_layers.conv1_2": 0,
             "perceptual_target": "sharpened",
             "gan": "vanilla",
@@ -177,7 +177,7 @@ def mdf(size: Size = "full") -> RunConfig:
     changes = {
         "recipe": "mdf",
         "start": "scratch",
-        "loss": {"guidance": "mdf", "fidelity": 1, "artifact": 0, "perceptual": 0, "adversarial": 0},
+        "loss": {"guidance": "mdf", "fidelity": 1, "ldl": 0, "perceptual": 0, "adversarial": 0},
     }
     sizes: dict[Size, Changes] = {
         "full": {

@@ -41,7 +41,7 @@ class Rungs:
     def __post_init__(self) -> None:
         """Check what was given; ValueError."""
         if self.grace_period < 1:
-            raise ValueError(f"--grace_period-period must be at least 1 iteration, but got {self.grace_period}")
+            raise ValueError(f"--grace-period must be at least 1 iteration, but got {self.grace_period}")
         if not (math.isfinite(self.reduction_factor) and self.reduction_factor > 1):
             raise ValueError(
                 f"--reduction-factor must be above 1, for one trial of reduction_factor goes on at a rung, but got {self.reduction_factor}"
@@ -62,8 +62,8 @@ class Rungs:
         below = tuple(dict.fromkeys(rung for rung in rungs if rung < budget))
         if not below:
             raise ValueError(
-                f"--grace_period-period {self.grace_period} leaves no rung below the {budget} iterations of a trial, which is evaluated every "
-                f"{spacing}; lower --grace_period-period, or budget's eval_schedule.evaluate_every"
+                f"--grace-period {self.grace_period} leaves no rung below the {budget} iterations of a trial, which is evaluated every "
+                f"{spacing}; lower --grace-period, or budget's eval_schedule.evaluate_every"
             )
         return below
 

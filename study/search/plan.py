@@ -21,7 +21,7 @@ class SearchPlan:
         constraints: a point that misses one does not count.
         device_hours, plateau: no more trials are drawn once so many are spent, or the hypervolume stands still.
         interpolations: how many of each pair of the front, evenly between the two; 0 for none.
-        interpolate_points: `every` interpolations every point with its fidelity generator, for a recording that is to be replayed.
+        interpolate_points: `all` interpolations every point with its fidelity generator, for a recording that is to be replayed.
         warm_start: directory of an earlier study, the front of which is tried first.
         learn: let the sampler learn from the finished trials of `warm_start`.
         repeat: what of an earlier study is trained again; nothing else is, then.
@@ -33,7 +33,7 @@ class SearchPlan:
     device_hours: float | None = None
     plateau: Plateau | None = None
     interpolations: int = 3
-    interpolate_points: Literal["front", "every"] = "front"
+    interpolate_points: Literal["front", "all"] = "front"
     warm_start: Path | None = None
     learn: bool = False
     repeat: Repetition | None = None

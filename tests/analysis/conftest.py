@@ -193,7 +193,7 @@ def _budget(iterations: int, seconds: float) -> dict[str, Any]:
 
 def _config(guidance: str, channels: int, patch: int, weight: float) -> dict[str, Any]:
     return {
-        "loss": {"guidance": guidance, "adversarial": weight, "layers": [0.1, 1.0], "artifact": False},
+        "loss": {"guidance": guidance, "adversarial": weight, "layers": [0.1, 1.0], "ldl": False},
         "autoencoder": {"bottleneck_channels": channels},
         "budget": {"patch": patch, "batch": 16},
     }

@@ -93,7 +93,7 @@ def test_crops_are_the_files_and_a_missing_one_is_said(report: Report, full_run:
     embedded = {base64.b64decode(image["src"].partition(",")[2]) for image in page.of("img")}
     for sample in (
         "references/hr/chelsea.png",
-        "references/low/coffee.png",
+        "references/lq/coffee.png",
         "references/bicubic/astronaut.png",
     ):
         assert (full_run / sample).read_bytes() in embedded
@@ -291,7 +291,7 @@ def test_the_report_says_which_part_of_the_front_came_from_where(write_run, stud
     text = " ".join(report.findings)
     origin = (
         "Of the front's points, 1 from trials' last points, 1 from their earlier checkpoints, 1 from fidelity "
-        "generators, 2 from interpolations of weights and 1 from interpolations of pixels came. Interpolation took 10 s of device time"
+        "generators, 2 from interpolations of weights and 1 from interpolations of images came. Interpolation took 10 s of device time"
     )
     assert origin in text
     # Areas up to the corner (20 dB, 60): 424 without interpolations; 437.8 with all; 433.1 with those of pixels alone.

@@ -209,7 +209,7 @@ def write_run(folder: Path, *, reference: dict[str, float] | None = None, lpips:
                 "interpolation.with": "fidelity",
             }
             rows.append({**own, **interpolation, "psnr_y": 29.9})
-            rows.append({**own, **interpolation, "interpolation.space": "pixels", "psnr_y": 99.0})
+            rows.append({**own, **interpolation, "interpolation.space": "images", "psnr_y": 99.0})
     points = pd.DataFrame(rows)
     points["trial"] = points["trial"].astype("Int64")
     points["iteration"] = points["iteration"].astype("Int64")
@@ -286,7 +286,7 @@ def test_a_reference_point_inside_the_front_is_refused(
 def test_the_command_prints_costs_and_draws(tmp_path: Path) -> None:
     console = Console(record=True, width=140)
     figure = tmp_path / "figures" / "replay.png"
-    options = ["--sampler", "random", "tpe", "--seeds", "3", "--grace_period-period", "10", "--figure", str(figure)]
+    options = ["--sampler", "random", "tpe", "--seeds", "3", "--grace-period", "10", "--figure", str(figure)]
     assert main([str(write_run(tmp_path)), *options], console) == 0
     text = console.export_text()
     assert "device-seconds to reach 95% of the recording's hypervolume" in text
@@ -297,10 +297,10 @@ def test_the_command_prints_costs_and_draws(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--grace_period-period", "20"], "--grace_period-period 20 leaves no rung below the 20 iterations"),
+        (["--grace-period", "20"], "--grace-period 20 leaves no rung below the 20 iterations"),
         (["--sampler", "grid"], "--sampler must be of tpe, nsga2, .* but got grid"),
         (["--reference", "psnr_y"], "--reference must look like psnr_y=25"),
-        (["--reduction-factor", "1", "--grace_period-period", "10"], "--reduction-factor must be above 1"),
+        (["--reduction-factor", "1", "--grace-period", "10"], "--reduction-factor must be above 1"),
     ],
 )
 def test_bad_options_are_told_apart(tmp_path: Path, options: list[str], said: str) -> None:

@@ -35,14 +35,14 @@ def test_an_own_space_compares_an_custom_loss_with_the_pixel_loss(shared_ray: st
     study = place / "runs" / "my_space"
     assert {end["trial"]: end["state"] for end in entries(study, "end")} == dict.fromkeys(range(4), "COMPLETE")
     configs = {trial["trial"]: trial["config"]["loss"] for trial in entries(study, "trial")}
-    assert [configs[number]["guidance"] for number in range(4)] == ["pixel", "own"] * 2
+    assert [configs[number]["guidance"] for number in range(4)] == ["pixel", "custom"] * 2
     (kept,) = (study / "custom_losses").iterdir()
     assert kept.read_text() == (ROOT / "docs" / "examples" / "my_loss.py").read_text()
     named = f"{place / 'docs' / 'examples' / 'my_loss.py'}@sha256:{kept.stem}"
-    assert [(configs[number]["own"] or "").startswith(named) for number in range(4)] == [False, True] * 2
+    assert [(configs[number]["custom"] or "").startswith(named) for number in range(4)] == [False, True] * 2
     assert json.loads((study / "study.json").read_text())["identity"]["custom losses"] == [kept.stem]
     assert [event["stage"] for event in entries(study, "artifact")] == ["fidelity"]
     points = pd.read_parquet(study / "points.parquet")
-    assert set(points["config.loss.guidance"].dropna()) == {"pixel", "own"}
+    assert set(points["config.loss.guidance"].dropna()) == {"pixel", "custom"}
     assert (study / "report.html").is_file()
     assert "hypervolume" in done.stdout

@@ -273,10 +273,10 @@ def test_images_too_small_are_refused_before_anything_runs(material: Path, tmp_p
     ("options", "said"),
     [
         (
-            ("--grace_period-period", "500"),
-            "--grace_period-period 500 leaves no rung below the 40 iterations of a trial",
+            ("--grace-period", "500"),
+            "--grace-period 500 leaves no rung below the 40 iterations of a trial",
         ),
-        (("--reduction-factor", "2"), "--grace_period-period N turns on; give it, too"),
+        (("--reduction-factor", "2"), "--grace-period N turns on; give it, too"),
         (("--sampler", "grid"), "--sampler must be one of tpe, .* but got grid"),
         (("--constraint", "niqe<=4"), "the study does not measure niqe; it measures psnr_y"),
         (("--plateau", "soon"), "--plateau must look like 16 or 16:0.005, but got 'soon'"),

@@ -334,7 +334,7 @@ def test_what_is_done_in_another_way_is_noted(place: str, value: Any, said: str,
 
 
 def test_an_option_file_cannot_name_a_python_file(tmp_path: Path) -> None:
-    reading = read(tmp_path, {**ldl(), "loss": {"guidance": "own", "own": "evil.py"}})
+    reading = read(tmp_path, {**ldl(), "loss": {"guidance": "custom", "custom": "evil.py"}})
     assert get(reading.config, "loss.custom") is None
     assert sum("loss.custom: 'evil.py'" in difference for difference in reading.differences) == 1
 

@@ -231,7 +231,7 @@ RRDB_DECODER_X2 = {"autoencoder.decoder": "rrdb", "autoencoder.factor": 2, "data
         ({"budget.patch": 288}, ["64 from 256 on", "patch_size=288", "256 or 320"]),
         ({"budget.patch": 16}, ["patch_size=16", "nearest allowed: 32"]),
         (
-            {"loss": {"fidelity": 0, "artifact": 0, "perceptual": 0, "adversarial": 0}},
+            {"loss": {"fidelity": 0, "ldl": 0, "perceptual": 0, "adversarial": 0}},
             ["loss", "all weights", "at least one above 0"],
         ),
         (
@@ -329,7 +329,7 @@ def test_fields_that_do_not_fit_each_other_are_refused_with_a_remedy(
         {**RRDB_X2, "generator.name": "msrresnet", "budget.patch": 62},  # MSRResNet takes odd sides
         {"autoencoder": {"bottleneck_channels": 1, "bicubic_skip": False, "bottleneck_weight": 0}},
         {"autoencoder": {"bottleneck_channels": 3, "bicubic_skip": True, "bottleneck_weight": 1}},
-        {"loss": {"fidelity": 0, "artifact": 0, "perceptual": 0, "adversarial": 1e-3}},
+        {"loss": {"fidelity": 0, "ldl": 0, "perceptual": 0, "adversarial": 1e-3}},
         {"budget.patch": 256},
         {"data.degradation": "aesop-real", "generator.init": FILE},  # nothing cuts the fidelity stage's patches
         {"generator.init": FILE, "fidelity.budget.patch": 50, **PIXEL},
@@ -337,7 +337,7 @@ def test_fields_that_do_not_fit_each_other_are_refused_with_a_remedy(
         {"autoencoder.init": FILE, "autoencoder.budget.patch": 50},
         {"discriminator.name": "unet", "budget.patch": 72},
         {"loss.adversarial": 0, "loss.gradient_adversarial": 0.1},
-        {"loss": {"fidelity": 0, "artifact": 0, "perceptual": 0, "adversarial": 0, "gradient": 1}},
+        {"loss": {"fidelity": 0, "ldl": 0, "perceptual": 0, "adversarial": 0, "gradient": 1}},
     ],
 )
 def test_rules_hold_only_where_they_matter(tiny: RunConfig, changes: dict[str, Any]) -> None:
@@ -768,16 +768,20 @@ def test_a_pinned_loss_is_what_it_was_wherever_the_file_is_now(tiny: RunConfig, 
 
     path.write_bytes(b"edited")
     assert keys_of(pinned) == before
-    with pytest.raises(ConfigError, match=rf"loss\.own names {path} .*{sha256}, but now it has .*leave the hash out"):
+    with pytest.raises(
+        ConfigError, match=rf"loss\.custom names {path} .*{sha256}, but now it has .*leave the hash out"
+    ):
         pin_custom_loss(pinned)
     path.unlink()
     assert keys_of(pinned) == before
-    with pytest.raises(ConfigError, match=rf"loss\.own must name a Python file, but {path} cannot be read .*correct"):
+    with pytest.raises(
+        ConfigError, match=rf"loss\.custom must name a Python file, but {path} cannot be read .*correct"
+    ):
         pin_custom_loss(pinned)
 
 
 def test_a_run_without_an_custom_loss_has_the_key_that_it_had_before_there_could_be_one(tiny: RunConfig) -> None:
-    assert "own" not in stage_part(tiny, "adversarial")["loss"]
+    assert "custom" not in stage_part(tiny, "adversarial")["loss"]
     assert pin_custom_loss(tiny) == tiny
 
 

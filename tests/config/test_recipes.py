@@ -186,7 +186,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 # The terms of each method, which no size may drop.
 TERMS = {
-    **{key: {"fidelity", "artifact", "perceptual", "adversarial"} for key in RECIPES},
+    **{key: {"fidelity", "ldl", "perceptual", "adversarial"} for key in RECIPES},
     **{key: {"fidelity", "perceptual", "adversarial"} for key in ("aesop-real", "esrgan", "swinir-gan")},
     "consistency": {"fidelity", "adversarial"},
     "mdf": {"fidelity"},

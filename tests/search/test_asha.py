@@ -49,12 +49,12 @@ def test_rungs_stand_at_points_below_the_budget(
 def test_rungs_that_mean_nothing_are_refused() -> None:
     with pytest.raises(
         ValueError,
-        match=r"--grace_period-period 500 leaves no rung below the 300 iterations .* lower --grace_period-period",
+        match=r"--grace-period 500 leaves no rung below the 300 iterations .* lower --grace-period",
     ):
         Rungs(500).of(300, 10)
-    with pytest.raises(ValueError, match="--grace_period-period 290 leaves no rung below the 300"):
+    with pytest.raises(ValueError, match="--grace-period 290 leaves no rung below the 300"):
         Rungs(290).of(300, 50)  # its point is that of the budget
-    with pytest.raises(ValueError, match="--grace_period-period must be at least 1"):
+    with pytest.raises(ValueError, match="--grace-period must be at least 1"):
         Rungs(0)
     for reduction_factor in (1.0, 0.5, math.nan, math.inf):
         with pytest.raises(ValueError, match="--reduction-factor must be above 1"):

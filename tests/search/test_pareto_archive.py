@@ -152,7 +152,7 @@ def test_a_job_says_all_that_a_worker_needs(records: Records, tiny: RunConfig) -
     job = next(iter(densifier_of(records, interpolations=3).jobs(last=False)))
     assert (job.kind, job.workers, job.config) == ("interpolation", 1, tiny)
     assert job.pair is not None
-    assert (job.pair["spaces"], job.pair["shares"]) == (["weights", "pixels"], [0.25, 0.5, 0.75])
+    assert (job.pair["spaces"], job.pair["shares"]) == (["weights", "images"], [0.25, 0.5, 0.75])
     assert [parent["config"] for parent in job.pair["parents"]] == [to_dict(tiny)] * 2
     assert parents_of(job) == [
         {"trial": None, "iteration": None, "fidelity": KEY, "label": "fidelity abcdef"},
@@ -161,7 +161,7 @@ def test_a_job_says_all_that_a_worker_needs(records: Records, tiny: RunConfig) -
 
 
 def test_every_point_is_interpolationed_for_a_recording(records: Records) -> None:
-    interpolation_jobs = densifier_of(records, interpolations=2, extent="every")
+    interpolation_jobs = densifier_of(records, interpolations=2, extent="all")
     records.point(0, point(60, 20.0, 0.9))  # far from the front
     found = list(interpolation_jobs.jobs(last=False))
     assert [job.name for job in found] == [

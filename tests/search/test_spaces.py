@@ -190,7 +190,7 @@ def test_a_trial_shows_the_values_that_failed(space_of: Any, tiny: RunConfig) ->
 
 OWN = """
 def sample(trial, base):
-    guidance = trial.suggest_categorical("loss.guidance", ["aesop", "own"])
+    guidance = trial.suggest_categorical("loss.guidance", ["aesop", "custom"])
     return {"loss.guidance": guidance, "loss.custom": "my_loss.py" if guidance == "custom" else None}
 """
 
@@ -209,7 +209,7 @@ def test_an_custom_loss_lies_beside_its_space_and_counts_as_it_was_when_it_was_f
 
 
 def test_an_custom_loss_that_is_not_there_is_found_out(space_of: Any, tiny: RunConfig) -> None:
-    with pytest.raises(SpaceError, match=r"mine\.py, trial .*loss\.own must name a Python file, but .*my_loss\.py"):
+    with pytest.raises(SpaceError, match=r"mine\.py, trial .*loss\.custom must name a Python file, but .*my_loss\.py"):
         space_of(HEAD + OWN).try_out(tiny)
 
 
@@ -322,7 +322,7 @@ def test_turns_cover_every_combination_once(name: str, size: str) -> None:
 
 
 def test_turns_that_would_lose_a_combination_are_found_out(space_of: Any, tiny: RunConfig) -> None:
-    space = space_of(WHOLE + '\nIN_TURN = {"loss.fidelity": (0.5, 1.0)}\n')
+    space = space_of(WHOLE + '\nSTRATIFY = {"loss.fidelity": (0.5, 1.0)}\n')
     with pytest.raises(
         SpaceError, match=r"STRATIFY must begin with the recipe's own value, which is 1\.0 for loss\.fid"
     ):

@@ -126,7 +126,7 @@ def test_state_comes_back_bit_for_bit_and_goes_on_alike(tmp_path: Path) -> None:
     state = gan_state(0)
     for seed in range(3):
         descend_once(state, seed)
-    state.add_terms({"pixel": 0.1 + 0.2, "artifact": 1e-9}, 3)
+    state.add_terms({"pixel": 0.1 + 0.2, "ldl": 1e-9}, 3)
     state.pixels_seen, state.device_seconds = 2**40 + 1, 0.1
     save_checkpoint(tmp_path / "checkpoint.pt", "key", state.state_dict())
     saved = load_checkpoint(tmp_path / "checkpoint.pt", "key")

@@ -16,7 +16,7 @@ from study.models import Autoencoder, MSRResNet, VGGDiscriminator
 from study.training.state import TrainState, new_state
 from study.training.steps import adversarial_step, autoencoder_step, fidelity_step
 
-LOSS = LossConfig(fidelity=0.9, artifact=0.7, perceptual=0.3, adversarial=0.05)
+LOSS = LossConfig(fidelity=0.9, ldl=0.7, perceptual=0.3, adversarial=0.05)
 LEARNING_RATE = 0.01
 Terms = dict[str, Tensor]
 
@@ -85,7 +85,7 @@ def plain_binary_cross_entropy(logits: Tensor, label: float) -> Tensor:
     return -(label * torch.log(probability) + (1 - label) * torch.log(1 - probability)).mean()
 
 
-def plain_artifact(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
+def plain_ldl(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
     """METHODS 4.3 with every 7 x 7 window written out."""
     residual, ema_residual = (hr - sr).abs().sum(1, keepdim=True), (hr - ema_sr).abs().sum(1, keepdim=True)
     windows = F.unfold(F.pad(residual, (3, 3, 3, 3), mode="reflect"), 7)  # (N, 49, H * W)
@@ -107,7 +107,7 @@ def plain_generator_step(scene: Scene, loss: LossConfig) -> tuple[Terms, tuple[T
     real, fake = discriminator(hr).detach(), discriminator(sr)
     terms = {
         "fidelity": (guidance_inputs(sr) - guidance_inputs(hr)).abs().mean(),
-        "ldl": plain_artifact(sr, hr, scene.state.ema(scene.lq)),
+        "ldl": plain_ldl(sr, hr, scene.state.ema(scene.lq)),
         "perceptual": scene.perceptual(sr, hr).mean(),
         "adversarial": plain_binary_cross_entropy(real - fake.mean(), 0.0) / 2
         + plain_binary_cross_entropy(fake - real.mean(), 1.0) / 2,
@@ -213,7 +213,7 @@ def test_a_term_of_weight_zero_is_not_computed(scene: Scene, off: str) -> None:
     loss = LossConfig.model_validate(LOSS.model_dump() | {off: 0})
     calls = {"fidelity": 0, "ldl": 0}
     scene.autoencoder.register_forward_hook(lambda *_: calls.update(fidelity=calls["fidelity"] + 1))
-    scene.state.ema.register_forward_hook(lambda *_: calls.update(artifact=calls["ldl"] + 1))
+    scene.state.ema.register_forward_hook(lambda *_: calls.update(ldl=calls["ldl"] + 1))
     if off == "adversarial":
         scene.state.discriminators, scene.state.discriminator_optimisers = {}, {}
     generator_loss = GeneratorLoss(

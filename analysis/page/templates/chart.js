@@ -35,7 +35,7 @@
     ["bicubic", { text: "bicubic", marker: "x", size: 5.5 }],
     ["input", { text: "input", marker: "x", size: 5.5 }],
     ["weights", { text: "interpolation of weights", marker: "D", size: 4 }],
-    ["pixels", { text: "interpolation of pixels", marker: "D", size: 4 }],
+    ["images", { text: "interpolation of images", marker: "D", size: 4 }],
     ["trial", { text: "point of a trial" }],
   ]);
 
@@ -58,7 +58,7 @@
   let pins = [];
 
   const isCrowded = background.trials.length > 60;
-  const isInterpolation = (point) => point.kind === "weights" || point.kind === "pixels";
+  const isInterpolation = (point) => point.kind === "weights" || point.kind === "images";
   const isReference = (point) => point.trial === null && !isInterpolation(point);
   const onOwnFront = (point) => point.fronts.includes(mode);
   const isVisible = (point) =>

@@ -19,7 +19,7 @@ def results(write_run: Callable[..., Path], study_json: dict[str, Any]) -> Resul
     events: list[dict[str, Any]] = []
     rows = [(0.001, 1.0, 29.0, 20.0), (0.1, 0.5, 27.0, 10.0), (0.01, 2.0, 28.0, 25.0)]
     for number, (adversarial, fidelity, psnr, swd) in enumerate(rows):
-        weights = {"adversarial": adversarial, "fidelity": fidelity, "guidance": "aesop", "artifact": 1.0, "gan": True}
+        weights = {"adversarial": adversarial, "fidelity": fidelity, "guidance": "aesop", "ldl": 1.0, "gan": True}
         events += [
             {"event": "trial", "trial": number, "config": {"loss": weights}},
             {"event": "point", "trial": number, "iteration": 10, "metrics": {"psnr_y": psnr, "swd": swd}},

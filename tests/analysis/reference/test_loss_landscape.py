@@ -100,7 +100,13 @@ def test_the_command_draws_every_loss_that_can_be_built(
     ],
 )
 def test_bad_input_ends_in_a_sentence(options: list[str], problem: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "analysis" / "loss_landscape.py"), str(photograph(tmp_path)), "--side", "36"]
+    command = [
+        sys.executable,
+        str(ROOT / "analysis" / "reference" / "loss_landscape.py"),
+        str(photograph(tmp_path)),
+        "--side",
+        "36",
+    ]
     ended = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert ended.returncode == 2
     assert problem in " ".join(ended.stderr.split())

@@ -293,7 +293,13 @@ def test_bad_options_are_told(options: list[str], problem: str, capsys: pytest.C
 
 
 def test_it_is_a_script(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "analysis" / "texture_penalty.py"), "nowhere.pth", "--hr", "nowhere"]
+    command = [
+        sys.executable,
+        str(ROOT / "analysis" / "reference" / "texture_penalty.py"),
+        "nowhere.pth",
+        "--hr",
+        "nowhere",
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert ended.returncode == 2
     assert "nowhere.pth: no such file of an auto-encoder" in " ".join(ended.stderr.split())

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.analysis.test_contenders import artifact, end, point, trial
 
 from analysis.figures.study import compute_parts
 from analysis.statistics.anytime import group_course, study_course
 from analysis.statistics.groups import contests
 from analysis.statistics.tables import Results, load_results
+from tests.analysis.statistics.test_groups import artifact, end, point, trial
 
 WriteRun = Callable[..., Path]
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from tests.analysis.test_dominance import contest, group
 
 from analysis.statistics.bands import image_bands, seed_surfaces
 from analysis.statistics.groups import Group, GroupComparison
+from tests.analysis.statistics.test_dominance import contest, group
 
 SIGNS = np.array([-1.0, 1.0])
 

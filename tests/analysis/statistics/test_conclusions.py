@@ -3,13 +3,13 @@
 import math
 
 import numpy as np
-from tests.analysis.test_dominance import HARD, contest, group
 
 from analysis.statistics.conclusions import conclusions, what_varies
 from analysis.statistics.dominance import Comparison
 from analysis.statistics.groups import GroupComparison
 from analysis.statistics.resampling import Interval
 from tests.analysis.statistics.made_comparisons import World
+from tests.analysis.statistics.test_dominance import HARD, contest, group
 
 
 def pair(estimate: float, low: float, high: float, positive: float, **changes: object) -> Comparison:

@@ -396,7 +396,7 @@ def test_divergence_keeps_the_points_that_were_reached(
 
         def spoil(state: Any, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
             terms = step(state, lq, hr)
-            return {**terms, "artifact": terms["artifact"] * float("nan")} if state.iteration >= 4 else terms
+            return {**terms, "ldl": terms["ldl"] * float("nan")} if state.iteration >= 4 else terms
 
         return spoil
 

@@ -1,0 +1,517 @@
+"""The events of a study's journal: one frozen dataclass an event, validated when written and when read.
+
+Every line of `journal.jsonl` is an `Entry` as JSON: `version` of this schema, `time` in seconds since the epoch, and
+the `event`, whose `type` names its class. An unknown type, field or version is refused. This file alone suffices to read a
+journal: `read_entry(line)`.
+
+`metrics` are means over the held-out images by metric name (units and directions: `study/metrics/info.py`), `images`
+the same per image; a value that is not finite is stored as NaN or Infinity. Paths are relative to the run directory.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+VERSION: Literal[2] = 2
+"""Of the schema below; version 1 were the untyped journals of before 2026-11-28."""
+
+Stage = Literal["fidelity", "autoencoder", "critics", "adversarial"]
+TrialState = Literal["COMPLETE", "PRUNED", "FAILED"]
+StudyState = Literal["RUNNING", "COMPLETE", "INTERRUPTED"]
+JobKind = Literal["artifact", "trial", "interpolation", "baseline"]
+InterpolationSpace = Literal["weights", "images"]
+ReferenceKind = Literal["bicubic", "input", "fidelity"]
+Metrics = Mapping[str, float]
+ImageMetrics = Mapping[str, Metrics]
+"""Metrics by image name."""
+ConfigValues = Mapping[str, Any]
+"""A `study.config.RunConfig` as plain JSON types; empty for a trial whose draw was no valid run."""
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+class EventError(ValueError):
+    """A line that is no event of this version: what is wrong, and what to do."""
+
+
+# --- what events are made of
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Spent:
+    """What training and evaluation took up to a moment.
+
+    Attributes:
+        iterations: training iterations.
+        pixels_seen: HR pixels trained on.
+        device_seconds: wall-clock seconds times devices.
+        peak_gib: largest memory of a process, GiB; None where it was not measured.
+    """
+
+    iterations: int = 0
+    pixels_seen: int = 0
+    device_seconds: float = 0.0
+    peak_gib: float | None = None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Distribution:
+    """The range that Optuna drew a parameter from.
+
+    Attributes:
+        kind: `float`, `int` or `categorical`.
+        low, high, log, step: of numbers, as in Optuna; `step` None for a continuous range.
+        choices: of a categorical parameter.
+    """
+
+    kind: Literal["float", "int", "categorical"]
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    choices: tuple[str | int | float | bool | None, ...] = ()
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrialPoint:
+    """Identifies the EMA weights of a trial at an iteration."""
+
+    trial: int
+    iteration: int
+    kind: Literal["trial"] = "trial"
+
+    @property
+    def label(self) -> str:
+        """For people; never parsed."""
+        return f"trial {self.trial} at {self.iteration}"
+
+    @property
+    def slug(self) -> str:
+        """For file names and MLflow; never parsed."""
+        return f"{self.trial:04d}-{self.iteration:07d}"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class FidelityPoint:
+    """Identifies a fidelity generator by the key of its artifact."""
+
+    key: str
+    kind: Literal["fidelity"] = "fidelity"
+
+    @property
+    def label(self) -> str:
+        """For people; never parsed."""
+        return f"fidelity {self.key[-6:]}"
+
+    @property
+    def slug(self) -> str:
+        """For file names and MLflow; never parsed."""
+        return self.key
+
+
+Parent = Annotated[TrialPoint | FidelityPoint, Field(discriminator="kind")]
+"""One of the two sets of weights that an interpolation lies between."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class InterpolatedPoint:
+    """Identifies an interpolation: (1 - share) of the first parent, share of the second, in weights or in images."""
+
+    first: Parent
+    second: Parent
+    space: InterpolationSpace
+    share: float
+    kind: Literal["interpolation"] = "interpolation"
+
+    @property
+    def trial(self) -> int | None:
+        """The trial that it counts as a result of: its second parent's, else its first's; None between generators."""
+        owner = self.owner
+        return owner.trial if isinstance(owner, TrialPoint) else None
+
+    @property
+    def owner(self) -> TrialPoint | FidelityPoint:
+        """The parent that it belongs to: the second where that is a trial's, else the first."""
+        return self.second if isinstance(self.second, TrialPoint) else self.first
+
+    @property
+    def other(self) -> TrialPoint | FidelityPoint:
+        """The parent that it does not belong to."""
+        return self.first if self.owner is self.second else self.second
+
+    @property
+    def share_of_owner(self) -> float:
+        """How much of it the owner has, above 0 and below 1."""
+        return self.share if self.owner is self.second else 1 - self.share
+
+    @property
+    def pair(self) -> str:
+        """Names the two parents: the folder of all interpolations between them."""
+        return pair_name(self.first, self.second)
+
+    @property
+    def name(self) -> str:
+        """Tells the interpolations of a pair apart: `weights-5000` is half and half."""
+        return f"{self.space}-{round(1e4 * self.share):04d}"
+
+    @property
+    def label(self) -> str:
+        """For people; never parsed."""
+        return f"{self.pair} {self.name}"
+
+    @property
+    def slug(self) -> str:
+        """For file names and MLflow; never parsed."""
+        return f"{self.pair}-{self.name}"
+
+
+PointId = Annotated[TrialPoint | FidelityPoint | InterpolatedPoint, Field(discriminator="kind")]
+"""Identifies anything that may stand on the front."""
+
+
+def pair_name(first: TrialPoint | FidelityPoint, second: TrialPoint | FidelityPoint) -> str:
+    """Name the two parents of interpolations."""
+    return f"{first.slug}--{second.slug}"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Limits:
+    """What ends the drawing of trials, as it was when it did.
+
+    Attributes:
+        trials: how many at most.
+        device_hours: to spend; None for any.
+        plateau_trials, plateau_share: none once the hypervolume grew by less than this share over so many trials.
+    """
+
+    trials: int
+    device_hours: float | None = None
+    plateau_trials: int | None = None
+    plateau_share: float | None = None
+
+
+# --- events
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class StudyStateChanged:
+    """A study started or went on (RUNNING), ended (COMPLETE), or was stopped (INTERRUPTED)."""
+
+    type: Literal["study_state"] = "study_state"
+    state: StudyState
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class TrialStarted:
+    """A trial was drawn.
+
+    Attributes:
+        trial: its number, from 0.
+        config: its run; empty where the draw was no valid one.
+        params: the sampled values, by config path.
+        distributions: what each was sampled from; empty for what was not sampled (a repeated or a single run).
+        upstream: keys of the artifacts that it starts from, by stage.
+    """
+
+    type: Literal["trial_started"] = "trial_started"
+    trial: int
+    config: ConfigValues
+    params: Mapping[str, Any]
+    distributions: Mapping[str, Distribution] = Field(default_factory=dict)
+    upstream: Mapping[Stage, str]
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class PointEvaluated:
+    """A trial's EMA weights were evaluated at an iteration.
+
+    Attributes:
+        point: whose, and when.
+        terms: mean of each loss term, unweighted, since the last point.
+        spent: by the trial's own stage up to here.
+        samples: folder of its sample crops.
+    """
+
+    type: Literal["point_evaluated"] = "point_evaluated"
+    point: TrialPoint
+    metrics: Metrics
+    images: ImageMetrics
+    terms: Metrics
+    spent: Spent
+    samples: str
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class TrialEnded:
+    """A trial ended.
+
+    Attributes:
+        cause: why it is not COMPLETE.
+        traceback: of the exception that failed it.
+        overhead_seconds: from ready to the training function entered.
+        seconds: in the training function.
+        warm: its worker had done a job before.
+        waited: it was held back for an artifact.
+    """
+
+    type: Literal["trial_ended"] = "trial_ended"
+    trial: int
+    state: TrialState
+    cause: str | None = None
+    traceback: str | None = None
+    overhead_seconds: float | None = None
+    seconds: float | None = None
+    warm: bool = False
+    waited: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class RungDecided:
+    """Early stopping compared a trial at a rung (`search/asha.py`).
+
+    Attributes:
+        rung: iterations of the rung.
+        iteration: of the point that it was compared by.
+        go_on: whether it goes on.
+        position, among: its rank, from 1, of so many trials at the rung, itself included.
+        reason: in words.
+    """
+
+    type: Literal["rung_decided"] = "rung_decided"
+    trial: int
+    rung: int
+    iteration: int
+    go_on: bool
+    position: int
+    among: int
+    reason: str
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class InterpolationEvaluated:
+    """An interpolation of two generators was evaluated.
+
+    Attributes:
+        point: between whom, where, in which space.
+        spent: on making and evaluating it.
+        samples: folder of its sample crops.
+    """
+
+    type: Literal["interpolation_evaluated"] = "interpolation_evaluated"
+    point: InterpolatedPoint
+    metrics: Metrics
+    images: ImageMetrics
+    spent: Spent
+    samples: str
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class PairEnded:
+    """All interpolations of a pair were evaluated (COMPLETE), or cannot be (FAILED)."""
+
+    type: Literal["pair_ended"] = "pair_ended"
+    first: Parent
+    second: Parent
+    state: Literal["COMPLETE", "FAILED"]
+    cause: str | None = None
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class ArtifactEnded:
+    """An upstream stage has its result (COMPLETE), or cannot have it (FAILED).
+
+    Attributes:
+        key: `<stage>-<hash of all that determines it>`.
+        config: the run that describes it.
+        metrics: on the held-out images; empty of a FAILED one.
+        spent: on training it, here or in the study that did.
+        reused: it was there already.
+    """
+
+    type: Literal["artifact_ended"] = "artifact_ended"
+    key: str
+    stage: Stage
+    config: ConfigValues
+    state: Literal["COMPLETE", "FAILED"]
+    cause: str | None = None
+    traceback: str | None = None
+    metrics: Metrics = Field(default_factory=dict)
+    spent: Spent = Field(default_factory=Spent)
+    reused: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class ReferenceEvaluated:
+    """Something to compare points with was evaluated.
+
+    Attributes:
+        name: `bicubic`, `input`, or the key of a fidelity generator, which is a point of the study as well.
+    """
+
+    type: Literal["reference_evaluated"] = "reference_evaluated"
+    name: str
+    kind: ReferenceKind
+    metrics: Metrics
+    images: ImageMetrics
+    samples: str
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class FrontMoved:
+    """The front after a trial ended, or (`final`) after everything has.
+
+    Attributes:
+        hypervolume: in the product of the objectives' units, above the study's reference point.
+        members: best in the first objective first.
+    """
+
+    type: Literal["front_moved"] = "front_moved"
+    trials_ended: int
+    hypervolume: float
+    members: tuple[PointId, ...]
+    final: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class SearchEnded:
+    """No more trials are drawn, by the study's limits."""
+
+    type: Literal["search_ended"] = "search_ended"
+    limits: Limits
+    cause: str
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class WorkerDied:
+    """The process of a job died; the job may be started anew.
+
+    Attributes:
+        job: an artifact's key, `trial-0003`, a pair's name, or the baseline's.
+        trial: of a trial's job.
+        iteration: the furthest that it had reached.
+    """
+
+    type: Literal["worker_died"] = "worker_died"
+    job: str
+    trial: int | None
+    iteration: int
+    cause: str
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class FilesPublished:
+    """Files of the run directory belong to a trial, or to the study, for whoever reads MLflow.
+
+    Attributes:
+        trial: None for the study.
+        folder: where they go there.
+        paths: relative to the run directory.
+        content: hash of what is in them.
+    """
+
+    type: Literal["files_published"] = "files_published"
+    trial: int | None
+    folder: str
+    paths: tuple[str, ...]
+    content: str
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class ModelPublished:
+    """Weights on the front become a version of the study's registered model; fields as in `FilesPublished`.
+
+    Attributes:
+        point: whose weights they are.
+        tags: of the version.
+    """
+
+    type: Literal["model_published"] = "model_published"
+    point: PointId
+    trial: int | None
+    folder: str
+    paths: tuple[str, ...]
+    tags: Mapping[str, str | int | None]
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class AliasesPublished:
+    """The registered weights that names such as `balanced` stand for, and the present front."""
+
+    type: Literal["aliases_published"] = "aliases_published"
+    aliases: Mapping[str, PointId]
+    members: tuple[PointId, ...]
+
+
+Event = Annotated[
+    StudyStateChanged
+    | TrialStarted
+    | PointEvaluated
+    | TrialEnded
+    | RungDecided
+    | InterpolationEvaluated
+    | PairEnded
+    | ArtifactEnded
+    | ReferenceEvaluated
+    | FrontMoved
+    | SearchEnded
+    | WorkerDied
+    | FilesPublished
+    | ModelPublished
+    | AliasesPublished,
+    Field(discriminator="type"),
+]
+EVENT_TYPES: tuple[str, ...] = tuple(each.type for each in get_args(get_args(Event)[0]))
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Entry:
+    """One line of a journal.
+
+    Attributes:
+        time: when the event was recorded, seconds since the epoch.
+        event: what happened.
+        version: of the schema.
+    """
+
+    time: float
+    event: Event
+    version: Literal[2]
+
+
+_ADAPTER: TypeAdapter[Entry] = TypeAdapter(Entry)
+
+
+def write_entry(event: Event, time: float) -> str:
+    """Return the line of a journal for an event, without the line's end."""
+    values = _ADAPTER.dump_python(Entry(time, event, VERSION))
+    return json.dumps(values, allow_nan=True)
+
+
+def read_entry(line: str | bytes) -> Entry:
+    """Read one line of a journal.
+
+    Raises:
+        EventError: it is not JSON, or no entry of this version; the message names the field and the rule.
+    """
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValidationError as error:
+        raise EventError(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    """Say which rule the first, most telling problem of a line breaks."""
+    problems = sorted(error.errors(), key=lambda problem: problem["loc"][:1] != ("version",))
+    problem = problems[0]
+    field = ".".join(str(part) for part in problem["loc"]) or "the line"
+    if problem["loc"][:1] == ("version",):
+        found = problem["input"] if problem["type"] == "literal_error" else "none"
+        return f"its version is {found}, but this code reads version {VERSION}; read it with the code that wrote it"
+    if problem["type"] == "union_tag_invalid":
+        return f"unknown event {problem['ctx']['tag']!r}; version {VERSION} has {', '.join(EVENT_TYPES)}"
+    if problem["type"] == "unexpected_keyword_argument":
+        return f"unknown field {field!r}; read it with the code that wrote it"
+    return f"{field}: {problem['msg']}, but got {str(problem['input'])[:80]!r}"
