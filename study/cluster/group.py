@@ -15,18 +15,20 @@ import torch
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
 
-from study.cluster.notice import StopNotices
+from study.cluster.messages import Entered, JobEnded, JobRequest, Message
 from study.cluster.run_job import Send, run_job
+from study.cluster.signals import StopRequests
+from study.record.paths import RunDirectory
 from study.training.distributed import PATIENCE, team_of_process_group
 
 LISTEN_SECONDS = 0.2
 
 
-def run_job_in_group(config: dict[str, Any], send: Send, stopping: Callable[[], bool] = lambda: False) -> None:
+def run_job_in_group(request: JobRequest, send: Send, stopping: Callable[[], bool] = lambda: False) -> None:
     """Do one job in a Ray Train group; messages go to `send`.
 
     Args:
-        config: as for `perform`, with `"gpus"`, of each worker.
+        request: the job, and what its workers need.
         send: takes messages, in this thread.
         stopping: asked often whether the group is to save and stop.
 
@@ -35,32 +37,31 @@ def run_job_in_group(config: dict[str, Any], send: Send, stopping: Callable[[], 
             more, and the job goes on from its checkpoint.
     """
     messages = Queue(actor_options={"num_cpus": 0})
-    notices, name = StopNotices(Path(config["run_dir"])), config["job"]["name"]
+    requests, name = StopRequests(Path(request.run_dir)), request.job.name
     try:
         with ThreadPoolExecutor(1) as thread:
-            group = thread.submit(_trainer(config, messages).fit)
-            pass_notice = lambda: notices.put_up(name) if stopping() else None  # noqa: E731
-            ended = _pass_on(_messages(messages, group, pass_notice), send)
+            group = thread.submit(_trainer(request, messages).fit)
+            pass_on_request = lambda: requests.request(name) if stopping() else None  # noqa: E731
+            ended = _pass_on(_messages(messages, group, pass_on_request), send)
         if not ended:
             group.result()
     finally:
-        notices.take_down(name)
+        requests.withdraw(name)
         messages.shutdown()
 
 
-def _trainer(config: dict[str, Any], messages: Queue) -> TorchTrainer:
-    job = config["job"]
-    resources = {"CPU": float(config["threads"])} | ({"GPU": config["gpus"]} if config["gpus"] else {})
+def _trainer(request: JobRequest, messages: Queue) -> TorchTrainer:
+    resources = {"CPU": float(request.threads)} | ({"GPU": request.gpus} if request.gpus else {})
     return TorchTrainer(
         _member,
-        train_loop_config={"config": config, "messages": messages},
+        train_loop_config={"request": request, "messages": messages},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=job["workers"], use_gpu=bool(config["gpus"]), resources_per_worker=resources
+            num_workers=request.workers, use_gpu=bool(request.gpus), resources_per_worker=resources
         ),
         torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
         run_config=ray.train.RunConfig(
-            name=job["name"],
-            storage_path=str(Path(config["run_dir"]) / "tune" / "groups"),
+            name=request.job.name,
+            storage_path=str(RunDirectory(Path(request.run_dir)).tune / "groups"),
             failure_config=ray.train.FailureConfig(max_failures=0),
         ),
     )
@@ -68,37 +69,37 @@ def _trainer(config: dict[str, Any], messages: Queue) -> TorchTrainer:
 
 def _member(arguments: dict[str, Any]) -> None:
     """One worker of a group."""
-    config, messages = arguments["config"], arguments["messages"]
+    request, messages = arguments["request"], arguments["messages"]
     distributed = team_of_process_group()
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
     if distributed.is_main:
-        messages.put({"type": "entered", "at": time.time(), "warm": False})
+        messages.put(Entered(time.time(), warm=False))
     send = messages.put if distributed.is_main else lambda message: _put_failure(messages, message)
-    notices, name = StopNotices(Path(config["run_dir"])), config["job"]["name"]
-    state = run_job(config, distributed, send, lambda: notices.asks(name))
+    requests, name = StopRequests(Path(request.run_dir)), request.job.name
+    state = run_job(request, distributed, send, lambda: requests.is_requested(name))
     if state not in ("COMPLETE", "STOPPED"):
         # Train ends the others, which may wait for this one in an exchange.
-        raise RuntimeError(f"{config['job']['name']} ended {state}")
+        raise RuntimeError(f"{name} ended {state}")
 
 
-def _put_failure(messages: Queue, message: dict[str, Any]) -> None:
+def _put_failure(messages: Queue, message: Message) -> None:
     """Of the others, nothing counts but that one cannot go on."""
-    if message["type"] == "end" and message["state"] not in ("COMPLETE", "STOPPED"):
+    if isinstance(message, JobEnded) and message.state not in ("COMPLETE", "STOPPED"):
         messages.put(message)
 
 
-def _pass_on(messages: Iterable[dict[str, Any]], send: Send) -> bool:
+def _pass_on(messages: Iterable[Message], send: Send) -> bool:
     """Send messages up to the first that says how the job ended; whether there was one."""
     ended = False
     for message in messages:
         if not ended:
             send(message)
-        ended = ended or message["type"] == "end"
+        ended = ended or isinstance(message, JobEnded)
     return ended
 
 
-def _messages(messages: Queue, group: "Future[Any]", look: Callable[[], None]) -> Iterator[dict[str, Any]]:
+def _messages(messages: Queue, group: "Future[Any]", look: Callable[[], None]) -> Iterator[Message]:
     """What comes as long as the group lives, and what is left then; `look` is called in between."""
     while True:
         look()

@@ -1,6 +1,5 @@
 """What runs inside a Tune trial: one job of the study after the other, each here or in a group of workers."""
 
-import json
 import queue
 import signal
 import threading
@@ -12,11 +11,10 @@ from typing import Any
 from ray import tune
 
 from study.cluster.group import run_job_in_group
-from study.cluster.notice import StopNotices
+from study.cluster.messages import JobEnded, WorkerDone, read_request, write_message
 from study.cluster.run_job import Send, run_job
+from study.cluster.signals import STOP_SECONDS, StopRequests
 from study.training.distributed import ALONE
-
-STOP_SECONDS = 60.0  # for a job that is told to stop, to save what it has
 
 
 class Worker(tune.Trainable):
@@ -77,10 +75,9 @@ class Worker(tune.Trainable):
         message = self._messages.get()
         if isinstance(message, BaseException):
             raise message
-        if message.get("state") == "STOPPED" and self._terminated.is_set():
+        if isinstance(message, JobEnded) and message.state == "STOPPED" and self._terminated.is_set():
             raise RuntimeError("the worker was told to terminate (SIGTERM) and has saved a checkpoint")
-        # As text: Tune flattens nested results for its loggers.
-        return {"message": json.dumps(message), "done": message["type"] == "done"}
+        return {"message": write_message(message), "done": isinstance(message, WorkerDone)}
 
     def cleanup(self) -> None:
         """Stop, for good."""
@@ -88,9 +85,10 @@ class Worker(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._stop, self._messages = threading.Event(), queue.SimpleQueue[Any]()
-        notices, name = StopNotices(Path(config["run_dir"])), config["job"]["name"]
-        asked = (self._stop.is_set, self._terminated.is_set, lambda: notices.asks(name))
-        arguments = (config, self._jobs_done > 0, self._messages.put, lambda: any(ask() for ask in asked))
+        request = read_request(config["request"])
+        requests, name = StopRequests(Path(request.run_dir)), request.job.name
+        reasons = (self._stop.is_set, self._terminated.is_set, lambda: requests.is_requested(name))
+        arguments = (request, self._jobs_done > 0, self._messages.put, lambda: any(reason() for reason in reasons))
         self._thread = threading.Thread(target=self._work, args=arguments, daemon=True)
         self._jobs_done += 1
         self._thread.start()

@@ -1,8 +1,7 @@
 """The events of a study's journal: one frozen dataclass an event, validated when written and when read.
 
 Every line of `journal.jsonl` is an `Entry` as JSON: `version` of this schema, `time` in seconds since the epoch, and
-the `event`, whose `type` names its class. An unknown type, field or version is refused. This file alone suffices to read a
-journal: `read_entry(line)`.
+the `event`, whose `type` names its class. An unknown type, field or version is refused by `read_entry`.
 
 `metrics` are means over the held-out images by metric name (units and directions: `study/metrics/info.py`), `images`
 the same per image; a value that is not finite is stored as NaN or Infinity. Paths are relative to the run directory.
@@ -12,191 +11,36 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-VERSION: Literal[2] = 2
-"""Of the schema below; version 1 were the untyped journals of before 2026-11-28."""
+from study.record.points import (
+    STRICT,
+    ConfigValues,
+    Distribution,
+    ImageMetrics,
+    InterpolatedPoint,
+    Limits,
+    Metrics,
+    Parent,
+    PointId,
+    Spent,
+    Stage,
+    TrialPoint,
+)
 
-Stage = Literal["fidelity", "autoencoder", "critics", "adversarial"]
+VERSION: Literal[2] = 2
+"""Of this schema; version 1 were untyped journals."""
+
 TrialState = Literal["COMPLETE", "PRUNED", "FAILED"]
 StudyState = Literal["RUNNING", "COMPLETE", "INTERRUPTED"]
-JobKind = Literal["artifact", "trial", "interpolation", "baseline"]
-InterpolationSpace = Literal["weights", "images"]
-ReferenceKind = Literal["bicubic", "input", "fidelity"]
-Metrics = Mapping[str, float]
-ImageMetrics = Mapping[str, Metrics]
-"""Metrics by image name."""
-ConfigValues = Mapping[str, Any]
-"""A `study.config.RunConfig` as plain JSON types; empty for a trial whose draw was no valid run."""
-
-_STRICT = ConfigDict(extra="forbid")
 
 
 class EventError(ValueError):
-    """A line that is no event of this version: what is wrong, and what to do."""
+    """A line that is no entry of this version: what is wrong, and what to do."""
 
 
-# --- what events are made of
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Spent:
-    """What training and evaluation took up to a moment.
-
-    Attributes:
-        iterations: training iterations.
-        pixels_seen: HR pixels trained on.
-        device_seconds: wall-clock seconds times devices.
-        peak_gib: largest memory of a process, GiB; None where it was not measured.
-    """
-
-    iterations: int = 0
-    pixels_seen: int = 0
-    device_seconds: float = 0.0
-    peak_gib: float | None = None
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Distribution:
-    """The range that Optuna drew a parameter from.
-
-    Attributes:
-        kind: `float`, `int` or `categorical`.
-        low, high, log, step: of numbers, as in Optuna; `step` None for a continuous range.
-        choices: of a categorical parameter.
-    """
-
-    kind: Literal["float", "int", "categorical"]
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    step: float | None = None
-    choices: tuple[str | int | float | bool | None, ...] = ()
-
-
-@dataclass(frozen=True, config=_STRICT)
-class TrialPoint:
-    """Identifies the EMA weights of a trial at an iteration."""
-
-    trial: int
-    iteration: int
-    kind: Literal["trial"] = "trial"
-
-    @property
-    def label(self) -> str:
-        """For people; never parsed."""
-        return f"trial {self.trial} at {self.iteration}"
-
-    @property
-    def slug(self) -> str:
-        """For file names and MLflow; never parsed."""
-        return f"{self.trial:04d}-{self.iteration:07d}"
-
-
-@dataclass(frozen=True, config=_STRICT)
-class FidelityPoint:
-    """Identifies a fidelity generator by the key of its artifact."""
-
-    key: str
-    kind: Literal["fidelity"] = "fidelity"
-
-    @property
-    def label(self) -> str:
-        """For people; never parsed."""
-        return f"fidelity {self.key[-6:]}"
-
-    @property
-    def slug(self) -> str:
-        """For file names and MLflow; never parsed."""
-        return self.key
-
-
-Parent = Annotated[TrialPoint | FidelityPoint, Field(discriminator="kind")]
-"""One of the two sets of weights that an interpolation lies between."""
-
-
-@dataclass(frozen=True, config=_STRICT)
-class InterpolatedPoint:
-    """Identifies an interpolation: (1 - share) of the first parent, share of the second, in weights or in images."""
-
-    first: Parent
-    second: Parent
-    space: InterpolationSpace
-    share: float
-    kind: Literal["interpolation"] = "interpolation"
-
-    @property
-    def trial(self) -> int | None:
-        """The trial that it counts as a result of: its second parent's, else its first's; None between generators."""
-        owner = self.owner
-        return owner.trial if isinstance(owner, TrialPoint) else None
-
-    @property
-    def owner(self) -> TrialPoint | FidelityPoint:
-        """The parent that it belongs to: the second where that is a trial's, else the first."""
-        return self.second if isinstance(self.second, TrialPoint) else self.first
-
-    @property
-    def other(self) -> TrialPoint | FidelityPoint:
-        """The parent that it does not belong to."""
-        return self.first if self.owner is self.second else self.second
-
-    @property
-    def share_of_owner(self) -> float:
-        """How much of it the owner has, above 0 and below 1."""
-        return self.share if self.owner is self.second else 1 - self.share
-
-    @property
-    def pair(self) -> str:
-        """Names the two parents: the folder of all interpolations between them."""
-        return pair_name(self.first, self.second)
-
-    @property
-    def name(self) -> str:
-        """Tells the interpolations of a pair apart: `weights-5000` is half and half."""
-        return f"{self.space}-{round(1e4 * self.share):04d}"
-
-    @property
-    def label(self) -> str:
-        """For people; never parsed."""
-        return f"{self.pair} {self.name}"
-
-    @property
-    def slug(self) -> str:
-        """For file names and MLflow; never parsed."""
-        return f"{self.pair}-{self.name}"
-
-
-PointId = Annotated[TrialPoint | FidelityPoint | InterpolatedPoint, Field(discriminator="kind")]
-"""Identifies anything that may stand on the front."""
-
-
-def pair_name(first: TrialPoint | FidelityPoint, second: TrialPoint | FidelityPoint) -> str:
-    """Name the two parents of interpolations."""
-    return f"{first.slug}--{second.slug}"
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Limits:
-    """What ends the drawing of trials, as it was when it did.
-
-    Attributes:
-        trials: how many at most.
-        device_hours: to spend; None for any.
-        plateau_trials, plateau_share: none once the hypervolume grew by less than this share over so many trials.
-    """
-
-    trials: int
-    device_hours: float | None = None
-    plateau_trials: int | None = None
-    plateau_share: float | None = None
-
-
-# --- events
-
-
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class StudyStateChanged:
     """A study started or went on (RUNNING), ended (COMPLETE), or was stopped (INTERRUPTED)."""
 
@@ -204,7 +48,7 @@ class StudyStateChanged:
     state: StudyState
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class TrialStarted:
     """A trial was drawn.
 
@@ -224,7 +68,7 @@ class TrialStarted:
     upstream: Mapping[Stage, str]
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class PointEvaluated:
     """A trial's EMA weights were evaluated at an iteration.
 
@@ -244,7 +88,7 @@ class PointEvaluated:
     samples: str
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class TrialEnded:
     """A trial ended.
 
@@ -268,7 +112,7 @@ class TrialEnded:
     waited: bool = False
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class RungDecided:
     """Early stopping compared a trial at a rung (`search/asha.py`).
 
@@ -290,7 +134,7 @@ class RungDecided:
     reason: str
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class InterpolationEvaluated:
     """An interpolation of two generators was evaluated.
 
@@ -308,7 +152,7 @@ class InterpolationEvaluated:
     samples: str
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class PairEnded:
     """All interpolations of a pair were evaluated (COMPLETE), or cannot be (FAILED)."""
 
@@ -319,7 +163,7 @@ class PairEnded:
     cause: str | None = None
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class ArtifactEnded:
     """An upstream stage has its result (COMPLETE), or cannot have it (FAILED).
 
@@ -343,7 +187,7 @@ class ArtifactEnded:
     reused: bool = False
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class ReferenceEvaluated:
     """Something to compare points with was evaluated.
 
@@ -353,13 +197,13 @@ class ReferenceEvaluated:
 
     type: Literal["reference_evaluated"] = "reference_evaluated"
     name: str
-    kind: ReferenceKind
+    kind: Literal["bicubic", "input", "fidelity"]
     metrics: Metrics
     images: ImageMetrics
     samples: str
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class FrontMoved:
     """The front after a trial ended, or (`final`) after everything has.
 
@@ -375,7 +219,7 @@ class FrontMoved:
     final: bool = False
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class SearchEnded:
     """No more trials are drawn, by the study's limits."""
 
@@ -384,7 +228,7 @@ class SearchEnded:
     cause: str
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class WorkerDied:
     """The process of a job died; the job may be started anew.
 
@@ -401,7 +245,7 @@ class WorkerDied:
     cause: str
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class FilesPublished:
     """Files of the run directory belong to a trial, or to the study, for whoever reads MLflow.
 
@@ -419,7 +263,7 @@ class FilesPublished:
     content: str
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class ModelPublished:
     """Weights on the front become a version of the study's registered model; fields as in `FilesPublished`.
 
@@ -436,7 +280,7 @@ class ModelPublished:
     tags: Mapping[str, str | int | None]
 
 
-@dataclass(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
 class AliasesPublished:
     """The registered weights that names such as `balanced` stand for, and the present front."""
 
@@ -466,7 +310,7 @@ Event = Annotated[
 EVENT_TYPES: tuple[str, ...] = tuple(each.type for each in get_args(get_args(Event)[0]))
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Entry:
     """One line of a journal.
 
@@ -478,16 +322,29 @@ class Entry:
 
     time: float
     event: Event
-    version: Literal[2]
+    version: Literal[2] = VERSION
 
 
-_ADAPTER: TypeAdapter[Entry] = TypeAdapter(Entry)
+_ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
-def write_entry(event: Event, time: float) -> str:
-    """Return the line of a journal for an event, without the line's end."""
-    values = _ADAPTER.dump_python(Entry(time, event, VERSION))
-    return json.dumps(values, allow_nan=True)
+def write_event(event: Event) -> str:
+    """Return an event as JSON, for where it stands alone."""
+    return json.dumps(_EVENT.dump_python(event))
+
+
+def read_event(text: str | bytes) -> Event:
+    """Read an event that stands alone; EventError as `read_entry`."""
+    try:
+        return _EVENT.validate_json(text)
+    except ValidationError as error:
+        raise EventError(_explain(error)) from None
+
+
+def write_entry(entry: Entry) -> str:
+    """Return an entry as a line of a journal, without the line's end."""
+    return json.dumps(_ENTRY.dump_python(entry))
 
 
 def read_entry(line: str | bytes) -> Entry:
@@ -496,8 +353,10 @@ def read_entry(line: str | bytes) -> Entry:
     Raises:
         EventError: it is not JSON, or no entry of this version; the message names the field and the rule.
     """
+    if b'"version"' not in (line if isinstance(line, bytes) else line.encode()):
+        raise EventError(f"it has no version, but this code reads {VERSION}; read it with the code that wrote it")
     try:
-        return _ADAPTER.validate_json(line)
+        return _ENTRY.validate_json(line)
     except ValidationError as error:
         raise EventError(_explain(error)) from None
 
@@ -508,8 +367,7 @@ def _explain(error: ValidationError) -> str:
     problem = problems[0]
     field = ".".join(str(part) for part in problem["loc"]) or "the line"
     if problem["loc"][:1] == ("version",):
-        found = problem["input"] if problem["type"] == "literal_error" else "none"
-        return f"its version is {found}, but this code reads version {VERSION}; read it with the code that wrote it"
+        return f"its version is {problem['input']}, but this code reads {VERSION}; read it with the code that wrote it"
     if problem["type"] == "union_tag_invalid":
         return f"unknown event {problem['ctx']['tag']!r}; version {VERSION} has {', '.join(EVENT_TYPES)}"
     if problem["type"] == "unexpected_keyword_argument":

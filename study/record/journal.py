@@ -1,34 +1,41 @@
-"""The study's record on disk: one JSON object a line, appended by the driver alone, read by everything else.
+"""The study's record on disk: one event a line, appended by the driver alone, read by everything else.
 
-What stands in it is true; the MLflow database, the Parquet tables and the report are made from it.
+The journal is the truth: MLflow's database, the Parquet tables and the report are made from it.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from study.files import StorageError
+from study.record.events import Entry, Event, EventError, read_entry, write_entry
+
+
+class JournalError(ValueError):
+    """A journal that cannot be read: names the file, the line, what is wrong and what to do."""
 
 
 class Journal:
     """An append-only file of events."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create it; a last line that a crash left torn is cut off, for it was never acted upon."""
+        """Open or create it. A torn last line, which a crash left, is cut off: it was never acted upon."""
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._cut_torn_line()
 
-    def append(self, event: str, **facts: Any) -> None:
-        """Record an event with the present time; on return it survives a crash. StorageError if it cannot."""
-        line = json.dumps({"time": time.time(), "event": event, **facts}, allow_nan=True) + "\n"
+    def append(self, event: Event) -> Entry:
+        """Record an event with the present time; on return it survives a crash.
+
+        Raises:
+            StorageError: the file system refuses; the journal is as it was.
+        """
+        entry = Entry(time.time(), event)
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
             with open(self.path, "ab") as file:
-                file.write(line.encode())
+                file.write(f"{write_entry(entry)}\n".encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -37,11 +44,12 @@ class Journal:
             raise StorageError(
                 error.errno, "could not record an event; free some space, then --resume", str(self.path)
             ) from error
+        return entry
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """All whole events, oldest first."""
-        for event, _ in read_events(self.path, 0):
-            yield event
+    def entries(self) -> Iterator[Entry]:
+        """Yield all complete entries, oldest first; JournalError as `read_entries`."""
+        for entry, _ in read_entries(self.path):
+            yield entry
 
     def _cut_torn_line(self) -> None:
         if not self.path.exists():
@@ -52,8 +60,12 @@ class Journal:
             os.truncate(self.path, whole)
 
 
-def read_events(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """Read the whole events from a byte offset on, each with the offset after it."""
+def read_entries(path: Path, offset: int = 0) -> Iterator[tuple[Entry, int]]:
+    """Read the complete entries from a byte offset on, each with the offset after it; a torn last line is left out.
+
+    Raises:
+        JournalError: a line is no entry of this version.
+    """
     if not path.exists():
         return
     with open(path, "rb") as file:
@@ -61,5 +73,10 @@ def read_events(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]
         for line in file:
             if not line.endswith(b"\n"):
                 return  # being written
+            try:
+                entry = read_entry(line)
+            except EventError as error:
+                number = path.read_bytes()[:offset].count(b"\n") + 1
+                raise JournalError(f"{path}, line {number}: {error}") from None
             offset += len(line)
-            yield json.loads(line), offset
+            yield entry, offset

@@ -1,43 +1,11 @@
-"""What a point must fulfil to count: bounds on metrics, and on what a trial took."""
+"""Read the bounds that a point must meet, as people write them."""
 
-import math
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection
 
-COSTS = ("peak_gib",)
-"""What may be bounded beside metrics: the memory that a trial took while it trained (`training.peak_memory`)."""
+from study.record.goals import COSTS, Constraint
 
 _FORM = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=)\s*([-+0-9.eE]+)\s*")
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A bound on a metric, such as `lr_psnr>=45`, or on a cost, such as `peak_gib<=40`.
-
-    Attributes:
-        metric: the name of either.
-        sense: which way.
-        bound: in the metric's unit.
-    """
-
-    metric: str
-    sense: Literal[">=", "<="]
-    bound: float
-
-    def __str__(self) -> str:
-        return f"{self.metric}{self.sense}{self.bound:g}"
-
-    def violation(self, metrics: Mapping[str, float]) -> float:
-        """By how much the bound is missed, in the metric's unit: fulfilled at most 0, infinite without a value.
-
-        What has no cost of its own, interpolations and fidelity generators, misses no bound on one.
-        """
-        value = metrics.get(self.metric, math.nan)
-        if math.isnan(value):
-            return 0.0 if self.metric in COSTS else math.inf
-        return self.bound - value if self.sense == ">=" else value - self.bound
 
 
 def parse_constraint(text: str, metrics: Collection[str]) -> Constraint:
@@ -64,14 +32,3 @@ def parse_constraint(text: str, metrics: Collection[str]) -> Constraint:
             f"--constraint {text!r}: the study does not measure {metric}; it measures {', '.join(measured)}"
         )
     return Constraint(metric, ">=" if sense == ">=" else "<=", bound)
-
-
-def fulfils(metrics: Mapping[str, float], constraints: Iterable[Constraint]) -> bool:
-    """Whether a point counts."""
-    return total_violation(metrics, constraints) <= 0
-
-
-def total_violation(metrics: Mapping[str, float], constraints: Iterable[Constraint]) -> float:
-    """By how much a point misses its bounds, each as a share of the bound's size; 0 if it misses none."""
-    missed = (max(0.0, constraint.violation(metrics)) / (abs(constraint.bound) or 1.0) for constraint in constraints)
-    return sum(missed)

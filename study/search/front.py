@@ -1,13 +1,10 @@
 """The Pareto front of a set of points and its hypervolume, both through moocore."""
 
 from collections.abc import Sequence
-from typing import Literal
-
 import moocore
 import numpy as np
 
-Direction = Literal["maximize", "minimize"]
-
+from study.record.goals import Direction
 
 def as_losses(values: np.ndarray, directions: Sequence[Direction]) -> np.ndarray:
     """Flip the objectives that are maximised, so that less is better in every column."""

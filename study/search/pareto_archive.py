@@ -1,4 +1,4 @@
-"""All that may stand on a study's front: points of its trials, fidelity generators, interpolations of them."""
+"""The Pareto front of a study: points of its trials, fidelity generators, and interpolations of them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,78 +6,36 @@ from typing import Any
 
 import numpy as np
 
-from study.record.state import Records
-from study.search.constraints import Constraint, fulfils, total_violation
-from study.search.front import Direction, hypervolume, non_dominated
-from study.search.interpolation import fidelity_label, point_label
-from study.training.stages.artifacts import BASELINES
+from study.record.goals import Goals, bounded_values
+from study.record.points import FidelityPoint, InterpolatedPoint, Metrics, PointId, TrialPoint
+from study.record.state import StudyRecord
+from study.search.front import hypervolume, non_dominated
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A set of weights that was evaluated.
+    """Something evaluated that may be on the front: which, and its objectives in their order."""
 
-    Attributes:
-        label: how the front calls it.
-        values: its objectives.
-        trial, iteration: of a trial's point.
-        fidelity: the key, of a fidelity generator.
-        interpolation: pair and name, of an interpolation.
-    """
-
-    label: str
+    point: PointId
     values: tuple[float, ...]
-    trial: int | None = None
-    iteration: int | None = None
-    fidelity: str | None = None
-    interpolation: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Goals:
-    """What a study's front is of.
-
-    Attributes:
-        directions: of each objective, by name.
-        reference: the worst value of interest of each.
-        constraints: a point that misses one does not count.
-    """
-
-    directions: Mapping[str, Direction]
-    reference: Mapping[str, float]
-    constraints: Sequence[Constraint] = ()
-
-    def values(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """The objectives of a point; NaN for one that it lacks."""
-        return tuple(float(metrics.get(name, np.nan)) for name in self.directions)
-
-    def violation(self, metrics: Mapping[str, float]) -> float:
-        """By how much a point misses the constraints; 0 if it misses none."""
-        return total_violation(metrics, self.constraints)
-
-    def hypervolume(self, front: Sequence[Candidate]) -> float:
-        """Of some candidates."""
-        values = np.array([candidate.values for candidate in front])
-        return hypervolume(values, list(self.reference.values()), list(self.directions.values())) if front else 0.0
 
 
 class ParetoArchive:
-    """The front of a study's records, which grows with them.
+    """The front of a study's record, which grows with it.
 
-    Only what is new is compared, with the front as it was; a trial that failed takes its points away, and everything is
-    compared anew.
+    Only what is new is compared, with the front as it was. When a trial fails, its points go, and the front is made anew.
     """
 
-    def __init__(self, records: Records, goals: Goals) -> None:
-        """Start with what the records hold."""
-        self._records, self._goals = records, goals
+    def __init__(self, record: StudyRecord, goals: Goals) -> None:
+        """Start with what the record holds."""
+        self._record, self._goals = record, goals
         self._members: list[Candidate] = []
-        self._seen, self._failed = [0, 0, 0], records.count("FAILED")
+        self._seen, self._failed = [0, 0, 0], record.count("FAILED")
 
     @property
     def members(self) -> list[Candidate]:
         """The present front, best in the first objective first."""
-        failed = self._records.count("FAILED")
+        failed = self._record.count("FAILED")
         if failed != self._failed:
             self._members, self._seen, self._failed = [], [0, 0, 0], failed
         new = list(self._new_candidates())
@@ -86,40 +44,53 @@ class ParetoArchive:
         return list(self._members)
 
     @property
+    def points(self) -> tuple[PointId, ...]:
+        """The present front, without values."""
+        return tuple(member.point for member in self.members)
+
+    @property
     def hypervolume(self) -> float:
-        """Of the present front."""
-        return self._goals.hypervolume(self.members)
+        """Hypervolume of the present front above the reference point."""
+        return hypervolume_of(self.members, self._goals)
 
     def _new_candidates(self) -> Iterator[Candidate]:
-        records, goals = self._records, self._goals
-        sources: list[tuple[Mapping[Any, Mapping[str, float]], Callable[[Any], Candidate | None]]] = [
-            (records.points, self._point),
-            (records.references, self._generator),
-            (
-                records.interpolations,
-                lambda name: Candidate(" ".join(name), goals.values(records.interpolations[name]), interpolation=name),
-            ),
+        record = self._record
+        sources: list[tuple[Mapping[Any, Any], Callable[[Any], Candidate | None]]] = [
+            (record.points, self._point),
+            (record.references, self._generator),
+            (record.interpolations, self._interpolation),
         ]
         for index, (found, candidate_of) in enumerate(sources):
-            for name in list(found)[self._seen[index] :]:
-                candidate = candidate_of(name) if fulfils(found[name], goals.constraints) else None
+            for key in list(found)[self._seen[index] :]:
+                candidate = candidate_of(key)
                 if candidate is not None:
                     yield candidate
             self._seen[index] = len(found)
 
-    def _point(self, name: tuple[int, int]) -> Candidate | None:
-        if self._records.states[name[0]] == "FAILED":
+    def _point(self, point: TrialPoint) -> Candidate | None:
+        if self._record.trial_state(point.trial) == "FAILED":
             return None
-        values = self._goals.values(self._records.points[name])
-        return Candidate(point_label(*name), values, trial=name[0], iteration=name[1])
+        event = self._record.points[point]
+        return self._candidate(point, bounded_values(event.metrics, event.spent))
 
     def _generator(self, name: str) -> Candidate | None:
-        if name in BASELINES:
-            return None
-        return Candidate(fidelity_label(name), self._goals.values(self._records.references[name]), fidelity=name)
+        reference = self._record.references[name]
+        return None if reference.kind != "fidelity" else self._candidate(FidelityPoint(name), reference.metrics)
+
+    def _interpolation(self, point: InterpolatedPoint) -> Candidate | None:
+        return self._candidate(point, self._record.interpolations[point].metrics)
+
+    def _candidate(self, point: PointId, metrics: Metrics) -> Candidate | None:
+        return None if self._goals.violation(metrics) > 0 else Candidate(point, self._goals.values(metrics))
 
     def _non_dominated(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        directions = list(self._goals.directions.values())
+        directions = self._goals.directions
         mask = non_dominated(np.array([candidate.values for candidate in candidates]), directions)
         members = [candidate for candidate, on in zip(candidates, mask, strict=True) if on]
         return sorted(members, key=lambda member: member.values, reverse=directions[0] == "maximize")
+
+
+def hypervolume_of(members: Sequence[Candidate], goals: Goals) -> float:
+    """Return the hypervolume of candidates above the reference point; 0 without any."""
+    values = np.array([member.values for member in members])
+    return hypervolume(values, goals.corner, goals.directions) if members else 0.0

@@ -12,7 +12,8 @@ from study.files import StorageError
 from study.training.artifact_store import ArtifactFolder, RemoteArtifacts, open_artifacts
 from study.training.context import RunContext
 from study.training.loop import Progress
-from study.training.stages.artifacts import WEIGHTS, ensure_artifact
+from study.record.paths import WEIGHTS
+from study.training.stages.artifacts import ensure_artifact
 
 KEY = "fidelity-0123456789ab"
 

@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from study.config import DataConfig, RunConfig, to_dict
 from study.data import Batches
-from study.files import write_json
+from study.files import write_atomically, write_json
 from study.losses import build_perceptual
 from study.losses.custom import load_custom_loss
 from study.losses.generator_loss import ADVERSARIAL_TERMS, GeneratorLoss
@@ -19,8 +17,11 @@ from study.losses.gradient import LOSS_PADDING
 from study.losses.guidance import GuidanceInputs
 from study.models import SPSRGenerator, load_weights, save_weights
 from study.models.build import build_discriminator, build_generator
+from study.record.events import PointEvaluated, read_event, write_event
+from study.record.paths import TrialDirectory, point_samples
+from study.record.points import Spent, TrialPoint
 from study.training.context import ProgressCallback, RunContext
-from study.training.evaluation import Evaluation, evaluate_generator, evaluation_spacing
+from study.training.evaluation import evaluate_generator, evaluation_spacing
 from study.training.loop import Plan, train
 from study.training.precision import autocast
 from study.training.stages.artifacts import load_autoencoder, load_critics, load_generator
@@ -31,31 +32,11 @@ from study.training.steps import Step, adversarial_step
 GRADIENT_MARGIN = 2 * (LOSS_PADDING - 1)  # by how much gradient maps are larger than the patch
 
 
-@dataclass(frozen=True)
-class Point:
-    """One evaluated set of EMA weights of a trial, with what it had cost by then and its mean loss terms."""
-
-    iteration: int
-    evaluation: Evaluation
-    terms: dict[str, float]
-    budget: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            "iteration": self.iteration,
-            "metrics": self.evaluation.metrics,
-            "images": self.evaluation.images,
-            "terms": self.terms,
-            "budget": self.budget,
-        }
-
-
 def train_adversarial(
     config: RunConfig,
     context: RunContext,
-    directory: Path,
-    report: Callable[[Point], None],
+    directory: TrialDirectory,
+    report: Callable[[PointEvaluated], None],
     tick: ProgressCallback | None = None,
 ) -> None:
     """Train and evaluate the perceptual generator; its upstream artifacts must be finished.
@@ -74,28 +55,26 @@ def train_adversarial(
     Raises:
         Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
-    points = directory / "points"
     key = artifact_key(config, "adversarial", context.train)
     if context.distributed.is_main:
         _claim(directory, key, config)
-        for path in sorted(points.glob("*.json")):
+        for path in sorted(directory.points.glob("*.json")):
             report(_read_point(path))
-    if context.distributed.broadcast((directory / "done.json").exists()):
+    if context.distributed.broadcast(directory.done.exists()):
         return
     plan = Plan(
         stage="adversarial",
         key=key,
         budget=config.budget,
         optimiser=config.optimiser,
-        checkpoint=directory / "checkpoint.pt",
+        checkpoint=directory.checkpoint,
         checkpoint_every=config.eval_schedule.checkpoint_every,
         evaluate_every=evaluation_spacing(config, context.val),
         seed=config.seed,
     )
 
     def make_point(state: TrainState, terms: dict[str, float]) -> None:
-        point = _save_point(points, state, terms, context, config.data)
-        report(point)
+        report(_save_point(directory, state, terms, context, config.data))
 
     train(
         *prepare_adversarial(config, context),
@@ -105,8 +84,8 @@ def train_adversarial(
         stopping=context.stopping,
     )
     if context.distributed.is_main:
-        write_json(directory / "done.json", {"key": key})
-        (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
+        write_json(directory.done, {"key": key})
+        directory.checkpoint.unlink(missing_ok=True)  # only now is it no longer needed
 
 
 def prepare_adversarial(config: RunConfig, context: RunContext) -> tuple[TrainState, Step, Batches]:
@@ -139,13 +118,13 @@ def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
     return target
 
 
-def _claim(directory: Path, key: str, config: RunConfig) -> None:
+def _claim(directory: TrialDirectory, key: str, config: RunConfig) -> None:
     """Name what a trial's directory belongs to; ValueError if that is something else."""
-    path = directory / "config.json"
+    path = directory.config
     owner = json.loads(path.read_text())["key"] if path.exists() else key
     if owner != key:
         raise ValueError(
-            f"{directory} holds a run of {owner}, but this configuration is {key}; name another directory, "
+            f"{directory.root} holds a run of {owner}, but this configuration is {key}; name another directory, "
             "or go back to the configuration that it was started with"
         )
     write_json(path, {"key": key, "config": to_dict(config)})
@@ -213,17 +192,25 @@ def _adversarial(config: RunConfig, context: RunContext) -> Step:
 
 
 def _save_point(
-    points: Path, state: TrainState, terms: dict[str, float], context: RunContext, data: DataConfig
-) -> Point:
-    name = f"{state.iteration:07d}"
-    evaluation = evaluate_generator(state.ema, context.val_pairs(data), context.evaluator, points / name)
-    point = Point(state.iteration, evaluation, terms, state.spent)
-    save_weights(state.ema, points / f"{name}.safetensors", layout="plain")
-    write_json(points / f"{name}.json", point.to_dict())  # last: a point is whole once this file is there
-    return point
+    directory: TrialDirectory, state: TrainState, terms: dict[str, float], context: RunContext, data: DataConfig
+) -> PointEvaluated:
+    point = TrialPoint(directory.trial, state.iteration)
+    samples = directory.samples(state.iteration)
+    evaluation = evaluate_generator(state.ema, context.val_pairs(data), context.evaluator, samples)
+    event = PointEvaluated(
+        point=point,
+        metrics=evaluation.metrics,
+        images=evaluation.images,
+        terms=terms,
+        spent=Spent(**dict[str, Any](state.spent)),
+        samples=point_samples(point),
+    )
+    save_weights(state.ema, directory.weights(state.iteration), layout="plain")
+    write_atomically(directory.numbers(state.iteration), write_event(event).encode())  # last: then it is complete
+    return event
 
 
-def _read_point(path: Path) -> Point:
-    saved = json.loads(path.read_text())
-    evaluation = Evaluation(saved["metrics"], saved["images"])
-    return Point(saved["iteration"], evaluation, saved["terms"], saved["budget"])
+def _read_point(path: Path) -> PointEvaluated:
+    event = read_event(path.read_text())
+    assert isinstance(event, PointEvaluated)
+    return event

@@ -4,7 +4,7 @@ import json
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,11 +17,15 @@ from study.config import (
     Stage,
     decoder_as_run,
     stage_part,
+    to_dict,
 )
 from study.data import Batches
 from study.files import write_json
 from study.models import Autoencoder, Critics, load_weights, save_weights
 from study.models.build import build_autoencoder, build_critics, build_generator
+from study.record.events import ArtifactEnded, Event, ReferenceEvaluated
+from study.record.paths import WEIGHTS, RunDirectory, reference_samples
+from study.record.points import Spent
 from study.training.artifact_store import CHECKPOINT
 from study.training.context import ProgressCallback, RunContext
 from study.training.evaluation import (
@@ -38,7 +42,6 @@ from study.training.stages.graph import artifact_key, initial_weights, upstream
 from study.training.state import TrainState, new_state, seeded, state_on_cpu
 from study.training.steps import Step, autoencoder_step, fidelity_step
 
-WEIGHTS = "weights.safetensors"
 BASELINES = ("bicubic", "input")
 
 
@@ -108,33 +111,42 @@ def load_critics(config: RunConfig, context: RunContext) -> Critics:
 
 
 def make_artifact(
-    config: RunConfig, stage: Stage, context: RunContext, run_dir: Path, tick: ProgressCallback | None = None
-) -> dict[str, Any]:
+    config: RunConfig, stage: Stage, context: RunContext, run_dir: RunDirectory, tick: ProgressCallback | None = None
+) -> tuple[Event, ...]:
     """Find or train an artifact and evaluate it for a study.
 
     Returns:
-        `budget`, `reused`, `metrics`, `images`, and `samples`, the folder under `run_dir` that got sample crops; of a
-        distributed, the first process alone evaluates and has these.
+        That it ended and, of a fidelity generator, that it was evaluated as a reference. Of several processes, the first
+        alone evaluates; the others return nothing.
 
     Raises:
         Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
     artifact = ensure_artifact(config, stage, context, tick)
     if not context.distributed.is_main:
-        return {}
-    samples = f"references/{artifact.key}"
-    evaluation = evaluate_artifact(config, stage, context, run_dir / samples)
-    return {
-        "budget": artifact.budget,
-        "reused": artifact.reused,
-        "metrics": evaluation.metrics,
-        "images": evaluation.images,
-        "samples": samples,
-    }
+        return ()
+    evaluation = evaluate_artifact(config, stage, context, run_dir.reference(artifact.key))
+    ended = ArtifactEnded(
+        key=artifact.key,
+        stage=stage,
+        config=to_dict(config),
+        state="COMPLETE",
+        metrics=evaluation.metrics,
+        spent=Spent(**dict[str, Any](artifact.budget)),
+        reused=artifact.reused,
+    )
+    return (ended, reference_event(artifact.key, "fidelity", evaluation)) if stage == "fidelity" else (ended,)
+
+
+def reference_event(name: str, kind: Literal["bicubic", "input", "fidelity"], evaluation: Evaluation) -> Event:
+    """Return that a reference was evaluated."""
+    return ReferenceEvaluated(
+        name=name, kind=kind, metrics=evaluation.metrics, images=evaluation.images, samples=reference_samples(name)
+    )
 
 
 def evaluate_artifact(config: RunConfig, stage: Stage, context: RunContext, samples: Path) -> Evaluation:
-    """Evaluator a finished artifact on the held-out images.
+    """Evaluate a finished artifact on the held-out images.
 
     That is a generator's output, of which `samples` gets crops; what comes through an auto-encoder; or how well critics
     tell distorted images from clean ones, which has metrics of its own (`critic_evaluation.py`).
@@ -147,14 +159,15 @@ def evaluate_artifact(config: RunConfig, stage: Stage, context: RunContext, samp
     return evaluate_generator(load_generator(config, context), test, context.evaluator, samples)
 
 
-def evaluate_baseline(data: DataConfig, context: RunContext, references: Path) -> Evaluation:
-    """Evaluator what needs no training; `references` gets its crops and the windows of HR and LR that all samples show."""
-    test = context.val_pairs(data)
-    save_references(references, test)
-    return evaluate_bicubic(test, context.evaluator, context.device, references / baseline_name(data))
+def evaluate_baseline(data: DataConfig, context: RunContext, run_dir: RunDirectory) -> Event:
+    """Evaluate what needs no training; its crops, and the windows of HR and LQ that all samples show, are saved."""
+    test, name = context.val_pairs(data), baseline_name(data)
+    save_references(run_dir.reference("hr").parent, test)
+    evaluation = evaluate_bicubic(test, context.evaluator, context.device, run_dir.reference(name))
+    return reference_event(name, name, evaluation)
 
 
-def baseline_name(data: DataConfig) -> str:
+def baseline_name(data: DataConfig) -> Literal["bicubic", "input"]:
     """What stands for no training: `bicubic` interpolation, or the `input` itself where it is not to be enlarged."""
     return "bicubic" if data.scale > 1 else "input"
 

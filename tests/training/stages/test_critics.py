@@ -13,7 +13,8 @@ from study.config import CriticsConfig, DataConfig, RunConfig, replace
 from study.config.recipes import for_task, mdf
 from study.models.critics import Critic
 from study.training.stages import critics as phase
-from study.training.stages.artifacts import WEIGHTS, ensure_artifact, load_critics
+from study.record.paths import WEIGHTS
+from study.training.stages.artifacts import ensure_artifact, load_critics
 from study.training.stages.critics import distort, gradient_penalty, pyramid_sizes, train_critics, training_image
 
 SMALL = {"levels": 6, "used_levels": 5, "smallest_side": 14, "largest_side": 40, "features": 2, "largest_features": 4}

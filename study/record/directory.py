@@ -1,0 +1,44 @@
+"""Who may write a run directory: one study, one driver at a time."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from study.record.metadata import OccupiedError, read_metadata
+from study.record.paths import RunDirectory
+
+
+def check_output(output: Path, *, resume: bool) -> None:
+    """Refuse a directory that holds a study, unless it is continued, or anything else.
+
+    Raises:
+        OccupiedError: what the directory holds, and the remedy.
+    """
+    run_dir = RunDirectory(output)
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise OccupiedError(f"--output must be a directory, but {output} is a file; name another")
+    if run_dir.study.exists():
+        if not resume:
+            name = read_metadata(output).name
+            raise OccupiedError(
+                f"{output} holds the study {name!r} already; continue it with --resume, or name another --output"
+            )
+    elif any(path.name != run_dir.lock.name for path in output.iterdir()):
+        raise OccupiedError(f"{output} is not empty and holds no study; name another --output")
+
+
+@contextmanager
+def sole_driver(output: Path) -> Iterator[None]:
+    """Create a run directory and keep a second driver out of it; OccupiedError if there is one."""
+    output.mkdir(parents=True, exist_ok=True)
+    with open(RunDirectory(output).lock, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OccupiedError(
+                f"{output} is being written by a run that goes on right now; wait, or stop it"
+            ) from None
+        yield

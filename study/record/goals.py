@@ -1,0 +1,111 @@
+"""What a study optimises: objectives with their directions and reference point, and bounds that a point must meet."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from study.record.points import Metrics, Spent
+
+Direction = Literal["maximize", "minimize"]
+COSTS = ("peak_gib",)
+"""What may be bounded beside metrics: GPU or process memory while a trial trains."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Objective:
+    """One axis of the front: a metric by name, what "better" means, and how figures call it."""
+
+    metric: str
+    direction: Direction
+    unit: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Constraint:
+    """A bound on a metric, such as `lr_psnr>=45`, or on a cost, such as `peak_gib<=40`.
+
+    Attributes:
+        metric: name of either.
+        sense: which way.
+        bound: in the metric's unit.
+    """
+
+    metric: str
+    sense: Literal[">=", "<="]
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.metric}{self.sense}{self.bound:g}"
+
+    def violation(self, metrics: Metrics) -> float:
+        """Return by how much the bound is missed, in the metric's unit: at most 0 if met, infinite without a value.
+
+        Interpolations and fidelity generators have no cost of their own, so they meet every bound on one.
+        """
+        value = metrics.get(self.metric, math.nan)
+        if math.isnan(value):
+            return 0.0 if self.metric in COSTS else math.inf
+        return self.bound - value if self.sense == ">=" else value - self.bound
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Goals:
+    """What a study's front is of.
+
+    Attributes:
+        objectives: at least two; figures use the first (fidelity) and the second (perception).
+        reference: the worst value of interest of each objective, by metric: the corner of the hypervolume.
+        constraints: a point that misses one does not count.
+    """
+
+    objectives: tuple[Objective, ...]
+    reference: Mapping[str, float]
+    constraints: tuple[Constraint, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.objectives) < 2:
+            raise ValueError(
+                f"a front needs at least two objectives, but got {[each.metric for each in self.objectives]}"
+            )
+        missing = [each.metric for each in self.objectives if each.metric not in self.reference]
+        if missing:
+            raise ValueError(f"reference needs a number for {', '.join(missing)}, but has {dict(self.reference)}")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The objectives' names, in their order."""
+        return tuple(objective.metric for objective in self.objectives)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """What "better" means, in the order of the objectives."""
+        return tuple(objective.direction for objective in self.objectives)
+
+    @property
+    def corner(self) -> tuple[float, ...]:
+        """The reference point, in the order of the objectives."""
+        return tuple(float(self.reference[metric]) for metric in self.metrics)
+
+    def values(self, metrics: Metrics) -> tuple[float, ...]:
+        """Return a point's objectives; NaN for one that it lacks."""
+        return tuple(float(metrics.get(name, math.nan)) for name in self.metrics)
+
+    def violation(self, metrics: Metrics) -> float:
+        """Return by how much a point misses its bounds, each as a share of the bound's size; 0 if it misses none."""
+        return total_violation(metrics, self.constraints)
+
+
+def total_violation(metrics: Metrics, constraints: Sequence[Constraint]) -> float:
+    """Return by how much a point misses its bounds, each as a share of the bound's size; 0 if it misses none."""
+    missed = (max(0.0, constraint.violation(metrics)) / (abs(constraint.bound) or 1.0) for constraint in constraints)
+    return sum(missed)
+
+
+def bounded_values(metrics: Metrics, spent: Spent) -> Metrics:
+    """Return all that may be bounded of a trial's point: its metrics, and what it cost."""
+    costs = {name: getattr(spent, name) for name in COSTS}
+    return {**metrics, **{name: value for name, value in costs.items() if value is not None}}

@@ -1,0 +1,134 @@
+"""Every file name of a run directory.
+
+Events name files relative to the run directory, with `/`; `RunDirectory` resolves them. Nothing else spells a path.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.record.points import FidelityPoint, InterpolatedPoint, PointId, TrialPoint, pair_name
+
+STUDY, JOURNAL, CURSOR = "study.json", "journal.jsonl", "mlflow.json"
+WEIGHTS = "weights.safetensors"
+"""Of an artifact, and of a registered model."""
+CONFIG = "config.json"
+
+
+def point_samples(point: TrialPoint | InterpolatedPoint) -> str:
+    """Folder of a point's sample crops, relative to the run directory."""
+    if isinstance(point, InterpolatedPoint):
+        return f"interpolations/{point.pair}/{point.name}"
+    return f"trials/{point.trial:04d}/points/{point.iteration:07d}"
+
+
+def reference_samples(name: str) -> str:
+    """Folder of a reference's sample crops (`hr` and `lq` are those of the images), relative to the run directory."""
+    return f"references/{name}"
+
+
+@dataclass(frozen=True)
+class TrialDirectory:
+    """What one trial leaves: a configuration, its points, and a checkpoint while it trains."""
+
+    run_dir: Path
+    trial: int
+
+    @property
+    def root(self) -> Path:
+        """The directory itself."""
+        return self.run_dir / "trials" / f"{self.trial:04d}"
+
+    @property
+    def config(self) -> Path:
+        """The run, and the key that belongs to it."""
+        return self.root / CONFIG
+
+    @property
+    def checkpoint(self) -> Path:
+        """What an interrupted trial continues from."""
+        return self.root / "checkpoint.pt"
+
+    @property
+    def done(self) -> Path:
+        """Exists once the trial has trained to its end."""
+        return self.root / "done.json"
+
+    @property
+    def points(self) -> Path:
+        """Folder of all points."""
+        return self.root / "points"
+
+    def samples(self, iteration: int) -> Path:
+        """Folder of a point's sample crops."""
+        return self.points / f"{iteration:07d}"
+
+    def weights(self, iteration: int) -> Path:
+        """EMA weights of a point, safetensors."""
+        return self.points / f"{iteration:07d}.safetensors"
+
+    def numbers(self, iteration: int) -> Path:
+        """The event of a point, JSON; written last: a point is complete once this file exists."""
+        return self.points / f"{iteration:07d}.json"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The directory that a study, or a single run, writes."""
+
+    root: Path
+
+    @property
+    def study(self) -> Path:
+        """What the study is (`record/metadata.py`)."""
+        return self.root / STUDY
+
+    @property
+    def journal(self) -> Path:
+        """What happened in it (`record/journal.py`)."""
+        return self.root / JOURNAL
+
+    @property
+    def cursor(self) -> Path:
+        """How much of the journal MLflow has."""
+        return self.root / CURSOR
+
+    @property
+    def optuna(self) -> Path:
+        """The sampler's database."""
+        return self.root / "optuna.db"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the driver that writes here."""
+        return self.root / ".driver.lock"
+
+    @property
+    def tune(self) -> Path:
+        """Ray Tune's scratch."""
+        return self.root / "tune"
+
+    def trial(self, number: int) -> TrialDirectory:
+        """The directory of a trial."""
+        return TrialDirectory(self.root, number)
+
+    def reference(self, name: str) -> Path:
+        """Sample crops of a reference."""
+        return self.root / reference_samples(name)
+
+    def pair(self, first: TrialPoint | FidelityPoint, second: TrialPoint | FidelityPoint) -> Path:
+        """Folder of all interpolations between two sets of weights."""
+        return self.root / "interpolations" / pair_name(first, second)
+
+    def weights(self, point: TrialPoint | InterpolatedPoint) -> Path:
+        """Where a point's weights are; an interpolation of images has none, so the file does not exist."""
+        if isinstance(point, InterpolatedPoint):
+            return self.pair(point.first, point.second) / f"{point.name}.safetensors"
+        return self.trial(point.trial).weights(point.iteration)
+
+    def model(self, point: PointId) -> Path:
+        """Folder of a registered model: weights, configuration and MLflow's description."""
+        return self.root / "models" / (f"trial-{point.slug}" if isinstance(point, TrialPoint) else point.slug)
+
+    def custom_loss(self, sha256: str) -> Path:
+        """The text of a custom loss of the study."""
+        return self.root / "custom_losses" / f"{sha256.removeprefix('sha256:')[:16]}.py"
