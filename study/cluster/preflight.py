@@ -1,4 +1,4 @@
-"""Whether every node of a cluster sees the study's files and has the right time: each is asked before anything runs."""
+"""Checks of a cluster before anything runs: room for the workers; on every node the study's files and the right time."""
 
 import time
 import uuid
@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from study.cluster.study import Resources
 from study.config import ConfigError
 
 MOST_SKEW_SECONDS = 60.0
@@ -133,3 +134,25 @@ def _put(node: str, paths: dict[str, str]) -> Any:
 
 def _look(paths: dict[str, str]) -> tuple[float, dict[str, str]]:
     return time.time(), {option: path for option, path in paths.items() if not Path(path).exists()}
+
+
+def slots_of(resources: Resources) -> int:
+    """Return how many workers the connected cluster has room for at once."""
+    there = ray.cluster_resources()
+    slots = int(there.get("CPU", 0) // resources.cpus_per_trial)
+    if resources.gpus_per_trial > 0:
+        slots = min(slots, int(there.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
+    return slots
+
+
+def check_room(resources: Resources) -> None:
+    """Refuse workers that the cluster can never place; ConfigError."""
+    workers, there = resources.most_workers, ray.cluster_resources()
+    if slots_of(resources) >= workers:
+        return
+    raise ConfigError(
+        f"a job needs {workers * resources.cpus_per_trial} CPUs and {workers * resources.gpus_per_trial:g} GPUs"
+        f"{f' for its {workers} workers' if workers > 1 else ''}, but the cluster has "
+        f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}; "
+        f"lower {'--workers, --pretrain-workers, ' if workers > 1 else ''}--cpus-per-trial or --gpus-per-trial"
+    )

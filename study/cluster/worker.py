@@ -1,4 +1,4 @@
-"""What runs inside a Tune trial: one job of the study after the other, each here or in a group of workers."""
+"""Tune's trainable: one job of the study after the other, each in this process or in a group of workers."""
 
 import queue
 import signal
@@ -11,38 +11,38 @@ from typing import Any
 from ray import tune
 
 from study.cluster.group import run_job_in_group
-from study.cluster.messages import JobEnded, WorkerDone, read_request, write_message
+from study.cluster.messages import Entered, JobEnded, JobRequest, WorkerDone, read_request, write_message
 from study.cluster.run_job import Send, run_job
 from study.cluster.signals import STOP_SECONDS, StopRequests
 from study.training.distributed import ALONE
 
 
 class Worker(tune.Trainable):
-    """Tune's trainable: does one job in a thread, and reports what it says; each message is a result.
+    """Does one job in a thread and reports each of its messages as a result.
 
-    Its configuration is that of `perform`, with `"gpus"`, of each worker of a group. SIGTERM, which nodes that are
-    about to be taken away send, makes the job save where it is before the process dies of it.
+    Its configuration holds `"request"`, a `JobRequest` as text, and `"lane"`. On SIGTERM, which nodes send before they
+    are taken away, the job saves before the process ends.
     """
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """What a job occupies, and a few bytes that make each lane's workers a kind of their own.
+        """Return what a job occupies; a few bytes of memory make the workers of each lane a kind of their own.
 
-        The workers of a group have a placement of their own, beside the few bytes of the trial that starts them.
-
-        Tune gives a worker that gets free to whatever job of its kind waits for a starting one, and takes the starting
-        one away. Behind jobs not much longer than a start, no second worker would ever come up.
+        Tune gives a free worker to any job of its kind that waits for a starting one, and drops the starting one: with
+        jobs not much longer than a start, no second worker would ever come up. The workers of a group have a placement
+        of their own, beside these few bytes of the trial that starts them.
         """
         lane = {"memory": float(1 + config["lane"])}
-        if config["job"]["workers"] > 1:
+        request = read_request(config["request"])
+        if request.workers > 1:
             return tune.PlacementGroupFactory([lane])
-        bundle = {"CPU": float(config["threads"])} | lane
-        return tune.PlacementGroupFactory([bundle | ({"GPU": config["gpus"]} if config["gpus"] else {})])
+        bundle = {"CPU": float(request.threads)} | lane
+        return tune.PlacementGroupFactory([bundle | ({"GPU": request.gpus} if request.gpus else {})])
 
     @staticmethod
-    def run_job(config: dict[str, Any], send: Send, stopping: Callable[[], bool]) -> None:
+    def run_alone(request: JobRequest, send: Send, stopping: Callable[[], bool]) -> None:
         """Do a job in this process alone."""
-        run_job(config, ALONE, send, stopping)
+        run_job(request, ALONE, send, stopping)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start on the first job."""
@@ -99,14 +99,14 @@ class Worker(tune.Trainable):
         return not self._thread.is_alive()
 
     def _work(
-        self, config: dict[str, Any], warm: bool, send: Callable[[Any], None], stopping: Callable[[], bool]
+        self, request: JobRequest, warm: bool, send: Callable[[Any], None], stopping: Callable[[], bool]
     ) -> None:
         try:
-            if config["job"]["workers"] > 1:
-                run_job_in_group(config, send, stopping)
+            if request.workers > 1:
+                run_job_in_group(request, send, stopping)
             else:
-                send({"type": "entered", "at": time.time(), "warm": warm})
-                self.run_job(config, send, stopping)
-            send({"type": "done"})
-        except BaseException as error:  # whatever it is, Tune is waiting for a message
+                send(Entered(time.time(), warm))
+                self.run_alone(request, send, stopping)
+            send(WorkerDone())
+        except BaseException as error:  # whatever it is, Tune waits for a message
             send(error)

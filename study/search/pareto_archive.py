@@ -28,7 +28,7 @@ class ParetoArchive:
 
     def __init__(self, record: StudyRecord, goals: Goals) -> None:
         """Start with what the record holds."""
-        self._record, self._goals = record, goals
+        self._record, self.goals = record, goals
         self._members: list[Candidate] = []
         self._seen, self._failed = [0, 0, 0], record.count("FAILED")
 
@@ -51,7 +51,7 @@ class ParetoArchive:
     @property
     def hypervolume(self) -> float:
         """Hypervolume of the present front above the reference point."""
-        return hypervolume_of(self.members, self._goals)
+        return hypervolume_of(self.members, self.goals)
 
     def _new_candidates(self) -> Iterator[Candidate]:
         record = self._record
@@ -81,10 +81,10 @@ class ParetoArchive:
         return self._candidate(point, self._record.interpolations[point].metrics)
 
     def _candidate(self, point: PointId, metrics: Metrics) -> Candidate | None:
-        return None if self._goals.violation(metrics) > 0 else Candidate(point, self._goals.values(metrics))
+        return None if self.goals.violation(metrics) > 0 else Candidate(point, self.goals.values(metrics))
 
     def _non_dominated(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        directions = self._goals.directions
+        directions = self.goals.directions
         mask = non_dominated(np.array([candidate.values for candidate in candidates]), directions)
         members = [candidate for candidate, on in zip(candidates, mask, strict=True) if on]
         return sorted(members, key=lambda member: member.values, reverse=directions[0] == "maximize")
