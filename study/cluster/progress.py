@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.formatting import duration
 from study.training.loop import Progress
 
 REDRAW_SECONDS = 0.5
@@ -91,15 +92,6 @@ def one_line(snapshot: Snapshot) -> str:
 def time_left(seconds: float) -> str:
     """An estimate in words; NaN where there is none yet."""
     return "time left not yet known" if math.isnan(seconds) else f"{duration(seconds)} left"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def _counts(snapshot: Snapshot) -> str:

@@ -1,11 +1,10 @@
 """A study to run, and what is checked of it before Ray starts."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from study.cluster.messages import JobRequest
 from study.cluster.jobs import Job
+from study.cluster.messages import JobRequest
 from study.config import RunConfig, Stage
 from study.record.goals import Goals
 from study.record.metadata import SearchInfo

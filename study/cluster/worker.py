@@ -98,9 +98,7 @@ class Worker(tune.Trainable):
         self._thread.join(STOP_SECONDS)
         return not self._thread.is_alive()
 
-    def _work(
-        self, request: JobRequest, warm: bool, send: Callable[[Any], None], stopping: Callable[[], bool]
-    ) -> None:
+    def _work(self, request: JobRequest, warm: bool, send: Callable[[Any], None], stopping: Callable[[], bool]) -> None:
         try:
             if request.workers > 1:
                 run_job_in_group(request, send, stopping)

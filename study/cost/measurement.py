@@ -17,11 +17,11 @@ from study.data import Batches
 from study.data.feed import feed
 from study.files import write_json
 from study.models import save_weights
+from study.record.paths import WEIGHTS
 from study.training.artifact_store import ArtifactFolder
 from study.training.context import RunContext
 from study.training.evaluation import evaluate_generator
 from study.training.stages.adversarial import prepare_adversarial
-from study.record.paths import WEIGHTS
 from study.training.stages.artifacts import empty_network, ensure_artifact, prepare_upstream
 from study.training.stages.graph import artifact_key, needs_of
 from study.training.state import TrainState, set_learning_rate, update_ema

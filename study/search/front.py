@@ -6,6 +6,7 @@ import numpy as np
 
 from study.record.goals import Direction
 
+
 def as_losses(values: np.ndarray, directions: Sequence[Direction]) -> np.ndarray:
     """Flip the objectives that are maximised, so that less is better in every column."""
     values = np.asarray(values, dtype=np.float64)

@@ -1,0 +1,121 @@
+"""`--dry-run` and `--pack auto`: measure a few steps where the study would run, and start nothing."""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+import torch
+from rich.console import Console
+
+from study.cluster.connection import connected
+from study.cluster.preflight import check_room, slots_of
+from study.cluster.study import Resources, Study
+from study.config import ConfigError, RunConfig, Stage, from_dict, to_dict
+from study.cost.dry_run import DryRun, print_dry_run
+from study.cost.forecast import Work, draw_configs, forecast, measure_kinds, works_of
+from study.cost.measurement import Cost, measure
+from study.cost.packing import jobs_on_a_gpu, share_for
+from study.search.repetition import RepeatedRun
+from study.search.spaces import SearchSpace
+from study.training.context import RunContext
+from study.training.context_spec import ContextSpec
+
+MEASURE_SECONDS = 120.0
+
+
+def dry_run(study: Study, context: RunContext, console: Console) -> None:
+    """Print what a study would do and cost, and create nothing.
+
+    Raises:
+        ConnectionError, ConfigError: the cluster cannot be reached, or has no room for a job.
+    """
+    configs = expected_configs(study.space, study.base, study.trials, study.seed, study.repeated())
+    works, resources = works_of(configs, context.train, context.artifacts), study.resources
+    kinds = len({work.kind for work in works if work.left})
+    console.print(
+        f"measuring a few steps of {kinds} kinds of work, for {MEASURE_SECONDS:g} s or a little more", highlight=False
+    )
+    if resources.address == "local":
+        costs, _ = _measure_here(works, context, resources.cpus_per_trial)
+        slots, where = _slots_here(resources), "this machine"
+    else:
+        with connected(resources.address, dashboard=False):
+            check_room(resources)
+            slots, where = slots_of(resources), f"the cluster at {resources.address}"
+            costs, _ = _measured_on_a_worker(works, study.context_spec, resources, resources.gpus_per_trial)
+    shown = DryRun(
+        title=f"study {study.output.name}: {study.trials} trials of space {study.space.name} ({study.base.size})",
+        stages=forecast(works, costs, context.val),
+        measured=len(costs),
+        kinds=kinds,
+        slots=slots,
+        where=where,
+        output=study.output,
+        plan=study.search,
+        notes=study.notes,
+    )
+    print_dry_run(shown, console)
+
+
+def packed_share(
+    configs: Sequence[RunConfig], context: RunContext, context_spec: ContextSpec, resources: Resources
+) -> float:
+    """Measure how much of a GPU a job needs, at most, and return the share of one that is safe.
+
+    Raises:
+        ConfigError: there is no GPU, or one is too small for a single job.
+    """
+    works = works_of(configs, context.train, context.artifacts)
+    if resources.address == "local":
+        costs, total = _measure_here(works, context, resources.cpus_per_trial)
+    else:
+        with connected(resources.address, dashboard=False):
+            if ray.cluster_resources().get("GPU", 0) < 1:
+                raise ConfigError("--pack auto measures GPU memory, but the cluster has no GPU; leave it out")
+            costs, total = _measured_on_a_worker(works, context_spec, resources, gpus=1.0)
+    if not total:
+        raise ConfigError("--pack auto measures GPU memory, but there is no GPU here; leave it out")
+    return share_for(jobs_on_a_gpu(max(cost.peak_bytes for cost in costs.values()), total))
+
+
+def expected_configs(
+    space: SearchSpace, base: RunConfig, trials: int, seed: int, repeated: Sequence[RepeatedRun]
+) -> list[RunConfig]:
+    """Return runs such as a study will have: those that it repeats, else draws at random."""
+    return [run.config for run in repeated] or draw_configs(space, base, trials, seed)
+
+
+def _slots_here(resources: Resources) -> int:
+    slots = (os.cpu_count() or 1) // resources.cpus_per_trial
+    if resources.gpus_per_trial:
+        slots = min(slots, int(torch.cuda.device_count() / resources.gpus_per_trial + 1e-9))
+    return max(1, slots)
+
+
+def _measure_here(works: Sequence[Work], context: RunContext, threads: int) -> tuple[dict[str, Cost], int]:
+    """Return what a work of each kind costs, and the GPU's memory in bytes; 0 without one."""
+    torch.set_num_threads(threads)
+    costs = measure_kinds(works, lambda config, stage: measure(config, stage, context), MEASURE_SECONDS)
+    on_gpu = context.device.type == "cuda"
+    return costs, torch.cuda.mem_get_info()[1] if on_gpu else 0
+
+
+def _measured_on_a_worker(
+    works: Sequence[Work], context_spec: ContextSpec, resources: Resources, gpus: float
+) -> tuple[dict[str, Cost], int]:
+    """Measure in a process like those that will train: the driver's node may have no GPU."""
+    plain = [(work.stage, to_dict(work.config), work.iterations, work.there) for work in works]
+    task = ray.remote(_measure_there).options(num_cpus=resources.cpus_per_trial, num_gpus=gpus)
+    answer = task.remote(plain, json.dumps(context_spec.to_dict()), resources.cpus_per_trial)
+    costs, total = ray.get(answer)
+    return {kind: Cost(**values) for kind, values in costs.items()}, total
+
+
+def _measure_there(
+    plain: list[tuple[Stage, dict[str, Any], int, bool]], context_spec: str, threads: int
+) -> tuple[dict[str, dict[str, Any]], int]:
+    works = [Work(stage, from_dict(config), iterations, there) for stage, config, iterations, there in plain]
+    costs, total = _measure_here(works, ContextSpec.from_dict(json.loads(context_spec)).open(), threads)
+    return {kind: cost.to_dict() for kind, cost in costs.items()}, total
