@@ -6,6 +6,7 @@ python study/train.py --basicsr train_ESRGAN_x4.yml --data DIV2K/HR --output run
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -22,9 +23,15 @@ from study.config import ConfigError, Precision, RunConfig, Stage, replace, to_d
 from study.config.basicsr import read_basicsr
 from study.config.recipes import RECIPES, get_recipe
 from study.metrics import METRICS
+from study.record.directory import check_output, sole_driver
+from study.record.events import PointEvaluated, ReferenceEvaluated, StudyStateChanged, TrialEnded, TrialStarted
+from study.record.goals import Goals
 from study.record.journal import Journal
-from study.record.metadata import Facts, check_output, precision_of, sole_driver, write_facts
-from study.record.state import Records
+from study.record.metadata import SearchInfo, precision_of, write_metadata
+from study.record.paths import WEIGHTS, RunDirectory
+from study.record.points import Metrics
+from study.record.state import Recorder, StudyRecord
+from study.search.description import Description, describe, objectives_of, write_custom_losses
 from study.tracking.address import how_to_open
 from study.tracking.client import default_uri
 from study.tracking.exporter import Exporter
@@ -43,9 +50,9 @@ from study.training.context_spec import (
 from study.training.evaluation import spacing_note
 from study.training.loop import Diverged, pick_device
 from study.training.precision import fastest_precision, slow_note
-from study.training.stages.adversarial import Point, export_generator, is_exportable, train_adversarial
-from study.training.stages.artifacts import WEIGHTS, baseline_name, evaluate_baseline, make_artifact
-from study.training.stages.graph import KeyOf, Need, artifact_key, needs_of, upstream
+from study.training.stages.adversarial import export_generator, is_exportable, train_adversarial
+from study.training.stages.artifacts import evaluate_baseline, make_artifact
+from study.training.stages.graph import Need, artifact_key, needs_of, upstream
 
 # A single run has no front to measure; its report still needs a corner to draw from.
 REFERENCE = {"psnr_y": 20.0, "lpips_alex": 0.8, "swd": 60.0}
@@ -65,22 +72,30 @@ def main(arguments: list[str], console: Console) -> int:
     for note in notes:
         console.print(f"[bold]note:[/] {note}", highlight=False)
     uri = options.mlflow or default_uri(options.output)
+    notes = [perceptual_metric_note(context_spec.lpips_weights), *notes]
     with sole_driver(options.output):
-        write_facts(
-            options.output,
-            _facts(config, options, [perceptual_metric_note(context_spec.lpips_weights), *notes]),
-            context,
-        )
-        records = Records(Journal(options.output / "journal.jsonl"))
-        records.study("RUNNING")
+        write_metadata(options.output, describe(_description(config, options.output, notes, context), context))
+        write_custom_losses(options.output, context)
+        run_dir = RunDirectory(options.output)
+        recorder = Recorder(Journal(run_dir.journal))
+        recorder.add(StudyStateChanged(state="RUNNING"))
         exporter = Exporter(options.output, uri)
         exporter.start()
         try:
-            state = _run(config, until, context, options.output, records, console)
-            records.study("COMPLETE" if state == "COMPLETE" else "INTERRUPTED")
+            state = SingleRun(config, context, run_dir, recorder).train(until, console)
+            recorder.add(StudyStateChanged(state="COMPLETE" if state == "COMPLETE" else "INTERRUPTED"))
         finally:
             unsent = exporter.close()
-    return _conclude(config, until, options.output, context.artifacts, records, state, unsent, uri, console)
+    if unsent:
+        console.print(f"{unsent} records wait for MLflow; the same command sends them", highlight=False)
+    if state == "FAILED":
+        console.print(str(recorder.record.ends[TRIAL].cause), markup=False, highlight=False, soft_wrap=True)
+        return 1
+    _print_table(recorder.record, console)
+    _print_weights(config, until, run_dir, context.artifacts, recorder.record, console)
+    console.print(f"report: python analysis/report.py {options.output}", highlight=False, soft_wrap=True)
+    console.print(f"MLflow: {how_to_open(uri)}", highlight=False, soft_wrap=True)
+    return 0
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -150,126 +165,118 @@ def _context_spec(config: RunConfig, until: Stage, options: argparse.Namespace) 
     )
 
 
-def _facts(config: RunConfig, options: argparse.Namespace, notes: list[str]) -> Facts:
-    return Facts(
-        name=options.output.resolve().name,
-        space="single run",
+def _description(config: RunConfig, output: Path, notes: list[str], context: RunContext) -> Description:
+    objectives = objectives_of(context)
+    reference = {objective.metric: REFERENCE[objective.metric] for objective in objectives}
+    return Description(
+        name=output.resolve().name,
+        search=SearchInfo("single run", trials=1, seed=config.seed, groups=("recipe",)),
         space_fingerprint="",
         base=config,
-        trials=1,
-        seed=config.seed,
-        reference=REFERENCE,
-        groups=("recipe",),
-        notes=tuple(notes),
+        goals=Goals(objectives, reference),
+        notes=notes,
     )
 
 
-def _run(config: RunConfig, until: Stage, context: RunContext, output: Path, records: Records, console: Console) -> str:
-    """Train what is not trained yet, up to a stage; returns the run's state."""
-    baseline, name = evaluate_baseline(config.data, context, output / "references"), baseline_name(config.data)
-    facts = {"metrics": baseline.metrics, "images": baseline.images, "samples": f"references/{name}"}
-    records.reference(name, kind=name, **facts)
+@dataclass(frozen=True)
+class SingleRun:
+    """A run outside a study; its last stage is recorded as a trial."""
 
-    def key_of(config: RunConfig, stage: Stage) -> str:
-        return artifact_key(config, stage, context.train)
+    config: RunConfig
+    context: RunContext
+    run_dir: RunDirectory
+    recorder: Recorder
 
-    with StageProgress(console) as progress:
-        if until == "adversarial":
-            return _run_trial(config, context, output, records, key_of, progress.tick)
-        for need in (*needs_of(config, until, key_of), Need(key_of(config, until), until, config)):
-            _upstream_stage(need, config, context, output, records, progress.tick)
-    return "COMPLETE"
+    def train(self, until: Stage, console: Console) -> str:
+        """Train what is not trained yet, up to a stage; returns the run's state."""
+        self.recorder.add(evaluate_baseline(self.config.data, self.context, self.run_dir))
+        with StageProgress(console) as progress:
+            if until == "adversarial":
+                return self._trial(progress.tick)
+            key = self._key_of(self.config, until)
+            for need in (*needs_of(self.config, until, self._key_of), Need(key, until, self.config)):
+                self._upstream_stage(need, progress.tick)
+        return "COMPLETE"
+
+    def _key_of(self, config: RunConfig, stage: Stage) -> str:
+        return artifact_key(config, stage, self.context.train)
+
+    def _trial(self, on_progress: ProgressCallback) -> str:
+        """Train all stages; returns how the last one ended."""
+        config, add = self.config, self.recorder.add
+        starts_from = {stage: self._key_of(needed, stage) for needed, stage in upstream(config, "adversarial")}
+        add(TrialStarted(trial=TRIAL, config=to_dict(config), params={}, upstream=starts_from))
+        try:
+            for need in needs_of(config, "adversarial", self._key_of):
+                self._upstream_stage(need, on_progress)
+            directory = self.run_dir.trial(TRIAL)
+            train_adversarial(config, self.context, directory, self._add_point, on_progress)
+        except Diverged as error:
+            add(TrialEnded(trial=TRIAL, state="FAILED", cause=f"diverged: {error}"))
+            return "FAILED"
+        add(TrialEnded(trial=TRIAL, state="COMPLETE"))
+        return "COMPLETE"
+
+    def _add_point(self, point: PointEvaluated) -> None:
+        self.recorder.add(point)
+
+    def _upstream_stage(self, need: Need, on_progress: ProgressCallback) -> None:
+        for event in make_artifact(need.config, need.stage, self.context, self.run_dir, on_progress):
+            is_generator = isinstance(event, ReferenceEvaluated)
+            if not is_generator or need.config.data.scale == self.config.data.scale:
+                self.recorder.add(event)
 
 
-def _run_trial(
-    config: RunConfig, context: RunContext, output: Path, records: Records, key_of: KeyOf, tick: ProgressCallback
-) -> str:
-    """Train all stages; the last one is recorded as a trial. Returns its state."""
-    starts_from = {str(stage): key_of(needed, stage) for needed, stage in upstream(config, "adversarial")}
-    records.trial(TRIAL, to_dict(config), {}, starts_from)
-    try:
-        for need in needs_of(config, "adversarial", key_of):
-            _upstream_stage(need, config, context, output, records, tick)
-        directory = output / "trials" / f"{TRIAL:04d}"
-        train_adversarial(config, context, directory, lambda point: _record(records, point), tick)
-    except Diverged as error:
-        records.end(TRIAL, "FAILED", cause=f"diverged: {error}")
-        return "FAILED"
-    records.end(TRIAL, "COMPLETE")
-    return "COMPLETE"
-
-
-def _upstream_stage(
-    need: Need, config: RunConfig, context: RunContext, output: Path, records: Records, tick: ProgressCallback
-) -> None:
-    facts = make_artifact(need.config, need.stage, context, output, tick)
-    records.artifact_made(need, facts, reference_scale=config.data.scale)
-
-
-def _record(records: Records, point: Point) -> None:
-    samples = f"trials/{TRIAL:04d}/points/{point.iteration:07d}"
-    records.point(TRIAL, {"samples": samples, **point.to_dict()})
-
-
-def _conclude(
-    config: RunConfig,
-    until: Stage,
-    output: Path,
-    artifacts: ArtifactFolder,
-    records: Records,
-    state: str,
-    unsent: int,
-    uri: str,
-    console: Console,
-) -> int:
-    if unsent:
-        console.print(f"{unsent} records wait for MLflow; the same command sends them", highlight=False)
-    if state == "FAILED":
-        console.print(records.causes[TRIAL], markup=False, highlight=False, soft_wrap=True)
-        return 1
-    rows = dict(records.references)
-    for key, artifact in records.artifacts.items():
-        if artifact["stage"] == "autoencoder":
-            rows[f"{key} (HR images through it)"] = artifact["metrics"]
-    for (_, iteration), metrics in sorted(records.points.items()):
-        rows[f"{state.lower()} run at {iteration}"] = metrics
-    shown = next(iter(records.references.values())).keys()
+def _print_table(record: StudyRecord, console: Console) -> None:
+    """Print the metrics of all that was evaluated, a row each."""
+    rows: dict[str, Metrics] = {name: reference.metrics for name, reference in record.references.items()}
+    artifacts = record.last_artifacts
+    rows |= {f"{key} (HR images through it)": made.metrics for key, made in artifacts.items() if made.stage == "autoencoder"}
+    state = record.trial_state(TRIAL).lower()
+    for point in sorted(record.points, key=lambda point: point.iteration):
+        rows[f"{state} run at {point.iteration}"] = record.points[point].metrics
+    shown = next(iter(record.references.values())).metrics.keys()
     table = Table("weights", *(METRICS[name].label for name in shown), title="on the held-out images")
     for row, metrics in rows.items():
         table.add_row(row, *(f"{metrics[name]:.4f}" if name in metrics else "" for name in shown))
     table.title_justify = "left"
     console.print(table)
-    for key, artifact in records.artifacts.items():
-        if artifact["stage"] == "critics":
-            _print_areas(key, artifact["metrics"], console)
-    _name_weights(config, until, output, artifacts, records, console)
-    console.print(f"report: python analysis/report.py {output}", highlight=False, soft_wrap=True)
-    console.print(f"MLflow: {how_to_open(uri)}", highlight=False, soft_wrap=True)
-    return 0
+    for key, made in artifacts.items():
+        if made.stage == "critics":
+            _print_areas(key, made.metrics, console)
 
 
-def _name_weights(
-    config: RunConfig, until: Stage, output: Path, artifacts: ArtifactFolder, records: Records, console: Console
+def _print_weights(
+    config: RunConfig,
+    until: Stage,
+    run_dir: RunDirectory,
+    artifacts: ArtifactFolder,
+    record: StudyRecord,
+    console: Console,
 ) -> None:
-    """Say where the weights are, and write the perceptual generator's for other tools."""
+    """Print where the weights are, and write the perceptual generator's for other tools."""
     if until != "adversarial":
-        made = artifacts.open(list(records.artifacts)[-1]) / WEIGHTS
+        made = artifacts.open(list(record.last_artifacts)[-1]) / WEIGHTS
         console.print(f"weights: {made}", highlight=False, soft_wrap=True)
         return
-    last = max(iteration for _, iteration in records.points)
-    point = output / "trials" / f"{TRIAL:04d}" / "points" / f"{last:07d}.safetensors"
+    point = run_dir.weights(max(record.points, key=lambda point: point.iteration))
     console.print(f"weights: {point}", highlight=False, soft_wrap=True)
     if is_exportable(config):
-        exported = export_generator(config, point, output / "generator.pth")
+        exported = export_generator(config, point, run_dir.root / "generator.pth")
         console.print(f"weights for other tools (BasicSR's names): {exported}", highlight=False, soft_wrap=True)
 
 
-def _print_areas(key: str, metrics: dict[str, float], console: Console) -> None:
-    """Say how well critics tell distorted held-out images from clean ones: area under the ROC curve, 0.5 by chance."""
+def _print_areas(key: str, metrics: Metrics, console: Console) -> None:
+    """Print how well critics tell distorted held-out images from clean ones: area under the ROC curve, 0.5 by chance."""
     levels = ", ".join(f"{value:.3f}" for name, value in metrics.items() if name != "auc")
     text = f"{key}: distorted against clean held-out images, area under the curve {metrics['auc']:.3f}"
     console.print(f"{text} (coarse to fine: {levels})", highlight=False, soft_wrap=True)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run as `aesop-train`."""
     run(main)
+
+
+if __name__ == "__main__":
+    command()

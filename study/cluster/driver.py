@@ -14,7 +14,7 @@ from ray import tune
 from rich.console import Console
 
 from study.cluster.connection import connected
-from study.cluster.interpolation_jobs import InterpolationJobs
+from study.cluster.interpolation_jobs import interpolation_jobs
 from study.cluster.jobs import Job, JobQueue, Leases, NoLeases, QueueRules
 from study.cluster.leases import ClusterLeases
 from study.cluster.monitor import Monitor
@@ -176,10 +176,14 @@ def _run(run: _Run, console: Console, worker: type[Worker]) -> tuple[End, str | 
             view.show(monitor.snapshot())
     if searcher.halted is not None:
         return "HALTED", searcher.halted
-    if interrupted or not queue.exhausted or record.count("RUNNING"):
+    if interrupted or _is_left(queue, record):
         return "INTERRUPTED", None
     _remove_scratch(study, record)
     return "COMPLETE", None
+
+
+def _is_left(queue: JobQueue, record: StudyRecord) -> bool:
+    return not queue.exhausted or record.count("RUNNING") > 0
 
 
 def _remove_scratch(study: Study, record: StudyRecord) -> None:
@@ -279,7 +283,7 @@ def _queue(run: _Run) -> JobQueue:
         on_trial=on_trial,
         on_failed=lambda trial, cause: _record_failure(run, trial, cause),
         finished_artifacts={key for key in finished if context.artifacts.has(key)},
-        follow_ups=InterpolationJobs(plan).jobs if search.interpolations else None,
+        follow_ups=(lambda last: interpolation_jobs(plan, last)) if search.interpolations else None,
         baseline=_baseline_job(study, run.record),
     )
 
