@@ -231,7 +231,9 @@ def _print_table(record: StudyRecord, console: Console) -> None:
     """Print the metrics of all that was evaluated, a row each."""
     rows: dict[str, Metrics] = {name: reference.metrics for name, reference in record.references.items()}
     artifacts = record.last_artifacts
-    rows |= {f"{key} (HR images through it)": made.metrics for key, made in artifacts.items() if made.stage == "autoencoder"}
+    rows |= {
+        f"{key} (HR images through it)": made.metrics for key, made in artifacts.items() if made.stage == "autoencoder"
+    }
     state = record.trial_state(TRIAL).lower()
     for point in sorted(record.points, key=lambda point: point.iteration):
         rows[f"{state} run at {point.iteration}"] = record.points[point].metrics

@@ -1,6 +1,7 @@
 """The Pareto front of a set of points and its hypervolume, both through moocore."""
 
 from collections.abc import Sequence
+
 import moocore
 import numpy as np
 

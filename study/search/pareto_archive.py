@@ -27,13 +27,8 @@ class ParetoArchive:
     """
 
     def __init__(self, record: StudyRecord, goals: Goals) -> None:
-<<<<<<< HEAD
-        """Start with what the record holds."""
-        self._record, self.goals = record, goals
-=======
         """Start with the points that the record holds."""
-        self._record, self._goals = record, goals
->>>>>>> eb02326 (InterpolationPlan chooses the pairs that a study interpolates, from its record and front)
+        self._record, self.goals = record, goals
         self._members: list[Candidate] = []
         self._seen, self._failed = [0, 0, 0], record.count("FAILED")
 
