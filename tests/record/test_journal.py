@@ -1,7 +1,6 @@
-"""The journal: appended whole or not at all, read while it is written."""
+"""The journal: appended whole or not at all, read while it is written, refused where a line is no entry."""
 
 import errno
-import json
 import math
 import os
 import time
@@ -10,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from study.files import StorageError
-from study.record.journal import Journal, read_events
+from study.record.events import Entry, SearchEnded, StudyStateChanged, TrialStarted, WorkerDied, write_entry
+from study.record.journal import Journal, JournalError, read_entries
+from study.record.points import Limits
+
+FIRST, SECOND = StudyStateChanged(state="RUNNING"), StudyStateChanged(state="INTERRUPTED")
 
 
 @pytest.fixture
@@ -18,73 +21,104 @@ def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "run" / "journal.jsonl")
 
 
-def test_events_come_back_in_order_with_the_time_of_writing(journal: Journal) -> None:
+def died(number: int) -> WorkerDied:
+    return WorkerDied(job="é" * number, trial=None, iteration=number, cause="")  # bytes, not characters
+
+
+def events(journal: Journal) -> list[object]:
+    return [entry.event for entry in journal.entries()]
+
+
+def test_events_come_back_in_order_with_their_time(journal: Journal) -> None:
     before = time.time()
-    journal.append("trial", trial=0, config={"a": {"b": [1, 2.5, None, "ä"]}})
-    journal.append("end", trial=0, state="COMPLETE")
-    events = list(journal.events())
-    assert [event["event"] for event in events] == ["trial", "end"]
-    assert events[0]["config"] == {"a": {"b": [1, 2.5, None, "ä"]}}
-    assert before <= events[0]["time"] <= events[1]["time"] <= time.time()
+    started = TrialStarted(trial=0, config={"a": {"b": [1, 2.5, None, "ä"]}}, params={}, upstream={})
+    journal.append(started)
+    journal.append(SECOND)
+    first, second = journal.entries()
+    assert (first.event, second.event) == (started, SECOND)
+    assert before <= first.time <= second.time <= time.time()
 
 
 def test_a_journal_that_does_not_exist_is_empty(journal: Journal) -> None:
-    assert list(journal.events()) == []
+    assert events(journal) == []
     assert not journal.path.exists()
 
 
-def test_a_metric_that_is_no_number_is_kept_as_such(journal: Journal) -> None:
-    journal.append("point", metrics={"psnr_y": math.nan, "swd": math.inf})
-    (event,) = journal.events()
-    assert math.isnan(event["metrics"]["psnr_y"])
-    assert event["metrics"]["swd"] == math.inf
+def test_values_that_are_not_finite_are_kept(journal: Journal) -> None:
+    journal.append(SearchEnded(limits=Limits(4, device_hours=math.inf, plateau_share=math.nan), cause=""))
+    (event,) = events(journal)
+    assert isinstance(event, SearchEnded)
+    assert event.limits.device_hours == math.inf
+    assert event.limits.plateau_share is not None
+    assert math.isnan(event.limits.plateau_share)
 
 
-def test_a_new_journal_on_the_same_file_goes_on(journal: Journal) -> None:
-    journal.append("first")
+def test_a_new_journal_on_the_same_file_continues(journal: Journal) -> None:
+    journal.append(FIRST)
     again = Journal(journal.path)
-    again.append("second")
-    assert [event["event"] for event in again.events()] == ["first", "second"]
+    again.append(SECOND)
+    assert events(again) == [FIRST, SECOND]
 
 
-@pytest.mark.parametrize("torn", ['{"event": "third", "tri', '{"event": "third"}', "\x00\x00\x00"])
+@pytest.mark.parametrize("torn", ['{"time": 1, "eve', write_entry(Entry(1.0, FIRST)), "\x00\x00\x00"])
 def test_a_line_that_a_crash_tore_is_cut_off(journal: Journal, torn: str) -> None:
-    journal.append("first")
-    journal.append("second")
+    journal.append(FIRST)
+    journal.append(SECOND)
     whole = journal.path.read_bytes()
     with open(journal.path, "a") as file:
         file.write(torn)
     again = Journal(journal.path)
     assert journal.path.read_bytes() == whole
-    again.append("third")
-    assert [event["event"] for event in again.events()] == ["first", "second", "third"]
+    again.append(FIRST)
+    assert events(again) == [FIRST, SECOND, FIRST]
 
 
 def test_a_file_with_nothing_but_a_torn_line_becomes_empty(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    path.write_text('{"event": "fir')
-    assert list(Journal(path).events()) == []
+    path.write_text('{"time": 1')
+    assert events(Journal(path)) == []
     assert path.stat().st_size == 0
 
 
-def test_a_line_that_is_being_written_is_left_for_the_next_reading(journal: Journal) -> None:
-    journal.append("first")
-    ((_, offset),) = read_events(journal.path, 0)
+def test_a_line_that_is_being_written_is_read_later(journal: Journal) -> None:
+    journal.append(FIRST)
+    ((_, offset),) = read_entries(journal.path)
+    line = write_entry(Entry(2.0, SECOND)) + "\n"
     with open(journal.path, "a") as file:
-        file.write('{"event": "sec')
-    assert list(read_events(journal.path, offset)) == []
+        file.write(line[:20])
+    assert list(read_entries(journal.path, offset)) == []
     with open(journal.path, "a") as file:
-        file.write('ond"}\n')
-    assert [event for event, _ in read_events(journal.path, offset)] == [{"event": "second"}]
+        file.write(line[20:])
+    assert [entry for entry, _ in read_entries(journal.path, offset)] == [Entry(2.0, SECOND)]
 
 
-def test_reading_goes_on_from_each_offset(journal: Journal) -> None:
+def test_reading_continues_from_each_offset(journal: Journal) -> None:
     for number in range(4):
-        journal.append("event", number=number, text="é" * number)  # bytes, not characters
-    offsets = [offset for _, offset in read_events(journal.path, 0)]
+        journal.append(died(number))
+    offsets = [offset for _, offset in read_entries(journal.path)]
     assert offsets[-1] == journal.path.stat().st_size
     for number, offset in enumerate(offsets, start=1):
-        assert [event["number"] for event, _ in read_events(journal.path, offset)] == list(range(number, 4))
+        read = [entry.event for entry, _ in read_entries(journal.path, offset)]
+        assert read == [died(later) for later in range(number, 4)]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"time": 1, "version": 2, "event": {"type": "trial_sold"}}', "unknown event 'trial_sold'"),
+        ('{"time": 1, "version": 2, "event": {"type": "study_state", "state": "RUNNING", "mood": 1}}', "mood"),
+        ('{"time": 1, "version": 3, "event": {"type": "study_state", "state": "RUNNING"}}', "its version is 3"),
+        ('{"time": 1, "event": "end", "trial": 0, "state": "COMPLETE"}', "it has no version"),
+        ("not json", "it has no version"),
+    ],
+)
+def test_a_line_that_is_no_entry_is_refused_by_its_number(journal: Journal, line: str, problem: str) -> None:
+    journal.append(FIRST)
+    with open(journal.path, "a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(JournalError, match=problem) as refused:
+        events(journal)
+    assert str(refused.value).startswith(f"{journal.path}, line 2: ")
 
 
 @pytest.mark.parametrize("existing", [0, 2])
@@ -92,7 +126,7 @@ def test_on_a_full_disk_nothing_is_half_written(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, existing: int
 ) -> None:
     for number in range(existing):
-        journal.append("event", number=number)
+        journal.append(died(number))
 
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -100,8 +134,8 @@ def test_on_a_full_disk_nothing_is_half_written(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         with pytest.raises(StorageError, match="--resume") as caught:
-            journal.append("lost")
+            journal.append(FIRST)
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.filename == str(journal.path)
-    journal.append("event", number=existing)
-    assert [json.loads(line)["number"] for line in journal.path.read_text().splitlines()] == list(range(existing + 1))
+    journal.append(died(existing))
+    assert events(journal) == [died(number) for number in range(existing + 1)]

@@ -1,17 +1,89 @@
-"""What a run directory says of itself."""
+"""study.json: written, read back, refused by field; a study that is continued stays the one that it is."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from study.record import metadata as run_directory
+from study.record.goals import Goals, Objective
+from study.record.metadata import (
+    ImageSetInfo,
+    OccupiedError,
+    RunDirectoryError,
+    SearchInfo,
+    StudyMetadata,
+    precision_of,
+    read_metadata,
+    write_metadata,
+)
+
+OBJECTIVES = (Objective("psnr_y", "maximize", "dB", "PSNR-Y"), Objective("swd", "minimize"))
+STUDY = StudyMetadata(
+    name="quick",
+    search=SearchInfo("aesop", 12, 0, ("loss.guidance",)),
+    goals=Goals(OBJECTIVES, {"psnr_y": 20.0, "swd": 60.0}),
+    images={"train": ImageSetInfo("photographs", "aa", ("a",)), "val": ImageSetInfo("held out", "bb", ("b", "c"))},
+    config={"recipe": "aesop", "size": "tiny", "precision": "bf16", "data": {"task": "sr", "scale": 4}},
+    notes=("a note",),
+    code_version="0.1+a",
+    identity={"space": "aesop", "objectives": ["psnr_y", "swd"]},
+    id="0" * 32,
+)
 
 
-def test_every_code_that_had_a_hand_in_a_study_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = []
-    for version in ("0.1+a", "0.1+a", "0.2+b", "0.1+a"):
-        monkeypatch.setattr(run_directory, "code_version", lambda version=version: version)
-        told.append(run_directory.code_versions(tmp_path))
-        (tmp_path / "study.json").write_text(json.dumps({"code_version": told[-1]}))
-    assert told == ["0.1+a", "0.1+a", "0.1+a, then 0.2+b", "0.1+a, then 0.2+b"]
+def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    assert write_metadata(tmp_path, STUDY) == STUDY
+    assert read_metadata(tmp_path) == STUDY
+    assert (STUDY.recipe, STUDY.size, STUDY.task, STUDY.val_images) == (
+        "aesop",
+        "tiny",
+        "super-resolution x4",
+        ("b", "c"),
+    )
+    assert precision_of(tmp_path) == "bf16"
+    assert precision_of(tmp_path / "nowhere") is None
+
+
+def test_a_continued_study_keeps_its_id_and_names_each_code_once(tmp_path: Path) -> None:
+    written = [
+        write_metadata(tmp_path, replace(STUDY, code_version=version, id=str(number) * 32))
+        for number, version in enumerate(("0.1+a", "0.1+a", "0.2+b", "0.1+a"))
+    ]
+    assert [each.code_version for each in written] == ["0.1+a", "0.1+a", "0.1+a, then 0.2+b", "0.1+a, then 0.2+b"]
+    assert {each.id for each in written} == {"0" * 32}
+
+
+def test_another_study_is_refused_with_the_differences(tmp_path: Path) -> None:
+    write_metadata(tmp_path, STUDY)
+    with pytest.raises(OccupiedError, match=r"differs in space \(there aesop, asked for wide\)\. Go back"):
+        write_metadata(tmp_path, replace(STUDY, identity={**STUDY.identity, "space": "wide"}))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"version": 1}, "its version is 1, but this code reads 2"),
+        ({"mood": "good"}, "mood"),
+        ({"notes": None}, "notes"),
+        ({"goals": {"objectives": [], "reference": {}}}, "at least two objectives"),
+        ({"goals": {"objectives": [{"metric": "a", "direction": "up"}], "reference": {}}}, "direction"),
+    ],
+)
+def test_a_file_that_is_no_metadata_is_refused_by_field(
+    tmp_path: Path, change: dict[str, object], problem: str
+) -> None:
+    write_metadata(tmp_path, STUDY)
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(RunDirectoryError, match=problem) as refused:
+        read_metadata(tmp_path)
+    assert str(path) in str(refused.value)
+
+
+def test_a_missing_or_torn_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match=r"does not exist: give a directory that study/sweep\.py wrote"):
+        read_metadata(tmp_path)
+    (tmp_path / "study.json").write_text('{"name": ')
+    with pytest.raises(RunDirectoryError, match="is not valid JSON"):
+        read_metadata(tmp_path)

@@ -1,175 +1,205 @@
-"""The driver's memory: each fact written once, and the same after the journal is opened again."""
+"""A study rebuilt from its journal: each event recorded once, and the same after the journal is opened again."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study.cluster.jobs import Need
-from study.config import RunConfig, Stage, replace, to_dict
-from study.config.recipes import aesop
+from study.record.events import (
+    AliasesPublished,
+    ArtifactEnded,
+    Event,
+    FilesPublished,
+    FrontMoved,
+    ModelPublished,
+    PointEvaluated,
+    ReferenceEvaluated,
+    StudyStateChanged,
+    TrialEnded,
+    TrialStarted,
+)
 from study.record.journal import Journal
-from study.record.state import Records
+from study.record.points import FidelityPoint, InterpolatedPoint, Spent, TrialPoint
+from study.record.state import Recorder
 
-TINY = aesop("tiny")
 GOOD = {"psnr_y": 28.0, "swd": 12.5}
+COST = Spent(iterations=800, pixels_seen=9, device_seconds=2.5)
+GENERATOR = FidelityPoint("fidelity-1")
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(Journal(tmp_path / "journal.jsonl"))
+def recorder(tmp_path: Path) -> Recorder:
+    return Recorder(Journal(tmp_path / "journal.jsonl"))
 
 
-def events(records: Records, kind: str) -> list[dict[str, Any]]:
-    return [event for event in records.journal.events() if event["event"] == kind]
+def lines(tmp_path: Path) -> list[str]:
+    return (tmp_path / "journal.jsonl").read_text().splitlines()
 
 
-def memory(records: Records) -> dict[str, Any]:
-    """All that it knows, but the time at which events were written."""
-    known = {name: value for name, value in vars(records).items() if name != "journal"}
-    artifacts = {key: {**event, "time": None} for key, event in records.artifacts.items()}
-    return {**known, "artifacts": artifacts, "uses": records.uses}
+def started(number: int, **upstream: str) -> TrialStarted:
+    return TrialStarted(trial=number, config={"seed": number}, params={"loss.fidelity": 1.0}, upstream=upstream)
 
 
-def draw(records: Records, number: int, **upstream: str) -> None:
-    records.trial(number, {"seed": number}, {"loss.fidelity": 1.0}, upstream)
+def point(trial: int, iteration: int, seconds: float = 0.0, **metrics: float) -> PointEvaluated:
+    return PointEvaluated(
+        point=TrialPoint(trial, iteration),
+        metrics=metrics or GOOD,
+        images={},
+        terms={},
+        spent=Spent(device_seconds=seconds),
+        samples="s",
+    )
 
 
-def point(iteration: int, **metrics: float) -> dict[str, Any]:
-    return {"iteration": iteration, "metrics": metrics or GOOD, "terms": {}, "budget": {}}
+def artifact(key: str, **changes: Any) -> ArtifactEnded:
+    stage = key.partition("-")[0]
+    facts = {"config": {}, "state": "COMPLETE", "metrics": GOOD, "spent": COST, **changes}
+    return ArtifactEnded(key=key, stage=stage, **facts)
 
 
-def need(key: str, stage: Stage, config: RunConfig = TINY) -> Need:
-    return Need(key, stage, config)
+def reference(name: str, kind: str, **metrics: float) -> ReferenceEvaluated:
+    return ReferenceEvaluated(name=name, kind=kind, metrics=metrics or GOOD, images={}, samples=f"references/{name}")
 
 
-def make(records: Records, needed: Need, *, reused: bool = False) -> None:
-    budget = {"iterations": 800, "pixels_seen": 9, "device_seconds": 2.5}
-    facts = {"metrics": GOOD, "images": {"swd": {"coffee": 1.0}}, "samples": f"references/{needed.key}"}
-    records.artifact_made(needed, {"budget": budget, "reused": reused, **facts}, reference_scale=4)
+def a_study() -> list[Event]:
+    return [
+        StudyStateChanged(state="RUNNING"),
+        reference("bicubic", "bicubic", psnr_y=26.0, swd=34.0),
+        started(0, fidelity="fidelity-1", autoencoder="autoencoder-1"),
+        started(1, fidelity="fidelity-1"),
+        started(2, fidelity="fidelity-1", autoencoder="autoencoder-2"),
+        started(3, fidelity="fidelity-1"),
+        artifact("fidelity-1"),
+        reference("fidelity-1", "fidelity"),
+        artifact("autoencoder-1"),
+        artifact("autoencoder-2", state="FAILED", cause="diverged", metrics={}, spent=Spent()),
+        point(0, 80, seconds=3.0),
+        point(0, 160, seconds=7.0, psnr_y=27.0, swd=11.0),
+        point(1, 80, seconds=4.0),
+        TrialEnded(trial=0, state="COMPLETE", warm=False, overhead_seconds=3.0, seconds=20.0),
+        TrialEnded(trial=1, state="PRUNED", warm=True, overhead_seconds=0.02, seconds=10.0),
+        TrialEnded(trial=2, state="FAILED", cause="its autoencoder-2 failed: diverged"),
+        FrontMoved(trials_ended=3, hypervolume=4.0, members=(TrialPoint(0, 160),)),
+    ]
 
 
-def a_study(records: Records) -> None:
-    records.study("RUNNING")
-    records.reference("bicubic", kind="bicubic", metrics={"psnr_y": 26.0, "swd": 34.0})
-    draw(records, 0, fidelity="fidelity-1", autoencoder="autoencoder-1")
-    draw(records, 1, fidelity="fidelity-1")
-    draw(records, 2, fidelity="fidelity-1", autoencoder="autoencoder-2")
-    draw(records, 3, fidelity="fidelity-1")
-    make(records, need("fidelity-1", "fidelity"))
-    make(records, need("autoencoder-1", "autoencoder"))
-    records.artifact_failed(need("autoencoder-2", "autoencoder"), "diverged")
-    records.point(0, point(80))
-    records.point(0, point(160, psnr_y=27.0, swd=11.0))
-    records.point(1, point(80))
-    records.end(0, "COMPLETE", warm=False, overhead_seconds=3.0, seconds=20.0)
-    records.end(1, "PRUNED", warm=True, overhead_seconds=0.02, seconds=10.0)
-    records.end(2, "FAILED", cause="its autoencoder-2 failed: diverged")
-    records.front(trials_ended=3, hypervolume=4.0, members=["trial 0 at 160"])
+@pytest.fixture
+def studied(recorder: Recorder) -> Recorder:
+    assert all(recorder.add(event) for event in a_study())
+    return recorder
 
 
-def test_it_knows_how_each_trial_stands(records: Records) -> None:
-    a_study(records)
-    assert records.states == {0: "COMPLETE", 1: "PRUNED", 2: "FAILED", 3: "RUNNING"}
-    assert [records.count(state) for state in ("COMPLETE", "PRUNED", "FAILED", "RUNNING")] == [1, 1, 1, 1]
-    assert records.causes == {2: "its autoencoder-2 failed: diverged"}
-    assert records.references == {"bicubic": {"psnr_y": 26.0, "swd": 34.0}, "fidelity-1": GOOD}
+def test_the_state_of_each_trial(studied: Recorder) -> None:
+    record = studied.record
+    assert [record.trial_state(number) for number in range(4)] == ["COMPLETE", "PRUNED", "FAILED", "RUNNING"]
+    assert [record.count(state) for state in ("COMPLETE", "PRUNED", "FAILED", "RUNNING")] == [1, 1, 1, 1]
+    assert record.ends[2].cause == "its autoencoder-2 failed: diverged"
+    metrics = {name: reference.metrics for name, reference in record.references.items()}
+    assert metrics == {"bicubic": {"psnr_y": 26.0, "swd": 34.0}, "fidelity-1": GOOD}
 
 
-def test_uses_count_the_trials_that_start_from_each_artifact(records: Records) -> None:
-    a_study(records)
-    assert records.uses == {"fidelity-1": 4, "autoencoder-1": 1, "autoencoder-2": 1}
+def test_uses_count_trials_per_artifact(studied: Recorder) -> None:
+    assert studied.record.uses == {"fidelity-1": 4, "autoencoder-1": 1, "autoencoder-2": 1}
 
 
-def test_overheads_are_of_warm_workers_durations_of_all_that_entered(records: Records) -> None:
-    a_study(records)
-    assert records.overheads == [0.02]
-    assert records.durations == [20.0, 10.0]
+def test_overheads_are_of_warm_workers_durations_of_all(studied: Recorder) -> None:
+    assert studied.record.warm_overheads == [0.02]
+    assert studied.record.durations == [20.0, 10.0]
 
 
-def test_an_opened_journal_gives_the_same_memory(records: Records) -> None:
-    a_study(records)
-    again = Records(Journal(records.journal.path))
-    assert memory(again) == memory(records)
-    assert len(list(again.journal.events())) == 17
+def test_device_seconds_count_each_trial_at_its_last_point(studied: Recorder) -> None:
+    assert studied.record.device_seconds == 2 * 2.5 + 7.0 + 4.0
+    studied.add(artifact("autoencoder-3", reused=True))
+    assert studied.record.device_seconds == 16.0
 
 
-def test_what_is_told_twice_is_written_once_also_after_a_restart(records: Records) -> None:
-    a_study(records)
-    lines = records.journal.path.read_text()
-    for told in (records, Records(Journal(records.journal.path))):
-        draw(told, 0, fidelity="fidelity-9")
-        told.point(0, point(80, psnr_y=1.0, swd=1.0))
-        told.end(0, "FAILED", cause="too late")
-        told.end(2, "COMPLETE")
-        told.artifact_failed(need("fidelity-1", "fidelity"), "too late")
-        make(told, need("fidelity-1", "fidelity"), reused=True)
-        told.reference("bicubic", kind="bicubic", metrics={"psnr_y": 0.0})
-        assert told.states[0] == "COMPLETE"
-        assert told.points[0, 80] == GOOD
-        assert told.uses["fidelity-9"] == 0
-    assert records.journal.path.read_text() == lines
+def test_an_opened_journal_gives_the_same_record(studied: Recorder, tmp_path: Path) -> None:
+    again = Recorder(Journal(tmp_path / "journal.jsonl"))
+    assert again.record == studied.record
+    assert len(lines(tmp_path)) == len(a_study())
 
 
-def test_a_failed_artifact_may_be_trained_again_a_finished_one_stays(records: Records) -> None:
-    a_study(records)
-    make(records, need("autoencoder-2", "autoencoder"))
-    records.artifact_failed(need("autoencoder-2", "autoencoder"), "later")
-    of_it = [event for event in events(records, "artifact") if event["key"] == "autoencoder-2"]
-    assert [(event["state"], event["cause"]) for event in of_it] == [("FAILED", "diverged"), ("COMPLETE", None)]
-    assert records.artifacts["autoencoder-2"]["state"] == "COMPLETE"
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_is_recorded_twice_is_written_once(studied: Recorder, tmp_path: Path, restarted: bool) -> None:
+    before = lines(tmp_path)
+    recorder = Recorder(Journal(tmp_path / "journal.jsonl")) if restarted else studied
+    for event in (
+        started(0, fidelity="fidelity-9"),
+        point(0, 80, psnr_y=1.0, swd=1.0),
+        TrialEnded(trial=0, state="FAILED", cause="too late"),
+        TrialEnded(trial=2, state="COMPLETE"),
+        artifact("fidelity-1", state="FAILED", cause="too late"),
+        artifact("fidelity-1", reused=True),
+        reference("bicubic", "bicubic", psnr_y=0.0),
+    ):
+        assert not recorder.add(event)
+    assert recorder.record.trial_state(0) == "COMPLETE"
+    assert recorder.record.points[TrialPoint(0, 80)].metrics == GOOD
+    assert recorder.record.uses["fidelity-9"] == 0
+    assert lines(tmp_path) == before
 
 
-def test_an_artifact_is_written_with_what_it_is_and_what_it_cost(records: Records) -> None:
-    make(records, need("autoencoder-1", "autoencoder"), reused=True)
-    (event,) = events(records, "artifact")
-    assert event["config"] == to_dict(TINY)
-    assert (event["stage"], event["state"], event["reused"]) == ("autoencoder", "COMPLETE", True)
-    assert event["budget"] == {"iterations": 800, "pixels_seen": 9, "device_seconds": 2.5}
-    assert event["metrics"] == GOOD
+def test_a_failed_artifact_may_be_trained_again(studied: Recorder) -> None:
+    assert studied.add(artifact("autoencoder-2"))
+    assert not studied.add(artifact("autoencoder-2", state="FAILED", cause="later"))
+    of_it = [ended for ended in studied.record.artifacts if ended.key == "autoencoder-2"]
+    assert [(ended.state, ended.cause) for ended in of_it] == [("FAILED", "diverged"), ("COMPLETE", None)]
+    assert studied.record.last_artifacts["autoencoder-2"].state == "COMPLETE"
 
 
-def test_only_fidelity_generators_of_the_studys_scale_are_points_of_it(records: Records) -> None:
-    make(records, need("fidelity-1", "fidelity"))
-    make(records, need("fidelity-2", "fidelity", replace(TINY, {"data.scale": 2})))
-    make(records, need("autoencoder-1", "autoencoder"))
-    (event,) = events(records, "reference")
-    assert (event["name"], event["kind"], event["samples"]) == ("fidelity-1", "fidelity", "references/fidelity-1")
-    assert event["images"] == {"swd": {"coffee": 1.0}}
-    assert records.references == {"fidelity-1": GOOD}
+def test_fronts_and_study_states_are_all_written(recorder: Recorder) -> None:
+    states = ("RUNNING", "INTERRUPTED", "RUNNING", "COMPLETE")
+    assert all(recorder.add(StudyStateChanged(state=state)) for state in states)  # type: ignore[arg-type]
+    moved = FrontMoved(trials_ended=1, hypervolume=1.0, members=())
+    assert recorder.add(moved)
+    assert recorder.add(moved)
+    assert recorder.record.state == "COMPLETE"
+    assert recorder.record.hypervolumes == [1.0, 1.0]
 
 
-def test_fronts_and_the_studys_own_states_are_all_written(records: Records) -> None:
-    for state in ("RUNNING", "INTERRUPTED", "RUNNING", "COMPLETE"):
-        records.study(state)
-    records.front(trials_ended=1, hypervolume=1.0, members=[])
-    records.front(trials_ended=1, hypervolume=1.0, members=[])
-    assert [event["state"] for event in events(records, "study")] == ["RUNNING", "INTERRUPTED", "RUNNING", "COMPLETE"]
-    assert len(events(records, "front")) == 2
+def test_the_final_front_is_written_where_it_moved(studied: Recorder) -> None:
+    final = FrontMoved(trials_ended=3, hypervolume=4.0, members=(TrialPoint(0, 160),), final=True)
+    assert not studied.add(final)
+    mixed = InterpolatedPoint(GENERATOR, TrialPoint(0, 160), "weights", 0.5)
+    assert studied.add(FrontMoved(trials_ended=3, hypervolume=5.0, members=(mixed,), final=True))
+    assert studied.record.hypervolumes == [4.0]
 
 
-def test_the_last_metrics_are_of_the_latest_iteration_not_of_the_last_told(records: Records) -> None:
-    draw(records, 0)
-    assert records.last_metrics(0) is None
-    records.point(0, point(160, psnr_y=27.0, swd=11.0))
-    records.point(0, point(80))
-    assert records.last_metrics(0) == {"psnr_y": 27.0, "swd": 11.0}
-    assert records.last_metrics(1) is None
+def test_published_files_are_written_again_where_they_changed(recorder: Recorder, tmp_path: Path) -> None:
+    files = FilesPublished(trial=None, folder="report", paths=("report.html",), content="aa")
+    model = ModelPublished(point=TrialPoint(0, 8), trial=0, folder="models/a", paths=("w",), tags={"psnr_y": "28"})
+    aliases = AliasesPublished(aliases={"balanced": TrialPoint(0, 8)}, members=(TrialPoint(0, 8),))
+    for event in (files, model, aliases):
+        assert recorder.add(event)
+        assert not recorder.add(event)
+        assert not Recorder(Journal(tmp_path / "journal.jsonl")).add(event)
+    changed = FilesPublished(trial=None, folder="report", paths=("report.html",), content="bb")
+    assert recorder.add(changed)
+    assert recorder.add(files)
+
+
+def test_last_metrics_are_of_the_latest_iteration(recorder: Recorder) -> None:
+    recorder.add(started(0))
+    assert recorder.record.last_metrics(0) is None
+    recorder.add(point(0, 160, psnr_y=27.0, swd=11.0))
+    recorder.add(point(0, 80))
+    assert recorder.record.last_metrics(0) == {"psnr_y": 27.0, "swd": 11.0}
+    assert recorder.record.last_metrics(1) is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_last_point_that_is_not_finite_is_no_result(records: Records, value: float) -> None:
-    draw(records, 0)
-    records.point(0, point(80))
-    records.point(0, point(160, psnr_y=27.0, swd=value))
-    assert records.last_metrics(0) is None
-    assert Records(Journal(records.journal.path)).last_metrics(0) is None
+def test_a_last_point_that_is_not_finite_is_no_result(recorder: Recorder, tmp_path: Path, value: float) -> None:
+    recorder.add(started(0))
+    recorder.add(point(0, 80))
+    recorder.add(point(0, 160, psnr_y=27.0, swd=value))
+    assert recorder.record.last_metrics(0) is None
+    assert Recorder(Journal(tmp_path / "journal.jsonl")).record.last_metrics(0) is None
 
 
-def test_live_points_leave_out_the_trials_that_failed(records: Records) -> None:
-    a_study(records)
-    draw(records, 4)
-    records.point(4, point(80))
-    assert set(records.live_points()) == {(0, 80), (0, 160), (1, 80), (4, 80)}
-    records.end(4, "FAILED", cause="diverged")
-    assert set(records.live_points()) == {(0, 80), (0, 160), (1, 80)}  # a pruned trial keeps what it reached
+def test_live_points_leave_out_failed_trials(studied: Recorder) -> None:
+    studied.add(started(4))
+    studied.add(point(4, 80))
+    kept = {TrialPoint(0, 80), TrialPoint(0, 160), TrialPoint(1, 80)}  # a pruned trial keeps what it reached
+    assert set(studied.record.live_points()) == kept | {TrialPoint(4, 80)}
+    studied.add(TrialEnded(trial=4, state="FAILED", cause="diverged"))
+    assert set(studied.record.live_points()) == kept
