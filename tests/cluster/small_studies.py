@@ -1,6 +1,5 @@
 """A small study of everything, how tests run it as a user does, and how they read what it left."""
 
-import json
 import os
 import socket
 import subprocess
@@ -8,15 +7,19 @@ import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 import psutil
 import pytest
 from mlflow import MlflowClient
 
+from study.record.events import Event, TrialEnded
+from study.record.journal import read_entries
+
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 5
+Kind = TypeVar("Kind")
 
 # Five trials of everything, in seconds: larger networks and real photographs would only make it slower.
 SPACE = """
@@ -93,19 +96,17 @@ def run(address: str, arguments: list[str], expected: int = 0) -> str:
     return text
 
 
-def events(output: Path) -> list[dict[str, Any]]:
-    path = output / "journal.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+def events(output: Path) -> list[Event]:
+    return [entry.event for entry, _ in read_entries(output / "journal.jsonl")]
 
 
-def entries(output: Path, event: str) -> list[dict[str, Any]]:
-    return [entry for entry in events(output) if entry["event"] == event]
+def entries(output: Path, kind: type[Kind]) -> list[Kind]:
+    return [event for event in events(output) if isinstance(event, kind)]
 
 
 def states_everywhere(output: Path) -> dict[str, dict[int, str]]:
     """How each trial ended, by what keeps it: the journal, Optuna, MLflow; each may hold it once."""
-    ends = [(end["trial"], end["state"]) for end in entries(output, "end")]
+    ends = [(end.trial, str(end.state)) for end in entries(output, TrialEnded)]
     study = optuna.load_study(study_name=output.name, storage=f"sqlite:///{output / 'optuna.db'}")
     told = [(trial.number, trial.state.name.replace("FAIL", "FAILED")) for trial in study.trials]
     client = MlflowClient(f"sqlite:///{output.parent / 'mlflow.db'}")

@@ -13,9 +13,11 @@ import ray
 from PIL import Image
 from ray import tune
 
-from study.cluster.jobs import Job, describe
+from study.cluster.jobs import Job
+from study.cluster.messages import Happened, JobRequest, Message, read_message, write_request
 from study.cluster.worker import Worker
 from study.config import replace
+from study.record.events import PointEvaluated, TrialEnded
 from study.search.spaces import load_space
 from study.training.checkpoints import load_checkpoint
 from study.training.context_spec import ContextSpec
@@ -76,16 +78,15 @@ def test_a_group_that_the_scheduler_stops_saves_and_gives_back_what_it_held(shar
     )
     job = Job("trial-0000", "trial", "adversarial", run, ready_at=0.0, trial=0, workers=2)
     context_spec = ContextSpec(run.data, 32, str(images / "artifacts"), {}, None)
-    config = {"job": describe(job), "lane": 0, "context_spec": context_spec.to_dict()}
-    config |= {"run_dir": str(images), "threads": 1, "gpus": 0.0}
-    told: list[str] = []
+    request = JobRequest(job.spec, context_spec.to_dict(), str(images), threads=1, workers=2)
+    sent: list[Message] = []
 
     class Stop(tune.stopper.Stopper):
         """As an early-stopping scheduler would: after the first point."""
 
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-            told.append(json.loads(result["message"])["type"])
-            return told[-1] == "point"
+            sent.append(read_message(result["message"]))
+            return isinstance(sent[-1], Happened)
 
         def stop_all(self) -> bool:
             return False
@@ -93,7 +94,7 @@ def test_a_group_that_the_scheduler_stops_saves_and_gives_back_what_it_held(shar
     wait_until(cpus_are_free)
     tune.Tuner(
         Worker,
-        param_space=config,
+        param_space={"request": write_request(request), "lane": 0},
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(images),
@@ -103,8 +104,9 @@ def test_a_group_that_the_scheduler_stops_saves_and_gives_back_what_it_held(shar
         ),
     ).fit()
     wait_until(cpus_are_free, seconds=120)
-    assert "entered" in told
-    assert told[-1] == "point"
+    assert "entered" in [message.type for message in sent]
+    assert isinstance(sent[-1], Happened)
+    assert isinstance(sent[-1].event, PointEvaluated)
     saved = load_checkpoint(
         images / "trials" / "0000" / "checkpoint.pt",
         json.loads((images / "trials/0000/config.json").read_text())["key"],
@@ -118,6 +120,8 @@ def test_two_workers_train_a_study(shared_ray: str, images: Path) -> None:
     output = images / "study"
     arguments = ["--space", str(images / "space.py"), "--workers", "2", "--interpolate", "0", "--output", str(output)]
     run_study(shared_ray, [*arguments, "--data", str(images / "train"), "--val", str(images / "test")])
-    assert [(end["trial"], end["state"]) for end in entries(output, "end")] == [(0, "COMPLETE")]
-    assert Counter(point["iteration"] for point in entries(output, "point")) == dict.fromkeys((50, 100, 150, 200), 1)
+    assert [(end.trial, end.state) for end in entries(output, TrialEnded)] == [(0, "COMPLETE")]
+    assert Counter(point.point.iteration for point in entries(output, PointEvaluated)) == dict.fromkeys(
+        (50, 100, 150, 200), 1
+    )
     wait_until(cpus_are_free, seconds=120)

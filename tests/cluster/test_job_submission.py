@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from study.record.events import PointEvaluated
 from tests.cluster.small_studies import ROOT, entries, free_port, kill_children, states_everywhere
 
 pytestmark = pytest.mark.cluster
@@ -125,7 +126,7 @@ def test_a_job_from_a_checkout_runs_to_its_end(
     assert "2 of 2 trials done" in log
     expected = dict.fromkeys(range(2), "COMPLETE")
     assert states_everywhere(output) == {"journal": expected, "optuna": expected, "mlflow": expected}
-    assert len(entries(output, "point")) == 4
+    assert len(entries(output, PointEvaluated)) == 4
     assert "+submitted" in json.loads((output / "study.json").read_text())["code_version"]
     assert (output / "report.html").stat().st_size > 10_000
 

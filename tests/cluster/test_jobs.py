@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from study.cluster.jobs import Job, JobQueue, describe, needs_of
-from study.config import RunConfig, Stage, decoder_as_run, from_dict, stage_key
+from study.cluster.jobs import Job, JobQueue, QueueRules, needs_of
+from study.cluster.messages import JobSpec
+from study.config import RunConfig, Stage, decoder_as_run, from_dict, stage_key, to_dict
 from study.search.trials import Asked
 
 RRDB_DECODER = {"autoencoder.decoder": "rrdb"}
@@ -29,13 +30,13 @@ class Told:
 
 
 def make_queue(source: Any, told: Told, *, total: int | None = None, **more: Any) -> JobQueue:
+    names = {"ahead", "workers_of", "end_of_search"} & more.keys()
+    rules = {name: more.pop(name) for name in names}
     return JobQueue(
         source=source,
-        total=len(source.configs) if total is None else total,
-        key_of=key_of,
+        rules=QueueRules(len(source.configs) if total is None else total, key_of, lambda: told.now, **rules),
         on_trial=lambda asked, upstream: told.drawn.append((asked.number, upstream)),
-        on_failed=lambda number, cause, _params: told.failed.__setitem__(number, cause),
-        clock=lambda: told.now,
+        on_failed=lambda trial, cause: told.failed.__setitem__(trial.number, cause),
         **more,
     )
 
@@ -54,7 +55,7 @@ def finish(queue: JobQueue, cause: str | None = None) -> str:
 
 
 def baseline_of(run: RunConfig) -> Job:
-    return Job("bicubic", "baseline", "adversarial", run, ready_at=0.0)
+    return Job("bicubic", "baseline", None, run, ready_at=0.0)
 
 
 @pytest.fixture
@@ -294,7 +295,7 @@ def test_a_draw_that_is_no_run_counts_as_a_trial_and_the_next_is_drawn(
 
 def test_a_continued_study_takes_up_what_was_left(variant: Any, source_of: Any, told: Told) -> None:
     runs = [variant(3), variant(12), variant(pixel=True), variant(3, seed=3)]
-    left = [Asked(0, {}, runs[0]), Asked(1, {}, runs[1])]
+    left = [Asked(0, {}, runs[0], {}), Asked(1, {}, runs[1], {})]
     there = {key_of(runs[0], "fidelity"), key_of(runs[0], "autoencoder")}
     queue = make_queue(source_of(runs, left, drawn=3), told, finished_artifacts=there)
     assert [number for number, _ in told.drawn] == [0, 1]
@@ -315,7 +316,7 @@ def test_a_study_that_was_through_has_nothing_to_do(variant: Any, source_of: Any
 
 
 def test_left_trials_run_though_there_are_more_than_may_be_ahead(variant: Any, source_of: Any, told: Told) -> None:
-    left = [Asked(number, {}, variant(pixel=True, seed=number)) for number in range(6)]
+    left = [Asked(number, {}, variant(pixel=True, seed=number), {}) for number in range(6)]
     source = source_of([asked.config for asked in left], left, drawn=6)
     queue = make_queue(source, told, ahead=2)
     finish(queue)
@@ -368,26 +369,15 @@ def test_whatever_ends_first_everything_runs_once_and_after_its_upstream(
     assert sorted([number for number, _ in told.drawn]) == [n for n, run in enumerate(runs) if run is not None]
 
 
-def test_a_job_is_described_in_plain_types_that_give_the_run_back(variant: Any, source_of: Any, told: Told) -> None:
+def test_a_job_names_the_run_and_the_stage(variant: Any, source_of: Any, told: Told) -> None:
     run = variant(pixel=True)
     queue = make_queue(source_of([run]), told)
-    artifact, trial = start(queue), None
+    artifact = start(queue)
     queue.end(artifact.name)
     trial = start(queue)
-    assert from_dict(describe(artifact)["config"]) == from_dict(describe(trial)["config"]) == run
-    plain = {**describe(trial), "config": None}
-    assert plain == {
-        "name": "trial-0000",
-        "kind": "trial",
-        "stage": "adversarial",
-        "config": None,
-        "trial": 0,
-        "ready_at": 1000.0,
-        "waited": True,
-        "workers": 1,
-        "pair": None,
-    }
-    assert describe(artifact)["trial"] is None
+    assert from_dict(artifact.spec.config) == from_dict(trial.spec.config) == run
+    assert trial.spec == JobSpec("trial-0000", "trial", "adversarial", to_dict(run), trial=0)
+    assert (artifact.spec.kind, artifact.spec.stage, artifact.spec.trial) == ("artifact", "fidelity", None)
 
 
 # --- what ends the drawing, and what follows -----------------------------------------------------------------------
@@ -397,8 +387,8 @@ def test_no_more_is_drawn_once_it_is_enough_and_what_was_drawn_is_finished(
     variant: Any, source_of: Any, told: Told
 ) -> None:
     enough: list[str] = []
-    queue = make_queue(source_of([variant(pixel=True, seed=seed) for seed in range(9)]), told)
-    queue.enough = lambda: enough[0] if enough else None
+    source = source_of([variant(pixel=True, seed=seed) for seed in range(9)])
+    queue = make_queue(source, told, end_of_search=lambda: enough[0] if enough else None)
     finish(queue)
     start(queue)
     drawn = queue.source.count
@@ -421,7 +411,7 @@ def test_what_follows_goes_first_and_the_last_round_waits_for_all_training(
         return waiting
 
     def interpolation(name: str) -> Job:
-        return Job(name, "interpolation", "adversarial", variant(pixel=True), ready_at=0.0, pair={})
+        return Job(name, "interpolation", None, variant(pixel=True), ready_at=0.0)
 
     queue = make_queue(source_of([variant(pixel=True, seed=seed) for seed in range(2)]), told)
     queue.follow_ups = follow_ups

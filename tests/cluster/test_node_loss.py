@@ -9,6 +9,7 @@ from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.cluster.leases import keeper
+from study.record.events import ArtifactEnded, PointEvaluated, TrialEnded, WorkerDied
 from tests.cluster.small_studies import (
     TRIALS,
     arguments_of,
@@ -39,10 +40,10 @@ def test_nothing_is_lost_when_nodes_the_keeper_and_the_driver_are_killed(
         wait_for(first, lambda: list(tmp_path.glob("artifacts/.partial/*/checkpoint.pt")))
         cluster.remove_node(with_keeper, allow_graceful=False)
 
-        wait_for(first, lambda: entries(output, "point"))
+        wait_for(first, lambda: entries(output, PointEvaluated))
         cluster.remove_node(trains, allow_graceful=False)
         replacement = cluster.add_node(**TRAINS)
-        wait_for(first, lambda: len(entries(output, "end")) >= 1)
+        wait_for(first, lambda: len(entries(output, TrialEnded)) >= 1)
         first.kill()
         first.communicate(timeout=60)
 
@@ -54,13 +55,13 @@ def test_nothing_is_lost_when_nodes_the_keeper_and_the_driver_are_killed(
             if node in cluster.worker_nodes:
                 cluster.remove_node(node)
 
-    deaths = entries(output, "death")
-    assert [death["trial"] for death in deaths] == [entries(output, "point")[0]["trial"]]
+    deaths = entries(output, WorkerDied)
+    assert [death.trial for death in deaths] == [entries(output, PointEvaluated)[0].point.trial]
     assert 20 <= deaths[0]["iteration"] < 40  # while it trained
     assert "actor" in deaths[0]["cause"]
     expected = dict.fromkeys(range(TRIALS), "COMPLETE") | {3: "FAILED"}
     assert states_everywhere(output) == {"journal": expected, "optuna": expected, "mlflow": expected}
-    assert set(Counter(entry["key"] for entry in entries(output, "artifact")).values()) == {1}
-    points = Counter((point["trial"], point["iteration"]) for point in entries(output, "point"))
-    assert points == Counter((point["trial"], point["iteration"]) for point in entries(undisturbed, "point"))
+    assert set(Counter(entry.key for entry in entries(output, ArtifactEnded)).values()) == {1}
+    points = Counter(point.point for point in entries(output, PointEvaluated))
+    assert points == Counter(point.point for point in entries(undisturbed, PointEvaluated))
     assert final_weights(output) == final_weights(undisturbed)

@@ -11,8 +11,7 @@ import pytest
 from rich.console import Console
 
 from study.cluster import signals as stopping
-from study.cluster.notice import EVERYONE, StopNotices
-from study.cluster.signals import Stop
+from study.cluster.signals import EVERYONE, Stop, StopRequests
 
 
 @pytest.fixture
@@ -22,30 +21,30 @@ def searcher() -> Any:
 
 @pytest.fixture
 def stop(searcher: Any, tmp_path: Path) -> Stop:
-    return Stop(searcher, StopNotices(tmp_path), Console(quiet=True))
+    return Stop(searcher, StopRequests(tmp_path), Console(quiet=True))
 
 
-def test_a_notice_is_for_one_or_for_all(tmp_path: Path) -> None:
-    notices = StopNotices(tmp_path)
-    assert not notices.asks("trial-0001")
-    notices.put_up("trial-0001")
-    assert StopNotices(tmp_path).asks("trial-0001")
-    assert not notices.asks("trial-0002")
-    notices.put_up(EVERYONE)
-    assert notices.asks("trial-0002")
+def test_a_request_is_for_one_or_for_all(tmp_path: Path) -> None:
+    requests = StopRequests(tmp_path)
+    assert not requests.is_requested("trial-0001")
+    requests.request("trial-0001")
+    assert StopRequests(tmp_path).is_requested("trial-0001")
+    assert not requests.is_requested("trial-0002")
+    requests.request(EVERYONE)
+    assert requests.is_requested("trial-0002")
     for name in (EVERYONE, "trial-0001", "trial-0001"):
-        notices.take_down(name)
-    assert not notices.asks("trial-0001")
+        requests.withdraw(name)
+    assert not requests.is_requested("trial-0001")
 
 
-def test_a_notice_that_cannot_be_written_asks_nobody(tmp_path: Path) -> None:
-    notices = StopNotices(tmp_path / "gone")
-    notices.put_up(EVERYONE)
-    assert not notices.asks("trial-0001")
+def test_a_request_that_cannot_be_written_has_no_effect(tmp_path: Path) -> None:
+    requests = StopRequests(tmp_path / "gone")
+    requests.request(EVERYONE)
+    assert not requests.is_requested("trial-0001")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_asks_the_second_insists_the_third_breaks_off(
+def test_the_first_signal_stops_the_second_at_once_the_third_breaks_off(
     number: int, stop: Stop, searcher: Any, tmp_path: Path
 ) -> None:
     before = signal.getsignal(number)
@@ -53,13 +52,13 @@ def test_the_first_signal_asks_the_second_insists_the_third_breaks_off(
         assert (stop.requested, stop.at_once) == (False, False)
         os.kill(os.getpid(), number)
         assert (stop.requested, searcher.stopping, stop.at_once) == (True, True, False)
-        assert StopNotices(tmp_path).asks("trial-0001")
+        assert StopRequests(tmp_path).is_requested("trial-0001")
         os.kill(os.getpid(), number)
         assert stop.at_once
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) == before
-    assert not StopNotices(tmp_path).asks("trial-0001")
+    assert not StopRequests(tmp_path).is_requested("trial-0001")
 
 
 def test_jobs_that_do_not_stop_are_not_waited_for_for_ever(stop: Stop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +78,7 @@ def test_a_halted_study_stops_at_once(stop: Stop, searcher: Any) -> None:
     assert not stop.requested
 
 
-def test_a_notice_that_an_earlier_driver_left_is_taken_down(searcher: Any, tmp_path: Path) -> None:
-    StopNotices(tmp_path).put_up(EVERYONE)
-    Stop(searcher, StopNotices(tmp_path), Console(quiet=True))
-    assert not StopNotices(tmp_path).asks("trial-0001")
+def test_a_request_that_an_earlier_driver_left_is_withdrawn(searcher: Any, tmp_path: Path) -> None:
+    StopRequests(tmp_path).request(EVERYONE)
+    Stop(searcher, StopRequests(tmp_path), Console(quiet=True))
+    assert not StopRequests(tmp_path).is_requested("trial-0001")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,6 +14,18 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from study import sweep
+from study.record.events import (
+    ArtifactEnded,
+    InterpolationEvaluated,
+    PairEnded,
+    PointEvaluated,
+    RungDecided,
+    StudyStateChanged,
+    TrialEnded,
+    TrialStarted,
+    WorkerDied,
+)
+from study.record.points import pair_name
 from tests.cluster.small_studies import (
     ROOT,
     SPACE,
@@ -41,7 +54,7 @@ def test_every_trial_ends_the_same_way_everywhere(undisturbed: Path) -> None:
     children = {int(run.data.tags["trial"]): run for run in runs if "mlflow.parentRunId" in run.data.tags}
     assert [run.info.status for run in parents] == ["FINISHED"]
     assert children[3].info.status == "FAILED"
-    assert "diverged" in children[3].data.tags["cause"]
+    assert "diverged" in children[3].data.tags.cause
     history = client.get_metric_history(children[0].info.run_id, "psnr_y")
     assert [metric.step for metric in history] == [20, 40]
 
@@ -49,12 +62,12 @@ def test_every_trial_ends_the_same_way_everywhere(undisturbed: Path) -> None:
 def test_each_artifact_is_trained_once_by_studies_that_run_at_the_same_time(neighbours: tuple[Path, Path]) -> None:
     undisturbed, _ = neighbours
     for study in neighbours:
-        assert set(Counter(event["key"] for event in entries(study, "artifact")).values()) == {1}
-    made = Counter(event["key"] for study in neighbours for event in entries(study, "artifact") if not event["reused"])
-    trained = {event["key"] for event in entries(undisturbed, "artifact")}
+        assert set(Counter(event.key for event in entries(study, ArtifactEnded)).values()) == {1}
+    made = Counter(event.key for study in neighbours for event in entries(study, ArtifactEnded) if not event.reused)
+    trained = {event.key for event in entries(undisturbed, ArtifactEnded)}
     assert made == Counter(trained)
-    assert any(event["reused"] for study in neighbours for event in entries(study, "artifact"))
-    needed = {key for trial in entries(undisturbed, "trial") for key in trial["upstream"].values()}
+    assert any(event.reused for study in neighbours for event in entries(study, ArtifactEnded))
+    needed = {key for trial in entries(undisturbed, TrialStarted) for key in trial.upstream.values()}
     assert trained == needed
     assert {path.name for path in (undisturbed.parent / "artifacts").iterdir() if path.name[0] != "."} == needed
 
@@ -62,21 +75,23 @@ def test_each_artifact_is_trained_once_by_studies_that_run_at_the_same_time(neig
 def test_a_study_stops_trials_early_and_interpolations_its_front(neighbours: tuple[Path, Path]) -> None:
     """Two trials and one rung: the first to come goes on, and the other one unless it is better."""
     _, study = neighbours
-    states = {end["trial"]: end["state"] for end in entries(study, "end")}
+    states = {end.trial: end.state for end in entries(study, TrialEnded)}
     assert states_everywhere(study) == {"journal": states, "optuna": states, "mlflow": states}
-    decisions = {rung["trial"]: rung for rung in entries(study, "rung")}
-    assert {trial: "COMPLETE" if rung["go_on"] else "PRUNED" for trial, rung in decisions.items()} == states
-    assert all(rung["position"] == 1 for rung in decisions.values() if rung["go_on"])
-    reached = {trial: max(p["iteration"] for p in entries(study, "point") if p["trial"] == trial) for trial in states}
-    assert all(reached[trial] == (40 if state == "COMPLETE" else 20) for trial, state in states.items())
-    interpolations = entries(study, "interpolation")
-    assert interpolations
-    assert {interpolation["pair"] for interpolation in interpolations} == {
-        pair["name"] for pair in entries(study, "pair")
+    decisions = {rung.trial: rung for rung in entries(study, RungDecided)}
+    assert {trial: "COMPLETE" if rung.go_on else "PRUNED" for trial, rung in decisions.items()} == states
+    assert all(rung.position == 1 for rung in decisions.values() if rung.go_on)
+    reached = {
+        trial: max(p.point.iteration for p in entries(study, PointEvaluated) if p.point.trial == trial)
+        for trial in states
     }
+    assert all(reached[trial] == (40 if state == "COMPLETE" else 20) for trial, state in states.items())
+    interpolations = entries(study, InterpolationEvaluated)
+    assert interpolations
+    ended = {pair_name(pair.first, pair.second) for pair in entries(study, PairEnded)}
+    assert {interpolation.point.pair for interpolation in interpolations} == ended
     points = pd.read_parquet(study / "points.parquet")
     assert (points["kind"] == "interpolation").sum() == len(interpolations)
-    assert all((study / interpolation["samples"]).is_dir() for interpolation in interpolations)
+    assert all((study / interpolation.samples).is_dir() for interpolation in interpolations)
 
 
 def test_the_best_settings_are_trained_again_with_seeds_that_they_never_had(
@@ -88,12 +103,12 @@ def test_the_best_settings_are_trained_again_with_seeds_that_they_never_had(
     assert "2 settings of it, 2 seeds each" in said
     expected = dict.fromkeys(range(4), "COMPLETE") | {3: "FAILED"}  # the space makes every trial 3 diverge
     assert states_everywhere(again) == {"journal": expected, "optuna": expected, "mlflow": expected}
-    before = {trial["trial"]: trial["config"] for trial in entries(undisturbed, "trial")}
-    repeated = [trial["config"] for trial in entries(again, "trial")]
+    before: dict[int, Any] = {trial.trial: trial.config for trial in entries(undisturbed, TrialStarted)}
+    repeated = [trial.config for trial in entries(again, TrialStarted)]
     assert sorted(config["seed"] for config in repeated) == [1, 1, 2, 2]
     assert {config["loss"]["guidance"] for config in repeated} == {"pixel", "aesop"}
-    assert all(any(config | {"seed": 0} == other for other in before.values()) for config in repeated[:3])
-    assert all(event["reused"] for event in entries(again, "artifact"))
+    assert all(any({**config, "seed": 0} == other for other in before.values()) for config in repeated[:3])
+    assert all(event.reused for event in entries(again, ArtifactEnded))
     weights = [values for path, values in final_weights(again).items() if path.endswith("0000040.safetensors")]
     assert len(weights) == len(set(weights)) == 3, "each seed trains other weights"
     assert "Runs differ by seeds of their own (1 and 2)" in (again / "report.html").read_text()
@@ -102,7 +117,7 @@ def test_the_best_settings_are_trained_again_with_seeds_that_they_never_had(
 def test_the_tables_hold_every_point(undisturbed: Path) -> None:
     points = pd.read_parquet(undisturbed / "points.parquet")
     trials = points[points["kind"] == "trial"]
-    complete = trials[trials["state"] == "COMPLETE"]
+    complete = trials[trials.state == "COMPLETE"]
     assert sorted(complete["trial"].unique()) == [0, 1, 2, 4]
     assert set(complete["iteration"]) == {20, 40}
     assert {"psnr_y", "ssim_y", "config.loss.guidance"} <= set(points.columns)
@@ -110,8 +125,8 @@ def test_the_tables_hold_every_point(undisturbed: Path) -> None:
 
 
 def test_first_trial_has_the_recipe_own_values(undisturbed: Path) -> None:
-    first = next(trial for trial in entries(undisturbed, "trial") if trial["trial"] == 0)
-    assert first["params"] == {
+    first = next(trial for trial in entries(undisturbed, TrialStarted) if trial.trial == 0)
+    assert first.params == {
         "loss.guidance": "aesop",
         "loss.adversarial": 1e-3,
         "autoencoder.bottleneck_channels": 3,
@@ -119,17 +134,17 @@ def test_first_trial_has_the_recipe_own_values(undisturbed: Path) -> None:
 
 
 def test_orchestration_takes_a_small_share(undisturbed: Path) -> None:
-    warm = [end["overhead_seconds"] for end in entries(undisturbed, "end") if end["warm"]]
+    warm = [end.overhead_seconds for end in entries(undisturbed, TrialEnded) if end.warm]
     assert len(warm) >= 2
     assert all(seconds >= 0 for seconds in warm)
 
 
 def test_a_complete_study_only_gets_its_report_anew(material: Path, undisturbed: Path) -> None:
-    before = [event for event in events(undisturbed) if event["event"] != "study"]
+    before = [event for event in events(undisturbed) if not isinstance(event, StudyStateChanged)]
     (undisturbed / "report.html").unlink()
     assert sweep.main(arguments_of(material, undisturbed, "--resume"), Console(quiet=True)) == 0
     assert (undisturbed / "report.html").exists()
-    assert [event for event in events(undisturbed) if event["event"] != "study"] == before
+    assert [event for event in events(undisturbed) if not isinstance(event, StudyStateChanged)] == before
 
 
 def test_an_interrupted_study_loses_and_repeats_nothing(
@@ -139,7 +154,7 @@ def test_an_interrupted_study_loses_and_repeats_nothing(
     arguments = arguments_of(material, output, "--resume")
 
     def ended() -> int:
-        return len(entries(output, "end"))
+        return len(entries(output, TrialEnded))
 
     first = start(shared_ray, arguments)
     wait_for(first, lambda: ended() >= 1)
@@ -149,11 +164,11 @@ def test_an_interrupted_study_loses_and_repeats_nothing(
     assert "--resume" in text
 
     run(shared_ray, arguments)
-    for event in ("trial", "end"):
-        assert Counter(entry["trial"] for entry in entries(output, event)) == dict.fromkeys(range(TRIALS), 1)
-    points = Counter((entry["trial"], entry["iteration"]) for entry in entries(output, "point"))
+    for kind in (TrialStarted, TrialEnded):
+        assert Counter(event.trial for event in entries(output, kind)) == dict.fromkeys(range(TRIALS), 1)
+    points = Counter(entry.point for entry in entries(output, PointEvaluated))
     assert set(points.values()) == {1}
-    assert set(Counter(entry["key"] for entry in entries(output, "artifact")).values()) == {1}
+    assert set(Counter(entry.key for entry in entries(output, ArtifactEnded)).values()) == {1}
     # The first eight trials are drawn at random, so the two studies are the same, down to the last weight.
     assert final_weights(output) == final_weights(undisturbed)
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -178,11 +193,11 @@ def test_a_worker_that_is_told_to_terminate_saves_first_and_another_goes_on(
     subprocess.run([sys.executable, str(ROOT / "cluster" / "save_and_leave.py"), "60"], check=True)
     text, _ = process.communicate(timeout=240)
     assert process.returncode == 0, text
-    (death,) = entries(output, "death")
-    assert death["cause"].endswith("the worker was told to terminate (SIGTERM) and has saved a checkpoint")
-    assert [(end["trial"], end["state"]) for end in entries(output, "end")] == [(0, "COMPLETE")]
-    (point,) = entries(output, "point")
-    assert (point["iteration"], point["budget"]["iterations"]) == (400, 400)
+    (death,) = entries(output, WorkerDied)
+    assert death.cause.endswith("the worker was told to terminate (SIGTERM) and has saved a checkpoint")
+    assert [(end.trial, end.state) for end in entries(output, TrialEnded)] == [(0, "COMPLETE")]
+    (point,) = entries(output, PointEvaluated)
+    assert (point.point.iteration, point.spent.iterations) == (400, 400)
 
 
 def test_more_workers_than_the_cluster_has_room_for_are_refused(
@@ -214,12 +229,12 @@ def test_a_full_disk_halts_a_study_that_loses_nothing_and_reuses_artifacts(
         text, _ = process.communicate(timeout=240)
         assert process.returncode == 1, text
         assert "no space left" in text or "disk is full" in text
-        assert not any(end["state"] == "FAILED" for end in entries(small / "study", "end"))
+        assert not any(end.state == "FAILED" for end in entries(small / "study", "end"))
         (small / "ballast").unlink()
         run(shared_ray, arguments)
-        ends = {end["trial"]: end["state"] for end in entries(small / "study", "end")}
+        ends = {end.trial: end.state for end in entries(small / "study", "end")}
         assert ends == {0: "COMPLETE", 1: "COMPLETE"}
-        assert all(event["reused"] for event in entries(small / "study", "artifact"))
+        assert all(event.reused for event in entries(small / "study", "artifact"))
         assert {path: path.stat().st_mtime_ns for path in artifacts.rglob("*.safetensors")} == modified
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=False)
