@@ -62,7 +62,7 @@ class Question:
 
 def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
-    options = parse(arguments, __doc__)
+    options = _parse(arguments)
     console.print("reading the space, the weights and the images", highlight=False)
     from study.cluster.connection import check_address, check_lasting, look_at
     from study.cluster.driver import run_study

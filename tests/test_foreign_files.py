@@ -3,7 +3,6 @@
 import ast
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,8 @@ from PIL import Image
 from rich.console import Console
 
 from study import evaluate, export
-from study.cluster.jobs import Job, describe
+from study.cluster.jobs import Job
+from study.cluster.messages import JobEnded, JobRequest, Message
 from study.cluster.run_job import run_job
 from study.config import RunConfig, custom_loss_digest, from_dict, pin_custom_loss, replace, stage_key, to_dict
 from study.config.recipes import aesop
@@ -68,15 +68,15 @@ def test_evaluate_and_export_do_not_run_what_a_folder_names(evil: RunConfig, ima
     assert not (tmp_path / "it ran").exists()
 
 
-def performed(run: RunConfig, custom_losses: dict[str, str], images: Path, folder: Path) -> dict[str, Any]:
-    """How a worker's job ends that trains this run, as Optuna's database has an interrupted trial."""
+def end_of(run: RunConfig, custom_losses: dict[str, str], images: Path, folder: Path) -> JobEnded:
+    """Train a run as a worker does, as Optuna's database has an interrupted trial."""
     data = {"data.train": str(images.with_name("train")), "data.val": str(images)}
     run = replace(from_dict(json.loads(json.dumps(to_dict(run)))), {**data, "budget": BUDGET})
     context_spec = ContextSpec(run.data, BUDGET["patch"], str(folder / "artifacts"), {}, None, custom_losses)
-    job = describe(Job("trial-0000", "trial", "adversarial", run, trial=0, ready_at=0.0))
-    sent: list[dict[str, Any]] = []
-    config = {"job": job, "context_spec": context_spec.to_dict(), "run_dir": str(folder / "run"), "threads": 1}
-    run_job(config, ALONE, sent.append)
+    job = Job("trial-0000", "trial", "adversarial", run, trial=0, ready_at=0.0).spec
+    sent: list[Message] = []
+    run_job(JobRequest(job, context_spec.to_dict(), str(folder / "run"), threads=1), ALONE, sent.append)
+    assert isinstance(sent[-1], JobEnded)
     return sent[-1]
 
 
@@ -85,13 +85,13 @@ def test_a_worker_does_not_run_what_a_database_names_unless_it_was_named_by_a_pe
 ) -> None:
     other = {"sha256:another": "def loss(sr, hr, lq):\n    return sr.mean((1, 2, 3))\n"}
     for custom_losses in ({}, other):
-        end = performed(evil, custom_losses, images, tmp_path)
-        assert end["state"] == "FAILED"
-        assert "evil.py" in end["cause"]
-        assert "was not given to the command that runs" in end["cause"]
+        ended = end_of(evil, custom_losses, images, tmp_path)
+        assert ended.state == "FAILED"
+        assert "evil.py" in str(ended.cause)
+        assert "was not given to the command that runs" in str(ended.cause)
     assert not (tmp_path / "it ran").exists()
     given = {custom_loss_digest(evil.loss.custom or ""): (tmp_path / "evil.py").read_text()}
-    assert performed(evil, given, images, tmp_path)["state"] == "COMPLETE"
+    assert end_of(evil, given, images, tmp_path).state == "COMPLETE"
     assert (tmp_path / "it ran").exists()  # it would have told
 
 

@@ -17,6 +17,8 @@ from study import evaluate, export, prepare, train
 from study.cli import parse_assignments
 from study.config import custom_loss_path, replace
 from study.losses.custom import load_custom_loss
+from study.record.events import ArtifactEnded
+from study.record.journal import read_entries
 from study.search.spaces import DRY_DRAWS, load_space
 from study.training import context_spec
 from study.training.context_spec import read_custom_losses
@@ -92,12 +94,16 @@ def test_every_place_that_the_page_names_is_there(ran: Ran) -> None:
     assert [name for name in examples if not (PAGE.parent / name).is_file()] == []
 
 
+def artifacts_of(run_dir: Path) -> list[ArtifactEnded]:
+    events = [entry.event for entry, _ in read_entries(run_dir / "journal.jsonl")]
+    return [event for event in events if isinstance(event, ArtifactEnded)]
+
+
 def test_own_images_train_three_stages_to_a_table_and_weights(ran: Ran) -> None:
     first = ran.said["Own images"][0]
     for part in ("NOT LPIPS", "on the held-out images", "bicubic", "complete run at 40", "runs/photos/generator.pth"):
         assert part in first
-    events = [json.loads(line) for line in (ran.place / "runs/photos/journal.jsonl").read_text().splitlines()]
-    assert [event["stage"] for event in events if event["event"] == "artifact"] == ["fidelity", "autoencoder"]
+    assert [ended.stage for ended in artifacts_of(ran.place / "runs/photos")] == ["fidelity", "autoencoder"]
     assert are_equal(ran.place / "runs/photos/generator.pth", ran.place / "runs/photos" / POINT)
     samples = ran.place / "runs/photos/trials/0000/points/0000040"
     assert samples.is_dir()
@@ -115,8 +121,7 @@ def test_a_store_trains_to_the_weights_of_its_folder(ran: Ran) -> None:
     assert "train on it: --data photos.arrow" in ran.said["Own images"][1]
     packed = ran.place / "runs/packed"
     assert (packed / POINT).read_bytes() == (ran.place / "runs/photos" / POINT).read_bytes()
-    events = [json.loads(line) for line in (packed / "journal.jsonl").read_text().splitlines()]
-    assert [event["reused"] for event in events if event["event"] == "artifact"] == [True, True]
+    assert [ended.reused for ended in artifacts_of(packed)] == [True, True]
     assert len(made(ran.place, "autoencoder")) == 1
 
 
@@ -141,8 +146,7 @@ def test_an_custom_loss_takes_the_place_of_the_fidelity_term(ran: Ran) -> None:
     assert config["loss"]["custom"].startswith(f"{ran.place / 'docs/examples/my_loss.py'}@sha256:{kept.stem}")
     point = json.loads((ran.place / "runs/my_loss" / POINT).with_suffix(".json").read_text())
     assert 0 < point["terms"]["fidelity"] != point["terms"]["pixel"]
-    events = [json.loads(line) for line in (ran.place / "runs/my_loss/journal.jsonl").read_text().splitlines()]
-    stages = [(event["stage"], event["reused"]) for event in events if event["event"] == "artifact"]
+    stages = [(ended.stage, ended.reused) for ended in artifacts_of(ran.place / "runs/my_loss")]
     assert stages == [("fidelity", True)]
     assert "trial 0 at 40 (2)" in (ran.place / "losses.md").read_text()
 

@@ -38,14 +38,14 @@ def test_a_studys_custom_losses_are_tried_out_and_travel_as_text(
     monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
     folder = shutil.copytree(ROOT / "docs" / "examples", tmp_path / "examples")
     options = sweep._parse(["--space", str(folder / "my_space.py"), "--output", str(tmp_path / "study")])
-    study, draws = sweep._plan(options, {}, Console(quiet=True))
+    question = sweep.ask(options, {}, Console(quiet=True))
     text = (folder / "my_loss.py").read_text()
-    assert list(study.context_spec.custom_losses.values()) == [text]
-    assert {draw.loss.guidance for draw in draws} == {"pixel", "custom"}
+    assert list(question.context_spec.custom_losses.values()) == [text]
+    assert {draw.loss.guidance for draw in question.draws} == {"pixel", "custom"}
 
     (folder / "my_loss.py").write_text(text.replace("del lq", "return sr"))
     with pytest.raises(
         CustomLossError, match=r"my_loss\.py: loss must return one value per image.*shape \(2, 3, 64, 64\)"
     ):
-        sweep._plan(options, {}, Console(quiet=True))
+        sweep.ask(options, {}, Console(quiet=True))
     assert not (tmp_path / "study").exists()

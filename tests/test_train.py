@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +18,8 @@ from PIL import Image
 from study import train
 from study.cli import run
 from study.models import MSRResNet, save_weights
+from study.record.events import ArtifactEnded, Event, PointEvaluated, ReferenceEvaluated, StudyStateChanged, TrialEnded
+from study.record.journal import read_entries
 from study.train import main
 from study.training import context_spec
 from study.training.stages import artifacts
@@ -80,8 +81,8 @@ def trial_of(place: Path, output: str) -> Path:
     return place / output / "trials" / "0000"
 
 
-def journal_of(place: Path, output: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (place / output / "journal.jsonl").read_text().splitlines()]
+def journal_of(run_dir: Path) -> list[Event]:
+    return [entry.event for entry, _ in read_entries(run_dir / "journal.jsonl")]
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +112,8 @@ def test_killed_run_ends_bit_for_bit_where_an_unbroken_one_does(finished: Path) 
     for point in POINTS:
         numbers = [json.loads((trial / "points" / f"{point}.json").read_text()) for trial in (killed, unbroken)]
         for number in numbers:
-            assert number["budget"].pop("device_seconds") > 0
-            assert number["budget"].pop("peak_gib") > 0
+            assert number["spent"].pop("device_seconds") > 0
+            assert number["spent"].pop("peak_gib") > 0
         assert numbers[0] == numbers[1]
 
 
@@ -130,11 +131,11 @@ def test_upstream_stages_were_trained_once_for_all_runs(finished: Path) -> None:
 
 def test_the_journal_tells_of_one_complete_trial(finished: Path) -> None:
     for output in ("killed", "unbroken"):
-        events = journal_of(finished, output)
-        assert [event["state"] for event in events if event["event"] == "end"] == ["COMPLETE"]
-        points = {event["iteration"] for event in events if event["event"] == "point"}
+        events = journal_of(finished / output)
+        assert [event.state for event in events if isinstance(event, TrialEnded)] == ["COMPLETE"]
+        points = {event.point.iteration for event in events if isinstance(event, PointEvaluated)}
         assert sorted(points) == [int(point) for point in POINTS]
-        assert events[-1]["state"] == "COMPLETE"
+        assert events[-1] == StudyStateChanged(state="COMPLETE")
 
 
 def test_a_finished_run_is_not_trained_again(
@@ -442,14 +443,12 @@ def test_mdf_trains_its_critics_and_a_network_for_each_task(
     assert ended(monkeypatch, ["mdf", "--size", "tiny", "--task", task, *settings, *folders]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "distorted against clean held-out images, area under the curve" in out
-    events = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
-    baseline = next(event for event in events if event["event"] == "reference")
-    assert baseline["name"] == ("bicubic" if task == "sr" else "input")
-    critics = next(event for event in events if event["event"] == "artifact")
-    assert critics["stage"] == "critics"
-    assert critics["metrics"].keys() == {"auc", "auc_0", "auc_1", "auc_2", "auc_3"}
-    point = next(event for event in events if event["event"] == "point")
-    assert point["terms"].keys() == {"fidelity", "pixel"}
-    assert point["metrics"].keys() == {"psnr_y", "ssim_y", "swd"} | (
-        {"lr_psnr", "null_energy"} if task == "sr" else set()
-    )
+    events = journal_of(tmp_path / "run")
+    baseline = next(event for event in events if isinstance(event, ReferenceEvaluated))
+    assert baseline.name == ("bicubic" if task == "sr" else "input")
+    critics = next(event for event in events if isinstance(event, ArtifactEnded))
+    assert critics.stage == "critics"
+    assert critics.metrics.keys() == {"auc", "auc_0", "auc_1", "auc_2", "auc_3"}
+    point = next(event for event in events if isinstance(event, PointEvaluated))
+    assert point.terms.keys() == {"fidelity", "pixel"}
+    assert point.metrics.keys() == {"psnr_y", "ssim_y", "swd"} | ({"lr_psnr", "null_energy"} if task == "sr" else set())

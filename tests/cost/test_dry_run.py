@@ -9,7 +9,8 @@ from rich.console import Console
 
 from study import sweep
 from study.config import ConfigError
-from study.cost.dry_run import CONTEXT_BYTES, SAFE_SHARE, _guessed, jobs_on_a_gpu, share_for
+from study.cost.dry_run import guessed
+from study.cost.packing import CONTEXT_BYTES, SAFE_SHARE, jobs_on_a_gpu, share_for
 from study.search.plan import SearchPlan
 from study.search.repetition import Repetition
 from tests.cluster.small_studies import arguments_of
@@ -55,8 +56,8 @@ def test_a_dry_run_says_what_would_be_done_and_creates_nothing(material: Path, t
 
 
 def test_nothing_is_guessed_of_runs_that_are_repeated() -> None:
-    assert len(_guessed(SearchPlan())) == 1
-    assert _guessed(SearchPlan(repeat=Repetition(Path("earlier")))) == []
+    assert len(guessed(SearchPlan())) == 1
+    assert guessed(SearchPlan(repeat=Repetition(Path("earlier")))) == []
 
 
 def test_packing_needs_a_gpu(material: Path, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests.analysis.statistics.test_conclusions import pair
 
 from analysis.formatting import NOTHING
 from analysis.page.exports import comparison_rows, export_tables, latex
@@ -16,6 +15,7 @@ from analysis.report import write_report
 from analysis.statistics.compute import compute_statistics
 from analysis.statistics.dominance import compare_all
 from analysis.statistics.tables import load_results
+from tests.analysis.statistics.test_conclusions import pair
 from tests.analysis.statistics.test_dominance import HARD, contest, group
 
 

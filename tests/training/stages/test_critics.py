@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from study.config import CriticsConfig, DataConfig, RunConfig, replace
 from study.config.recipes import for_task, mdf
 from study.models.critics import Critic
-from study.training.stages import critics as phase
 from study.record.paths import WEIGHTS
+from study.training.stages import critics as phase
 from study.training.stages.artifacts import ensure_artifact, load_critics
 from study.training.stages.critics import distort, gradient_penalty, pyramid_sizes, train_critics, training_image
 
