@@ -83,6 +83,10 @@ def main(arguments: list[str], console: Console) -> int:
     return _conclude(study, outcome, reports, console)
 
 
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    return parse(arguments, __doc__)
+
+
 def prepare(options: argparse.Namespace, cluster: Mapping[str, float], console: Console) -> "tuple[Study, RunContext]":
     """Return the complete study and its opened context; everything that can be wrong with them is found here.
 
