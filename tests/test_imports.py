@@ -1,4 +1,4 @@
-"""The training core runs without an engine, and imports go one way (DESIGN, The house)."""
+"""Imports go one way, and the training core runs without Ray, MLflow and Optuna (docs/architecture.md)."""
 
 import ast
 import json
@@ -12,39 +12,38 @@ ROOT = Path(__file__).resolve().parents[1]
 ENGINES = {"ray", "mlflow", "optuna"}
 HEAVY = ENGINES | {"lpips", "pandas", "matplotlib", "spandrel"}
 
-# What a part may import of ours, beside itself. A name covers what is below it.
-FOUNDATION = {"study.config", "study.config.discriminator_patch", "study.files", "study.tracking.address"}
-CORE = FOUNDATION | {"study.data", "study.models", "study.losses", "study.metrics"}
+# What a package may import of the project's, beside itself. A name covers what is below it.
+FOUNDATION = {"study.config", "study.files", "study.formatting"}
+RECORD = FOUNDATION | {"study.record"}
+CORE = RECORD | {"study.data", "study.models", "study.losses", "study.metrics"}
+SEARCH = CORE | {"study", "study.training", "study.search"}
 MAY_IMPORT = {
-    "study.config.discriminator_patch": set(),
     "study.files": set(),
-    "study.tracking.address": set(),
-    "study.config": {"study.config.discriminator_patch"},
-    "study.config.recipes": FOUNDATION,
-    "study.config.basicsr": FOUNDATION | {"study.config.recipes"},
+    "study.formatting": set(),
+    "study.config": {"study.files"},
+    "study.record": FOUNDATION,
     "study.data": FOUNDATION,
     "study.models": FOUNDATION | {"study.data.bicubic"},
     "study.losses": FOUNDATION | {"study.data", "study.models"},
     "study.metrics": FOUNDATION | {"study.data", "study.models"},
     "study.training": CORE,
-    "study.evaluation": CORE | {"study.config.recipes"},
-    "study.search": CORE | {"study.config.recipes", "study.training"},
-    "study.cluster": CORE | {"study", "study.config.recipes", "study.training", "study.search"},
-    "study.cli": FOUNDATION | {"study.config.recipes", "study.data.remote"},
+    "study.evaluation": CORE,
+    "study.search": SEARCH,
+    "study.cost": SEARCH,
+    "study.tracking": SEARCH,
+    "study.cluster": SEARCH | {"study.cost", "study.tracking"},
+    "study.cli": FOUNDATION | {"study.data.remote"},
+    "study.sweep_options": {"study.cli", "study.search"},
 }
-ENTRY_POINTS = {
-    "study.sweep",
-    "study.train",
-    "study.evaluate",
-    "study.prepare",
-    "study.export",
-    "benchmarks.tabular.replay_study",
-}
+ENTRY_POINTS = {"study.sweep", "study.train", "study.evaluate", "study.prepare", "study.export"}
+MAY_IMPORT_ANALYSIS = {"study.sweep"}  # it ends with a report
+NOT_FOR_ANALYSIS = {"study.training", "study.cluster", "study.cost", "search_spaces", *ENTRY_POINTS}
 MAY_IMPORT_ENGINES = {
-    "study.cluster": {"ray", "mlflow"},
+    "study.cluster": {"ray"},
+    "study.tracking": {"mlflow"},
     "study.search": {"optuna"},
+    "study.cost": {"optuna"},
     "search_spaces": {"optuna"},
-    "study.tracking.download": {"mlflow"},  # alone of the analysis, and only when it is asked to fetch
 }
 
 
@@ -78,7 +77,7 @@ def sources(*folders: str) -> list[Path]:
 
 
 def part_of(module: str) -> str:
-    """The part of the house that a module of ours belongs to: `study.data`, `study.sweep`, `analysis`."""
+    """Return the package that a module belongs to: `study.data`, `study.sweep`, `analysis`."""
     first, *rest = module.split(".")
     return f"{first}.{rest[0]}" if first == "study" and rest else first
 
@@ -88,21 +87,24 @@ def covered(name: str, allowed: set[str]) -> bool:
 
 
 def wrong_way(module: str, imported: set[str]) -> set[str]:
-    """The imports of a module that go against the order."""
+    """Return the imports of a module that go against the order."""
     part = part_of(module)
-    ours = {name for name in imported if name.split(".")[0] in ("study", "analysis", "search_spaces")}
-    if part == "study" or part in ENTRY_POINTS:
-        return ours if part == "study" else set()
+    ours = {name for name in imported if name.split(".")[0] in ("study", "analysis", "search_spaces", "benchmarks")}
+    if part == "study":
+        return ours
+    if part in ENTRY_POINTS:
+        others = {"search_spaces", "benchmarks"} | (set() if part in MAY_IMPORT_ANALYSIS else {"analysis"})
+        return {name for name in ours if covered(name, others | ENTRY_POINTS - {part})}
     if part == "analysis":
-        return {name for name in ours if covered(name, {"study.training", "study.cluster", "search_spaces"})}
+        return {name for name in ours if covered(name, NOT_FOR_ANALYSIS | {"benchmarks"})}
     if part == "search_spaces":
-        return {name for name in ours if covered(name, {"study.training", "study.cluster", "analysis"})}
+        return {name for name in ours if not covered(name, FOUNDATION)}
     return {name for name in ours if not covered(name, MAY_IMPORT[part] | {part})}
 
 
 def wrong_engines(module: str, imported: set[str]) -> set[str]:
-    """The engines that a module imports but may not."""
-    allowed = MAY_IMPORT_ENGINES.get(part_of(module), set()) | MAY_IMPORT_ENGINES.get(module, set())
+    """Return the engines that a module imports but may not."""
+    allowed = MAY_IMPORT_ENGINES.get(part_of(module), set())
     return ({name.split(".")[0] for name in imported} & ENGINES) - allowed
 
 
@@ -127,7 +129,6 @@ def test_engines_stay_in_their_places() -> None:
         ("study.models.rrdb", "import study.losses", {"study.losses"}),
         ("study.models.rrdb", "from study.data.sources import ImageSet", {"study.data.sources"}),
         ("study.losses.pixel", "def f():\n    from study.metrics import swd", {"study.metrics.swd"}),
-        ("study.config", "from study import recipes", {"study.config.recipes"}),
         ("study.search.trials", "from study.cluster.jobs import Job", {"study.cluster.jobs"}),
         ("analysis.report", "from study.training.loop import train", {"study.training.loop"}),
         ("study.cluster.driver", "from study.search.front import Direction", set()),
@@ -141,8 +142,8 @@ def test_the_order_is_really_checked(module: str, line: str, wrong: set[str], tm
 
 def test_the_core_loads_no_engine_in_a_fresh_process() -> None:
     core = [module_name(path) for path in sources("study")]
-    core = [name for name in core if covered(name, CORE | {"study.config.recipes", "study.training"})]
-    assert {"study.training.stages.adversarial", "study.losses.generator_loss", "study.metrics.evaluator"} <= set(core)
+    core = [name for name in core if covered(name, CORE | {"study.training"})]
+    assert {"study.training.loop", "study.losses.generator_loss", "study.metrics.evaluator"} <= set(core)
     script = f"""
 import importlib, json, sys
 def loaded():
@@ -162,8 +163,8 @@ print(json.dumps(loaded()))
 
 
 def test_the_analysis_loads_no_engine_before_it_fetches() -> None:
-    names = [module_name(path) for path in sources("analysis")]
-    assert "study.tracking.download" in names
+    names = [*(module_name(path) for path in sources("analysis")), "study.tracking.download"]
+    assert "analysis.report" in names
     script = (
         f"import importlib, sys; [importlib.import_module(name) for name in {names!r}]; print('mlflow' in sys.modules)"
     )
