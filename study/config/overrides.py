@@ -69,12 +69,11 @@ def replace(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     for path, value in changes.items():
         _put(values, path, value)
     given = flatten(changes)
-    generator = values["generator"]
-    kind = GENERATORS.get(generator.get("name")) if isinstance(generator, dict) else None
+    kind = GENERATORS.get(str(given.get("generator.name")))
     if kind is not None:
-        for name in generator.keys() - kind.model_fields.keys():
+        for name in values["generator"].keys() - kind.model_fields.keys():
             if f"generator.{name}" not in given:
-                del generator[name]
+                del values["generator"][name]
     variant = from_dict(values)
     for path in _READ_WITH.keys() & given.keys():
         if get(variant, path) != get(config, path):
