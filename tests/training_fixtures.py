@@ -59,13 +59,13 @@ def open_context(training_images: ImageSet, held_out_images: ImageSet) -> Callab
 @pytest.fixture(scope="session")
 def small_run() -> RunConfig:
     """AESOP with all its terms but the perceptual one, in a second."""
-    body = {"features": 4, "blocks": 1, "growth": 4}
+    body = {"features": 4, "blocks": 1}
     budget = {"iterations": 4, "batch": 2, "patch": 32}
     changes = {
         "generator": body,
         "discriminator.features": 2,
         "fidelity.budget": budget,
-        "autoencoder": {**body, "budget": budget},
+        "autoencoder": {**body, "growth": 4, "budget": budget},
         "loss.perceptual": 0,
         "budget": {**budget, "iterations": 6},
         "eval_schedule": {"evaluate_every": 3, "evaluate_share": 100, "checkpoint_every": 2},

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.config import AUTOENCODER_FIELDS
 from study.evaluation import systems
 from study.models import Autoencoder, load_weights
 from study.models.msrresnet import MSRResNet
@@ -52,8 +53,7 @@ def open_autoencoder(folder: Path, part: dict[str, Any]) -> Autoencoder:
     Raises:
         ValueError: its weights are missing, or not of this network.
     """
-    fields = ("bottleneck_channels", "factor", "features", "blocks", "growth", "encoder", "decoder", "bicubic_skip")
-    network = Autoencoder(**{name: part[name] for name in fields}, scale_head=part["scale_head"])
+    network = Autoencoder(**{name: part[name] for name in AUTOENCODER_FIELDS}, scale_head=part["scale_head"])
     load_weights(network, folder / "weights.safetensors")
     return network.eval().requires_grad_(False)
 

@@ -1,7 +1,7 @@
-"""What a run is: frozen, validated configuration, its hash, and the one door between plain dicts and it.
+"""Frozen, validated configurations of runs, their overrides, and the keys of their artifacts.
 
-The words are DESIGN's: a `RunConfig` describes one recipe completely; each of its stages is determined by a part of it
-(`stage_part`), and that part alone decides whether two runs may share an artifact (`stage_key`).
+A `RunConfig` describes one run completely. A part of it determines each of its stages (`stage_part`), and two runs
+share an artifact where that part is the same (`stage_key`).
 """
 
 from study.config.cache_keys import (
@@ -16,54 +16,58 @@ from study.config.cache_keys import (
     stage_key,
     stage_part,
 )
+from study.config.data import DataConfig, DegradationName, Task
+from study.config.generators import (
+    GENERATORS,
+    SPSR_TAPS,
+    WITHOUT_ENLARGING,
+    EDSRConfig,
+    GeneratorConfig,
+    Head,
+    MSRResNetConfig,
+    RRDBConfig,
+    SPSRConfig,
+    SRResNetConfig,
+    SwinIRConfig,
+    generator_config,
+)
+from study.config.losses import (
+    AUTOENCODED,
+    Criterion,
+    Downsampling,
+    GanKind,
+    Guidance,
+    LossConfig,
+    PerceptualLayers,
+    PerceptualNetwork,
+)
+from study.config.networks import AutoencoderConfig, CriticsConfig, DiscriminatorConfig
 from study.config.overrides import (
+    RENAMED_FIELDS,
+    RENAMED_VALUES,
     ConfigError,
     flatten,
     from_dict,
     get,
     known_paths,
     parse_assignments,
+    refuse_old_names,
     replace,
     to_dict,
 )
 from study.config.run import RunConfig
-from study.config.schema import (
-    AUTOENCODED,
-    SPSR_TAPS,
-    WITH_HEADS,
-    WITHOUT_ENLARGING,
-    AutoencoderConfig,
-    Budget,
-    Criterion,
-    CriticsConfig,
-    DataConfig,
-    DegradationName,
-    DiscriminatorConfig,
-    Downsampling,
-    EvalSchedule,
-    FidelityConfig,
-    Frozen,
-    GanKind,
-    GeneratorConfig,
-    Guidance,
-    Head,
-    LossConfig,
-    Optimiser,
-    PerceptualLayers,
-    PerceptualNetwork,
-    Precision,
-    Stage,
-    Task,
-)
+from study.config.training import Budget, EvalSchedule, FidelityConfig, Frozen, Optimiser, Precision, Stage
 
 __all__ = [
     "AUTOENCODED",
     "AUTOENCODER_FIELDS",
+    "GENERATORS",
     "INITIAL_WEIGHTS",
     "NUMERICS_VERSION",
+    "RENAMED_FIELDS",
+    "RENAMED_VALUES",
     "SPSR_TAPS",
     "WITHOUT_ENLARGING",
-    "WITH_HEADS",
     "AutoencoderConfig",
     "Budget",
     "ConfigError",
@@ -73,6 +77,7 @@ __all__ = [
     "DegradationName",
     "DiscriminatorConfig",
     "Downsampling",
+    "EDSRConfig",
     "EvalSchedule",
     "FidelityConfig",
     "Frozen",
@@ -81,12 +86,17 @@ __all__ = [
     "Guidance",
     "Head",
     "LossConfig",
+    "MSRResNetConfig",
     "Optimiser",
     "PerceptualLayers",
     "PerceptualNetwork",
     "Precision",
+    "RRDBConfig",
     "RunConfig",
+    "SPSRConfig",
+    "SRResNetConfig",
     "Stage",
+    "SwinIRConfig",
     "Task",
     "custom_loss_digest",
     "custom_loss_path",
@@ -94,10 +104,12 @@ __all__ = [
     "digest",
     "flatten",
     "from_dict",
+    "generator_config",
     "get",
     "known_paths",
     "parse_assignments",
     "pin_custom_loss",
+    "refuse_old_names",
     "replace",
     "stage_key",
     "stage_part",

@@ -1,4 +1,4 @@
-"""What determines the result of a stage, and the name that follows from it."""
+"""What determines the result of a stage, and the key of its artifact that follows from it."""
 
 import hashlib
 import json
@@ -6,12 +6,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from study.config.losses import LossConfig
 from study.config.overrides import ConfigError, replace, to_dict
 from study.config.run import RunConfig
-from study.config.schema import LossConfig, Stage
+from study.config.training import Stage
 
-# Part of every artifact's key. Raised whenever the same configuration would train to other weights than before.
 NUMERICS_VERSION = 3
+"""A part of every artifact's key: raised when the same configuration would train to other weights than before."""
 
 AUTOENCODER_FIELDS = (
     "bottleneck_channels",
@@ -23,25 +24,24 @@ AUTOENCODER_FIELDS = (
     "decoder",
     "bicubic_skip",
 )
-"""What determines an auto-encoder's network, its scale head apart."""
+"""The fields of an auto-encoder that determine its network, without its scale head."""
 
 INITIAL_WEIGHTS = ("generator.init", "autoencoder.init", "autoencoder.decoder_init", "critics.init")
 """The fields that name a weight file."""
 
-
 _PIN = "@sha256:"
-"""Stands between the path of a custom loss and its content's hash."""
+"""Separates the path of a custom loss from the hash of its content."""
 
 
 def pin_custom_loss(config: RunConfig, folder: Path = Path()) -> RunConfig:
-    """Name a custom loss in full and with its content's hash, by which alone it counts from here on.
+    """Give a custom loss its full path and the hash of its content; keys depend on that hash alone.
 
     Args:
-        config: a run whose `loss.custom` is a path, with the hash or without.
-        folder: where a relative path starts; the current one by default.
+        config: a run whose `loss.custom` is a path, with or without its hash.
+        folder: what a relative path is relative to.
 
     Raises:
-        ConfigError: the file cannot be read, or its content is not that of the hash.
+        ConfigError: the file cannot be read, or its content does not have the given hash.
     """
     if config.loss.custom is None:
         return config
@@ -50,50 +50,41 @@ def pin_custom_loss(config: RunConfig, folder: Path = Path()) -> RunConfig:
     found = _file_digest("loss.custom", str(path), kind="Python file")
     if pin and found != f"sha256:{wanted}":
         raise ConfigError(
-            f"loss.custom names {path} as it was with the hash sha256:{wanted}, but now it has {found}; "
-            "go back to that content, or leave the hash out"
+            f"loss.custom names {path} with the hash sha256:{wanted}, but now it has {found}; "
+            "restore that content, or leave the hash out"
         )
     return replace(config, {"loss.custom": f"{path}@{found}"})
 
 
-def custom_loss_digest(own: str) -> str:
-    """The sha256 of a custom loss: as it was pinned, else of the file; ConfigError if there is none."""
-    _, pin, digest = own.rpartition(_PIN)
-    return f"sha256:{digest}" if pin else _file_digest("loss.custom", own, kind="Python file")
+def custom_loss_digest(custom: str) -> str:
+    """Return the sha256 of a custom loss: the pinned one, else that of the file; ConfigError if it cannot be read."""
+    _, pin, digest = custom.rpartition(_PIN)
+    return f"sha256:{digest}" if pin else _file_digest("loss.custom", custom, kind="Python file")
 
 
-def custom_loss_path(own: str) -> str:
-    """Where a custom loss was read, without its hash."""
-    return own.partition(_PIN)[0]
+def custom_loss_path(custom: str) -> str:
+    """Return the path of a custom loss, without its hash."""
+    return custom.partition(_PIN)[0]
 
 
 def decoder_as_run(config: RunConfig) -> RunConfig:
-    """The run whose fidelity generator the auto-encoder's decoder starts from.
+    """Return the run whose fidelity generator the auto-encoder's decoder starts from.
 
     It has the decoder's architecture and up-scales by the auto-encoder's factor; for the paper's RRDB setting that is
     the run's own fidelity generator, so the two share one artifact.
     """
     ae = config.autoencoder
-    generator = {
-        "name": ae.decoder,
-        "features": ae.features,
-        "blocks": ae.blocks,
-        "growth": ae.growth,
-        "unshuffle": True,
-        "bilinear_skip": False,
-        "head": "native",
-        "icnr": False,
-        "init": ae.decoder_init or (config.generator.init if config.decoder_is_generator else None),
-    }
+    init = ae.decoder_init or (config.generator.init if config.decoder_is_generator else None)
+    generator = to_dict(config.decoder_network) | {"init": init}
     fidelity = {} if ae.decoder_fidelity is None else {"fidelity": to_dict(ae.decoder_fidelity)}
-    # What only other generators or tasks can have goes: of this run nothing but the fidelity stage is ever trained.
+    # Only the fidelity stage of this run is trained, so fields of other generators and tasks are reset.
     others = {"loss.branch": 0, "fusion_share": 0, "start": "fidelity"}
     data = {"scale": ae.factor, "task": "sr", "sigma": None, "quality": None}
     return replace(config, {"generator": generator, "data": data, **fidelity, **others})
 
 
 def stage_part(config: RunConfig, stage: Stage) -> dict[str, Any]:
-    """Everything that determines the weights of a stage, as plain types; files stand in it by their hash.
+    """Return all that determines the weights of a stage, as plain types; files by their hash.
 
     Raises:
         ConfigError: a file named by `init` cannot be read.
@@ -166,14 +157,14 @@ def _adversarial_part(config: RunConfig) -> dict[str, Any]:
 
 
 def _loss_part(loss: LossConfig) -> dict[str, Any]:
-    """A custom loss counts by its content; where there is none, the part is what it was before there could be one."""
+    # Without a custom loss the part has no such entry, as in keys that are older than the field.
     part = to_dict(loss)
-    own = part.pop("custom")
-    return part if own is None else {**part, "custom": custom_loss_digest(own)}
+    custom = part.pop("custom")
+    return part if custom is None else {**part, "custom": custom_loss_digest(custom)}
 
 
 def _precision_part(config: RunConfig) -> dict[str, Any]:
-    """Nothing for float32, in which everything was trained before there was a choice."""
+    # Keys of float32 are older than the field.
     return {} if config.precision == "fp32" else {"precision": config.precision}
 
 
@@ -184,25 +175,25 @@ def _data_part(config: RunConfig) -> dict[str, Any]:
 
 
 def stage_key(config: RunConfig, stage: Stage, data_fingerprint: str) -> str:
-    """Name the artifact of a stage: `<stage>-<16 hex digits>`, stable over processes, machines and field order.
+    """Return the key of a stage's artifact: `<stage>-<16 hex digits>`, the same on every machine.
 
     Args:
         config: the run.
         stage: one of its stages.
-        data_fingerprint: the fingerprint of the training images.
+        data_fingerprint: of the training images.
     """
     whole = {"numerics": NUMERICS_VERSION, "data": data_fingerprint, "part": stage_part(config, stage)}
     return f"{stage}-{digest(whole)}"
 
 
 def digest(values: Any) -> str:
-    """Hash plain JSON types to 16 hex digits, whatever the order of their keys."""
+    """Hash plain JSON types to 16 hex digits, independent of the order of keys."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _file_digest(field: str, name: str, *, kind: str = "weight file") -> str:
-    """The sha256 of a file; ConfigError, naming the field, if there is none."""
+    """Return the sha256 of a file; ConfigError, naming the field, if it cannot be read."""
     try:
         status = Path(name).stat()
         return _digest_of(name, status.st_size, status.st_mtime_ns)
@@ -214,7 +205,7 @@ def _file_digest(field: str, name: str, *, kind: str = "weight file") -> str:
 
 @lru_cache(maxsize=64)
 def _digest_of(name: str, size: int, changed: int) -> str:
-    """Size and time of change tell one content of a file from another, so that each is read once."""
+    """Hash a file; the cache holds one entry for each size and time of change."""
     del size, changed
     with open(name, "rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

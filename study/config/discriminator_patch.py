@@ -1,16 +1,16 @@
-"""Which patch sizes a discriminator takes, for whoever must know before building one."""
+"""The patch sizes that a discriminator takes, for configurations (without torch) and for the networks."""
 
 SIX_STAGES_FROM = 256
 UNET_MULTIPLE = 8
 
 
 def discriminator_stages(patch_size: int) -> int:
-    """Count the VGG-style halving stages for a patch side in pixels: five below 256, six from there (METHODS 3.1)."""
+    """Count the VGG-style halving stages for a patch side in pixels: five below 256, six from there."""
     return 5 if patch_size < SIX_STAGES_FROM else 6
 
 
 def check_discriminator_patch(patch_size: int, name: str = "vgg") -> None:
-    """Check that a discriminator takes square patches of a side in pixels.
+    """Refuse square patches of a side that a discriminator does not take.
 
     Args:
         patch_size: the side.

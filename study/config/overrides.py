@@ -1,4 +1,4 @@
-"""The one door between plain dicts and configurations."""
+"""Configurations from plain dicts and FIELD=VALUE assignments, and back."""
 
 import copy
 import difflib
@@ -8,12 +8,33 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from study.config.generators import GENERATORS
 from study.config.run import RunConfig
-from study.config.schema import Frozen
+from study.config.training import Frozen
+
+RENAMED_FIELDS = {
+    "loss.own": "loss.custom",
+    "loss.artifact": "loss.ldl",
+    "cadence": "eval_schedule",
+    "data.test": "data.val",
+}
+"""Former names of fields and of parts, each with the name that it has now."""
+
+RENAMED_VALUES = {("loss.guidance", "own"): "custom", ("generator.head", "own"): "native"}
+"""Former values by field, each with the value that it has now."""
+
+_READ_WITH = {
+    "loss.downsampling": {"loss.guidance": "consistency"},
+    "loss.critics_range": {"loss.guidance": "mdf"},
+    "loss.kl": {"loss.guidance": "probabilistic"},
+    "loss.kl_form": {"loss.guidance": "probabilistic"},
+    "generator.init_scale": {"generator.name": "msrresnet", "autoencoder.decoder": "msrresnet"},
+}
+"""Fields that every run has, but that only runs read in which one of these fields has this value."""
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be: names the field, the rule, the value and the remedy."""
+    """An invalid configuration: names the field, the rule, the value and the remedy."""
 
 
 def to_dict(config: Frozen) -> dict[str, Any]:
@@ -29,7 +50,7 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
             path of the field and, for an unknown key, the known ones.
     """
     try:
-        # As JSON, where pydantic is strict about types and yet takes a list for a tuple.
+        # From JSON, pydantic is strict about types and still accepts a list for a tuple.
         return RunConfig.model_validate_json(json.dumps(dict(values)), strict=True)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
@@ -38,30 +59,40 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
 def replace(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     """Make a variant: `replace(config, {"loss.adversarial": 1e-2, "budget": {"patch": 64}})`.
 
-    Dotted paths name fields; a dict given for a part changes the named fields of that part. Everything is validated
-    again, once, at the end.
+    Dotted paths name fields; a dict given for a part changes the named fields of that part. Another `generator.name`
+    keeps the fields that both kinds of generator have, and drops the others. Everything is validated once, at the end.
 
     Raises:
-        ConfigError: as `from_dict`.
+        ConfigError: as `from_dict`; or a changed field that the run would not read.
     """
     values = to_dict(config)
     for path, value in changes.items():
         _put(values, path, value)
-    return from_dict(values)
+    given = flatten(changes)
+    kind = GENERATORS.get(str(given.get("generator.name")))
+    if kind is not None:
+        for name in values["generator"].keys() - kind.model_fields.keys():
+            if f"generator.{name}" not in given:
+                del values["generator"][name]
+    variant = from_dict(values)
+    for path in _READ_WITH.keys() & given.keys():
+        if get(variant, path) != get(config, path):
+            _require_reader(variant, path)
+    return variant
 
 
 def get(config: Frozen, path: str) -> Any:
-    """Read the field at a dotted path; ConfigError if there is none."""
+    """Read the field at a dotted path; ConfigError if the configuration does not have it."""
     value: Any = config
     for name in path.split("."):
         if not isinstance(value, Frozen) or name not in type(value).model_fields:
-            raise ConfigError(_unknown(path))
+            raise ConfigError(_unknown(path, value.name if type(value) in GENERATORS.values() else None))
         value = getattr(value, name)
     return value
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """Read `--set a.b=c` arguments; a value is JSON where it can be read as such, else a string.
+    """Parse `--set a.b=c` arguments; a value that is no JSON is a string.
 
     Raises:
         ConfigError: an argument without `=` or without a name.
@@ -79,14 +110,41 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested dicts into one level with dotted names."""
+    """Turn nested dicts into one level with dotted names, below `prefix` if there is one."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
+        path = f"{prefix}.{name}" if prefix else str(name)
+        flat |= flatten(value, path) if isinstance(value, Mapping) else {path: value}
     return flat
+
+
+def refuse_old_names(fields: Mapping[str, Any]) -> None:
+    """Refuse former names of fields and values, in a stored configuration or in a list of fields.
+
+    Args:
+        fields: values by dotted path, as `flatten` returns; None for a field without its value.
+
+    Raises:
+        ConfigError: one is there; names what it is called now.
+    """
+    problems = [_unknown(path) for path in fields if _current_name(path) is not None]
+    problems += [text for path, value in fields.items() if (text := _renamed_value(path, value))]
+    if problems:
+        raise ConfigError("; ".join(problems))
+
+
+def known_paths(model: type[Frozen] = RunConfig, prefix: str = "") -> list[str]:
+    """List the dotted paths of all fields, in their order; of the generator, those of every kind."""
+    paths: list[str] = []
+    for name, field in model.model_fields.items():
+        parts = [part for part in (field.annotation, *get_args(field.annotation)) if _is_part(part)]
+        below = [path for part in parts for path in known_paths(part, f"{prefix}{name}.")]
+        paths += dict.fromkeys(below) if parts else [prefix + name]
+    return paths
+
+
+def _is_part(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Frozen)
 
 
 def _put(values: dict[str, Any], path: str, value: Any) -> None:
@@ -94,7 +152,7 @@ def _put(values: dict[str, Any], path: str, value: Any) -> None:
     node: Any = values
     for parent in parents:
         if parent == "decoder_fidelity" and isinstance(node, dict) and node.get(parent, 0) is None:
-            node[parent] = copy.deepcopy(values["fidelity"])  # what it means to be unset
+            node[parent] = copy.deepcopy(values["fidelity"])  # its value where it is unset
         if not isinstance(node, dict) or not isinstance(node.get(parent), dict):
             raise ConfigError(_unknown(path))
         node = node[parent]
@@ -105,20 +163,43 @@ def _put(values: dict[str, Any], path: str, value: Any) -> None:
         node[name] = value  # an unknown name is refused by the validation that follows
 
 
+def _require_reader(config: RunConfig, path: str) -> None:
+    readers = _READ_WITH[path]
+    if not any(get(config, field) == value for field, value in readers.items()):
+        only = " or ".join(f"{field} {value}" for field, value in readers.items())
+        found = " and ".join(f"{field} is {get(config, field)}" for field in readers)
+        raise ConfigError(f"{path} is read with {only} only, but {found}; leave it out, or change that")
+
+
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(_unknown(path))
-        elif problem["type"] == "value_error":
-            lines.append(f"{path}: {problem['ctx']['error']}" if path else str(problem["ctx"]["error"]))
-        else:
-            lines.append(f"{path}: {problem['msg']}, but got {problem['input']!r}")
+        loc = list(problem["loc"])
+        kind = loc.pop(1) if loc[:1] == ["generator"] and len(loc) > 1 else None  # pydantic's tag of the union
+        path = ".".join(str(part) for part in loc)
+        match problem["type"]:
+            case "extra_forbidden":
+                lines.append(_unknown(path, kind))
+            case "value_error":
+                lines.append(f"{path}: {problem['ctx']['error']}" if path else str(problem["ctx"]["error"]))
+            case "union_tag_invalid" | "union_tag_not_found":
+                *others, last = (repr(name) for name in GENERATORS)
+                name = problem["input"].get("name")
+                lines.append(f"{path}.name: Input should be {', '.join(others)} or {last}, but got {name!r}")
+            case _:
+                renamed = _renamed_value(path, problem["input"])
+                lines.append(renamed or f"{path}: {problem['msg']}, but got {problem['input']!r}")
     return "; ".join(lines)
 
 
-def _unknown(path: str) -> str:
+def _unknown(path: str, kind: object = None) -> str:
+    """Describe an unknown field: its present name, the kinds of generator that have it, or similar names."""
+    current = _current_name(path)
+    if current is not None:
+        return f"unknown field {path!r}; it is called {current} now"
+    having = [name for name, model in GENERATORS.items() if path.removeprefix("generator.") in model.model_fields]
+    if kind is not None and having:
+        return f"unknown field {path!r} of generator {kind}; only {' and '.join(having)} have it"
     known = known_paths()
     close = difflib.get_close_matches(path, known, n=3)
     parent = path.rpartition(".")[0]
@@ -127,17 +208,14 @@ def _unknown(path: str) -> str:
     return f"unknown field {path!r}; {hint}"
 
 
-def known_paths(model: type[Frozen] = RunConfig, prefix: str = "") -> list[str]:
-    """List the dotted paths of all fields, in their order."""
-    paths: list[str] = []
-    for name, field in model.model_fields.items():
-        parts = [part for part in (field.annotation, *get_args(field.annotation)) if _is_part(part)]
-        if parts:
-            paths += known_paths(parts[0], f"{prefix}{name}.")
-        else:
-            paths.append(prefix + name)
-    return paths
+def _current_name(path: str) -> str | None:
+    """Return the name that a field with a former name has now; None for any other field."""
+    for old, new in RENAMED_FIELDS.items():
+        if path == old or path.startswith(f"{old}."):
+            return new + path.removeprefix(old)
+    return None
 
 
-def _is_part(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Frozen)
+def _renamed_value(path: str, value: Any) -> str | None:
+    new = RENAMED_VALUES.get((path, value)) if isinstance(value, str) else None
+    return None if new is None else f"{path}: unknown value {value!r}; it is called {new} now"

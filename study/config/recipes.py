@@ -1,40 +1,56 @@
 """Every method by name: a recipe is a function of a size that returns a complete configuration.
 
-`full` is the paper's own setting (METHODS 1.3, 1.5, 1.7, 2, 4), `small` one that suits a single GPU for some hours,
-`tiny` one that suits two CPU cores for a minute. Each size keeps every term of the method. `full` is what each paper
-did, so budgets differ there; below, recipes train for as many iterations on as many pixels (AESOP* for two thirds of
-the iterations, `aesop-256` at `tiny` on twice the pixels).
+`full` is the paper's setting (docs/methods), `small` suits a single GPU for some hours, `tiny` two CPU cores for a
+minute. Each size keeps every term of the method. At `full`, budgets are each paper's; below, recipes train for equally
+many iterations on equally many pixels (AESOP* for two thirds of the iterations, `aesop-256` at `tiny` on twice the
+pixels).
 
 A method is a small set of changes to AESOP's recipe, which is written out completely.
 """
 
-import math
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
-from study.config import (
-    AutoencoderConfig,
-    Budget,
-    ConfigError,
-    DataConfig,
-    DiscriminatorConfig,
-    EvalSchedule,
-    FidelityConfig,
-    GeneratorConfig,
-    LossConfig,
-    Optimiser,
-    RunConfig,
-    Task,
-    flatten,
-    replace,
-    to_dict,
+from study.config import SPSR_TAPS, ConfigError, RunConfig, flatten, replace, to_dict
+from study.config.adaptation import equal_batch, for_task, parse_task, rescale, without_missing_networks
+from study.config.recipe_sizes import (
+    FAST_OPTIMISER,
+    SWINIR,
+    Changes,
+    Size,
+    aesop_full,
+    aesop_small,
+    aesop_tiny,
 )
 
-Size = Literal["full", "small", "tiny"]
-Recipe = Callable[[Size], RunConfig]
-Changes = Mapping[str, Any]
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "Size",
+    "aesop",
+    "aesop_256",
+    "aesop_real",
+    "as_method",
+    "consistency",
+    "equal_batch",
+    "esrgan",
+    "for_task",
+    "get_recipe",
+    "ldl",
+    "mdf",
+    "parse_task",
+    "rescale",
+    "spsr",
+    "swinir_aesop",
+    "swinir_aesop_short",
+    "swinir_gan",
+    "swinir_ldl",
+    "without_missing_networks",
+]
 
-# ESRGAN and SPSR compare images in the deepest of VGG's layers alone (METHODS 4.1).
+Recipe = Callable[[Size], RunConfig]
+
+# ESRGAN and SPSR compare images in the deepest of VGG's layers alone.
 DEEPEST_LAYER = {"conv1_2": 0, "conv2_2": 0, "conv3_4": 0, "conv4_4": 0, "conv5_4": 1}
 SHORT_SHARE = 2 / 3  # AESOP*: 200,000 of 300,000 iterations
 _DECODER_START = "autoencoder.decoder_fidelity."
@@ -42,12 +58,12 @@ PIXEL_L1 = {"loss.guidance": "pixel", "loss.fidelity": 1e-2}
 
 
 def aesop(size: Size = "full") -> RunConfig:
-    """AESOP: the fidelity term between auto-encoded images, LDL's artifact map, perceptual and RaGAN (METHODS 1.5)."""
-    return {"full": _aesop_full, "small": _aesop_small, "tiny": _aesop_tiny}[size]()
+    """Return AESOP: fidelity between auto-encoded images, LDL's artifact map, perceptual term and RaGAN."""
+    return {"full": aesop_full, "small": aesop_small, "tiny": aesop_tiny}[size]()
 
 
 def aesop_256(size: Size = "full") -> RunConfig:
-    """AESOP on patches of twice the side (METHODS 1.5); below `full` on a quarter as many of them, but two at least."""
+    """Return AESOP on patches of twice the side; below `full` on a quarter as many of them, but two at least."""
     config = aesop(size)
     patch, batch = 2 * config.budget.patch, config.budget.batch
     if size != "full":
@@ -56,12 +72,12 @@ def aesop_256(size: Size = "full") -> RunConfig:
 
 
 def ldl(size: Size = "full") -> RunConfig:
-    """LDL: pixel L1 in AESOP's place, the other terms the same (METHODS 4.3)."""
+    """Return LDL: pixel L1 in AESOP's place, the other terms the same."""
     return replace(aesop(size), {"recipe": "ldl", **PIXEL_L1})
 
 
 def esrgan(size: Size = "full") -> RunConfig:
-    """ESRGAN: pixel L1, VGG's deepest layer, RaGAN (METHODS 4.1)."""
+    """Return ESRGAN: pixel L1, VGG's deepest layer, RaGAN."""
     changes = {"recipe": "esrgan", **PIXEL_L1, "loss.ldl": 0, "loss.perceptual_layers": DEEPEST_LAYER}
     if size == "full":
         changes |= {
@@ -72,11 +88,17 @@ def esrgan(size: Size = "full") -> RunConfig:
 
 
 def spsr(size: Size = "full") -> RunConfig:
-    """SPSR: a generator with a gradient branch, and losses and a second GAN on gradient maps (METHODS 4.2)."""
+    """Return SPSR: a generator with a gradient branch, and losses and a second GAN on gradient maps."""
+    base = aesop(size)
     changes = {
         "recipe": "spsr",
         **PIXEL_L1,
-        "generator": {"name": "spsr", "blocks": max(4, aesop(size).generator.blocks), "bilinear_skip": size == "tiny"},
+        "generator": {
+            "name": "spsr",
+            "blocks": max(SPSR_TAPS, base.generator.blocks),
+            "growth": base.autoencoder.growth,
+            "bilinear_skip": size == "tiny",
+        },
         "discriminator.name": "spsr",
         "loss": {
             "ldl": 0,
@@ -84,7 +106,7 @@ def spsr(size: Size = "full") -> RunConfig:
             "gan": "relativistic-joint",
             "gradient": 1e-2,
             "branch": 0.5,
-            "gradient_adversarial": aesop(size).loss.adversarial,
+            "gradient_adversarial": base.loss.adversarial,
         },
         "optimiser.betas": [0.9, 0.999],
         "optimiser.ema_decay": 0,
@@ -97,38 +119,38 @@ def spsr(size: Size = "full") -> RunConfig:
             "optimiser.schedule": "steps",
             "optimiser.milestones": [0.1, 0.2, 0.4, 0.6],
         }
-    return replace(aesop(size), changes)
+    return replace(base, changes)
 
 
 def swinir_aesop(size: Size = "full") -> RunConfig:
-    """SwinIR trained by AESOP, on patches of 256 (METHODS 1.5); its auto-encoder is the RRDB one."""
+    """Return SwinIR trained by AESOP, on patches of 256; its auto-encoder is the one of `aesop`."""
     base = aesop(size)
     start = {"autoencoder.decoder_fidelity": base.fidelity.model_dump(mode="json")}
-    return replace(base, {"recipe": "swinir-aesop", **start, **_SWINIR[size]})
+    return replace(base, {"recipe": "swinir-aesop", **start, **SWINIR[size]})
 
 
 def swinir_aesop_short(size: Size = "full") -> RunConfig:
-    """AESOP*: the same for two thirds of the iterations (METHODS 1.5)."""
+    """Return AESOP*: `swinir-aesop` for two thirds of the iterations."""
     config = swinir_aesop(size)
     iterations = round(config.budget.iterations * SHORT_SHARE)
     return replace(config, {"recipe": "swinir-aesop-short", "budget.iterations": iterations})
 
 
 def swinir_ldl(size: Size = "full") -> RunConfig:
-    """SwinIR trained by LDL: pixel L1 in AESOP's place."""
+    """Return SwinIR trained by LDL: pixel L1 in AESOP's place."""
     return replace(swinir_aesop(size), {"recipe": "swinir-ldl", **PIXEL_L1})
 
 
 def swinir_gan(size: Size = "full") -> RunConfig:
-    """SwinIR trained by pixel L1, five VGG layers and RaGAN (METHODS 4.4, a proposal: no such recipe was published)."""
+    """Return SwinIR trained by pixel L1, five VGG layers and RaGAN: our proposal, no such recipe was published."""
     return replace(swinir_aesop(size), {"recipe": "swinir-gan", **PIXEL_L1, "loss.ldl": 0})
 
 
 def aesop_real(size: Size = "full") -> RunConfig:
-    """AESOP for real-world images: second-order degradation, U-Net discriminator, plain GAN (METHODS 1.7).
+    """Return AESOP for real-world images: second-order degradation, U-Net discriminator, plain GAN.
 
-    The auto-encoder learns from clean pairs, without the LR term and with its decoder frozen (1.3). At `tiny` the
-    weight of the GAN is lowered as for the other recipes.
+    The auto-encoder learns from clean pairs, without the LR term and with its decoder frozen. At `tiny` the weight of
+    the GAN is lowered as for the other recipes.
     """
     base = aesop(size)
     changes = {
@@ -156,10 +178,10 @@ def aesop_real(size: Size = "full") -> RunConfig:
 
 
 def consistency(size: Size = "full") -> RunConfig:
-    """The downsampled-space loss: only shrunk images are compared, beside a GAN (METHODS 5).
+    """Return the downsampled-space loss: only shrunk images are compared, beside a GAN (docs/methods/consistency.md).
 
-    The post that proposes it names no settings but ESRGAN's generator: otherwise they are ESRGAN's. By L1, for beside
-    a GAN of this weight the post's MSE of images in [0, 1] is too small to hold the generator.
+    The post that proposes it gives no settings but ESRGAN's generator, so the others are ESRGAN's too. L1 replaces the
+    post's MSE, which is too small for images in [0, 1] beside a GAN of this weight.
     """
     changes = {
         "recipe": "consistency",
@@ -169,9 +191,9 @@ def consistency(size: Size = "full") -> RunConfig:
 
 
 def mdf(size: Size = "full") -> RunConfig:
-    """MDF: the distance in the features of critics that know the task, alone, from random weights (METHODS 6).
+    """Return MDF: the distance in the features of critics trained for the task, alone, from random weights.
 
-    Its networks' training was not published: `full` is EDSR's own (2.4). At `tiny` the generator is the other recipes'.
+    The training of its networks was not published: `full` is EDSR's. At `tiny` the generator is the other recipes'.
     """
     base = aesop(size)
     changes = {
@@ -187,7 +209,7 @@ def mdf(size: Size = "full") -> RunConfig:
         },
         "small": {"generator": {"name": "edsr", "features": 64, "blocks": 8}},
         "tiny": {
-            "optimiser": _FAST,
+            "optimiser": FAST_OPTIMISER,
             "budget": {"iterations": 800, "batch": 8, "patch": 48},
             "eval_schedule": {"evaluate_every": 200, "checkpoint_every": 100},
             "critics": {"levels": 8, "largest_side": 96, "features": 8, "largest_features": 16, "iterations": 100},
@@ -213,7 +235,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def get_recipe(name: str, size: str = "full", scale: int = 4) -> RunConfig:
-    """Build a recipe by name, for an up-scaling of 2, 3 or 4; ConfigError names what is known."""
+    """Build a recipe by name, for an up-scaling of 2, 3 or 4; ConfigError lists the known names."""
     if name not in RECIPES:
         raise ConfigError(f"recipe must be one of {', '.join(sorted(RECIPES))}, but got {name!r}")
     if size not in ("full", "small", "tiny"):
@@ -221,79 +243,11 @@ def get_recipe(name: str, size: str = "full", scale: int = 4) -> RunConfig:
     return rescale(RECIPES[name](size), scale)  # type: ignore[arg-type]  # checked on the line above
 
 
-def rescale(config: RunConfig, scale: int) -> RunConfig:
-    """Turn a configuration for one up-scaling into one for another.
-
-    The auto-encoder follows, so that its bottleneck keeps the LR image's size (METHODS 1.8). For scale 3, patches
-    become three quarters as wide, as wide in LR pixels as for scale 4, or what the discriminator takes nearest to that;
-    the number of patches follows where that would make a step see more pixels.
-
-    Raises:
-        ConfigError: another scale than 2, 3 or 4.
-    """
-    if scale not in (2, 3, 4):
-        raise ConfigError(f"scale must be 2, 3 or 4, but got {scale}")
-    if scale == config.data.scale:
-        return config
-    changes: dict[str, Any] = {"data.scale": scale, "autoencoder.factor": scale}
-    if scale == 3:
-        evaluated = config.loss.uses_discriminator
-        changes |= _thirds("budget", config.budget, 96 if evaluated else 12)
-        clean = config.data.degradation == "bicubic"  # the other degradations need large patches
-        changes |= _thirds("fidelity.budget", config.fidelity.budget, 12 if clean else 96)
-        changes |= _thirds("autoencoder.budget", config.autoencoder.budget, 12)
-        if config.autoencoder.decoder_fidelity is not None:
-            start = "autoencoder.decoder_fidelity.budget"
-            changes |= _thirds(start, config.autoencoder.decoder_fidelity.budget, 12)
-    return replace(config, changes)
-
-
-def for_task(config: RunConfig, task: Task, strength: float | None = None) -> RunConfig:
-    """Turn a configuration into one for another task (METHODS 6.5).
-
-    Restoring images of the same size is done by MSRResNet at scale 1, of the configuration's width and depth.
-
-    Args:
-        config: for super-resolution.
-        task: what is to be done.
-        strength: the noise in levels of 255, or the JPEG quality; None for sr.
-
-    Raises:
-        ConfigError: a strength that is missing, out of range, or not needed.
-    """
-    if task == config.data.task == "sr" and strength is None:
-        return config
-    distortion: dict[str, float | None] = {"sigma": None, "quality": None}
-    if task == "denoise":
-        distortion["sigma"] = strength
-    elif strength is not None:
-        distortion["quality"] = strength if strength % 1 else int(strength)
-    changes: dict[str, Any] = {"data": {"task": task, "scale": config.data.scale if task == "sr" else 1, **distortion}}
-    if task != "sr":
-        changes |= {"generator.name": "msrresnet", "generator.head": "native", "generator.icnr": False}
-    return replace(config, changes)
-
-
-def parse_task(text: str) -> tuple[Task, float | None]:
-    """Read `sr`, `denoise:SIGMA` or `jpeg:QUALITY`; ConfigError for anything else."""
-    name, colon, value = text.partition(":")
-    known: dict[str, Task] = {"sr": "sr", "denoise": "denoise", "jpeg": "jpeg"}
-    if name not in known or (name == "sr" and colon):
-        raise ConfigError(f"--task takes sr, denoise:SIGMA (such as denoise:25) or jpeg:QUALITY, but got {text!r}")
-    if name == "sr":
-        return "sr", None
-    try:
-        return known[name], float(value)
-    except ValueError:
-        what = {"denoise": "noise in levels of 255", "jpeg": "quality from 1 to 100"}[name]
-        raise ConfigError(f"task {name} needs its {what}, such as --task {name}:25, but got {text!r}") from None
-
-
 def as_method(config: RunConfig, name: str) -> dict[str, Any]:
-    """The changes that turn a configuration into another method at equal budget.
+    """Return the changes that turn a configuration into another method at equal budget.
 
-    They are what the recipes differ in: a field that both have alike keeps the configuration's value. Images, seeds and
-    iterations stay, and a step sees as many pixels; AESOP* alone is shorter, as that is what it is.
+    They are the differences of the two recipes: a field with the same value in both keeps the configuration's value.
+    Images, seeds and iterations stay, and a step sees equally many pixels; only AESOP* has fewer iterations.
 
     Raises:
         ConfigError: no such recipe.
@@ -311,122 +265,3 @@ def as_method(config: RunConfig, name: str) -> dict[str, Any]:
     if name == "swinir-aesop-short":
         changes["budget.iterations"] = round(config.budget.iterations * SHORT_SHARE)
     return changes
-
-
-def equal_batch(config: RunConfig, patch: int) -> int:
-    """How many patches of another side see as many pixels a step; two at least."""
-    return max(2, round(config.budget.pixels_per_step / patch**2))
-
-
-def without_missing_networks(config: RunConfig, networks: Collection[str]) -> RunConfig:
-    """Drop the perceptual term where its network could not be had; the adversarial term then stands in for it."""
-    if config.loss.perceptual_network in networks:
-        return config
-    adversarial = max(config.loss.adversarial, 5e-3)
-    return replace(config, {"loss.perceptual": 0, "loss.adversarial": adversarial})
-
-
-def _thirds(part: str, budget: Budget, multiple: int) -> dict[str, int]:
-    """Three quarters of a patch, as the nearest multiple; and as many as see the same number of pixels, if larger."""
-    wanted = budget.patch * 3 // 4
-    patch = max(multiple, math.floor(wanted / multiple + 0.5) * multiple)
-    batch = budget.batch if patch <= wanted else max(2, round(budget.pixels_per_step / patch**2))
-    return {f"{part}.patch": patch, f"{part}.batch": batch}
-
-
-def _aesop_full() -> RunConfig:
-    return RunConfig(
-        recipe="aesop",
-        size="full",
-        data=DataConfig(),
-        generator=GeneratorConfig(name="rrdb", features=64, blocks=23, growth=32),
-        discriminator=DiscriminatorConfig(features=64),
-        fidelity=FidelityConfig(
-            budget=Budget(iterations=1_000_000, batch=16, patch=128),
-            optimiser=Optimiser(learning_rate=2e-4, schedule="cosine", restarts=4),
-        ),
-        autoencoder=AutoencoderConfig(budget=Budget(iterations=100_000, batch=64, patch=256), optimiser=Optimiser()),
-        loss=LossConfig(),
-        optimiser=Optimiser(learning_rate=1e-4),
-        budget=Budget(iterations=300_000, batch=64, patch=128),
-        eval_schedule=EvalSchedule(evaluate_every=20_000, checkpoint_every=1_000),
-    )
-
-
-def _aesop_small() -> RunConfig:
-    body = {"features": 64, "blocks": 6, "growth": 32}
-    return replace(
-        _aesop_full(),
-        {
-            "size": "small",
-            "generator": body,
-            "autoencoder": {**body, "budget": {"iterations": 15_000, "batch": 16, "patch": 128}},
-            "fidelity.budget": {"iterations": 50_000, "batch": 16, "patch": 128},
-            "fidelity.optimiser.restarts": 1,
-            "budget": {"iterations": 25_000, "batch": 16, "patch": 128},
-            "eval_schedule": {"evaluate_every": 2_500, "checkpoint_every": 500},
-        },
-    )
-
-
-def _aesop_tiny() -> RunConfig:
-    # The weights are the ones that help at this size: there the paper's adversarial weight alone spoils LPIPS, and
-    # an RGB bottleneck is learned in seconds only with the bicubic skip (METHODS 1.8.7).
-    body = {"features": 16, "blocks": 2, "growth": 8}
-    return replace(
-        _aesop_full(),
-        {
-            "size": "tiny",
-            "generator": {"name": "msrresnet", "init_scale": 0.5, **body},
-            "discriminator.features": 8,
-            "autoencoder": {
-                "decoder": "msrresnet",
-                "bicubic_skip": True,
-                **body,
-                "budget": {"iterations": 200, "batch": 8, "patch": 64},
-                "optimiser": _FAST,
-            },
-            "fidelity": {"budget": {"iterations": 800, "batch": 8, "patch": 48}, "optimiser": _FAST},
-            "loss": {"perceptual_network": "squeezenet", "perceptual": 0.3, "adversarial": 1e-3},
-            "optimiser": {"learning_rate": 5e-4, "ema_decay": 0.99},
-            "budget": {"iterations": 160, "batch": 4, "patch": 64},
-            "eval_schedule": {"evaluate_every": 80, "checkpoint_every": 40},
-        },
-    )
-
-
-# For networks that learn in a minute.
-_FAST = {
-    "learning_rate": 1.5e-3,
-    "schedule": "cosine",
-    "restarts": 1,
-    "minimum": 1e-5,
-    "warmup": 50,
-    "ema_decay": 0.99,
-}
-
-# SwinIR and how its PSNR-oriented form is trained (METHODS 2.2).
-_SWINIR: dict[Size, Changes] = {
-    "full": {
-        "seed": 1,
-        "generator": {"name": "swinir", "features": 180, "blocks": 6},
-        "fidelity.budget": {"iterations": 500_000, "batch": 32, "patch": 256},
-        "fidelity.optimiser": {"schedule": "steps", "milestones": [0.5, 0.8, 0.9, 0.95]},
-        "budget.patch": 256,
-    },
-    "small": {
-        "generator": {"name": "swinir", "features": 60, "blocks": 4},
-        "fidelity.optimiser": {"schedule": "steps", "milestones": [0.5, 0.8, 0.9, 0.95]},
-    },
-    "tiny": {
-        "generator": {
-            "name": "swinir",
-            "features": 24,
-            "blocks": 2,
-            "depth": 2,
-            "heads": 3,
-            "bilinear_skip": True,
-        },
-        "fidelity.budget": {"batch": 4, "patch": 64},  # two windows a side: what is padded to them costs as much
-    },
-}

@@ -1,47 +1,34 @@
-"""One recipe, completely: the parts, and the rules between them."""
+"""A complete run: its parts, and the rules between them."""
 
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from study.config.data import DataConfig
 from study.config.discriminator_patch import check_discriminator_patch
-from study.config.schema import (
-    WITHOUT_ENLARGING,
-    AutoencoderConfig,
-    Budget,
-    CriticsConfig,
-    DataConfig,
-    DiscriminatorConfig,
-    EvalSchedule,
-    FidelityConfig,
-    Frozen,
-    GeneratorConfig,
-    LossConfig,
-    Optimiser,
-    Precision,
-    Stage,
-)
+from study.config.generators import WITHOUT_ENLARGING, GeneratorConfig, MSRResNetConfig, RRDBConfig, SwinIRConfig
+from study.config.losses import LossConfig
+from study.config.networks import AutoencoderConfig, CriticsConfig, DiscriminatorConfig
+from study.config.training import Budget, EvalSchedule, FidelityConfig, Frozen, Optimiser, Precision, Stage
 
 SMALLEST_DEGRADED_LR = 11
-"""LR pixels a side below which the second-order degradation's kernels no longer fit (METHODS 1.7)."""
+"""LR pixels a side below which the second-order degradation's kernels no longer fit (docs/methods/aesop.md)."""
 
 SMALLEST_DEGRADED_HR = {"aesop-real": 55, "real-esrgan": 74}
 """The same for its first round, which may shrink the HR patch before it is filtered again."""
 
 
 SMALLEST_PATCH = {"mdf": 11, "ssim": 11, "ms-ssim": 33}
-"""The smallest HR patches that some losses can compare: their windows must fit."""
+"""The smallest HR patches of some kinds of guidance: their windows must fit."""
 
 
 class RunConfig(Frozen):
-    """One recipe, completely."""
+    """A complete run of one recipe."""
 
     recipe: str
     size: Literal["full", "small", "tiny"]
     seed: int = Field(0, ge=0)
-    precision: Precision = Field(
-        "fp32", description="what networks compute in while they train; losses and evaluations are fp32"
-    )
+    precision: Precision = Field("fp32", description="of the networks in training; losses and evaluations are fp32")
     data: DataConfig
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
@@ -78,17 +65,16 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _rrdb_halves_its_input(self) -> Self:
-        nets: list[tuple[str, bool, int, int]] = []
-        halves = self.generator.name == "rrdb" and self.generator.unshuffle and self.generator.head == "native"
-        nets += [("generator", halves, self.data.scale, self.budget.patch)]
+        halves = isinstance(self.generator, RRDBConfig) and self.generator.shrinks_input(self.data.scale)
+        nets = [("generator", halves, self.budget.patch)]
         if self.trains_fidelity:
-            nets += [("generator", halves, self.data.scale, self.fidelity.budget.patch)]
+            nets += [("generator", halves, self.fidelity.budget.patch)]
         if self.loss.uses_autoencoder:
-            ae = self.autoencoder
+            halves = self.autoencoder.decoder == "rrdb" and self.autoencoder.factor == 2
             patches = [self.budget.patch, *(patch for _, patch in self._autoencoder_patches())]
-            nets += [("autoencoder.decoder", ae.decoder == "rrdb", ae.factor, patch) for patch in patches]
-        for field, halving, scale, patch in nets:
-            if halving and scale == 2 and patch % 4:
+            nets += [("autoencoder.decoder", halves, patch) for patch in patches]
+        for field, halving, patch in nets:
+            if halving and patch % 4:
                 raise ValueError(f"{field} rrdb at scale 2 needs HR patches that are a multiple of 4, but got {patch}")
         return self
 
@@ -103,12 +89,12 @@ class RunConfig(Frozen):
         spsr = self.generator.name == "spsr"
         if self.loss.branch > 0 and not spsr:
             raise ValueError(
-                f"loss.branch evaluates the gradient branch of generator spsr, but generator.name is "
+                f"loss.branch is a term of the gradient branch of generator spsr, but generator.name is "
                 f"{self.generator.name}; set loss.branch to 0"
             )
         if self.fusion_share > 0 and not spsr:
             raise ValueError(
-                f"fusion_share is about the fusion layers of generator spsr, but generator.name is "
+                f"fusion_share is a share for the fusion layers of generator spsr, but generator.name is "
                 f"{self.generator.name}; set fusion_share to 0"
             )
         if self.loss.gradient_adversarial > 0 and self.discriminator.name == "unet":
@@ -120,10 +106,10 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _head_has_the_scale(self) -> Self:
-        if self.generator.name == "swinir" and self.generator.upsampler == "nearest+conv" and self.data.scale != 4:
+        generator, scale = self.generator, self.data.scale
+        if isinstance(generator, SwinIRConfig) and generator.upsampler == "nearest+conv" and scale != 4:
             raise ValueError(
-                f"generator.upsampler nearest+conv enlarges by 4 alone, but data.scale is {self.data.scale}; "
-                "use pixelshuffle"
+                f"generator.upsampler nearest+conv enlarges by 4 alone, but data.scale is {scale}; use pixelshuffle"
             )
         return self
 
@@ -137,11 +123,12 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _task_has_a_network(self) -> Self:
-        if self.data.task != "sr" and (self.generator.name not in WITHOUT_ENLARGING or self.generator.head != "native"):
+        name, head = self.generator.name, getattr(self.generator, "head", "native")
+        if self.data.task != "sr" and (name not in WITHOUT_ENLARGING or head != "native"):
             raise ValueError(
                 f"data.task {self.data.task} needs a generator that keeps the images' size, "
-                f"{' or '.join(WITHOUT_ENLARGING)} with head native, but generator.name is {self.generator.name} with "
-                f"head {self.generator.head}; --task chooses it"
+                f"{' or '.join(WITHOUT_ENLARGING)} with head native, but generator.name is {name} with head {head}; "
+                "--task chooses it"
             )
         return self
 
@@ -178,7 +165,7 @@ class RunConfig(Frozen):
         return self
 
     def _autoencoder_patches(self) -> list[tuple[str, int]]:
-        """The patches that the auto-encoder's own stages cut."""
+        """Return the HR patches of the auto-encoder's stages, by field."""
         ae = self.autoencoder
         if ae.init is not None:
             return []
@@ -190,23 +177,29 @@ class RunConfig(Frozen):
         return patches
 
     @property
+    def decoder_network(self) -> RRDBConfig | MSRResNetConfig:
+        """The generator of the decoder's architecture, from which the decoder's weights come."""
+        ae, init_scale = self.autoencoder, self.generator.init_scale
+        if ae.decoder == "rrdb":
+            return RRDBConfig(features=ae.features, blocks=ae.blocks, growth=ae.growth, init_scale=init_scale)
+        return MSRResNetConfig(features=ae.features, blocks=ae.blocks, init_scale=init_scale)
+
+    @property
     def decoder_is_generator(self) -> bool:
         """Whether the decoder is the very network that the run's fidelity stage trains."""
-        ae, own = self.autoencoder, self.generator.fidelity_form
-        if (ae.decoder, ae.factor) != (own.name, self.data.scale):
+        scale = self.autoencoder.factor
+        if scale != self.data.scale:
             return False
-        widths = {"features": ae.features, "blocks": ae.blocks, "growth": ae.growth}
-        decoder = {**widths, "unshuffle": True, "bilinear_skip": False, "head": "native", "icnr": False}
-        return own.model_copy(update=decoder).determining(ae.factor) == own.determining(ae.factor)
+        return self.decoder_network.determining(scale) == self.generator.fidelity_form.determining(scale)
 
     @property
     def has_scale_head(self) -> bool:
-        """Whether the auto-encoder predicts how sure it is of each pixel (METHODS 1.6, probabilistic)."""
+        """Whether the auto-encoder predicts a scale for each pixel (guidance probabilistic)."""
         return self.loss.uses_autoencoder and self.loss.guidance == "probabilistic"
 
     @property
     def trains_fidelity(self) -> bool:
-        """Whether the run itself trains the generator that it starts from."""
+        """Whether the run trains the generator that it starts from."""
         return self.start == "fidelity" and self.generator.init is None
 
     @property
@@ -222,7 +215,7 @@ class RunConfig(Frozen):
 
     @property
     def largest_patch(self) -> int:
-        """The largest HR patch any of its stages cuts, in pixels."""
+        """The largest HR patch of any of its stages, in pixels."""
         patches = [self.budget.patch]
         if self.trains_fidelity:
             patches.append(self.fidelity.budget.patch)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from study.config import AUTOENCODER_FIELDS, GeneratorConfig, RunConfig, from_dict
+from study.config import AUTOENCODER_FIELDS, GeneratorConfig, RunConfig, from_dict, generator_config
 from study.config.recipes import get_recipe
 from study.data import bicubic_upsample
 from study.data.images import ImageError, list_images
@@ -293,7 +293,7 @@ def _config_beside(path: Path) -> tuple[GeneratorConfig, int] | None:
         return config.generator, config.data.scale
     if not saved["key"].startswith("fidelity-"):
         raise UnknownSystem(f"{path}: is {saved['key']}, not a generator; name a fidelity artifact or a point")
-    return GeneratorConfig.model_validate(saved["part"]["generator"]), saved["part"]["data"].get("scale", 1)
+    return generator_config(saved["part"]["generator"]), saved["part"]["data"].get("scale", 1)
 
 
 def _config_of(recipe: str, scale: int | None) -> tuple[GeneratorConfig, int]:

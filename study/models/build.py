@@ -6,7 +6,18 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.config import AutoencoderConfig, CriticsConfig, DiscriminatorConfig, GeneratorConfig
+from study.config import (
+    AutoencoderConfig,
+    CriticsConfig,
+    DiscriminatorConfig,
+    EDSRConfig,
+    GeneratorConfig,
+    MSRResNetConfig,
+    RRDBConfig,
+    SPSRConfig,
+    SRResNetConfig,
+    SwinIRConfig,
+)
 from study.models.autoencoder import Autoencoder
 from study.models.critics import Critics
 from study.models.discriminators import UNetDiscriminator, VGGDiscriminator
@@ -24,9 +35,7 @@ SWINIR_IMAGE_SIDE = 64
 def build_generator(config: GeneratorConfig, scale: int) -> nn.Module:
     """Build a generator with random weights: images (N, 3, h, w) to (N, 3, h * scale, w * scale)."""
     network = _build_network(config, scale)
-    # MSRResNet has the skip by itself, and keeps it behind another head.
-    headed = config.name == "msrresnet" and config.head != "native"
-    if headed or (config.bilinear_skip and "bilinear_skip" in config.determining(scale)):
+    if config.adds_skip:
         network.register_forward_hook(_add_enlarged_input)
     return network
 
@@ -42,20 +51,20 @@ def _add_enlarged_input(network: nn.Module, inputs: tuple[Tensor], output: Any) 
 
 
 def _build_network(config: GeneratorConfig, scale: int) -> nn.Module:
-    match config.name:
-        case _ if config.head != "native":
+    match config:
+        case RRDBConfig() | MSRResNetConfig() if not config.has_native_head:
             return _build_headed(config, scale)
-        case "rrdb":
+        case RRDBConfig():
             return RRDBNet(config.features, config.blocks, config.growth, scale, unshuffle=config.unshuffle)
-        case "msrresnet":
+        case MSRResNetConfig():
             return MSRResNet(config.features, config.blocks, scale, init_scale=config.init_scale)
-        case "swinir":
+        case SwinIRConfig():
             return _build_swinir(config, scale)
-        case "spsr":
+        case SPSRConfig():
             return SPSRGenerator(config.features, config.blocks, config.growth, scale)
-        case "edsr":
+        case EDSRConfig():
             return EDSR(config.features, config.blocks, scale, config.residual_scale)
-        case "srresnet":
+        case SRResNetConfig():
             return SRResNet(config.features, config.blocks, scale)
 
 
@@ -93,21 +102,20 @@ def build_autoencoder(config: AutoencoderConfig, *, scale_head: bool = False) ->
     )
 
 
-def _build_headed(config: GeneratorConfig, scale: int) -> nn.Module:
-    assert config.name in ("rrdb", "msrresnet")
+def _build_headed(config: RRDBConfig | MSRResNetConfig, scale: int) -> nn.Module:
     return HeadedGenerator(
         config.name,
         config.head,
         config.features,
         config.blocks,
-        config.growth,
+        config.growth if isinstance(config, RRDBConfig) else 32,
         scale,
         icnr=config.icnr,
         init_scale=config.init_scale,
     )
 
 
-def _build_swinir(config: GeneratorConfig, scale: int) -> nn.Module:
+def _build_swinir(config: SwinIRConfig, scale: int) -> nn.Module:
     # Imported late: it brings all of its package's architectures, and only this network needs it.
     from spandrel.architectures.SwinIR import SwinIR
 

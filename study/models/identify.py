@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from study.config import GeneratorConfig
+from study.config import GeneratorConfig, RRDBConfig, generator_config
 from study.models.build import build_generator
 from study.models.weights import load_weights, read_state
 
@@ -73,8 +73,8 @@ def _fitting(
     for config in _candidates(state):
         found = []
         for factor in _SCALES if scale is None else (scale,):
-            for unshuffle in (True, False) if config.name == "rrdb" and factor == 2 else (True,):
-                form = config.model_copy(update={"unshuffle": unshuffle})
+            halving = isinstance(config, RRDBConfig) and factor == 2
+            for form in (config, config.model_copy(update={"unshuffle": False})) if halving else (config,):
                 try:
                     network = build_generator(form, factor)
                     load_weights(network, path)
@@ -99,7 +99,7 @@ def _candidates(state: Mapping[str, Tensor]) -> Iterator[GeneratorConfig]:
             if kind == "edsr" and features == EDSR_LARGE:
                 fields["residual_scale"] = 0.1
             try:
-                yield GeneratorConfig.model_validate(fields | ({"growth": width} if dense else {}))
+                yield generator_config(fields | ({"growth": width} if dense else {}))
             except ValueError:
                 continue
 

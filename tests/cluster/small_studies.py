@@ -30,13 +30,13 @@ SIZE = "tiny"
 TRIALS = 5
 REFERENCE = {"psnr_y": 0.0, "lpips_alex": 2.0, "swd": 2000.0}
 GROUPS = ("loss.guidance",)
-SMALL = {"features": 4, "blocks": 1, "growth": 2}
+SMALL = {"features": 4, "blocks": 1}
 
 def base(size, networks):
     return replace(aesop(size), {
         "generator": SMALL, "discriminator.features": 2, "loss.perceptual": 0,
         "fidelity.budget": {"iterations": 30, "batch": 2, "patch": 32},
-        "autoencoder": {**SMALL, "budget": {"iterations": 10, "batch": 2, "patch": 32}},
+        "autoencoder": {**SMALL, "growth": 2, "budget": {"iterations": 10, "batch": 2, "patch": 32}},
         "budget": {"iterations": 40, "batch": 2, "patch": 32},
         "eval_schedule": {"evaluate_every": 20, "evaluate_share": 100, "checkpoint_every": 5},
     })

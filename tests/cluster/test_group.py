@@ -34,7 +34,7 @@ SIZE = "tiny"
 TRIALS = 1
 REFERENCE = {"psnr_y": 0.0, "lpips_alex": 2.0, "swd": 2000.0}
 GROUPS = ()
-SMALL = {"features": 4, "blocks": 1, "growth": 2}
+SMALL = {"features": 4, "blocks": 1}
 
 def base(size, networks):
     return replace(aesop(size), {

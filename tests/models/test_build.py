@@ -5,7 +5,16 @@ import copy
 import pytest
 import torch
 
-from study.config import AutoencoderConfig, Budget, DiscriminatorConfig, GeneratorConfig, Optimiser
+from study.config import (
+    AutoencoderConfig,
+    Budget,
+    DiscriminatorConfig,
+    MSRResNetConfig,
+    Optimiser,
+    RRDBConfig,
+    SwinIRConfig,
+    generator_config,
+)
 from study.models import Autoencoder, MSRResNet, RRDBNet
 from study.models.build import build_autoencoder, build_discriminator, build_generator
 
@@ -16,7 +25,7 @@ def shapes(network: torch.nn.Module) -> dict[str, torch.Size]:
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_rrdb_generator(scale: int) -> None:
-    network = build_generator(GeneratorConfig(name="rrdb", features=6, blocks=2, growth=5), scale)
+    network = build_generator(RRDBConfig(features=6, blocks=2, growth=5), scale)
     assert isinstance(network, RRDBNet)
     assert shapes(network) == shapes(RRDBNet(6, 2, 5, scale))
     assert network(torch.rand(1, 3, 4, 6)).shape == (1, 3, 4 * scale, 6 * scale)
@@ -24,7 +33,7 @@ def test_rrdb_generator(scale: int) -> None:
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_msrresnet_generator(scale: int) -> None:
-    network = build_generator(GeneratorConfig(name="msrresnet", features=6, blocks=2), scale)
+    network = build_generator(MSRResNetConfig(features=6, blocks=2), scale)
     assert isinstance(network, MSRResNet)
     assert shapes(network) == shapes(MSRResNet(6, 2, scale))
     assert network(torch.rand(1, 3, 4, 5)).shape == (1, 3, 4 * scale, 5 * scale)
@@ -34,7 +43,7 @@ def test_initial_weights_follow_init_scale() -> None:
     spreads = []
     for init_scale in (0.1, 0.5):
         torch.manual_seed(0)
-        network = build_generator(GeneratorConfig(name="msrresnet", features=8, blocks=1, init_scale=init_scale), 4)
+        network = build_generator(MSRResNetConfig(features=8, blocks=1, init_scale=init_scale), 4)
         spreads.append(network.get_parameter("body.0.conv1.weight").std().item())
     assert spreads[1] / spreads[0] == pytest.approx(5, rel=1e-5)
 
@@ -89,7 +98,7 @@ def count(network: torch.nn.Module) -> int:
 
 @pytest.mark.parametrize(("name", "scale"), PUBLISHED)
 def test_generators_have_the_published_parameter_counts(name: str, scale: int) -> None:
-    config = GeneratorConfig.model_validate({"name": name, **FULL.get(name, {})})
+    config = generator_config({"name": name, **FULL.get(name, {})})
     assert count(build_generator(config, scale)) == PUBLISHED[name, scale]
 
 
@@ -111,7 +120,7 @@ def test_discriminators_have_the_published_parameter_counts(name: str, patch: in
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("name", SMALL)
 def test_every_generator_enlarges_by_every_scale(name: str, scale: int) -> None:
-    network = build_generator(GeneratorConfig.model_validate({"name": name, **SMALL[name]}), scale)
+    network = build_generator(generator_config({"name": name, **SMALL[name]}), scale)
     lq = torch.rand(2, 3, 6, 10)
     image = network(lq)
     assert image.shape == (2, 3, 6 * scale, 10 * scale)
@@ -121,9 +130,7 @@ def test_every_generator_enlarges_by_every_scale(name: str, scale: int) -> None:
 
 
 def test_settings_of_swinir_reach_it() -> None:
-    config = GeneratorConfig(
-        name="swinir", features=12, blocks=2, depth=2, heads=3, window=4, mlp_ratio=1.5, drop_path=0.3
-    )
+    config = SwinIRConfig(features=12, blocks=2, depth=2, heads=3, window=4, mlp_ratio=1.5, drop_path=0.3)
     network = build_generator(config, 4)
     state = network.state_dict()
     assert state["layers.1.residual_group.blocks.1.attn.relative_position_bias_table"].shape == (49, 3)
@@ -135,9 +142,7 @@ def test_settings_of_swinir_reach_it() -> None:
 
 
 def test_swinir_drops_paths_in_training_alone() -> None:
-    network = build_generator(
-        GeneratorConfig.model_validate({"name": "swinir", **SMALL["swinir"], "drop_path": 0.5}), 4
-    )
+    network = build_generator(generator_config({"name": "swinir", **SMALL["swinir"], "drop_path": 0.5}), 4)
     lq = torch.rand(4, 3, 8, 8)
     outputs = [network.train(mode)(lq) for mode in (True, True, False, False)]
     assert not torch.equal(outputs[0], outputs[1])
@@ -149,7 +154,7 @@ def test_a_bilinear_skip_adds_the_enlarged_input(name: str) -> None:
     networks = []
     for skip in (False, True):
         torch.manual_seed(3)
-        config = GeneratorConfig.model_validate({"name": name, **SMALL[name], "bilinear_skip": skip})
+        config = generator_config({"name": name, **SMALL[name], "bilinear_skip": skip})
         networks.append(build_generator(config, 4).eval())
     assert networks[0].state_dict().keys() == networks[1].state_dict().keys()
     lq = torch.rand(1, 3, 8, 8)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.config import GeneratorConfig
+from study.config import EDSRConfig, GeneratorConfig, generator_config
 from study.models import save_weights
 from study.models.build import build_generator
 from study.models.identify import identify
@@ -15,8 +15,9 @@ LOW = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 def config_of(name: str) -> GeneratorConfig:
-    fields = {"name": name, "features": 12, "blocks": 4, "growth": 4}
-    return GeneratorConfig.model_validate(fields | ({"heads": 2, "depth": 2} if name == "swinir" else {}))
+    fields = {"name": name, "features": 12, "blocks": 4}
+    others = {"swinir": {"heads": 2, "depth": 2}, "rrdb": {"growth": 4}, "spsr": {"growth": 4}}
+    return generator_config(fields | others.get(name, {}))
 
 
 def same_image(a: Tensor, b: Tensor) -> bool:
@@ -64,7 +65,7 @@ def test_another_scale_than_the_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_edsrs_large_form_scales_its_blocks(tmp_path: Path) -> None:
-    network = build_generator(GeneratorConfig(name="edsr", features=256, blocks=1, residual_scale=0.1), 2).eval()
+    network = build_generator(EDSRConfig(features=256, blocks=1, residual_scale=0.1), 2).eval()
     save_weights(network, tmp_path / "x.pth")
 
     with torch.no_grad():

@@ -10,7 +10,7 @@ import spandrel
 import torch
 from torch import Tensor, nn
 
-from study.config import GeneratorConfig
+from study.config import GeneratorConfig, RRDBConfig, SwinIRConfig
 from study.models import (
     Autoencoder,
     MSRResNet,
@@ -27,7 +27,7 @@ State = dict[str, Tensor]
 
 
 def swinir(scale: int = 4) -> nn.Module:
-    config = GeneratorConfig(name="swinir", features=12, blocks=1, depth=2, heads=2)
+    config = SwinIRConfig(features=12, blocks=1, depth=2, heads=2)
     return build_generator(config, scale).eval()
 
 
@@ -332,10 +332,10 @@ def test_an_unknown_layout_or_ending_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "scale", "architecture"),
     [
-        (GeneratorConfig(name="rrdb", features=16, blocks=2, growth=32), 4, "ESRGAN"),
-        (GeneratorConfig(name="rrdb", features=16, blocks=2, growth=32), 2, "ESRGAN"),
-        (GeneratorConfig(name="swinir", features=12, blocks=1, depth=2, heads=2), 4, "SwinIR"),
-        (GeneratorConfig(name="swinir", features=12, blocks=1, depth=2, heads=2), 3, "SwinIR"),
+        (RRDBConfig(features=16, blocks=2, growth=32), 4, "ESRGAN"),
+        (RRDBConfig(features=16, blocks=2, growth=32), 2, "ESRGAN"),
+        (SwinIRConfig(features=12, blocks=1, depth=2, heads=2), 4, "SwinIR"),
+        (SwinIRConfig(features=12, blocks=1, depth=2, heads=2), 3, "SwinIR"),
     ],
 )
 def test_chainners_reader_takes_what_we_write(

@@ -5,16 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.config import GeneratorConfig
+from study.config import MSRResNetConfig, RRDBConfig, SPSRConfig, SwinIRConfig
 from study.models.build import build_generator
 from study.models.tiling import ALIGNMENT, Upscaler, field_of_view, peak_bytes, upscale_in_tiles
 
 GIB = 1 << 30
 SMALL = {
-    "rrdb": GeneratorConfig(name="rrdb", features=8, blocks=1, growth=4),
-    "msrresnet": GeneratorConfig(name="msrresnet", features=8, blocks=3),
-    "swinir": GeneratorConfig(name="swinir", features=12, blocks=1, depth=2, heads=2),
-    "spsr": GeneratorConfig(name="spsr", features=8, blocks=4, growth=4),
+    "rrdb": RRDBConfig(features=8, blocks=1, growth=4),
+    "msrresnet": MSRResNetConfig(features=8, blocks=3),
+    "swinir": SwinIRConfig(features=12, blocks=1, depth=2, heads=2),
+    "spsr": SPSRConfig(features=8, blocks=4, growth=4),
 }
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.config import GeneratorConfig, Head
+from study.config import Head, MSRResNetConfig, generator_config
 from study.data import bicubic_upsample
 from study.models import HeadedGenerator, RRDBNet
 from study.models.build import build_generator
@@ -58,7 +58,9 @@ def test_layers_are_the_tables(name: Head, scale: int) -> None:
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head_enlarges_by_every_scale(head: Head, scale: int, trunk: str) -> None:
-    config = GeneratorConfig(name=trunk, features=4, blocks=1, growth=2, head=head)  # type: ignore[arg-type]
+    config = generator_config(
+        {"name": trunk, "features": 4, "blocks": 1, "head": head} | ({"growth": 2} if trunk == "rrdb" else {})
+    )
     lq = torch.rand(2, 3, 5, 6)
     output = build_generator(config, scale)(lq)
     assert output.shape == (2, 3, 5 * scale, 6 * scale)
@@ -103,7 +105,7 @@ def test_icnr_starts_as_nearest_neighbour_resizing(head: Head) -> None:
 
 
 def test_msrresnet_keeps_its_skip() -> None:
-    config = GeneratorConfig(name="msrresnet", features=4, blocks=1, head="espcn")
+    config = MSRResNetConfig(features=4, blocks=1, head="espcn")
     network = build_generator(config, 4)
     nn.init.zeros_(network.head[0].weight)  # type: ignore[index]
     nn.init.zeros_(network.head[0].bias)  # type: ignore[index]

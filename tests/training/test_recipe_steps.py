@@ -26,13 +26,12 @@ Gradients = list[Tensor | None]
 # Each recipe at its own weights, its networks as small as they come.
 SMALL = {
     "generator.features": 12,
-    "generator.growth": 4,
     "autoencoder": {"features": 16, "blocks": 1, "growth": 4, "decoder": "rrdb", "bicubic_skip": True},
     "discriminator.features": 2,
 }
 GENERATORS = {
-    "rrdb": {"generator.blocks": 1},
-    "spsr": {"generator.blocks": 4},
+    "rrdb": {"generator.blocks": 1, "generator.growth": 4},
+    "spsr": {"generator.blocks": 4, "generator.growth": 4},
     "swinir": {"generator.blocks": 1, "generator.depth": 2, "generator.heads": 3},
     "edsr": {"generator.blocks": 1},
 }

@@ -98,7 +98,7 @@ def prepare_adversarial(config: RunConfig, context: RunContext) -> tuple[TrainSt
 def is_exportable(config: RunConfig) -> bool:
     """Whether other tools have the run's generator: none knows our heads, or the bilinear skip but for MSRResNet's."""
     generator = config.generator
-    return generator.head == "native" and (generator.name == "msrresnet" or not generator.bilinear_skip)
+    return generator.has_native_head and not generator.adds_skip
 
 
 def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:

@@ -1,0 +1,111 @@
+"""Option files of BasicSR-family projects (ESRGAN, SwinIR, LDL, AESOP, Real-ESRGAN), read into a configuration.
+
+What a file says and a configuration cannot express is listed as a difference. Keys without a part in training (logging,
+worker processes, validation metrics) are passed over.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.config import ConfigError, RunConfig, Stage, replace
+from study.config.basicsr.data import read_data, read_degradation
+from study.config.basicsr.losses import read_losses
+from study.config.basicsr.networks import read_autoencoder, read_discriminator, read_generator
+from study.config.basicsr.options import Options, load
+from study.config.basicsr.training import read_training
+from study.config.recipes import aesop
+
+# The last stage of each kind of trainer, and its GAN; class names of AESOP, LDL and BasicSR.
+_TRAINERS: dict[str, tuple[Stage, str | None]] = {
+    "SRModel": ("fidelity", None),
+    "SwinIRModel": ("fidelity", None),
+    "RealESRNetModel": ("fidelity", None),
+    "AEModel": ("autoencoder", None),
+    "SRGANModel": ("adversarial", "vanilla"),
+    "SRGANArtifactsDisModel": ("adversarial", "vanilla"),
+    "ESRGANModel": ("adversarial", "relativistic"),
+    "ESRGANArtifactsDisModel": ("adversarial", "relativistic"),
+    "AesopESRGANArtifactsDisModel": ("adversarial", "relativistic"),
+    "RealESRGANModel": ("adversarial", "vanilla"),
+    "RealESRGANArtifactsDisModel": ("adversarial", "vanilla"),
+    "AesopRealESRGANArtifactsDisModel": ("adversarial", "vanilla"),
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The content of an option file.
+
+    Attributes:
+        config: the configuration.
+        until: the stage that the file trains; later stages have a recipe's values.
+        differences: what a configuration cannot express, a sentence each.
+        notes: what is done in another way, a sentence each.
+    """
+
+    config: RunConfig
+    until: Stage
+    differences: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_basicsr(path: Path) -> Reading:
+    """Read networks, losses, data, optimiser and schedule of an option file.
+
+    Raises:
+        ConfigError: no such file, no YAML, a trainer of another kind, or invalid values.
+    """
+    options = Options(load(path), path)
+    model = options.take("model_type")
+    if model not in _TRAINERS:
+        raise ConfigError(f"{path}: model_type must be one of {', '.join(_TRAINERS)}, but got {model!r}")
+    until, gan = _TRAINERS[model]
+    scale = options.take("scale", 4)
+    changes: dict[str, Any] = {"recipe": f"basicsr: {options.take('name', path.stem)}", "data.scale": scale}
+    changes["autoencoder.factor"] = scale
+    changes |= read_data(options)
+    changes |= read_degradation(options, model)
+    if until == "autoencoder":
+        changes |= read_autoencoder(options, "network_g.")
+        changes |= options.text("path.pretrain_network_decoder", "autoencoder.decoder_init")
+        _trained_on(options, "autoencoder.init")
+    else:
+        changes |= read_generator(options, scale)
+        if until == "fidelity":
+            _trained_on(options, "generator.init")
+        else:
+            changes |= options.text("path.pretrain_network_g", "generator.init")
+    changes |= read_training(options, until)
+    if until == "adversarial":
+        changes |= read_discriminator(options) | read_losses(options, str(gan))
+    config = _build(changes, path)
+    return Reading(config, until, (*options.problems, *options.left()), tuple(options.notes))
+
+
+def _trained_on(options: Options, field: str) -> None:
+    """List initial weights as a difference: a stage here trains from random weights, or is replaced by given ones."""
+    value = options.take("path.pretrain_network_g")
+    if value is not None:
+        options.problems.append(
+            f"path.pretrain_network_g: {value!r}: this stage trains from random weights; to use these weights in "
+            f"place of training, set {field}"
+        )
+
+
+def _build(changes: dict[str, Any], path: Path) -> RunConfig:
+    """Change AESOP's recipe; stages that the file does not mention keep its values."""
+    scale = changes["data.scale"]
+    try:
+        base = aesop("full")
+        budgets = {"fidelity.budget": base.fidelity.budget, "autoencoder.budget": base.autoencoder.budget}
+        patches = {f"{name}.patch": _fitting_patch(budget.patch, scale) for name, budget in budgets.items()}
+        patches["budget.patch"] = _fitting_patch(base.budget.patch, scale)
+        return replace(base, patches | changes)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _fitting_patch(patch: int, scale: int) -> int:
+    """Return a recipe's patch for scale 4 if it is a multiple of the scale, else three quarters of it."""
+    return patch if patch % scale == 0 else patch * 3 // 4

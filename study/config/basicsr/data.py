@@ -1,0 +1,85 @@
+"""Images and their degradation in an option file."""
+
+from typing import Any
+
+from study.config.basicsr.options import Options
+
+_KERNELS = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
+_BLUR = {
+    "blur_kernel_size": 21,
+    "kernel_list": _KERNELS,
+    "kernel_prob": [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
+    "sinc_prob": 0.1,
+    "betag_range": [0.5, 4],
+    "betap_range": [1, 2],
+}
+# The second-order degradation of AESOP's and of Real-ESRGAN's option files.
+_COMMON = {
+    "resize_prob": [0.2, 0.7, 0.1],
+    "gaussian_noise_prob": 0.5,
+    "noise_range": [1, 30],
+    "gray_noise_prob": 0.4,
+    "second_blur_prob": 0.8,
+    "resize_prob2": [0.3, 0.4, 0.3],
+    "resize_range2": [0.3, 1.2],
+    "gaussian_noise_prob2": 0.5,
+    "gray_noise_prob2": 0.4,
+    "datasets.train.blur_sigma": [0.2, 3],
+    "datasets.train.blur_sigma2": [0.2, 1.5],
+    "datasets.train.final_sinc_prob": 0.8,
+    **{f"datasets.train.{name}{suffix}": value for suffix in ("", "2") for name, value in _BLUR.items()},
+}
+_DEGRADATIONS: dict[str, dict[str, Any]] = {
+    "aesop-real": {
+        **_COMMON,
+        "resize_range": [0.2, 1.5],
+        "poisson_scale_range": [0.05, 2],
+        "jpeg_range": [50, 95],
+        "noise_range2": [1, 20],
+        "poisson_scale_range2": [0.05, 2],
+        "jpeg_range2": [50, 95],
+    },
+    "real-esrgan": {
+        **_COMMON,
+        "resize_range": [0.15, 1.5],
+        "poisson_scale_range": [0.05, 3],
+        "jpeg_range": [30, 95],
+        "noise_range2": [1, 25],
+        "poisson_scale_range2": [0.05, 2.5],
+        "jpeg_range2": [30, 95],
+    },
+}
+
+
+def read_data(options: Options) -> dict[str, Any]:
+    """Return the changes to `data` that name images."""
+    changes = options.text("datasets.train.dataroot_gt", "data.train")
+    validation = options.take("datasets.val.dataroot_gt")
+    if validation is not None:
+        changes["data.val"] = str(validation)
+    for name in (changes.get("data.train"), changes.get("data.val")):
+        if name is not None and str(name).endswith(".lmdb"):
+            options.notes.append(f"dataroot_gt: {name!r}: LMDB is not read; name the folder of images with --data")
+    given = options.take("datasets.train.dataroot_lq")
+    if given is not None:
+        options.notes.append(
+            f"datasets.train.dataroot_lq: {given!r}: LR images are made of the HR ones by the exact bicubic; to use "
+            "given ones, pack both with study/prepare.py pack --lq"
+        )
+    for keys in (("use_flip", "use_hflip"), ("use_rot",)):
+        for key in keys:
+            options.must(f"datasets.train.{key}", True, why="patches are always flipped and transposed at random")
+    return changes
+
+
+def read_degradation(options: Options, model: str) -> dict[str, Any]:
+    """Return the degradation nearest to the one of the file; none for trainers of clean pairs."""
+    if not model.replace("Aesop", "").startswith("Real"):
+        return {}
+    found = {key: options.take(key) for key in _DEGRADATIONS["aesop-real"]}
+    differing = {name: [key for key in found if found[key] != values[key]] for name, values in _DEGRADATIONS.items()}
+    nearest = min(differing, key=lambda name: len(differing[name]))
+    for key in differing[nearest]:
+        ours = _DEGRADATIONS[nearest][key]
+        options.problems.append(f"{key}: {found[key]!r}: it is {ours!r} in data.degradation {nearest}, the nearest")
+    return {"data.degradation": nearest}
