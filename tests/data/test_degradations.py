@@ -125,7 +125,7 @@ def test_normal_numbers_follow_their_distribution() -> None:
     assert np.abs(expected - observed).max() < 1.95 / math.sqrt(len(numbers))  # Kolmogorov and Smirnov at 0.1 %
 
 
-def test_normal_numbers_are_those_of_box_and_muller_on_raw_philox_words() -> None:
+def test_normal_numbers_are_box_and_muller_on_philox_words() -> None:
     words = [int(word) for word in np.random.Philox(key=5).random_raw(4)]
     radius = [math.sqrt(-2 * math.log(1 - (word >> 11) / 2**53)) for word in words[:2]]
     angle = [2 * math.pi * ((word >> 11) / 2**53) for word in words[2:]]
@@ -153,7 +153,7 @@ def test_fields_are_checked() -> None:
             build()
 
 
-def test_what_training_draws_anew_has_a_name() -> None:
+def test_a_run_names_its_degradation() -> None:
     assert degradation_of(DataConfig()) == Bicubic()
     assert degradation_of(DataConfig(degradation="aesop-real")) == SecondOrder()
     assert degradation_of(DataConfig(degradation="real-esrgan")) == SecondOrder.stock()
@@ -185,7 +185,7 @@ def degrade_plane(image: torch.Tensor, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", SMALLEST_DEGRADED_HR)
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_the_configuration_knows_the_smallest_patch(name: DegradationName, scale: int) -> None:
+def test_the_configuration_has_the_smallest_patch(name: DegradationName, scale: int) -> None:
     degradation = degradation_of(DataConfig(degradation=name))
     assert isinstance(degradation, SecondOrder)
     smallest = max(SMALLEST_DEGRADED_HR[name], SMALLEST_DEGRADED_LR * scale)

@@ -104,7 +104,7 @@ def test_div2k_and_flickr2k_together_are_df2k(tmp_path: Path) -> None:
     assert len(layout.hr) == 2
 
 
-def test_low_quality_folders_count_only_if_all_have_one_and_none_are_looked_for_on_demand(tmp_path: Path) -> None:
+def test_low_quality_folders_count_only_if_all_have_one(tmp_path: Path) -> None:
     touch(tmp_path, "DIV2K/HR/0001.png", "DIV2K/LRx4/0001.png", "Flickr2K/HR/000001.png")
     assert find_layout([tmp_path / "DIV2K", tmp_path / "Flickr2K"], scale=4).lq == ()
     assert find_layout([tmp_path / "DIV2K"], scale=4, lq=None).lq == ()

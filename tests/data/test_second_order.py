@@ -1,4 +1,4 @@
-"""The real-world degradation: a function of each image's seed, with the parts and the odds that it documents."""
+"""The second-order degradation: a function of each image's seed, with the documented parts and probabilities."""
 
 import math
 
@@ -64,7 +64,7 @@ def test_neighbouring_seeds_differ() -> None:
     assert len({result.numpy().tobytes() for result in results}) == len(results) - 1  # 2**32 folds onto 1
 
 
-def test_the_degradation_is_a_real_one_and_the_stock_one_is_harsher() -> None:
+def test_the_stock_degradation_is_stronger() -> None:
     hr = images(4)
     smooth = torch.nn.functional.interpolate(hr, scale_factor=0.25, mode="area")
 
@@ -77,7 +77,7 @@ def test_the_degradation_is_a_real_one_and_the_stock_one_is_harsher() -> None:
 
 
 def test_documented_values() -> None:
-    """METHODS 1.7, and what it says of the stock setting."""
+    """The values of AESOP's real-world options, and those of Real-ESRGAN."""
     assert AESOP_FIRST.model_dump() == {
         "blur": 1.0, "kernels": (0.45, 0.25, 0.12, 0.03, 0.12, 0.03), "low_pass": 0.1, "sigma": (0.2, 3.0),
         "generalized": (0.5, 4.0), "plateau": (1.0, 2.0), "directions": (0.2, 0.7, 0.1), "resize": (0.2, 1.5),
