@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,47 +16,35 @@ CROP_MULTIPLE = 12
 """Images to evaluate on are cropped to multiples of this, so that scales 2, 3 and 4 use the same pixels."""
 
 
-class Images(Protocol):
-    """A sequence of (H, W, 3) uint8 RGB images whose sizes and digests are available without decoding.
+class Images(Sequence[np.ndarray]):
+    """A sequence of (H, W, 3) uint8 RGB images; subclasses override properties that need no pixels."""
 
-    Attributes:
-        shapes: height and width of each, in pixels.
-        digests: `pixel_digest` of each.
-        crop_digests: the same of each one's top-left crop to multiples of CROP_MULTIPLE.
-    """
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each, in pixels."""
+        return tuple((image.shape[0], image.shape[1]) for image in self)
 
-    @property
-    def shapes(self) -> tuple[tuple[int, int], ...]: ...
-    @property
-    def digests(self) -> tuple[str, ...]: ...
-    @property
-    def crop_digests(self) -> tuple[str, ...]: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> np.ndarray: ...
-    def __iter__(self) -> Iterator[np.ndarray]: ...
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """`pixel_digest` of each."""
+        return tuple(pixel_digest(image) for image in self)
+
+    @cached_property
+    def crop_digests(self) -> tuple[str, ...]:
+        """The same of each one's top-left crop to multiples of CROP_MULTIPLE."""
+        return tuple(pixel_digest(crop_to_multiple(image, CROP_MULTIPLE)) for image in self)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]  # no slices
+        """Return an image, or a view of one."""
 
 
-class LoadedImages(Sequence[np.ndarray]):
+class LoadedImages(Images):
     """Images in memory, stored as planes."""
 
     def __init__(self, images: Sequence[np.ndarray]) -> None:
         """Hold (H, W, 3) uint8 images; copy those that are not stored as planes."""
         self._images = [planar(image) for image in images]
-
-    @cached_property
-    def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of each."""
-        return tuple((image.shape[0], image.shape[1]) for image in self._images)
-
-    @cached_property
-    def digests(self) -> tuple[str, ...]:
-        """See `Images`."""
-        return tuple(pixel_digest(image) for image in self._images)
-
-    @cached_property
-    def crop_digests(self) -> tuple[str, ...]:
-        """See `Images`."""
-        return digests_of_crops(self)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -64,7 +53,7 @@ class LoadedImages(Sequence[np.ndarray]):
         return self._images[index]
 
 
-class CroppedImages(Sequence[np.ndarray]):
+class CroppedImages(Images):
     """The top-left crops of other images, as views."""
 
     def __init__(self, images: Images, multiple: int) -> None:
@@ -77,14 +66,12 @@ class CroppedImages(Sequence[np.ndarray]):
     @cached_property
     def digests(self) -> tuple[str, ...]:
         """See `Images`; crops to CROP_MULTIPLE out of a store read no pixels."""
-        if self._multiple == CROP_MULTIPLE:
-            return self._images.crop_digests
-        return tuple(pixel_digest(image) for image in self)
+        return self._images.crop_digests if self._multiple == CROP_MULTIPLE else super().digests
 
     @cached_property
     def crop_digests(self) -> tuple[str, ...]:
         """See `Images`."""
-        return self._images.crop_digests if CROP_MULTIPLE % self._multiple == 0 else digests_of_crops(self)
+        return self._images.crop_digests if CROP_MULTIPLE % self._multiple == 0 else super().crop_digests
 
     def __len__(self) -> int:
         return len(self._images)
@@ -93,7 +80,7 @@ class CroppedImages(Sequence[np.ndarray]):
         return crop_to_multiple(self._images[index], self._multiple)
 
 
-class SelectedImages(Sequence[np.ndarray]):
+class SelectedImages(Images):
     """Some of other images, in a given order."""
 
     def __init__(self, images: Images, indices: Sequence[int]) -> None:
@@ -190,8 +177,3 @@ def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
     """Return a view of an (H, W, C) image's top-left part whose sides are the largest multiples of `multiple`."""
     height, width = image.shape[:2]
     return image[: height // multiple * multiple, : width // multiple * multiple]
-
-
-def digests_of_crops(images: Iterable[np.ndarray]) -> tuple[str, ...]:
-    """Compute `Images.crop_digests` from pixels."""
-    return tuple(pixel_digest(crop_to_multiple(image, CROP_MULTIPLE)) for image in images)

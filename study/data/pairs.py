@@ -1,6 +1,6 @@
 """Pairs of a photograph and its low-quality version, made by a degradation or given."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,20 +90,12 @@ def image_to_tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
 
 
-class _FittedImages(Sequence[np.ndarray]):
+class _FittedImages(Images):
     """Stored low-quality images without the last row or column where it covers less than `scale` HR pixels."""
 
     def __init__(self, images: Images, hr_shapes: Sequence[tuple[int, int]], scale: int) -> None:
         self._images = images
         self.shapes = tuple((height // scale, width // scale) for height, width in hr_shapes)
-
-    @property
-    def digests(self) -> tuple[str, ...]:
-        return self._images.digests
-
-    @property
-    def crop_digests(self) -> tuple[str, ...]:
-        return self._images.crop_digests
 
     def __len__(self) -> int:
         return len(self._images)
@@ -111,6 +103,3 @@ class _FittedImages(Sequence[np.ndarray]):
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]  # no slices
         height, width = self.shapes[index]
         return self._images[index][:height, :width]
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[index] for index in range(len(self)))

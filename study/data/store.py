@@ -1,6 +1,6 @@
 """Read an image store: one file, mapped into memory, from which patches are cut without decoding (`store_format`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from study.data.image_set import ImageSet, LowQuality, digests_of_crops
+from study.data.image_set import Images, ImageSet, LowQuality
 from study.data.images import pixel_digest
 from study.data.store_format import (
     Description,
@@ -80,7 +80,7 @@ class Store:
         return ImageSet(self.description.name, self.names, self.images, lq)
 
 
-class StoredImages(Sequence[np.ndarray]):
+class StoredImages(Images):
     """The HR or the low-quality images of a store: views of the mapped file, each verified at its first access."""
 
     def __init__(self, store: Store, side: str) -> None:
@@ -88,11 +88,7 @@ class StoredImages(Sequence[np.ndarray]):
         self._store, self._side = store, side
         self._pixels = [row.lq if side else row.hr for row in store.rows]
         self._verified = [False] * len(store.rows)
-
-    @cached_property
-    def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of each."""
-        return tuple((pixels.shape[0], pixels.shape[1]) for pixels in self._pixels)
+        self.shapes = tuple((pixels.shape[0], pixels.shape[1]) for pixels in self._pixels)
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
@@ -102,9 +98,7 @@ class StoredImages(Sequence[np.ndarray]):
     @cached_property
     def crop_digests(self) -> tuple[str, ...]:
         """The same of their crops to multiples of CROP_MULTIPLE; for low-quality images computed, not stored."""
-        if self._side:
-            return digests_of_crops(self)
-        return tuple(row.values["crop_digest"] for row in self._store.rows)
+        return super().crop_digests if self._side else tuple(row.values["crop_digest"] for row in self._store.rows)
 
     def __len__(self) -> int:
         return len(self._pixels)
