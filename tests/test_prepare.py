@@ -117,7 +117,7 @@ def test_a_wrong_command_line_is_explained(arguments: list[str], capsys: pytest.
     assert "error:" in capsys.readouterr().err
 
 
-def test_weights_are_collected_and_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_downloaded_and_missing_ones_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def collect(name: str, folder: Path, *, features_only: bool, advance: object) -> Path:
         if name == "vgg19":
             raise OSError("Name or service not known")

@@ -164,7 +164,7 @@ def test_the_layout_in_memory_does_not_matter(pairs: Pairs) -> None:
         ({"seed": 2**64}, "seed must be in"),
     ],
 )
-def test_refuses_what_cannot_be_cut(pairs: Pairs, options: dict[str, int], message: str) -> None:
+def test_refuses_patches_batches_and_seeds_out_of_range(pairs: Pairs, options: dict[str, int], message: str) -> None:
     arguments = {"patch": 16, "batch": 4, "seed": 0} | options
     with pytest.raises(ValueError, match=message):
         Batches(pairs, patch=arguments["patch"], batch=arguments["batch"], seed=arguments["seed"])

@@ -50,7 +50,7 @@ def test_forms_of_the_command_line(text: str, expected: object) -> None:
 @pytest.mark.parametrize(
     "text", ["", "blur", "noise", "noise:", "noise:x", "jpeg", "bicubic:4", "given", "second-order:1"]
 )
-def test_other_forms_are_refused_with_those_that_are(text: str) -> None:
+def test_other_forms_are_refused_and_the_known_named(text: str) -> None:
     with pytest.raises(
         ValueError, match=r"must be one of bicubic, noise:SIGMA .*, jpeg:QUALITY .*, second-order, but got"
     ):
@@ -85,7 +85,7 @@ def test_jpeg_is_what_libjpeg_writes(quality: int) -> None:
     assert np.array_equal(degrade(image, 1, Jpeg(quality=quality), seed=0), np.asarray(Image.open(buffer)))
 
 
-def test_jpeg_gets_better_with_quality_and_acts_behind_the_shrinking() -> None:
+def test_jpeg_improves_with_quality_and_follows_the_shrinking() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     errors = [
         float(np.square(degrade(image, 1, Jpeg(quality=quality), seed=0) - image.astype(float)).mean())
@@ -97,7 +97,7 @@ def test_jpeg_gets_better_with_quality_and_acts_behind_the_shrinking() -> None:
 
 
 @pytest.mark.parametrize("sigma", [5, 25, 50])
-def test_noise_has_the_mean_and_deviation_that_it_says(sigma: int) -> None:
+def test_noise_has_its_mean_and_deviation(sigma: int) -> None:
     gray = np.full((200, 300, 3), 128, np.uint8)
     noise = degrade(gray, 1, Noise(sigma=sigma), seed=1).astype(np.float64) - 128
     count = noise.size

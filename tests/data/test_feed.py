@@ -38,18 +38,18 @@ def test_ranks_share_a_batch(batches: Batches) -> None:
 
 
 def test_no_batch_is_made_beyond_the_end_or_far_ahead(batches: Batches) -> None:
-    asked: list[int] = []
+    requested: list[int] = []
 
     class Spy:
         def at(self, step: int, *, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
-            asked.append(step)
+            requested.append(step)
             return batches.at(step, rank=rank, ranks=ranks)
 
     with feed(Spy(), range(100), CPU) as incoming:  # type: ignore[arg-type]
         next(incoming)
         next(incoming)
-    assert asked == sorted(asked)
-    assert max(asked) <= 4
+    assert requested == sorted(requested)
+    assert max(requested) <= 4
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("feed")]
 
 

@@ -35,7 +35,7 @@ def test_planar_images_are_the_same_and_copied_once() -> None:
 
 
 @pytest.mark.parametrize("multiple", [1, 4, 5, 12])
-def test_crops_are_what_cropping_would_give(multiple: int) -> None:
+def test_crops_equal_cropped_images(multiple: int) -> None:
     crops = CroppedImages(LoadedImages(ARRAYS), multiple)
     by_hand = [
         array[: array.shape[0] // multiple * multiple, : array.shape[1] // multiple * multiple] for array in ARRAYS
@@ -47,7 +47,7 @@ def test_crops_are_what_cropping_would_give(multiple: int) -> None:
     assert crops.crop_digests == reference.crop_digests
 
 
-def test_a_selection_is_in_the_order_asked_for() -> None:
+def test_a_selection_is_in_the_given_order() -> None:
     chosen = SelectedImages(LoadedImages(ARRAYS), [2, 0])
     reference = LoadedImages([ARRAYS[2], ARRAYS[0]])
     assert len(chosen) == 2

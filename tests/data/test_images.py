@@ -39,7 +39,7 @@ def nearest_8_bit(samples: np.ndarray) -> np.ndarray:
     return ((samples.astype(np.int64) * 2 + 257) // 514).astype(np.uint8)  # round(v / 257) in integers
 
 
-def test_rgb_png_is_read_as_it_is(tmp_path: Path) -> None:
+def test_rgb_png_is_read_unchanged(tmp_path: Path) -> None:
     samples = random_samples(5, 7, 3)
     Image.fromarray(samples).save(tmp_path / "a.png")
     image = read_image(tmp_path / "a.png")

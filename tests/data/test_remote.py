@@ -98,7 +98,7 @@ def test_an_object_store(store: Path, cache: Path, monkeypatch: pytest.MonkeyPat
         local_copy("s3://bucket/other.arrow")
 
 
-def test_a_network_file_system_counts_as_elsewhere(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_on_a_network_file_system_is_copied(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_on_network", lambda path: path == store)
     copy = local_copy(str(store))
     assert copy.parent == cache
@@ -151,12 +151,12 @@ def test_an_incomplete_copy_is_refused(store: Path, cache: Path, monkeypatch: py
         ("file:///nowhere/at/all.arrow", "there is no such store; check the name"),
     ],
 )
-def test_what_cannot_be_reached_is_named(uri: str, message: str) -> None:
+def test_unreachable_storage_is_named(uri: str, message: str) -> None:
     with pytest.raises(RemoteError, match=message):
         local_copy(uri)
 
 
-def test_a_folder_elsewhere_has_to_be_packed(store: Path) -> None:
+def test_a_remote_folder_is_refused(store: Path) -> None:
     with pytest.raises(RemoteError, match="pack it into one store"):
         local_copy(store.parent.as_uri())
 

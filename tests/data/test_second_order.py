@@ -41,7 +41,7 @@ def test_each_image_depends_on_its_own_seed_alone() -> None:
     assert not torch.equal(second_order(hr[:1], DEGRADATION, 4, seeds=[6]), together[:1])
 
 
-def test_the_global_generator_is_neither_used_nor_moved() -> None:
+def test_the_global_generator_is_not_used() -> None:
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
     first = second_order(images(1), DEGRADATION, 4, seeds=[3])
@@ -187,7 +187,7 @@ def test_unsharp_masking_by_hand() -> None:
     torch.testing.assert_close(usm_sharpen(flat), flat)
 
 
-def test_degrading_starts_from_the_sharpened_image_unless_told_otherwise() -> None:
+def test_degrading_starts_from_the_sharpened_image_by_default() -> None:
     hr = images(1)
     plain = SecondOrder(sharpen=False)
     assert torch.equal(second_order(hr, DEGRADATION, 4, seeds=[0]), second_order(usm_sharpen(hr), plain, 4, seeds=[0]))

@@ -29,7 +29,7 @@ def pixels(images: ImageSet) -> set[bytes]:
     return {image.tobytes() for image in images.images}
 
 
-def test_photographs_are_the_agreed_ones() -> None:
+def test_photographs_are_the_documented_ones() -> None:
     training, held_out = photographs()
     assert training.names == (
         "china",
@@ -73,7 +73,7 @@ def test_a_missing_photograph_or_package_is_named(monkeypatch: pytest.MonkeyPatc
         photographs()
 
 
-def test_fingerprint_sees_names_sizes_pixels_and_order() -> None:
+def test_fingerprint_depends_on_names_sizes_pixels_and_order() -> None:
     first, second = random_image(1), random_image(2)
     base = ImageSet.loaded("set", ("a", "b"), (first, second))
     changed_pixel = first.copy()
