@@ -38,7 +38,8 @@ from PIL import Image
 
 from study.data.images import ImageError, decode_image, read_size
 from study.data.packing import pack, plan_pack
-from study.data.store import StoreError, open_store, verify
+from study.data.store import open_store, verify
+from study.data.store_format import StoreError
 
 LIMIT_SECONDS = 5.0
 EXTRA_MEMORY = 4 * 2**30  # bytes of address space beyond what the imports take

@@ -37,7 +37,7 @@ import numpy as np
 import torch
 
 from study.data import Batches, ImageSet, make_pairs
-from study.data.feed import ResidentBatches, _ahead
+from study.data.feed import ResidentBatches, _prefetch
 from study.data.images import list_images, read_image
 
 BATCH, SCALE, HEIGHT, WIDTH = 16, 4, 320, 480
@@ -85,7 +85,7 @@ def _measure_gpu(options: argparse.Namespace) -> None:
     figures: dict[str, Any] = {"images": source, "torch": torch.__version__, "gpu": torch.cuda.get_device_name()}
     for patch in (128, 256):
         batches = Batches(pairs, patch=patch, batch=BATCH, seed=0)
-        sent = _ahead(batches, range(10**9), device, 0, 1)
+        sent = _prefetch(batches, range(10**9), device, 0, 1)
         groups: dict[str, Make] = {
             "resident": _synchronised(ResidentBatches(batches, device).at),
             "sent": _synchronised(lambda _, sent=sent: next(sent)),

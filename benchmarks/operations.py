@@ -7,8 +7,8 @@ The step is the stage's own, run on tensors that have shapes and no values, so t
 laptop within seconds.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from study.config import PerceptualNetwork, RunConfig, Stage
 from study.cost.measurement import give_random_upstream
-from study.data import ImageSet
+from study.data import ImageSet, bicubic
 from study.metrics.evaluator import study_evaluator
 from study.models import Autoencoder
 from study.models.backbones import ImageNetModule
@@ -99,10 +99,20 @@ def count_step(config: RunConfig, stage: Stage, context: RunContext) -> Operatio
         state, step, batches = prepare_upstream(config, stage, context)
     state.iteration = budget_of(config, stage).iterations - 1  # past the share in which layers are frozen
     sides = (batches.patch // batches.pairs.scale, batches.patch)
-    with FakeTensorMode(allow_non_fake_inputs=True), _PartCounter(_owners(state, stage)) as counter, _Calls() as calls:
+    with _without_values(), _PartCounter(_owners(state, stage)) as counter, _Calls() as calls:
         low, hr = (torch.rand(batches.batch, 3, side, side) for side in sides)
         step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (low, hr)))
     return Operations(counter.parts, calls.number)
+
+
+@contextmanager
+def _without_values() -> Iterator[None]:
+    """Compute shapes alone; drop the matrices without values that the bicubic resize has cached meanwhile."""
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        bicubic._bands.cache_clear()
 
 
 def count_image(config: RunConfig, height: int, width: int) -> Operations:
@@ -111,7 +121,7 @@ def count_image(config: RunConfig, height: int, width: int) -> Operations:
     generator = build_generator(config.generator, scale).eval()
     owners = dict.fromkeys(generator.modules(), "generator")
     with (
-        FakeTensorMode(allow_non_fake_inputs=True),
+        _without_values(),
         torch.no_grad(),
         _PartCounter(owners) as counter,
         _Calls() as calls,

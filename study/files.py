@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, written aside and renamed."""
+"""Write files atomically (a temporary file, then a rename), and lock them."""
 
 import errno
 import fcntl
@@ -14,11 +14,11 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class StorageError(OSError):
-    """A file could not be written (disk full, quota, read-only). What was there before is untouched."""
+    """A file could not be written (disk full, quota, read-only); the old file is unchanged."""
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, says that there is no space left."""
+    """Return whether an error, or one of its causes, means that no space is left."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
@@ -27,30 +27,30 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content in one step, surviving a crash at any moment.
+    """Replace a file's content in one step: after a crash, the file has either its old or its new content.
 
     Raises:
-        StorageError: the file system refused; the old file is still whole and nothing half-written is left.
+        StorageError: the file could not be written; the old file is unchanged and no temporary file is left.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
     except OSError as error:
-        with suppress(OSError):  # nothing to remove where not even the folder could be made
-            aside.unlink()
+        with suppress(OSError):  # it does not exist if the folder could not be made
+            temporary.unlink()
         raise StorageError(error.errno, _explain(error, path, len(content)), str(path)) from error
 
 
 @contextmanager
-def only_one(lock: Path) -> Iterator[None]:
-    """Keep the other processes of this machine out; the system takes the lock back from a holder who dies.
+def file_lock(lock: Path) -> Iterator[None]:
+    """Hold a lock against other processes of this machine; the system releases the lock of a process that dies.
 
-    A file system without locks goes without.
+    On a file system without locks, there is no exclusion.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with open(lock, "w") as file:
@@ -69,7 +69,5 @@ def write_json(path: Path, values: Any) -> None:
 
 def _explain(error: OSError, path: Path, size: int) -> str:
     if error.errno in _FULL:
-        return (
-            f"no space left for {size / 2**20:.1f} MiB; what was saved before is whole: free some space and start again"
-        )
+        return f"no space left for {size / 2**20:.1f} MiB; earlier files are intact: free some space and start again"
     return f"could not write ({error.strerror}); check the directory's permissions"

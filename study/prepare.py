@@ -1,10 +1,10 @@
-"""Prepare what a study needs: pack folders of images into a store, from which training reads without decoding; look at
-one; check it; collect the published weights that losses and metrics need, for machines without internet.
+"""Pack folders of images into a store, from which training reads without decoding; describe and verify a store;
+download the published weights that losses and metrics need, for machines without internet.
 
-python study/prepare.py pack DIV2K --out div2k.arrow
+python study/prepare.py pack DIV2K --output div2k.arrow
 python study/prepare.py verify div2k.arrow
 python study/prepare.py info div2k.arrow
-python study/prepare.py weights --out WEIGHTS
+python study/prepare.py weights --output WEIGHTS
 """
 
 import argparse
@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from study.cli import progress, run
+from study.cli import add_renamed_options, progress, run
 from study.data.degradations import parse_degradation
 from study.data.packing import Packed, Plan, pack, plan_pack
 from study.data.store import Store, open_store, verify
@@ -32,7 +32,7 @@ from study.models.backbones import BACKBONES, collect_backbone, file_digest, pub
 
 
 def main(arguments: list[str], console: Console) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command; return its exit code."""
     options = _parse(arguments)
     commands: dict[str, Callable[[argparse.Namespace, Console], int]] = {
         "pack": _pack,
@@ -50,26 +50,28 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("pack", help="folders of images into one store")
     packing.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a known set, or folders of HR images")
-    packing.add_argument("--out", type=Path, required=True, metavar="STORE", help="the file to write, NAME.arrow")
-    packing.add_argument("--scale", type=int, default=4, choices=[1, 2, 3, 4, 8], help="HR pixels an LQ pixel (4)")
+    packing.add_argument("--output", type=Path, required=True, metavar="STORE", help="the file to write, NAME.arrow")
+    packing.add_argument("--scale", type=int, default=4, choices=[1, 2, 3, 4, 8], help="HR pixels per LQ pixel (4)")
     packing.add_argument(
         "--degradation",
         metavar="KIND",
         help="make LQ by bicubic, noise:SIGMA, jpeg:QUALITY or second-order "
-        "(default: the LQ images that lie beside HR, or else bicubic)",
+        "(default: the LQ images beside the HR images, or else bicubic)",
     )
     packing.add_argument("--lq", nargs="+", type=Path, default=[], metavar="DIR", help="folders of LQ images")
-    packing.add_argument("--set", metavar="NAME", help="the set's name; custom to pack a known one as it is")
-    packing.add_argument("--seed", type=int, default=0, metavar="N", help="of noise and of second-order (0)")
-    packing.add_argument("--jobs", type=int, default=_cores(), metavar="N", help="threads (default: one a core)")
-    weights = commands.add_parser("weights", help="the networks under perceptual losses and metrics, into one folder")
-    weights.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder; name it with --weights")
-    weights.add_argument("--only", nargs="+", choices=list(BACKBONES), default=list(BACKBONES), metavar="NAME",
+    packing.add_argument("--name", help="the set's name; custom to pack a known set without crop and count")
+    packing.add_argument("--seed", type=int, default=0, metavar="N", help="seed of noise and of second-order (0)")
+    packing.add_argument("--jobs", type=int, default=_cores(), metavar="N", help="threads (default: one per core)")
+    add_renamed_options(packing, {"--out": "--output", "--set": "--name"})
+    weights = commands.add_parser("weights", help="the networks of perceptual losses and metrics, into one folder")
+    weights.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder; name it with --weights")
+    weights.add_argument("--networks", nargs="+", choices=list(BACKBONES), default=list(BACKBONES), metavar="NAME",
                          help=f"some of {', '.join(BACKBONES)} (default: all)")  # fmt: skip
     weights.add_argument(
-        "--features-only", action="store_true", help="keep the convolutions alone: 0.2 GB in place of 1.3 GB"
+        "--features-only", action="store_true", help="keep only the convolutions: 0.2 GB instead of 1.3 GB"
     )
-    for name, text in (("verify", "read all of a store, and name what is damaged"), ("info", "what a store holds")):
+    add_renamed_options(weights, {"--out": "--output", "--only": "--networks"})
+    for name, text in (("verify", "read a whole store and name damaged images"), ("info", "describe a store")):
         command = commands.add_parser(name, help=text)
         command.add_argument("store", type=Path, metavar="STORE")
     options = parser.parse_args(arguments)
@@ -84,24 +86,24 @@ def _pack(options: argparse.Namespace, console: Console) -> int:
         scale=options.scale,
         degradation=None if options.degradation is None else parse_degradation(options.degradation),
         lq=options.lq,
-        name=options.set,
+        name=options.name,
         seed=options.seed,
     )
     console.print(_announcement(plan), highlight=False, soft_wrap=True)
     if plan.problems:
         console.print(
-            f"{len(plan.problems)} problems already; reading on, to name all of them at once", highlight=False
+            f"{len(plan.problems)} problems so far; the other images are read to report all at once", highlight=False
         )
     started = time.monotonic()
     with progress(console, "packing", len(plan.items)) as advance:
-        packed = pack(plan, options.out, jobs=options.jobs, progress=advance)
+        packed = pack(plan, options.output, jobs=options.jobs, progress=advance)
     seconds = time.monotonic() - started
     if packed.new == 0 and packed.kept == len(plan.items):
-        console.print(f"{options.out} is up to date: nothing was done", highlight=False, soft_wrap=True)
+        console.print(f"{options.output} is up to date: nothing was done", highlight=False, soft_wrap=True)
     else:
         console.print(_rate(packed, seconds), highlight=False)
     _describe(packed.store, console)
-    console.print(f"train on it: --data {options.out}", highlight=False, soft_wrap=True)
+    console.print(f"train on it: --data {options.output}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -114,8 +116,8 @@ def _verify(options: argparse.Namespace, console: Console) -> int:
             advance(done)
     for problem in problems:
         console.print(f"{options.store}: {problem}", markup=False, highlight=False, soft_wrap=True)
-    verdict = f"{len(problems)} of {count} images are damaged" if problems else f"all {count} images are whole"
-    console.print(f"{options.store}: {verdict}", highlight=False, soft_wrap=True)
+    result = f"{len(problems)} of {count} images are damaged" if problems else f"all {count} images are intact"
+    console.print(f"{options.store}: {result}", highlight=False, soft_wrap=True)
     return 1 if problems else 0
 
 
@@ -125,13 +127,13 @@ def _info(options: argparse.Namespace, console: Console) -> int:
 
 
 def _weights(options: argparse.Namespace, console: Console) -> int:
-    """Collect backbones; what cannot be had is named at the end, and what could stays."""
-    table = Table("network", "file", "MB", "SHA-256", "for", box=None, pad_edge=False)
+    """Download backbones; keep those that succeed and name the others at the end."""
+    table = Table("network", "file", "MB", "SHA-256", "used for", box=None, pad_edge=False)
     problems = []
-    for name in options.only:
+    for name in options.networks:
         try:
             with _download_progress(console, name) as advance:
-                path = collect_backbone(name, options.out, features_only=options.features_only, advance=advance)
+                path = collect_backbone(name, options.output, features_only=options.features_only, advance=advance)
         except (OSError, ValueError, http.client.HTTPException) as error:
             problems.append(f"{name}: {type(error).__name__}: {error}; it is published at {published_url(name)}")
             continue
@@ -139,7 +141,7 @@ def _weights(options: argparse.Namespace, console: Console) -> int:
         table.add_row(name, path.name, size, file_digest(path), BACKBONES[name])
     if table.row_count:
         console.print(table, highlight=False, soft_wrap=True)
-        console.print(f"use them: --weights {options.out}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"use them: --weights {options.output}", highlight=False, soft_wrap=True, markup=False)
     for problem in problems:
         console.print(f"missing: {problem}", markup=False, highlight=False, soft_wrap=True)
     return 1 if problems else 0
@@ -147,7 +149,7 @@ def _weights(options: argparse.Namespace, console: Console) -> int:
 
 @contextmanager
 def _download_progress(console: Console, name: str) -> Iterator[Callable[[int], None]]:
-    """Show how much of a file has come; yields what takes the bytes of each piece."""
+    """Show a download's progress; yield a function that is called with the bytes of each chunk."""
     columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=None)
@@ -162,7 +164,7 @@ def _announcement(plan: Plan) -> str:
 
 
 def _rate(packed: Packed, seconds: float) -> str:
-    kept = f" ({packed.kept} taken over from before)" if packed.kept else ""
+    kept = f" ({packed.kept} kept from an earlier attempt)" if packed.kept else ""
     return f"packed {packed.new} images{kept} in {seconds:.1f} s, {packed.new / seconds:.1f} images/s"
 
 
@@ -185,7 +187,7 @@ def _describe(store: Store, console: Console) -> None:
 
 
 def _short(degradation: object) -> str:
-    """A degradation in a few words: its kind, and what it has beside it that is a plain number."""
+    """Return a degradation's kind and its plain numbers."""
     assert isinstance(degradation, dict)
     numbers = [f"{name} {value:g}" for name, value in degradation.items() if type(value) in (int, float)]
     return " ".join([degradation["kind"], *numbers])

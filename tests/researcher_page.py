@@ -1,4 +1,4 @@
-"""The worked examples of docs/researcher.md, as its tests run them: the commands, and a folder to run them in."""
+"""The commands of docs/researcher.md, and a folder in which tests run them."""
 
 import re
 import shlex
@@ -15,13 +15,13 @@ SIDE = 96
 
 
 def sections() -> dict[str, str]:
-    """The page's text by the titles of its sections."""
+    """Return the page's text by the titles of its sections."""
     _, *parts = re.split(r"^## \d\. (.+)$", PAGE.read_text(), flags=re.MULTILINE)
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def commands(section: str) -> list[list[str]]:
-    """The commands of a section in their order, each as its script and arguments."""
+    """Return the commands of a section in order, each as its script and arguments."""
     blocks = re.findall(r"^```sh\n(.+?)^```$", sections()[section], flags=re.MULTILINE | re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     split = [shlex.split(line) for line in lines]
@@ -30,7 +30,7 @@ def commands(section: str) -> list[list[str]]:
 
 
 def furnish(place: Path) -> Path:
-    """Make of a folder what the page asks for: a dozen photographs, three others, and the examples beside them."""
+    """Write the files that the page needs: a dozen photographs, three others, and the examples."""
     training, held_out = load_source("photographs", None, scale=4, minimum_patch=SIDE)
     for name, images, count in (("photos", training, 12), ("held-out", held_out, 3)):
         (place / name).mkdir()

@@ -247,7 +247,7 @@ def test_missing_weights_are_found_out_first_with_the_command(
     monkeypatch.setattr(evaluate, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(evaluate, "measure", lambda *_, **__: pytest.fail("measured"))
 
-    with pytest.raises(ValueError, match=r"study/prepare\.py weights --out DIR --only vgg16") as raised:
+    with pytest.raises(ValueError, match=r"study/prepare\.py weights --output DIR --networks vgg16") as raised:
         run(weights, "--hr", sets / "Set5", "--metrics", "psnr_y", "dists", "ae_psnr", "ms_ssim")
 
     text = str(raised.value)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever the file system does."""
+"""Atomic writes keep either the old or the new file, whatever the file system does."""
 
 import errno
 import json
@@ -12,7 +12,7 @@ from study import files
 from study.files import StorageError, write_atomically, write_json
 
 
-def test_content_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_content_is_replaced_and_no_temporary_file_remains(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "file"
     for content in (b"one", b"another, longer", b""):
         write_atomically(path, content)
@@ -20,14 +20,14 @@ def test_content_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
         assert os.listdir(path.parent) == ["file"]
 
 
-def test_the_old_file_is_there_until_the_new_one_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_old_file_exists_until_the_new_one_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
     seen: list[tuple[bytes, bytes]] = []
 
     def fsync(descriptor: int) -> None:
-        aside = Path(f"/proc/self/fd/{descriptor}")
-        seen.append((path.read_bytes(), aside.read_bytes()))
+        temporary = Path(f"/proc/self/fd/{descriptor}")
+        seen.append((path.read_bytes(), temporary.read_bytes()))
 
     monkeypatch.setattr(os, "fsync", fsync)
     write_atomically(path, b"new")
@@ -36,7 +36,7 @@ def test_the_old_file_is_there_until_the_new_one_is_on_disk(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_space_that_runs_out_when_the_cache_is_flushed(
+def test_a_full_disk_at_the_flush_keeps_the_old_file(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
@@ -54,14 +54,14 @@ def test_space_that_runs_out_when_the_cache_is_flushed(
     assert path.read_bytes() == b"old"
 
 
-def test_a_file_where_a_folder_is_needed_is_a_storage_error(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_raises_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"old")
     with pytest.raises(StorageError, match=r"could not write.*file/inner"):
         write_atomically(tmp_path / "file" / "inner", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
-def test_a_storage_error_survives_the_way_between_processes() -> None:
+def test_a_storage_error_can_be_pickled() -> None:
     error = StorageError(errno.ENOSPC, "no space left", "/somewhere/checkpoint.pt")
     back = pickle.loads(pickle.dumps(error))
     assert (type(back), back.errno, str(back)) == (StorageError, errno.ENOSPC, str(error))

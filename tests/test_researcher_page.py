@@ -1,4 +1,4 @@
-"""docs/researcher.md: its commands are run as they stand, and what it says of them is so."""
+"""The commands of docs/researcher.md run unchanged, with the results that the page describes."""
 
 import json
 import re
@@ -36,10 +36,10 @@ POINT = "trials/0000/points/0000040.safetensors"
 
 @dataclass
 class Ran:
-    """The page's folder once its commands have run there, and what each of them printed, by section."""
+    """The page's folder after its commands have run, and the output of each command by section."""
 
     place: Path
-    said: dict[str, list[str]]
+    output: dict[str, list[str]]
 
 
 def run(command: list[str]) -> str:
@@ -50,17 +50,17 @@ def run(command: list[str]) -> str:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
-    """Every command of the page, in its order, but the study's, which needs Ray: tests/cluster runs that."""
+    """Run every command of the page but the study's, which needs Ray and is run in tests/cluster."""
     place = furnish(tmp_path_factory.mktemp("researcher"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
-        said = {
+        output = {
             section: [run(command) for command in commands(section)]
             for section in sections()
-            if section != "An own search space"
+            if section != "Your search space"
         }
-        yield Ran(place, said)
+        yield Ran(place, output)
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
@@ -80,12 +80,12 @@ def made(place: Path, stage: str) -> list[Path]:
 
 
 def test_the_page_has_its_four_sections_and_each_has_commands() -> None:
-    assert list(sections()) == ["Own images", "Own weights", "An own search space", "A custom loss"]
+    assert list(sections()) == ["Your images", "Your weights", "Your search space", "A custom loss"]
     assert [len(commands(section)) for section in sections()] == [3, 3, 1, 2]
     assert all((ROOT / script).is_file() for section in sections() for script, *_ in commands(section))
 
 
-def test_every_place_that_the_page_names_is_there(ran: Ran) -> None:
+def test_every_path_on_the_page_exists(ran: Ran) -> None:
     named = set(re.findall(r"`((?:runs/|photos\.|mine_x4|table\.md|losses\.md)[\w./-]*)`", PAGE.read_text()))
     left = {name for name in named if "..." not in name and not name.startswith("runs/my_space")}
     assert {"runs/photos/generator.pth", f"runs/photos/{POINT}", "runs/my_loss/custom_losses"} <= left
@@ -99,8 +99,8 @@ def artifacts_of(run_dir: Path) -> list[ArtifactEnded]:
     return [event for event in events if isinstance(event, ArtifactEnded)]
 
 
-def test_own_images_train_three_stages_to_a_table_and_weights(ran: Ran) -> None:
-    first = ran.said["Own images"][0]
+def test_your_images_train_three_stages_to_a_table_and_weights(ran: Ran) -> None:
+    first = ran.output["Your images"][0]
     for part in ("NOT LPIPS", "on the held-out images", "bicubic", "complete run at 40", "runs/photos/generator.pth"):
         assert part in first
     assert [ended.stage for ended in artifacts_of(ran.place / "runs/photos")] == ["fidelity", "autoencoder"]
@@ -113,19 +113,19 @@ def test_own_images_train_three_stages_to_a_table_and_weights(ran: Ran) -> None:
 def test_the_same_command_trains_nothing_again(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifacts, "train", None)  # calling it would fail
     before = (ran.place / "runs/photos" / POINT).stat().st_mtime_ns
-    run(commands("Own images")[0])
+    run(commands("Your images")[0])
     assert (ran.place / "runs/photos" / POINT).stat().st_mtime_ns == before
 
 
 def test_a_store_trains_to_the_weights_of_its_folder(ran: Ran) -> None:
-    assert "train on it: --data photos.arrow" in ran.said["Own images"][1]
+    assert "train on it: --data photos.arrow" in ran.output["Your images"][1]
     packed = ran.place / "runs/packed"
     assert (packed / POINT).read_bytes() == (ran.place / "runs/photos" / POINT).read_bytes()
     assert [ended.reused for ended in artifacts_of(packed)] == [True, True]
     assert len(made(ran.place, "autoencoder")) == 1
 
 
-def test_own_weights_stand_in_for_the_fidelity_stage_and_leave_again(ran: Ran) -> None:
+def test_your_weights_replace_the_fidelity_stage_and_are_exported(ran: Ran) -> None:
     trained, given = made(ran.place, "fidelity")
     assert json.loads((trained / "budget.json").read_text())["iterations"] == 60
     assert json.loads((given / "budget.json").read_text())["iterations"] == 0
@@ -135,10 +135,10 @@ def test_own_weights_stand_in_for_the_fidelity_stage_and_leave_again(ran: Ran) -
     assert are_equal(ran.place / "mine_x4.pth", point)
     table = (ran.place / "table.md").read_text()
     assert [name for name in ("bicubic", "generator", "mine_x4") if name not in table] == []
-    assert "msrresnet, scale 4, 16 features, 2 blocks, trained as ldl" in ran.said["Own weights"][1]
+    assert "msrresnet, scale 4, 16 features, 2 blocks, trained as ldl" in ran.output["Your weights"][1]
 
 
-def test_an_custom_loss_takes_the_place_of_the_fidelity_term(ran: Ran) -> None:
+def test_a_custom_loss_replaces_the_fidelity_term(ran: Ran) -> None:
     text = (ROOT / "docs/examples/my_loss.py").read_text()
     (kept,) = (ran.place / "runs/my_loss/custom_losses").iterdir()
     assert kept.read_text() == text
@@ -151,21 +151,21 @@ def test_an_custom_loss_takes_the_place_of_the_fidelity_term(ran: Ran) -> None:
     assert "trial 0 at 40 (2)" in (ran.place / "losses.md").read_text()
 
 
-def test_a_run_whose_loss_was_edited_is_refused_and_one_whose_loss_was_moved_goes_on(ran: Ran) -> None:
-    own = ran.place / "docs/examples/my_loss.py"
-    text = own.read_text()
+def test_an_edited_loss_is_refused_and_a_moved_one_accepted(ran: Ran) -> None:
+    path = ran.place / "docs/examples/my_loss.py"
+    text = path.read_text()
     command = commands("A custom loss")[0]
     try:
-        own.write_text(text.replace("AMPLITUDES = 0.5", "AMPLITUDES = 0.25"))
+        path.write_text(text.replace("AMPLITUDES = 0.5", "AMPLITUDES = 0.25"))
         with pytest.raises(ValueError, match="holds another study; it differs in custom losses"):
             run(command)
     finally:
-        own.write_text(text)
+        path.write_text(text)
     (ran.place / "moved.py").write_text(text)
     run([part.replace("docs/examples/my_loss.py", "moved.py") for part in command])
 
 
-def test_the_example_loss_does_not_mind_where_texture_lies() -> None:
+def test_the_example_loss_ignores_the_place_of_texture() -> None:
     config = replace(
         load_space(str(ROOT / "docs/examples/my_space.py")).base("tiny", []),
         {"loss.guidance": "custom", "loss.custom": str(ROOT / "docs/examples/my_loss.py")},
@@ -184,15 +184,15 @@ def test_the_example_loss_does_not_mind_where_texture_lies() -> None:
     assert brighter == pytest.approx([expected] * 2, rel=1e-4)
 
 
-def test_the_example_space_gives_each_loss_its_turn() -> None:
-    (command,) = commands("An own search space")
+def test_the_example_space_stratifies_by_loss() -> None:
+    (command,) = commands("Your search space")
     space = load_space(str(ROOT / command[command.index("--space") + 1]))
     changes = parse_assignments([value for option, value in pairwise(command) if option == "--set"])
     base = replace(space.base(space.size, []), changes)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _, *draws = space.try_out(base)
     assert [draw.loss.guidance for draw in draws] == ["pixel", "custom"] * (DRY_DRAWS // 2)
-    own = {draw.loss.custom for draw in draws} - {None}
-    assert [custom_loss_path(name or "") for name in own] == [str(ROOT / "docs/examples/my_loss.py")]
+    custom = {draw.loss.custom for draw in draws} - {None}
+    assert [custom_loss_path(name or "") for name in custom] == [str(ROOT / "docs/examples/my_loss.py")]
     assert len(read_custom_losses(draws)) == 1
     assert {draw.budget.iterations for draw in draws} == {40}

@@ -203,7 +203,7 @@ def truncate(path: Path) -> None:
         (["--data", "EMPTY"], "EMPTY"),
         (["--data", "ABSENT"], "ABSENT"),
         (["--data", "TRUNCATED"], "image1.png: "),
-        (["--val", "TRAIN"], "test images must not be trained on"),
+        (["--val", "TRAIN"], "validation images must not be trained on"),
         (["--weights", "ABSENT"], "--weights must name a directory"),
         (["--output", "TRAIN"], "is not empty and holds no study"),
         (["--set", "generator.init=ABSENT"], "generator.init must name a weight file"),

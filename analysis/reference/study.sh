@@ -5,7 +5,7 @@
 #     analysis/reference/study.sh DATA [WORK]
 #
 # DATA  a folder with DIV2K_crops/HR, BSDS500/{train,val,test}, Set14/HR, Set5/HR (images), and weights/ (the published
-#       features of AlexNet and SqueezeNet: study/prepare.py weights --features-only --out DATA/weights)
+#       features of AlexNet and SqueezeNet: study/prepare.py weights --features-only --output DATA/weights)
 # WORK  what it writes (runs/reference); stopped, the same command goes on where it was.
 #
 # On two cores (EPYC, Zen 5): an hour for the search, three quarters of an hour for the repetition. Further options of
@@ -26,9 +26,9 @@ if [ ! -e "$WORK/test.arrow" ]; then
     mv "$WORK"/photographs/train/{104010,112090,147080,196040,201080,202000,217090,223060,226060,23050}.jpg \
        "$WORK"/photographs/train/{259060,29030,309040,344010,45000,69000,70090,80090,81090,97010}.jpg \
        "$WORK/photographs/valid"
-    $PYTHON study/prepare.py pack "$WORK/photographs/train" --out "$WORK/train.arrow"
-    $PYTHON study/prepare.py pack "$WORK/photographs/valid" --out "$WORK/valid.arrow"
-    $PYTHON study/prepare.py pack "$DATA/BSDS500/val" "$DATA/Set14/HR" "$DATA/Set5/HR" --out "$WORK/test.arrow"
+    $PYTHON study/prepare.py pack "$WORK/photographs/train" --output "$WORK/train.arrow"
+    $PYTHON study/prepare.py pack "$WORK/photographs/valid" --output "$WORK/valid.arrow"
+    $PYTHON study/prepare.py pack "$DATA/BSDS500/val" "$DATA/Set14/HR" "$DATA/Set5/HR" --output "$WORK/test.arrow"
     rm -r "$WORK/photographs"
 fi
 

@@ -46,7 +46,7 @@ from analysis.reference.texture_figure import draw_penalties
 from analysis.statistics.resampling import resampled_weights, student_reach
 from study.cli import progress
 from study.data import bicubic_downsample, to_float
-from study.data.image_set import TEST_MULTIPLE, ImageSet
+from study.data.image_set import CROP_MULTIPLE, ImageSet
 from study.data.images import pixel_digest
 from study.data.pairs import image_to_tensor
 from study.data.sources import folder, stored
@@ -237,8 +237,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.out.suffix not in (".png", ".svg"):
         parser.error(f"--out must end in .png or .svg, but got {options.out}")
-    if options.side is not None and (options.side % TEST_MULTIPLE or options.side < SMALLEST_SIDE):
-        rule = f"a multiple of {TEST_MULTIPLE}, at least {SMALLEST_SIDE}"
+    if options.side is not None and (options.side % CROP_MULTIPLE or options.side < SMALLEST_SIDE):
+        rule = f"a multiple of {CROP_MULTIPLE}, at least {SMALLEST_SIDE}"
         parser.error(f"--side must be {rule}, but got {options.side}")
     if options.images is not None and options.images < 1:
         parser.error(f"--images must be at least 1, but got {options.images}")
@@ -252,7 +252,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _photographs(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
     """The first photographs of each source, cropped to multiples of 12 as test images are; or their windows."""
     for path in dict.fromkeys(options.hr):
-        images = _opened(path, options.scale).cropped(TEST_MULTIPLE)
+        images = _opened(path, options.scale).cropped(CROP_MULTIPLE)
         for index in range(min(len(images), options.images or len(images))):
             yield str(path / images.names[index]), _window(images.images[index], options.side)
 

@@ -1,4 +1,4 @@
-"""Photographs in, batches out: sources, the exact degradation, and the (seed, step) -> batch rule."""
+"""Image sources and stores, degradations, and batches as a function of (seed, step)."""
 
 from study.data.batches import Batches
 from study.data.bicubic import bicubic_downsample, bicubic_upsample, to_float, to_uint8

@@ -1,4 +1,4 @@
-"""The batch at step s as a pure function of (seed, s): it makes every run resumable and shardable."""
+"""The batch at step s as a pure function of (seed, s), so that runs can be resumed and distributed exactly."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from study.data.degradations import Noise, degrade_patches
 from study.data.pairs import Pairs
 from study.data.second_order import SecondOrder
 
-_WORDS_PER_ITEM = 4  # one block of Philox4x64: which image, which row, which column, which symmetries
+_WORDS_PER_ITEM = 4  # one block of Philox4x64: image, row, column, symmetries
 _SYMMETRY_BITS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where a patch comes from.
+    """The place of a patch.
 
     Attributes:
-        image: its index.
+        image: the image's index.
         y, x: the top-left corner on the low-quality grid, in pixels.
         symmetry: bit 0 flips horizontally, bit 1 vertically, bit 2 transposes after that.
     """
@@ -34,19 +34,19 @@ class Cut:
 
 
 class Batches:
-    """Random aligned patches of image pairs; any step may be asked for in any order, from any process.
+    """Random aligned patches of image pairs, for any step in any order and in any process.
 
-    Item i of step s is made of the i-th block of the Philox counter stream (Salmon et al. 2011, "Parallel
-    random numbers: as easy as 1, 2, 3") whose key is the seed and whose top counter word is s. The raw words
-    are used, for numpy promises that those stay the same in all its versions.
+    Item i of step s is derived from the i-th block of the Philox counter stream (Salmon et al. 2011, "Parallel
+    random numbers: as easy as 1, 2, 3") whose key is the seed and whose top counter word is s. Raw words are
+    used because numpy guarantees that they stay the same in all its versions.
 
-    An image is drawn with a probability proportional to its number of pixels, as happens when a set is cut
-    into sub-images first; the crop is uniform over the low-quality grid; horizontal flip, vertical flip and
-    transpose each have probability 1/2 and apply to both patches (METHODS 8).
+    An image is drawn with a probability proportional to its number of pixels, as if the set were cut into
+    sub-images first; the crop is uniform over the low-quality grid; horizontal flip, vertical flip and
+    transpose each have probability 1/2 and apply to both patches.
 
-    With several ranks, rank r gets items r, r + ranks, r + 2 ranks, ... of the global batch, which does not
-    depend on the number of ranks. All methods that take a step raise ValueError if ranks does not divide the
-    batch, rank is not in 0..ranks-1, or step is not in 0..2**64-1.
+    Rank r of several gets items r, r + ranks, r + 2 ranks, ... of the global batch, which does not depend on the
+    number of ranks. All methods with a step raise ValueError if ranks does not divide the batch, rank is not in
+    0..ranks-1, or step is not in 0..2**64-1.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Batches:
     ) -> None:
         """Prepare batches of `batch` patches: patch x patch px on the high-quality side.
 
-        With a degradation, the low-quality patches are made anew of the high-quality ones in every step, each from a
-        seed of its own that comes from the same stream.
+        With a degradation, the low-quality patches are made from the high-quality ones in every step, each with a
+        seed from the same stream.
 
         Raises ValueError if the patch is no multiple of the scale or exceeds an image, if batch is below 1,
         or if the seed is not in 0..2**64-1.
@@ -75,17 +75,17 @@ class Batches:
         Both are contiguous and on the CPU.
         """
         lq, hr = self.levels(step, rank=rank, ranks=ranks)
-        return self.finished(step, to_float(lq), to_float(hr), rank=rank, ranks=ranks)
+        return self.degraded(step, to_float(lq), to_float(hr), rank=rank, ranks=ranks)
 
-    def finished(self, step: int, lq: Tensor, hr: Tensor, *, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
-        """Degrade the patches of a step, where a degradation was asked for, on the device that they are on."""
+    def degraded(self, step: int, lq: Tensor, hr: Tensor, *, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
+        """Return the patches of a step, with lq made from hr on its device if there is a degradation."""
         if self.degradation is None:
             return lq, hr
         seeds = self.seeds(step, rank=rank, ranks=ranks)
         return degrade_patches(hr, self.pairs.scale, self.degradation, seeds=seeds), hr
 
     def levels(self, step: int, *, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
-        """Return the same as uint8, 0..255: a quarter of the bytes to move to a GPU."""
+        """Return the patches as uint8, without the degradation: a quarter of the bytes to move to a GPU."""
         cuts = self.cuts(step, rank=rank, ranks=ranks)
         side = self.patch // self.pairs.scale
         lq = np.empty((len(cuts), 3, side, side), np.uint8)
@@ -96,22 +96,22 @@ class Batches:
         return torch.from_numpy(lq), torch.from_numpy(hr)
 
     def cuts(self, step: int, *, rank: int = 0, ranks: int = 1) -> list[Cut]:
-        """Say where the patches of a step come from."""
+        """Return the places of the patches of a step."""
         return [self._cut(*words) for words in self._words(step, rank, ranks)]
 
     def seeds(self, step: int, *, rank: int = 0, ranks: int = 1) -> list[int]:
-        """The seeds of the patches' degradations in a step: the bits that the symmetries leave, 61 each."""
+        """Return the seeds of the patches' degradations in a step: the 61 bits that the symmetries do not use."""
         return [words[-1] >> _SYMMETRY_BITS for words in self._words(step, rank, ranks)]
 
     def _words(self, step: int, rank: int, ranks: int) -> list[list[int]]:
-        """The random words of each item of a step."""
+        """Return the random words of each item of a step."""
         self._check_call(step, rank, ranks)
         stream = np.random.Philox(key=self.seed, counter=[0, 0, 0, step])
         words: list[list[int]] = stream.random_raw(self.batch * _WORDS_PER_ITEM).reshape(self.batch, -1).tolist()
         return words[rank::ranks]
 
     def _cut(self, which: int, where_y: int, where_x: int, symmetry: int) -> Cut:
-        """Turn an item's four random words into a place."""
+        """Return the place that an item's four random words select."""
         index = bisect_right(self._pixels_up_to, _below(self._pixels_up_to[-1], which))
         height, width = self._shapes[index]
         side = self.patch // self.pairs.scale
@@ -132,7 +132,7 @@ def _below(bound: int, word: int) -> int:
 
 
 def _patch(image: np.ndarray, cut: Cut, side: int, scale: int) -> np.ndarray:
-    """View a patch of an (H, W, 3) image as (3, side, side), turned by the cut's symmetry."""
+    """Return a view of a patch of an (H, W, 3) image as (3, side, side), transformed by the cut's symmetry."""
     y, x = cut.y * scale, cut.x * scale
     patch = image[y : y + side, x : x + side]
     if cut.symmetry & 1:

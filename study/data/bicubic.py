@@ -1,10 +1,9 @@
-"""MATLAB-compatible bicubic resizing, and the one place where 8-bit and floating-point images meet.
+"""MATLAB-compatible bicubic resizing, and the conversions between 8-bit and floating-point images.
 
-The resize is METHODS 7.5: Keys' cubic kernel (Keys 1981, "Cubic convolution interpolation for digital image
-processing", a = -1/2), widened by the factor when shrinking (anti-aliasing), symmetric borders (the edge
+The resize follows MATLAB's imresize: Keys' cubic kernel (Keys 1981, "Cubic convolution interpolation for digital
+image processing", a = -1/2), widened by the factor when shrinking (anti-aliasing), symmetric borders (the edge
 pixel is repeated), output side ceil(scale * side). The resize is linear and separable, so each direction is
-one banded matrix, built in float64, and the whole of it is matrix products that autograd differentiates by
-itself.
+one banded matrix, built in float64, and autograd differentiates the matrix products.
 """
 
 from functools import lru_cache
@@ -13,13 +12,12 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
 
 MAX_SCALE = 8
 
 Direction = Literal["down", "up"]
 
-_BAND = 48  # output rows: the matrices are nearly empty, and whole products would cost ten times as much on 2K images
+_BAND = 48  # output rows: the matrices are sparse, and whole products would cost ten times as much on 2K images
 
 
 def bicubic_downsample(images: Tensor, scale: int) -> Tensor:
@@ -37,7 +35,7 @@ def bicubic_upsample(images: Tensor, scale: int) -> Tensor:
     """Enlarge images by an integer factor, as MATLAB's imresize(images, scale) does.
 
     images: shape (N, C, H, W), any floating-point dtype and value range. Returns (N, C, scale*H, scale*W);
-    the rest is as for `bicubic_downsample`.
+    otherwise as `bicubic_downsample`.
     """
     return _resize(images, scale, "up")
 
@@ -45,7 +43,7 @@ def bicubic_upsample(images: Tensor, scale: int) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """Convert floating-point images in [0, 1], any shape, to 8 bit: clip, then round to the nearest level.
 
-    Exact halves go away from zero, as MATLAB's im2uint8 has it. Raises ValueError for an integer dtype or a
+    Exact halves round away from zero, as in MATLAB's im2uint8. Raises ValueError for an integer dtype or a
     NaN.
     """
     if not images.is_floating_point():
@@ -54,15 +52,15 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def round_levels(levels: Tensor) -> Tensor:
-    """Round floating-point values that already count 8-bit levels (0..255) to uint8, as `to_uint8` does."""
+    """Round floating-point values in 8-bit levels (0..255) to uint8, as `to_uint8` does."""
     if bool(torch.isnan(levels).any()):
         raise ValueError("images to be written as 8 bit must be numbers, but some values are NaN")
-    # In float64: adding a half in float32 would carry 0.49999997 over to 1.
+    # In float64: in float32, 0.49999997 plus a half rounds to 1.
     return (levels.double().clamp(0, 255) + 0.5).floor().to(torch.uint8)
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Convert uint8 images, any shape, to float32 in [0, 1]; `to_uint8` gives back the same levels."""
+    """Convert uint8 images, any shape, to float32 in [0, 1]; `to_uint8` inverts it exactly."""
     if images.dtype != torch.uint8:
         raise ValueError(f"to_float needs uint8 images, but got {images.dtype}")
     return images.to(torch.float32).div_(255)
@@ -79,7 +77,7 @@ def _resize(images: Tensor, scale: int, direction: Direction) -> Tensor:
     height, width = images.shape[-2:]
     rows = _bands(height, scale, direction, images.device)
     columns = _bands(width, scale, direction, images.device)
-    # Rows first, as MATLAB with equal factors.
+    # Rows first, as MATLAB does with equal factors.
     rows_done = torch.cat([band @ images[..., first:last, :].double() for first, last, band in rows], dim=-2)
     return torch.cat([rows_done[..., first:last] @ band.T for first, last, band in columns], dim=-1).to(images.dtype)
 
@@ -96,7 +94,7 @@ def _check(images: Tensor, scale: int) -> None:
 
 @lru_cache(maxsize=64)
 def _bands(size: int, scale: int, direction: Direction, device: torch.device) -> list[tuple[int, int, Tensor]]:
-    """The float64 matrix of one direction, mirrored borders folded in, as bands of output rows without their zeros.
+    """Return the float64 matrix of one direction, with mirrored borders, as bands of output rows without their zeros.
 
     Each is (first input, last input + 1, (outputs, inputs) matrix). Rows sum to 1.
     """
@@ -107,27 +105,25 @@ def _bands(size: int, scale: int, direction: Direction, device: torch.device) ->
         used = np.flatnonzero(rows.any(axis=0))
         first, last = int(used[0]), int(used[-1]) + 1
         bands.append((first, last, np.ascontiguousarray(rows[:, first:last])))
-    # The cached tensors outlive this call: made under inference mode, autograd could never use them again; made where
-    # tensors have no values (`training/operations.py`), nothing that comes after would have any.
-    with torch.inference_mode(False), _disable_current_modes():
+    with torch.inference_mode(False):  # autograd could not use cached tensors that were made under inference mode
         return [(first, last, torch.from_numpy(rows).to(device)) for first, last, rows in bands]
 
 
 def downsampling_matrix(size: int, scale: int) -> np.ndarray:
-    """What `bicubic_downsample` does along one axis of `size` pixels: float64, shape (ceil(size / scale), size)."""
+    """Return the matrix of `bicubic_downsample` along one axis: float64, shape (ceil(size / scale), size)."""
     check_scale(scale)
     return _weight_matrix(size, scale, "down")
 
 
 def _weight_matrix(size: int, scale: int, direction: Direction) -> np.ndarray:
-    """Notation of METHODS 7.5: i output index, u its centre, j input index (1-based), s the resize factor."""
-    step = float(scale) if direction == "down" else 1 / scale  # input pixels per output pixel, 1/s
+    """Return the (outputs, inputs) matrix; i is an output index, u its centre, j an input index, both from 1."""
+    step = float(scale) if direction == "down" else 1 / scale  # input pixels per output pixel
     squeeze = 1 / scale if direction == "down" else 1.0  # the kernel is widened only when shrinking
     out_size = -(-size // scale) if direction == "down" else size * scale
 
     i = np.arange(1, out_size + 1, dtype=np.float64)
     u = i * step + 0.5 * (1 - step)
-    # Two taps more than the kernel is wide, so that no rounding of u can lose one; the spare ones weigh 0.
+    # Two taps more than the kernel's width, so that rounding of u loses none; the spare taps have weight 0.
     num_taps = int(4 / squeeze) + 2
     j = np.floor(u - 2 / squeeze)[:, None] + np.arange(num_taps)  # (out_size, taps)
     taps = _keys_kernel(squeeze * (u[:, None] - j))
@@ -140,7 +136,7 @@ def _weight_matrix(size: int, scale: int, direction: Direction) -> np.ndarray:
 
 
 def _keys_kernel(t: np.ndarray) -> np.ndarray:
-    """Keys' cubic convolution kernel with a = -1/2 (Keys 1981, equation 15)."""
+    """Evaluate Keys' cubic convolution kernel with a = -1/2 (Keys 1981, equation 15)."""
     t = np.abs(t)
     near = 1.5 * t**3 - 2.5 * t**2 + 1
     far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2

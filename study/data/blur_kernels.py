@@ -1,4 +1,4 @@
-"""The blur kernels of Real-ESRGAN's degradation: bivariate Gaussians and their kin, and the circular low-pass filter.
+"""The blur kernels of Real-ESRGAN's degradation: bivariate Gaussians, their variants, and the circular low-pass filter.
 
 Wang et al. 2021, "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data", sections 3.2 and
 3.3; the generalised and the plateau-shaped densities are those of Liu et al. 2020, "Estimating generalized Gaussian
@@ -25,7 +25,7 @@ def density_kernel(family: Family, size: int, sigma: tuple[float, float], rotati
         size: odd, in pixels a side.
         sigma: standard deviations along the two main axes, in pixels.
         rotation: of the first axis against the rows, in radians.
-        beta: the shape; the Gaussian has none.
+        beta: the shape exponent; the Gaussian ignores it.
 
     Returns:
         (size, size) float64, positive, summing to 1.
@@ -45,7 +45,7 @@ def density_kernel(family: Family, size: int, sigma: tuple[float, float], rotati
 
 
 def low_pass_kernel(size: int, cutoff: float) -> Tensor:
-    """The ideal circular low-pass filter, cut to a square and normalised: ringing, as strong sharpening leaves.
+    """Return the ideal circular low-pass filter, cut to a square and normalised; it causes ringing.
 
     Its values are cutoff * J1(cutoff * r) / (2 pi r) at distance r, the inverse transform of a disc.
 
@@ -64,7 +64,7 @@ def low_pass_kernel(size: int, cutoff: float) -> Tensor:
 
 
 def _grid(size: int) -> tuple[Tensor, Tensor]:
-    """Columns and rows counted from the centre, each (size, size)."""
+    """Return columns and rows counted from the centre, each (size, size)."""
     if size < 1 or size % 2 == 0:
         raise ValueError(f"the size of a kernel must be odd, but got {size}")
     steps = torch.arange(size, dtype=torch.float64) - size // 2

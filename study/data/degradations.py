@@ -1,4 +1,4 @@
-"""How low-quality images are made: exactly, and the same on every machine."""
+"""Degradations, which make low-quality images; exact, and the same on every machine."""
 
 import re
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from torch import Tensor
 
 from study.config import DataConfig, Frozen
 from study.data.bicubic import bicubic_downsample, round_levels
-from study.data.jpeg import compress
+from study.data.images import compress_jpeg
 from study.data.second_order import SecondOrder, second_order
 
 
 class Bicubic(Frozen):
-    """MATLAB's bicubic (METHODS 7.5), on 8-bit levels in float64, rounded to 8 bit."""
+    """MATLAB's bicubic, on 8-bit levels in float64, rounded to 8 bit."""
 
     kind: Literal["bicubic"] = "bicubic"
 
 
 class Noise(Frozen):
-    """White Gaussian noise, independent in each pixel and colour, rounded and clipped to 8 bit (METHODS 6.5)."""
+    """White Gaussian noise, independent in each pixel and colour, rounded and clipped to 8 bit."""
 
     kind: Literal["noise"] = "noise"
     sigma: float = Field(gt=0, le=255, description="standard deviation in levels of 255")
@@ -36,7 +36,7 @@ class Jpeg(Frozen):
 
 
 class Given(Frozen):
-    """The low-quality images came with the HR images and are used as they are."""
+    """Low-quality images that are stored with the HR images, used unchanged."""
 
     kind: Literal["given"] = "given"
 
@@ -48,9 +48,9 @@ _FORMS = "bicubic, noise:SIGMA (such as noise:25), jpeg:QUALITY (such as jpeg:40
 
 
 def parse_degradation(text: str) -> Degradation:
-    """Read a degradation from the command line: `bicubic`, `noise:25`, `jpeg:40` or `second-order`.
+    """Parse a degradation of the command line: `bicubic`, `noise:25`, `jpeg:40` or `second-order`.
 
-    Raises ValueError, naming the forms, for anything else.
+    Raises ValueError, with these forms, for anything else.
     """
     kind, _, value = text.partition(":")
     fields = {"noise": "sigma", "jpeg": "quality"}
@@ -64,7 +64,7 @@ def parse_degradation(text: str) -> Degradation:
 
 
 def degradation_of(data: DataConfig) -> Bicubic | Noise | Jpeg | SecondOrder:
-    """What makes the low-quality images of a run."""
+    """Return the degradation that makes the low-quality images of a run."""
     match data.task:
         case "denoise":
             return Noise(sigma=data.sigma or 0)
@@ -80,18 +80,18 @@ def degradation_of(data: DataConfig) -> Bicubic | Noise | Jpeg | SecondOrder:
 
 
 def is_drawn_anew(degradation: Degradation) -> TypeGuard[Noise | SecondOrder]:
-    """Whether training draws it anew for each patch, as it is random; the others are made once, of whole images."""
+    """Return whether training draws it anew for each patch; the others are applied once, to whole images."""
     return isinstance(degradation, Noise | SecondOrder)
 
 
 def degrade_patches(hr: Tensor, scale: int, degradation: Noise | SecondOrder, *, seeds: Sequence[int]) -> Tensor:
-    """Make low-quality patches on the device where the patches are, each from a seed of its own.
+    """Make low-quality patches on the device of the patches, each with its own seed.
 
     Args:
         hr: patches on 8-bit levels, shape (N, 3, H, W), in [0, 1].
         scale: 1 for noise.
-        degradation: one that is drawn anew.
-        seeds: of what is random, 0..2**64-1, one a patch.
+        degradation: one that is drawn anew for each patch.
+        seeds: of the random numbers, 0..2**64-1, one per patch.
 
     Returns:
         Shape (N, 3, H/scale, W/scale), on 8-bit levels, in [0, 1].
@@ -107,13 +107,13 @@ def degrade_patches(hr: Tensor, scale: int, degradation: Noise | SecondOrder, *,
 def degrade(hr: np.ndarray, scale: int, degradation: Degradation, *, seed: int) -> np.ndarray:
     """Make the low-quality version of an image.
 
-    Noise and JPEG act on the image after it was shrunk by bicubic to 8 bit; at scale 1 on the image itself.
+    Noise and JPEG apply to the image after bicubic shrinking and rounding to 8 bit; at scale 1 to the image itself.
 
     Args:
         hr: (H, W, 3) uint8, sides multiples of the scale.
         scale: 1..8.
         degradation: any but `Given`.
-        seed: of what is random, 0..2**64-1; the same seed gives the same image.
+        seed: of the random numbers, 0..2**64-1; the same seed gives the same image.
 
     Returns:
         (H/scale, W/scale, 3) uint8.
@@ -124,7 +124,7 @@ def degrade(hr: np.ndarray, scale: int, degradation: Degradation, *, seed: int) 
         case Noise(sigma=sigma):
             return _noisy(shrink(hr, scale), sigma, seed)
         case Jpeg(quality=quality):
-            return compress(shrink(hr, scale), quality)
+            return compress_jpeg(shrink(hr, scale), quality)
         case SecondOrder():
             image = torch.from_numpy(hr.transpose(2, 0, 1)[None].copy()).float().div_(255)
             lq = second_order(image, degradation, scale, seeds=[seed])
@@ -136,7 +136,7 @@ def degrade(hr: np.ndarray, scale: int, degradation: Degradation, *, seed: int) 
 def shrink(hr: np.ndarray, scale: int) -> np.ndarray:
     """Shrink an (H, W, 3) uint8 image by MATLAB's bicubic and round it to 8 bit.
 
-    The resize runs on the levels 0..255, not on [0, 1]: for scales 1, 2, 4 and 8 every product and sum is then exact
+    The resize uses the levels 0..255, not [0, 1]: for scales 1, 2, 4 and 8 every product and sum is then exact
     in float64, so that a tie rounds the same way on every machine.
     """
     if scale == 1:
@@ -151,7 +151,7 @@ def _noisy(image: np.ndarray, sigma: float, seed: int) -> np.ndarray:
 
 
 def normals(seed: int, count: int) -> np.ndarray:
-    """Standard normal numbers by Box and Muller from the raw words of Philox, which numpy promises to keep as they are.
+    """Return standard normal numbers by Box and Muller from raw words of Philox, which no version of numpy changes.
 
     seed: the key, 0..2**64-1. Returns shape (count,), float64.
     """

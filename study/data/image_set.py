@@ -1,61 +1,50 @@
-"""Named images, held in memory or mapped from a store: what they are is known before their pixels are read."""
+"""Named images, in memory or mapped from a store, whose sizes and digests are available without reading pixels."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from study.data.images import pixel_digest, planar
 
-TEST_MULTIPLE = 12
-"""Test images are cropped to multiples of this (METHODS 8), so that scales 2, 3 and 4 see the same pixels."""
+CROP_MULTIPLE = 12
+"""Images to evaluate on are cropped to multiples of this, so that scales 2, 3 and 4 use the same pixels."""
 
 
-class Images(Protocol):
-    """A sequence of (H, W, 3) uint8 RGB images whose sizes and digests are at hand without decoding.
-
-    Attributes:
-        shapes: height and width of each, in pixels.
-        digests: `pixel_digest` of each.
-        crop_digests: the same of each one's top-left crop to multiples of TEST_MULTIPLE, as test images are cropped.
-    """
-
-    @property
-    def shapes(self) -> tuple[tuple[int, int], ...]: ...
-    @property
-    def digests(self) -> tuple[str, ...]: ...
-    @property
-    def crop_digests(self) -> tuple[str, ...]: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> np.ndarray: ...
-    def __iter__(self) -> Iterator[np.ndarray]: ...
-
-
-class LoadedImages(Sequence[np.ndarray]):
-    """Images in memory, laid out in planes."""
-
-    def __init__(self, images: Sequence[np.ndarray]) -> None:
-        """Take (H, W, 3) uint8 images; those that are not in planes are copied."""
-        self._images = [planar(image) for image in images]
+class Images(Sequence[np.ndarray]):
+    """A sequence of (H, W, 3) uint8 RGB images; subclasses override properties that need no pixels."""
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of each."""
-        return tuple((image.shape[0], image.shape[1]) for image in self._images)
+        """Height and width of each, in pixels."""
+        return tuple((image.shape[0], image.shape[1]) for image in self)
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
-        """See `Images`."""
-        return tuple(pixel_digest(image) for image in self._images)
+        """`pixel_digest` of each."""
+        return tuple(pixel_digest(image) for image in self)
 
     @cached_property
     def crop_digests(self) -> tuple[str, ...]:
-        """See `Images`."""
-        return _digests_of_crops(self)
+        """The same of each one's top-left crop to multiples of CROP_MULTIPLE."""
+        return tuple(pixel_digest(crop_to_multiple(image, CROP_MULTIPLE)) for image in self)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]  # no slices
+        """Return an image, or a view of one."""
+
+
+class LoadedImages(Images):
+    """Images in memory, stored as planes."""
+
+    def __init__(self, images: Sequence[np.ndarray]) -> None:
+        """Hold (H, W, 3) uint8 images; copy those that are not stored as planes."""
+        self._images = [planar(image) for image in images]
 
     def __len__(self) -> int:
         return len(self._images)
@@ -64,7 +53,7 @@ class LoadedImages(Sequence[np.ndarray]):
         return self._images[index]
 
 
-class CroppedImages(Sequence[np.ndarray]):
+class CroppedImages(Images):
     """The top-left crops of other images, as views."""
 
     def __init__(self, images: Images, multiple: int) -> None:
@@ -76,15 +65,13 @@ class CroppedImages(Sequence[np.ndarray]):
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
-        """See `Images`; nothing is read for test images out of a store."""
-        if self._multiple == TEST_MULTIPLE:
-            return self._images.crop_digests
-        return tuple(pixel_digest(image) for image in self)
+        """See `Images`; crops to CROP_MULTIPLE out of a store read no pixels."""
+        return self._images.crop_digests if self._multiple == CROP_MULTIPLE else super().digests
 
     @cached_property
     def crop_digests(self) -> tuple[str, ...]:
         """See `Images`."""
-        return self._images.crop_digests if TEST_MULTIPLE % self._multiple == 0 else _digests_of_crops(self)
+        return self._images.crop_digests if CROP_MULTIPLE % self._multiple == 0 else super().crop_digests
 
     def __len__(self) -> int:
         return len(self._images)
@@ -93,7 +80,7 @@ class CroppedImages(Sequence[np.ndarray]):
         return crop_to_multiple(self._images[index], self._multiple)
 
 
-class SelectedImages(Sequence[np.ndarray]):
+class SelectedImages(Images):
     """Some of other images, in a given order."""
 
     def __init__(self, images: Images, indices: Sequence[int]) -> None:
@@ -120,13 +107,13 @@ class SelectedImages(Sequence[np.ndarray]):
 
 @dataclass(frozen=True, eq=False)
 class LowQuality:
-    """The low-quality versions that came with a set's images.
+    """The low-quality versions of a set's images, stored with them.
 
     Attributes:
-        scale: HR pixels a low-quality pixel.
-        images: one for each HR image; their sides are HR's divided by the scale, rounded down or up.
-        exact: they are what our bicubic makes of the HR images, and so say nothing new.
-        made_by: the degradation that made them, as plain types; empty where they were given.
+        scale: HR pixels per low-quality pixel.
+        images: one per HR image; their sides are HR's divided by the scale, rounded down or up.
+        exact: they equal `bicubic_downsample` of the HR images, and so add no information.
+        made_by: the degradation that made them, as plain types; empty if they were given.
     """
 
     scale: int
@@ -140,9 +127,9 @@ class ImageSet:
     """Photographs with unique names.
 
     Attributes:
-        name: of the set, for people.
+        name: of the set.
         names, images: of each photograph.
-        lq: low-quality versions that came with them, if any did.
+        lq: low-quality versions stored with them, if any.
     """
 
     name: str
@@ -152,7 +139,7 @@ class ImageSet:
 
     @staticmethod
     def loaded(name: str, names: Sequence[str], images: Sequence[np.ndarray]) -> "ImageSet":
-        """Make a set of (H, W, 3) uint8 images in memory."""
+        """Return a set of (H, W, 3) uint8 images in memory."""
         return ImageSet(name, tuple(names), LoadedImages(images))
 
     def __len__(self) -> int:
@@ -160,10 +147,9 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 (hex) over what one trains on: names, sizes and pixels, in their order.
+        """The sha256 (hex) over names, sizes and pixels, in order; the same for a folder and its store.
 
-        The same for a folder and for the store that it was packed into. Low-quality versions count where they are
-        not what our bicubic makes.
+        Low-quality versions are included unless they are exact.
         """
         rows: list[object] = [list(row) for row in zip(self.names, self.images.digests, strict=True)]
         if self.lq is not None and not self.lq.exact:
@@ -171,15 +157,15 @@ class ImageSet:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def subset(self, part: str, indices: Sequence[int]) -> "ImageSet":
-        """The photographs at some indices, named after the part that they are."""
+        """Return the photographs at some indices as a set named after the part."""
         lq = self.lq and LowQuality(self.lq.scale, SelectedImages(self.lq.images, indices), self.lq.exact)
         names = tuple(self.names[index] for index in indices)
         return ImageSet(f"{self.name}-{part}", names, SelectedImages(self.images, indices), lq)
 
     def cropped(self, multiple: int) -> "ImageSet":
-        """Crop each photograph, from the top-left, to multiples of `multiple` px, as test images are.
+        """Crop each photograph, from the top-left, to multiples of `multiple` px.
 
-        Versions that our bicubic made are left behind if anything is cut off: the benchmarks shrink the cropped image.
+        If anything is cut off, exact low-quality versions are dropped: the benchmarks shrink the cropped image.
         """
         if all(side % multiple == 0 for shape in self.images.shapes for side in shape):
             return self
@@ -188,10 +174,6 @@ class ImageSet:
 
 
 def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
-    """View the top-left part of an (H, W, C) image whose sides are the largest multiples of `multiple`."""
+    """Return a view of an (H, W, C) image's top-left part whose sides are the largest multiples of `multiple`."""
     height, width = image.shape[:2]
     return image[: height // multiple * multiple, : width // multiple * multiple]
-
-
-def _digests_of_crops(images: Images) -> tuple[str, ...]:
-    return tuple(pixel_digest(crop_to_multiple(image, TEST_MULTIPLE)) for image in images)

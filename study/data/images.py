@@ -1,27 +1,49 @@
-"""Read image files of any common kind as 8-bit RGB, whole and exact, or say what is wrong with them."""
+"""Read image files of any common kind as 8-bit RGB, whole and exact; report each file that cannot be read."""
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from study.data.problems import FileError
-
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 MAX_PIXELS = 2**26
-"""A larger image (67 megapixels) is taken for a decompression bomb."""
+"""A larger image (67 megapixels) is refused as a decompression bomb."""
 
 _EXIF_ORIENTATION = 0x0112
+_MAX_REPORTED = 50
 
 _EMPTY = "the file is empty (0 bytes); fetch it again or remove it"
 _NO_IMAGE = "this is not an image, or its first bytes are damaged; remove or replace the file"
 
 
+class FileError(ValueError):
+    """A file that cannot be used: its path, the problem and the remedy."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(path, problem)  # both in args, so that the error can be pickled between processes
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
 class ImageError(FileError):
     """An image file that cannot be used."""
+
+
+def raise_problems(error: type[ValueError], heading: str, problems: Sequence[str]) -> None:
+    """Raise an error with one line per problem, at most 50 of them; return if there are no problems."""
+    if not problems:
+        return
+    lines = [f"  {problem}" for problem in problems[:_MAX_REPORTED]]
+    if len(problems) > _MAX_REPORTED:
+        lines.append(f"  ... and {len(problems) - _MAX_REPORTED} more")
+    raise error("\n".join([f"{heading}:", *lines]))
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -30,19 +52,18 @@ def read_image(path: Path | str) -> np.ndarray:
     Grey images give three equal channels. 16-bit PNGs (grey, RGB, RGBA) and 16-bit grey TIFFs are reduced by
     rounding value/257, so 65535 becomes 255. Palettes are expanded. Transparency (an alpha channel or a
     transparent colour) is dropped where everything is opaque, otherwise composited on white. CMYK is
-    converted without a colour profile. The EXIF orientation is applied. An animation gives its first frame.
+    converted without a colour profile. The EXIF orientation is applied. Of an animation, the first frame is read.
 
-    Raises ImageError, naming the file, for one that is missing, empty, truncated, corrupt, not an image,
-    larger than MAX_PIXELS, or of a sample type that has no exact 8-bit counterpart. A PNG's checksums are
-    verified; damage inside a JPEG that leaves its structure intact cannot be seen, for the format has no
-    checksum.
+    Raises ImageError for a file that is missing, empty, truncated, corrupt, not an image, larger than MAX_PIXELS,
+    or of a sample type that has no exact 8-bit counterpart. A PNG's checksums are verified; damage inside a JPEG
+    that leaves its structure intact is not detected, because the format has no checksum.
     """
     path = Path(path)
     return decode_image(path, read_bytes(path))
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of an image file; ImageError, naming it, if it cannot be read."""
+    """Return the content of an image file; raise ImageError if it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -54,52 +75,52 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_image(path: Path, content: bytes) -> np.ndarray:
-    """Decode what `read_bytes` returned for a file, as `read_image` does."""
+    """Decode the content of an image file as `read_image` does; `path` is for the error messages."""
     try:
         return _decode(path, content)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
         raise ImageError(path, _NO_IMAGE) from error
-    except Exception as error:  # decoders meet damage with errors of many types
+    except Exception as error:  # decoders raise errors of many types on damaged files
         problem = f"the image is truncated or corrupt ({error}); fetch it again or remove it"
         raise ImageError(path, problem) from error
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return the height and width in px that an image file's header promises, its EXIF orientation applied.
+    """Return the height and width in px from an image file's header, with its EXIF orientation applied.
 
-    Raises ImageError as `read_image` does, for what can be seen without decoding.
+    Raises ImageError as `read_image` does, for problems that show without decoding.
     """
     try:
         with path.open("rb") as file:
             if not file.read(1):
                 raise ImageError(path, _EMPTY)
             file.seek(0)
-            return _promised_size(path, Image.open(file))
+            return _header_size(path, Image.open(file))
     except ImageError:
         raise
     except UnidentifiedImageError as error:
         raise ImageError(path, _NO_IMAGE) from error
-    except Exception as error:  # decoders meet damage with errors of many types
-        read_bytes(path)  # says what is wrong if it cannot be read at all
+    except Exception as error:  # decoders raise errors of many types on damaged files
+        read_bytes(path)  # raises the more specific error if the file cannot be read at all
         raise ImageError(path, f"the image's header is corrupt ({error}); fetch it again or remove it") from error
 
 
-def _promised_size(path: Path, image: Image.Image) -> tuple[int, int]:
+def _header_size(path: Path, image: Image.Image) -> tuple[int, int]:
     _check_size(path, image)
-    # Of a PNG that has its orientation behind its pixels, Pillow would decode these; a TIFF's size is turned already.
+    # Pillow would decode a PNG whose orientation comes after its pixels; it has rotated a TIFF's size already.
     looked_up = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
-    turned = looked_up and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+    rotated = looked_up and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
     width, height = image.size
-    return (width, height) if turned else (height, width)
+    return (width, height) if rotated else (height, width)
 
 
 def list_images(folder: Path | str) -> list[Path]:
     """Return the image files directly inside a folder (by IMAGE_SUFFIXES, any case), sorted by name.
 
-    Hidden files and sub-folders are ignored. Raises ImageError if the folder is missing, is a file, or holds
-    no image; the message then says what it holds instead.
+    Hidden files and sub-folders are ignored. Raises ImageError, with the folder's content in the message, if the
+    folder is missing, is a file, or holds no image.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -115,10 +136,10 @@ def list_images(folder: Path | str) -> list[Path]:
 
 
 def planar(image: np.ndarray) -> np.ndarray:
-    """Lay an (H, W, 3) image out in planes: the same pixels and shape, but red, green and blue each in one piece.
+    """Return an (H, W, 3) image with the same pixels and shape, stored as contiguous red, green and blue planes.
 
-    Patches are cut as (3, h, w): from planes, flips and transposes cost a third of what they do from interleaved
-    pixels (measured). No copy is made of an image that is laid out so already.
+    Flips and transposes of (3, h, w) patches cost a third of what they cost from interleaved pixels (measured). An
+    image that is stored this way already is not copied.
     """
     return np.ascontiguousarray(image.transpose(2, 0, 1)).transpose(1, 2, 0)
 
@@ -130,8 +151,15 @@ def pixel_digest(image: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+def compress_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """Compress an (H, W, 3) uint8 image by libjpeg and decode it; quality 1..100, chroma halved (Pillow's default)."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
 def _contents(entries: list[Path]) -> str:
-    """Say what a folder without images holds, and what to name instead."""
+    """Describe the content of a folder without images, and which sub-folder to name instead."""
     if not entries:
         return "it is empty"
     folders = [f"{entry.name}/" for entry in entries if entry.is_dir()]
@@ -151,17 +179,17 @@ def _decode(path: Path, content: bytes) -> np.ndarray:
     image = Image.open(io.BytesIO(content))
     _check_size(path, image)
     if image.format == "PNG":
-        # Loading alone would accept a file cut between two chunks; this wants all checksums and the end.
+        # Loading alone would accept a file cut between two chunks; this checks all checksums and the end.
         Image.open(io.BytesIO(content)).verify()
     levels = _levels(path, content, image)
-    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)  # after loading: a PNG may carry it behind its pixels
+    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)  # after loading: a PNG may have it after its pixels
     return np.ascontiguousarray(_upright(_as_rgb(levels), orientation))
 
 
 def _check_size(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        rule = f"more than the {MAX_PIXELS} pixels that one image may have; cut it into smaller images"
+        rule = f"more than the allowed {MAX_PIXELS} pixels; cut it into smaller images"
         raise ImageError(path, f"the image is {width} x {height} px, {rule}")
 
 
@@ -183,8 +211,8 @@ def _levels(path: Path, content: bytes, image: Image.Image) -> np.ndarray:
 def _sixteen_bit(path: Path, content: bytes, image: Image.Image, raw_mode: str) -> np.ndarray:
     """Decode 16-bit samples as (H, W, C) in 0..65535.
 
-    Pillow has no 16-bit colour: it keeps the first byte of each big-endian sample and drops the second. Told
-    that the samples are little-endian, it keeps the second; the two together are the whole value.
+    Pillow has no 16-bit colour: it keeps the first byte of each big-endian sample and drops the second. Read as
+    little-endian, it keeps the second; the two together give the whole value.
     """
     transparent_colour = "transparency" in image.info
     if image.mode.startswith("I;16") and not transparent_colour:
@@ -200,8 +228,8 @@ def _sixteen_bit(path: Path, content: bytes, image: Image.Image, raw_mode: str) 
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """Return the layout of the samples in the file, e.g. "RGB;16B"; it is known only before loading."""
-    tiles = getattr(image, "tile", [])  # plain images, made by no file plug-in, have none
+    """Return the layout of the samples in the file, e.g. "RGB;16B"; only available before loading."""
+    tiles = getattr(image, "tile", [])  # images that were not read from a file have none
     if not tiles:
         return ""
     arguments = tiles[0].args
@@ -220,7 +248,7 @@ def _as_rgb(levels: np.ndarray) -> np.ndarray:
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo the camera's rotation: EXIF 2.3 orientations 1..8; any other value is taken as 1."""
+    """Undo the camera's rotation: EXIF 2.3 orientations 1..8; any other value counts as 1."""
     match orientation:
         case 2:
             return image[:, ::-1]

@@ -1,28 +1,25 @@
-"""The standard sets of super-resolution: the names they are known by, how they lie on disk, how many images they have.
-
-The layouts are those of METHODS 8: as distributed, and the common re-packings (`HR`, `GTmod12`, `LRbicx4`).
-"""
+"""The standard sets of super-resolution: their names, their folders as distributed or re-packed, their image counts."""
 
 import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.data.image_set import TEST_MULTIPLE
+from study.data.image_set import CROP_MULTIPLE
 from study.data.images import IMAGE_SUFFIXES
 
 CUSTOM = "custom"
-"""The name of a set that is packed as it is."""
+"""The name that packs a set without cropping it or checking its image count."""
 
 
 @dataclass(frozen=True)
 class KnownSet:
-    """What is known of a set.
+    """A standard set.
 
     Attributes:
-        name: as papers write it, with the part where it has several.
+        name: as papers write it, with the part if it has several.
         count: its number of images.
-        test: it is evaluated on, so HR is cropped to multiples of 12; otherwise it is trained on and stays whole.
+        test: the set is for evaluation, so HR is cropped to multiples of 12; a training set is not cropped.
     """
 
     name: str
@@ -31,8 +28,8 @@ class KnownSet:
 
     @property
     def multiple(self) -> int:
-        """What its HR images are cropped to multiples of."""
-        return TEST_MULTIPLE if self.test else 1
+        """HR images are cropped to multiples of this."""
+        return CROP_MULTIPLE if self.test else 1
 
 
 KNOWN_SETS = (
@@ -50,7 +47,7 @@ KNOWN_SETS = (
     KnownSet("Manga109", 109, test=True),
 )
 
-# Other names that the sets, or their parts, are distributed under; compared without case, `_`, `-` and spaces.
+# Other names of the sets and their parts; compared without case, `_`, `-` and spaces.
 _ALIASES = {
     "div2ktrainhr": "DIV2K",
     "div2ktrain": "DIV2K",
@@ -65,7 +62,7 @@ _ALIASES = {
     "bsds100": "BSD100",
 }
 
-# Where HR images lie below a set's folder; where low-quality ones do, {scale} replaced.
+# Sub-folders of a set's folder with HR images, and with low-quality images.
 _HR_FOLDERS = ("HR", "GTmod12", "GT", "DIV2K_train_HR", "DIV2K_valid_HR", "Flickr2K_HR", "original")
 _LQ_FOLDERS = (
     "LRx{scale}",
@@ -75,7 +72,7 @@ _LQ_FOLDERS = (
     "DIV2K_valid_LR_bicubic/X{scale}",
     "Flickr2K_LR_bicubic/X{scale}",
 )
-# A folder of HR images beside which its low-quality ones lie, by their names as distributed.
+# Folders of low-quality images beside an HR folder of that name.
 _LQ_BESIDE = {
     "HR": ("LRx{scale}", "LRbicx{scale}"),
     "GTmod12": ("LRbicx{scale}",),
@@ -90,15 +87,15 @@ _LQ_SUFFIX = re.compile(r"x[2348]$", re.IGNORECASE)
 
 
 class LayoutError(ValueError):
-    """A folder that holds no images where they were looked for; the message says what it holds instead."""
+    """A folder without images where they were expected; the message names its content."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a set's images lie.
+    """Where a set's images are.
 
     Attributes:
-        known: what is known of it; None for a custom set.
+        known: the standard set; None for a custom set.
         name: of the set.
         hr: folders of HR images.
         lq: folders of low-quality images; empty if they are to be made.
@@ -111,10 +108,10 @@ class Layout:
 
 
 def strip_key(stem: str) -> str:
-    """Reduce a file's name (without suffix) to the image's own: `0001x4`, `img_001_SRF_4_HR`, `baby_HR` -> 0001, ...
+    """Return a file's name (without suffix) without HR, LR and scale suffixes: `0001x4` -> `0001`, `baby_HR` -> `baby`.
 
-    `_HR`, `_LR`, `_SRF_4_HR`, `_SRF_4_LR`, `_x4`, and `x4` behind a digit go, for any of the scales 2, 3, 4 and 8, in
-    any case, and repeatedly. A name that would be empty without them stays as it is.
+    Removes `_HR`, `_LR`, `_SRF_4_HR`, `_SRF_4_LR`, `_x4`, and `x4` after a digit, for the scales 2, 3, 4 and 8, in
+    any case, and repeatedly. A name that consists of a suffix is returned unchanged.
     """
     while (shorter := _KEY_SUFFIX.sub("", stem)) != stem and shorter:
         stem = shorter
@@ -122,7 +119,7 @@ def strip_key(stem: str) -> str:
 
 
 def lq_key(stem: str, hr_keys: Container[str]) -> str:
-    """The key of a low-quality file: of those, `babyx4` is baby, too, where there is such an HR image."""
+    """Return the key of a low-quality file: as `strip_key`, and `babyx4` -> `baby` if there is such an HR image."""
     key = strip_key(stem)
     shorter = strip_key(_LQ_SUFFIX.sub("", stem))
     return shorter if key not in hr_keys and shorter in hr_keys else key
@@ -131,29 +128,29 @@ def lq_key(stem: str, hr_keys: Container[str]) -> str:
 def find_layout(
     folders: Sequence[Path], *, scale: int, lq: Sequence[Path] | None = (), name: str | None = None
 ) -> Layout:
-    """Find out which set some folders are, and where its images lie.
+    """Recognise the set in some folders, and find its HR and low-quality folders.
 
     Args:
         folders: the set's folder, or folders of HR images; several become one set.
         scale: of the low-quality folders to look for.
-        lq: folders of low-quality images, where they are named instead of found; None not to look for any.
-        name: of the set, where it is named instead of found; `custom` for one that is packed as it is.
+        lq: folders of low-quality images; empty to look for them, None to use none.
+        name: of the set; None to derive it from the folders, `custom` to pack without crop or count.
 
     Raises:
-        LayoutError: a folder is missing or holds no images, or `name` is not known.
+        LayoutError: a folder is missing or holds no images.
     """
     resolved = [_resolve(folder.resolve()) for folder in folders]
     hr = [folder for found in resolved for folder in found]
     if lq is not None and not lq:
-        found = [_low_of(folder, scale) for folder in hr]
-        # All images have their own low-quality version, or for all of them it is made.
+        found = [_lq_folder(folder, scale) for folder in hr]
+        # Either every HR folder has low-quality images, or all of them are made.
         lq = [folder for folder in found if folder is not None] if None not in found else []
     known = _known(hr) if name is None else _by_name(name)
-    return Layout(known, known.name if known else _own_name(folders, name), tuple(hr), tuple(lq or ()))
+    return Layout(known, known.name if known else _custom_name(folders, name), tuple(hr), tuple(lq or ()))
 
 
 def _resolve(folder: Path) -> list[Path]:
-    """The folders with HR images that a folder stands for: itself, or those below it in one of the known layouts."""
+    """Return the folders with a folder's HR images: itself, or its sub-folders in one of the known layouts."""
     if not folder.exists():
         raise LayoutError(f"{folder}: there is no such folder; check the path")
     if not folder.is_dir():
@@ -162,7 +159,7 @@ def _resolve(folder: Path) -> list[Path]:
         return [folder]
     inner = [folder / name for name in _HR_FOLDERS if (folder / name).is_dir()]
     if inner:
-        # HR and GTmod12 would be the same images twice, DIV2K's training and validation parts two sets.
+        # Only the first: HR and GTmod12 hold the same images, DIV2K's training and validation parts are two sets.
         nested = [deeper for found in inner[:1] for deeper in ([found] if _has_images(found) else _shards(found))]
         if nested:
             return nested
@@ -171,15 +168,15 @@ def _resolve(folder: Path) -> list[Path]:
         return [found for part in parts for found in _resolve(part)]
     if _first_known([folder.name, folder.parent.name]) == _by_name("LSDIR") and (shards := _shards(folder)):
         return shards
-    raise LayoutError(_what_it_holds(folder))
+    raise LayoutError(_no_images(folder))
 
 
 def _shards(folder: Path) -> list[Path]:
     return [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and _has_images(inner)]
 
 
-def _low_of(hr: Path, scale: int) -> Path | None:
-    """The folder of low-quality images that belongs to a folder of HR images, if there is one."""
+def _lq_folder(hr: Path, scale: int) -> Path | None:
+    """Return the folder of low-quality images that belongs to a folder of HR images, if there is one."""
     beside = _LQ_BESIDE.get(hr.name, _LQ_FOLDERS)
     for template in beside:
         candidate = hr.parent / template.format(scale=scale)
@@ -189,7 +186,7 @@ def _low_of(hr: Path, scale: int) -> Path | None:
 
 
 def _known(hr: Sequence[Path]) -> KnownSet | None:
-    """Recognise a set by the names of its HR folders, or of those above them."""
+    """Return the standard set that the HR folders, or their parents, are named after."""
     recognised = {_first_known([folder.name, *(above.name for above in folder.parents[:2])]) for folder in hr}
     if recognised == {_by_name("DIV2K"), _by_name("Flickr2K")}:
         return _by_name("DF2K")
@@ -209,8 +206,8 @@ def _key(name: str) -> str:
     return re.sub(r"[-_ ]", "", name).lower()
 
 
-def _own_name(folders: Sequence[Path], name: str | None) -> str:
-    """What to call a set that is not known: as it was called, else as its folders are."""
+def _custom_name(folders: Sequence[Path], name: str | None) -> str:
+    """Return the name of a set that is not standard: the given name, or else that of its folders."""
     if name is not None and name != CUSTOM:
         return name
     resolved = [folder.resolve() for folder in folders]
@@ -227,7 +224,7 @@ def _has_images(folder: Path) -> bool:
     )
 
 
-def _what_it_holds(folder: Path) -> str:
+def _no_images(folder: Path) -> str:
     inner = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not inner:
         return f"{folder}: no image in this folder (looked for {', '.join(IMAGE_SUFFIXES)})"

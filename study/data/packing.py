@@ -1,4 +1,4 @@
-"""Packs folders of images into a store: all problems first, then in parallel, resumable, and whole or not at all."""
+"""Pack folders of images into a store: in parallel, resumable, with all problems in one report."""
 
 import errno
 import fcntl
@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,25 +19,22 @@ import torch
 
 from study.data.degradations import Bicubic, Degradation, Given, degrade
 from study.data.image_set import crop_to_multiple
-from study.data.images import ImageError, decode_image, list_images, read_bytes, read_size
-from study.data.layouts import CUSTOM, Layout, find_layout, lq_key, strip_key
-from study.data.problems import refuse
-from study.data.store import (
+from study.data.images import ImageError, decode_image, raise_problems, read_bytes
+from study.data.layouts import find_layout
+from study.data.pack_items import Item, find_items, size_problems
+from study.data.store import Store, open_store, read_rows
+from study.data.store_format import (
     Description,
-    Store,
     StoredRow,
     StoreError,
     chain_start,
-    fits,
-    name_problem,
     next_link,
-    open_store,
-    read_rows,
     record_batch,
     row_values,
+    sizes_match,
 )
 
-_SPARE = 2  # images in flight beyond one a thread: decoded, waiting for their turn to be written
+_SPARE = 2  # images in flight beyond one per thread: decoded, waiting to be written
 
 
 class PackError(ValueError):
@@ -45,23 +42,14 @@ class PackError(ValueError):
 
 
 @dataclass(frozen=True)
-class Item:
-    """One image to pack: its key, its file, and that of its low-quality version if there is one."""
-
-    key: str
-    hr: Path
-    lq: Path | None
-
-
-@dataclass(frozen=True)
 class Plan:
-    """What will be packed: nothing of it has been decoded yet.
+    """What will be packed; no image has been decoded yet.
 
     Attributes:
-        description: of the store to be.
+        description: of the store that will be written.
         degradation: how low-quality images are made.
         items: the images, in the order of their keys.
-        problems: what is wrong with the others, by their names, headers and number; `pack` adds what it finds.
+        problems: of the other images: their names, headers and number; `pack` adds those that decoding shows.
     """
 
     description: Description
@@ -72,7 +60,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Packed:
-    """A finished pack: the store, how many of its images were packed just now, how many were there from before."""
+    """A finished pack: the store, the number of images packed now, and of those kept from an earlier attempt."""
 
     store: Store
     new: int
@@ -88,135 +76,66 @@ def plan_pack(
     name: str | None = None,
     seed: int = 0,
 ) -> Plan:
-    """Look at everything that is to be packed, without decoding it.
+    """Find everything that is to be packed, without decoding it.
 
     Args:
         folders, lq, name, scale: as for `layouts.find_layout`.
-        degradation: how low-quality images are made; None to take those that lie beside the HR images, or else bicubic.
-        seed: of what is random in it.
+        degradation: how low-quality images are made; None to use those beside the HR images, or else bicubic.
+        seed: of the degradation's random numbers.
 
     Raises:
-        LayoutError: there are no images where they should be.
+        LayoutError: a folder is missing or holds no images.
         PackError: low-quality images are given and a degradation is named.
     """
     if lq and degradation is not None:
         raise PackError("low-quality images are either given or made: name their folders, or a degradation")
     layout = find_layout(folders, scale=scale, lq=lq if degradation is None else None, name=name)
-    items, problems = _pair(layout)
-    problems += _count_problems(layout, len(items), name)
     multiple = layout.known.multiple if layout.known else 1
-    sound = []
-    for item in items:
-        of_item = _header_problems(item, scale, multiple)
-        problems += of_item
-        if not of_item and (item.lq is not None or not layout.lq):
-            sound.append(item)
+    items, problems = find_items(layout, scale=scale, multiple=multiple, name=name)
     degradation = Given() if layout.lq else degradation or Bicubic()
     description = Description(
         name=layout.name,
-        count=len(sound),
+        count=len(items),
         scale=scale,
         degradation=degradation.model_dump(mode="json"),
         multiple=multiple,
         seed=seed,
     )
-    return Plan(description, degradation, tuple(sound), tuple(sorted(problems)))
+    return Plan(description, degradation, tuple(items), tuple(problems))
 
 
 def pack(plan: Plan, path: Path, *, jobs: int, progress: Callable[[int], None] = lambda _: None) -> Packed:
-    """Write a store, or find that it is there already.
+    """Write a store, or return the one at `path` if it is up to date.
 
-    A pack that was stopped, in whatever way, goes on from the images that it had written; the result is the
-    same to the byte. The store appears under its name only when it is whole. Where the plan has problems, the other
-    images are prepared all the same: one report names all that is wrong, and what was done is kept for the next try.
+    A stopped pack continues from the images that it had written; the result is the same to the byte. The store
+    appears under its name only when it is complete. Where the plan has problems, the other images are prepared all
+    the same: one report names every problem, and the next attempt reuses the prepared images.
 
     Args:
         plan: what to pack.
         path: the store's file.
         jobs: threads that decode, shrink and hash.
-        progress: called after each image with the number of those done.
+        progress: called after each image with the number of finished images.
 
     Raises:
         PackError: all problems of all files; or `path` holds another store.
-        OSError: the disk is full, or may not be written; what was packed is kept.
+        OSError: the disk is full, or may not be written; packed images are kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _only_packer(path):
+    with _exclusive(path):
         if path.exists():
-            refuse(PackError, _heading(plan), plan.problems)
+            raise_problems(PackError, _heading(plan), plan.problems)
             return Packed(_up_to_date(plan, path, jobs), new=0, kept=len(plan.items))
         partial = path.with_name(path.name + ".partial")
         attempts = _attempts(partial)
         kept = _write(plan, partial, attempts, jobs, progress)
         os.replace(partial, path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
         return Packed(open_store(path), new=len(plan.items) - kept, kept=kept)
 
 
-def _pair(layout: Layout) -> tuple[list[Item], list[str]]:
-    """Give each HR file its key and its low-quality file, if it has one; also what is wrong with the names."""
-    hr, problems = _by_key(layout.hr, strip_key)
-    lq, of_lq = _by_key(layout.lq, lambda stem: lq_key(stem, hr))
-    problems += of_lq
-    if layout.lq:
-        problems += [f"{hr[key]}: no low-quality image of that name; add it, or remove this" for key in hr.keys() - lq]
-        problems += [f"{lq[key]}: no HR image of that name; add it, or remove this" for key in lq.keys() - hr]
-    return [Item(key, path, lq.get(key)) for key, path in sorted(hr.items())], problems
-
-
-def _by_key(folders: Iterable[Path], key_of: Callable[[str], str]) -> tuple[dict[str, Path], list[str]]:
-    keyed: dict[str, Path] = {}
-    problems = []
-    for folder in folders:
-        for path in list_images(folder):
-            key = key_of(path.stem)
-            if problem := name_problem(key):
-                problems.append(f"{str(path)!r}: the name {problem}; rename it")
-            elif key in keyed:
-                problems.append(f"{path}: the same image name as {keyed[key]} ({key!r}); rename or remove one")
-            else:
-                keyed[key] = path
-    return keyed, problems
-
-
-def _count_problems(layout: Layout, count: int, name: str | None) -> list[str]:
-    if layout.known is None or layout.known.count == count or name == CUSTOM:
-        return []
-    return [
-        f"{layout.known.name} has {layout.known.count} images, but {count} were found; complete it, or pack what there "
-        f"is under no known name: --set {CUSTOM}"
-    ]
-
-
-def _header_problems(item: Item, scale: int, multiple: int) -> list[str]:
-    """What the headers of an image's files say: unreadable, too small, sizes that do not fit."""
-    try:
-        hr = read_size(item.hr)
-        lq = None if item.lq is None else read_size(item.lq)
-    except ImageError as error:
-        return [str(error)]
-    return _size_problems(item, hr, lq, scale, multiple)
-
-
-def _size_problems(item: Item, hr: tuple[int, int], lq: tuple[int, int] | None, scale: int, multiple: int) -> list[str]:
-    least = max(scale, multiple)
-    if min(hr) < least:
-        return [f"{item.hr}: {hr[1]} x {hr[0]} px, but both sides must have at least {least} px; remove it"]
-    cropped = (hr[0] // multiple * multiple, hr[1] // multiple * multiple)
-    if lq is None or fits(cropped, lq, scale) or fits(hr, lq, scale):
-        return []
-    others = [
-        other for other in (1, 2, 3, 4, 8) if other != scale and (fits(hr, lq, other) or fits(cropped, lq, other))
-    ]
-    hint = f"it would fit scale {others[0]}" if others else "no scale would fit"
-    return [
-        f"{item.lq}: {lq[1]} x {lq[0]} px is not {item.hr.name} ({hr[1]} x {hr[0]} px) at scale {scale}: {hint}; "
-        f"pack one scale at a time (--scale), or remove the low-quality images to have them made"
-    ]
-
-
 def _attempts(partial: Path) -> list[Path]:
-    """Put what a stopped pack had written aside, to take its images over; returns all that is there of this kind."""
+    """Rename the output of a stopped pack so that its images can be reused; return all such files."""
     attempts = sorted(partial.parent.glob(f"{glob.escape(partial.name)}-*"))
     if partial.exists():
         attempts.append(partial.with_name(f"{partial.name}-{len(attempts)}"))
@@ -225,24 +144,24 @@ def _attempts(partial: Path) -> list[Path]:
 
 
 def _write(plan: Plan, partial: Path, attempts: list[Path], jobs: int, progress: Callable[[int], None]) -> int:
-    """Write all rows; returns how many were taken over from earlier attempts."""
+    """Write all rows; return how many were reused from earlier attempts."""
     earlier = {row.values["name"]: row for attempt in attempts for row in _rows_of(plan, attempt)}
     schema = plan.description.schema()
     chain = chain_start(plan.description.metadata())
     problems = list(plan.problems)
     kept = 0
     with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for done, outcome in enumerate(_prepared(plan, earlier, jobs), start=1):
+        for done, outcome in enumerate(_prepare_all(plan, earlier, jobs), start=1):
             progress(done)
             if isinstance(outcome, str):
-                problems.append(outcome)  # go on: one report shall name all, and the good ones are kept for the next
+                problems.append(outcome)  # continue, so that one report names every problem
                 continue
             writer.write_batch(record_batch(outcome.values, outcome.hr, outcome.lq, chain, schema))
             chain = next_link(chain, outcome.values)
             kept += outcome.kept
     for attempt in attempts:
         attempt.unlink()
-    refuse(PackError, f"{_heading(plan)} (the others are kept for the next try)", problems)
+    raise_problems(PackError, f"{_heading(plan)} (the others are kept for the next try)", problems)
     _sync(partial)
     return kept
 
@@ -259,8 +178,8 @@ class _Prepared:
     kept: bool
 
 
-def _prepared(plan: Plan, earlier: dict[str, StoredRow], jobs: int) -> Iterator[_Prepared | str]:
-    """Prepare all images in threads, a few at a time; gives them, or what is wrong with them, in order."""
+def _prepare_all(plan: Plan, earlier: dict[str, StoredRow], jobs: int) -> Iterator[_Prepared | str]:
+    """Prepare all images in threads, a few at a time; yield each result, or its problem, in order."""
     with _one_torch_thread(), ThreadPoolExecutor(jobs) as threads:
         in_flight: deque[Future[_Prepared | str]] = deque()
         try:
@@ -303,16 +222,17 @@ def _pixels(plan: Plan, item: Item, content: bytes, lq_content: bytes | None) ->
     hr = crop_to_multiple(whole, multiple)
     if item.lq is not None and lq_content is not None:
         lq = decode_image(item.lq, lq_content)
-        problems = _size_problems(item, whole.shape[:2], lq.shape[:2], scale, multiple)  # the headers may have lied
+        problems = size_problems(item, whole.shape[:2], lq.shape[:2], scale, multiple)  # headers may be wrong
         if problems:
             raise PackError(problems[0])
-        return hr, lq if fits(hr.shape, lq.shape, scale) else lq[: hr.shape[0] // scale, : hr.shape[1] // scale]
+        matching = sizes_match(hr.shape, lq.shape, scale)
+        return hr, lq if matching else lq[: hr.shape[0] // scale, : hr.shape[1] // scale]
     seed = int(hashlib.sha256(f"{plan.description.seed}\n{item.key}".encode()).hexdigest()[:16], 16)
     return hr, degrade(crop_to_multiple(hr, scale), scale, plan.degradation, seed=seed)
 
 
 def _rows_of(plan: Plan, attempt: Path) -> Iterator[StoredRow]:
-    """The whole rows of an earlier attempt that made its images in the same way."""
+    """Yield the complete rows of an earlier attempt that made its images in the same way."""
     for description, row in read_rows(attempt):
         if replace(description, name="", count=0) != replace(plan.description, name="", count=0):
             return
@@ -320,20 +240,20 @@ def _rows_of(plan: Plan, attempt: Path) -> Iterator[StoredRow]:
 
 
 def _up_to_date(plan: Plan, path: Path, jobs: int) -> Store:
-    """The finished store, if it was packed from these very files in this very way; PackError otherwise."""
+    """Return the finished store if it was packed from these files in this way; raise PackError otherwise."""
     try:
         store = open_store(path)
     except StoreError as error:
-        raise PackError(f"{error}; or name another file as --out") from error
-    remedy = "name another file as --out, or remove it"
+        raise PackError(f"{error}; or name another file as --output") from error
+    remedy = "name another file as --output, or remove it"
     if store.description != plan.description:
-        mine, theirs = plan.description.metadata(), store.description.metadata()
-        told = ", ".join(f"{key} {theirs[key]}, not {mine[key]}" for key in mine if mine[key] != theirs[key])
-        raise PackError(f"{path}: another store is there ({told}); {remedy}")
+        planned, found = plan.description.metadata(), store.description.metadata()
+        differences = [f"{key} {found[key]}, not {planned[key]}" for key in planned if planned[key] != found[key]]
+        raise PackError(f"{path}: another store is there ({', '.join(differences)}); {remedy}")
     with ThreadPoolExecutor(jobs) as threads:
-        found = list(threads.map(_hashes, plan.items))
+        hashes = list(threads.map(_hashes, plan.items))
     stored = [tuple(row.values[name] for name in ("name", "source_sha256", "lq_source_sha256")) for row in store.rows]
-    changed = [item.key for item, hashes, row in zip(plan.items, found, stored, strict=True) if hashes != row]
+    changed = [item.key for item, of_item, row in zip(plan.items, hashes, stored, strict=True) if of_item != row]
     if changed:
         raise PackError(f"{path}: {len(changed)} images have changed since it was packed, {changed[0]} first; {remedy}")
     return store
@@ -346,8 +266,8 @@ def _hashes(item: Item) -> tuple[str, str | None, str | None]:
 
 
 @contextmanager
-def _only_packer(path: Path) -> Iterator[None]:
-    """Refuse to write a store that another process is writing; the system takes the lock back from a dead one."""
+def _exclusive(path: Path) -> Iterator[None]:
+    """Raise PackError if another process writes this store; the system releases the lock of a process that died."""
     lock = path.with_name(path.name + ".lock")
     with open(lock, "w") as file:
         try:
@@ -364,7 +284,7 @@ def _only_packer(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """Images are shrunk one to a thread, so that each needs a core only."""
+    """Let torch use one thread: each worker thread shrinks an image of its own."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -374,12 +294,8 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Flush a file or a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

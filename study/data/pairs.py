@@ -1,6 +1,6 @@
-"""Pairs of a photograph and its low-quality version, made by the exact degradation of the benchmarks or given."""
+"""Pairs of a photograph and its low-quality version, made by a degradation or given."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ BICUBIC = Bicubic()
 class Pairs:
     """Aligned images: hr[i] is (scale*h, scale*w, 3) and lq[i] is (h, w, 3), both uint8 RGB.
 
-    exact: the low-quality images are what MATLAB's bicubic makes of the others.
+    exact: the low-quality images are MATLAB's bicubic of the others.
     """
 
     names: tuple[str, ...]
@@ -33,25 +33,24 @@ class Pairs:
         return len(self.names)
 
     def only(self, index: int) -> "Pairs":
-        """One of the pairs."""
+        """Return one of the pairs."""
         hr, lq = LoadedImages([self.hr[index]]), LoadedImages([self.lq[index]])
         return Pairs((self.names[index],), hr, lq, self.scale, self.exact)
 
     def tensors(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return the whole pair as (lq, hr), each (1, 3, h, w) float32 in [0, 1], to evaluate on."""
+        """Return the whole pair as (lq, hr), each (1, 3, h, w) float32 in [0, 1]."""
         return to_float(image_to_tensor(self.lq[index])), to_float(image_to_tensor(self.hr[index]))
 
 
 def make_pairs(images: ImageSet, scale: int, degradation: Degradation = BICUBIC) -> Pairs:
     """Crop each image to multiples of the scale (from the top-left) and pair it with its low-quality version.
 
-    Low-quality versions are made of whole images, before any patch is cut (METHODS 8), and rounded to 8 bit: by default
-    by MATLAB's bicubic. What is random in another degradation is drawn from a seed that follows from the image's
-    pixels, so that it is always the same. The high-quality side shares the memory of the image set.
+    Low-quality versions are made of whole images, before any patch is cut, and rounded to 8 bit. The random numbers of
+    a degradation come from a seed that is derived from the image's pixels, so that they are always the same. The
+    high-quality side shares the memory of the image set.
 
-    Low-quality versions that came with the set are used as they are, if they are of this scale: any in place of
-    bicubic ones, all but bicubic ones in place of second-order ones, and in place of noise or JPEG those that were
-    given or that were made by the same.
+    Low-quality versions stored with the set are used if they have this scale and fit the degradation: any for bicubic,
+    all but exact ones for second-order, and for noise or JPEG those that were given or made by the same degradation.
 
     Raises ValueError for a scale outside 1..8 and for an image smaller than the scale.
     """
@@ -60,14 +59,14 @@ def make_pairs(images: ImageSet, scale: int, degradation: Degradation = BICUBIC)
         if min(height, width) < scale:
             raise ValueError(f"image {name!r} is {width} x {height} px, less than one pixel after shrinking by {scale}")
     hr = CroppedImages(images.images, scale)
-    if images.lq is not None and _serves(images.lq, scale, degradation):
+    if images.lq is not None and _fits_degradation(images.lq, scale, degradation):
         return Pairs(images.names, hr, _FittedImages(images.lq.images, hr.shapes, scale), scale, images.lq.exact)
     degraded = [_degraded(name, image, scale, degradation) for name, image in zip(images.names, hr, strict=True)]
     exact = isinstance(degradation, Bicubic) and scale > 1
     return Pairs(images.names, hr, LoadedImages(degraded), scale, exact)
 
 
-def _serves(lq: LowQuality, scale: int, degradation: Degradation) -> bool:
+def _fits_degradation(lq: LowQuality, scale: int, degradation: Degradation) -> bool:
     if lq.scale != scale:
         return False
     match degradation:
@@ -91,20 +90,12 @@ def image_to_tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
 
 
-class _FittedImages(Sequence[np.ndarray]):
-    """Given low-quality images without the row or column that stands for less than a whole HR pixel group."""
+class _FittedImages(Images):
+    """Stored low-quality images without the last row or column where it covers less than `scale` HR pixels."""
 
     def __init__(self, images: Images, hr_shapes: Sequence[tuple[int, int]], scale: int) -> None:
         self._images = images
         self.shapes = tuple((height // scale, width // scale) for height, width in hr_shapes)
-
-    @property
-    def digests(self) -> tuple[str, ...]:
-        return self._images.digests
-
-    @property
-    def crop_digests(self) -> tuple[str, ...]:
-        return self._images.crop_digests
 
     def __len__(self) -> int:
         return len(self._images)
@@ -112,6 +103,3 @@ class _FittedImages(Sequence[np.ndarray]):
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]  # no slices
         height, width = self.shapes[index]
         return self._images[index][:height, :width]
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[index] for index in range(len(self)))

@@ -1,4 +1,4 @@
-"""Brings a store on other storage to this machine, once, whatever number of processes ask for it."""
+"""Copy a store from remote storage to this machine, once for all its processes."""
 
 import hashlib
 import logging
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from study.files import only_one
+from study.files import file_lock
 
 if TYPE_CHECKING:  # imported late: folders and photographs need no pyarrow
     from pyarrow import fs
@@ -29,36 +29,36 @@ log = logging.getLogger(__name__)
 
 
 class RemoteError(ValueError):
-    """A store on other storage that could not be brought here: which, why, and what to do."""
+    """A store on remote storage that could not be copied: its URI, the cause and the remedy."""
 
 
 def check_no_secrets(uri: str) -> None:
-    """Refuse a URI that holds credentials; RemoteError, which does not repeat them."""
+    """Raise RemoteError, without repeating them, if a URI contains credentials."""
     scheme, _, rest = uri.partition("://")
     user = rest.partition("/")[0].rpartition("@")[0]
     if user or _SECRET_OPTION.search(rest):
         place = rest.partition("?")[0].rpartition("@")[2]
         raise RemoteError(
-            f"{scheme}://{place}: credentials do not belong into the URI, which is kept with the study; give them by "
-            "environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or by a role of the machine"
+            f"{scheme}://{place}: credentials do not belong into the URI, which is stored with the study; set "
+            "environment variables such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role of the machine"
         )
 
 
 def is_uri(source: str) -> bool:
-    """Whether a source is named by a URI (`s3://bucket/set.arrow`), not by a path."""
+    """Return whether a source is a URI (`s3://bucket/set.arrow`), not a path."""
     return _URI.match(source) is not None
 
 
 def local_copy(source: str) -> Path:
-    """Return a path on this machine's own disk for a source.
+    """Return a path on a local disk for a source.
 
-    A path on a local disk, and any folder, is returned as it is. A store (a file) named by a URI that pyarrow.fs
-    knows (s3, gs, hdfs, abfs, file) or lying on a network file system is copied to the cache first. The copy is
-    named by the source's place, size and time of change, so that a changed store is copied anew; it is whole or it is
-    not there.
+    A path on a local disk, and any folder, is returned unchanged. A store (a file) at a URI that pyarrow.fs
+    supports (s3, gs, hdfs, abfs, file) or on a network file system is copied to the cache first. The copy's name
+    depends on the source's place, size and time of change, so that a changed store is copied anew; a copy that exists
+    is complete.
 
     Raises:
-        RemoteError: it is not there, may not be read, or there is no room for it here.
+        RemoteError: the source is missing or unreadable, or the cache has no room for it.
     """
     if not is_uri(source):
         path = Path(source)
@@ -74,17 +74,17 @@ def local_copy(source: str) -> Path:
     identity = f"{source}\n{info.size}\n{info.mtime_ns}"
     copy = cache_folder() / f"{Path(place).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.arrow"
     if not copy.exists():
-        with only_one(copy.with_suffix(".lock")):
+        with file_lock(copy.with_suffix(".lock")):
             if not copy.exists():
                 _fetch(source, filesystem, place, info.size, copy)
     return copy
 
 
 def connect(uri: str) -> "tuple[fs.FileSystem, str]":
-    """The storage that a URI names, and the place in it.
+    """Return the file system of a URI, and the path in it.
 
     Raises:
-        RemoteError: it cannot be reached, or the URI holds credentials, which would be kept and shown with it.
+        RemoteError: it cannot be reached, or the URI contains credentials, which would be stored and shown with it.
     """
     check_no_secrets(uri)
     from pyarrow import fs
@@ -109,7 +109,7 @@ def _describe(source: str, filesystem: "fs.FileSystem", place: str) -> "fs.FileI
 
 
 def _fetch(source: str, filesystem: "fs.FileSystem", place: str, size: int, copy: Path) -> None:
-    """Copy a file into the cache: under another name until it is whole."""
+    """Copy a file into the cache, under another name until it is complete."""
     free = shutil.disk_usage(copy.parent).free
     if size > free:
         raise RemoteError(
@@ -117,7 +117,7 @@ def _fetch(source: str, filesystem: "fs.FileSystem", place: str, size: int, copy
             f"make room, or name another folder in {CACHE_VARIABLE}"
         )
     log.info("copying %s (%.2f GB) to %s", source, size / 1e9, copy.parent)
-    partial = copy.with_suffix(".partial")  # one that a killed process left is written over: we hold the lock
+    partial = copy.with_suffix(".partial")  # overwrites that of a killed process: the lock is held
     try:
         with filesystem.open_input_stream(place) as stream, open(partial, "wb") as file:
             copied = _copy(stream, file, size)
@@ -134,13 +134,13 @@ def _fetch(source: str, filesystem: "fs.FileSystem", place: str, size: int, copy
 
 def _copy(stream: BinaryIO, file: BinaryIO, size: int) -> int:
     copied = 0
-    started = said = time.monotonic()
+    started = reported = time.monotonic()
     while chunk := stream.read(_CHUNK):
         file.write(chunk)
         copied += len(chunk)
-        if time.monotonic() - said >= LOG_SECONDS:
-            said = time.monotonic()
-            rate = copied / (said - started)
+        if time.monotonic() - reported >= LOG_SECONDS:
+            reported = time.monotonic()
+            rate = copied / (reported - started)
             left = (size - copied) / rate
             log.info("%.2f of %.2f GB, %.0f MB/s, %.0f s left", copied / 1e9, size / 1e9, rate / 1e6, left)
     file.flush()
@@ -149,19 +149,19 @@ def _copy(stream: BinaryIO, file: BinaryIO, size: int) -> int:
 
 
 def cache_folder() -> Path:
-    """The folder for this machine's copies, made if need be; RemoteError if it cannot be."""
+    """Return the folder for local copies, creating it if needed; RemoteError if that fails."""
     folder = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "aesop-study").resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RemoteError(
-            f"no local copies can be kept in {folder} ({error}); name a folder in {CACHE_VARIABLE}"
+            f"{folder} cannot be used for local copies ({error}); name another folder in {CACHE_VARIABLE}"
         ) from error
     return folder
 
 
 def _on_network(path: Path) -> bool:
-    """Whether a file lies on a network file system, by the longest mount point above it (Linux; False elsewhere)."""
+    """Return whether a file is on a network file system, by the longest mount point above it; False but on Linux."""
     try:
         lines = Path("/proc/self/mounts").read_text().splitlines()
     except OSError:

@@ -1,13 +1,12 @@
-"""The Real-ESRGAN degradation of second order: what happens to pictures on their way through cameras and the internet.
+"""The second-order degradation of Real-ESRGAN, which models how cameras and the internet degrade pictures.
 
-METHODS 1.7; Wang et al. 2021. Two rounds of blur, resize, noise and JPEG, then a low-pass filter. Departures from the
-original, each for a reason:
+Wang et al. 2021, "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data", section 3. Two
+rounds of blur, resize, noise and JPEG, then a low-pass filter. Differences from the original:
 
-- Every image draws its own parameters from its own seed. The original draws resize factors once a batch, and therefore
-  mixes batches in a pool of pairs; without that need there is no pool, and the batch at step s stays a function of
-  (seed, s) alone.
-- JPEG is real libjpeg, through Pillow, with qualities rounded to whole numbers; the original has a differentiable
-  imitation of it on the GPU.
+- Every image draws its own parameters from its own seed, so that the batch at step s is a function of (seed, s) alone.
+  The original draws resize factors once per batch, and mixes batches in a pool of pairs for that reason.
+- JPEG is libjpeg, through Pillow, with qualities rounded to whole numbers; the original uses a differentiable
+  approximation on the GPU.
 """
 
 import math
@@ -22,11 +21,11 @@ from torch.nn import functional as F
 
 from study.config import Frozen
 from study.data.blur_kernels import Family, density_kernel, low_pass_kernel
-from study.data.jpeg import compress
+from study.data.images import compress_jpeg
 
 Range = tuple[float, float]
 
-# The order of `Round.kernels`, with whether both axes are drawn.
+# The order of `Round.kernels`: family, and whether it is anisotropic.
 _KERNELS: tuple[tuple[Family, bool], ...] = (
     ("gaussian", False),
     ("gaussian", True),
@@ -36,21 +35,21 @@ _KERNELS: tuple[tuple[Family, bool], ...] = (
     ("plateau", True),
 )
 _SIZES = range(7, 22, 2)  # of kernels, in pixels
-_SMALL = 13  # below this size a low-pass kernel with a lq cut-off would not show its rings
+_SMALL = 13  # below this size a low-pass kernel with a low cut-off would be too small for its rings
 _RESIZES = ("area", "bilinear", "bicubic")
 _LUMA = (0.2989, 0.5870, 0.1140)
 
 
 class Round(Frozen):
-    """One round of blur, resize, noise and JPEG; ranges are drawn from uniformly.
+    """One round of blur, resize, noise and JPEG; values are drawn uniformly from ranges.
 
     Attributes:
-        blur: probability of blurring at all.
+        blur: probability of blurring.
         kernels: probabilities of Gaussian, generalised and plateau kernels, each isotropic and anisotropic.
-        low_pass: probability of a low-pass filter in their place.
+        low_pass: probability of a low-pass filter instead.
         sigma: of the kernels, in pixels.
         generalized, plateau: shape exponents; below and above 1 are equally likely.
-        directions: probabilities of enlarging, shrinking and keeping.
+        directions: probabilities of enlarging, shrinking and keeping the size.
         resize: smallest and largest factor.
         gaussian: probability of Gaussian noise; otherwise it is Poisson noise.
         noise: Gaussian standard deviation, in levels of 255.
@@ -105,10 +104,10 @@ AESOP_SECOND = Round(
 
 
 class SecondOrder(Frozen):
-    """The whole degradation; as it is, with the values of AESOP's real-world variant (METHODS 1.7).
+    """The whole degradation; the defaults are those of AESOP's real-world variant.
 
     Attributes:
-        sharpen: degrade the image after unsharp masking, as Real-ESRGAN does.
+        sharpen: apply unsharp masking before the degradation, as Real-ESRGAN does.
         first, second: the two rounds.
         final_low_pass: probability of the last low-pass filter.
     """
@@ -121,32 +120,32 @@ class SecondOrder(Frozen):
 
     @classmethod
     def stock(cls) -> "SecondOrder":
-        """The harsher values of Real-ESRGAN itself, which LDL uses as well."""
+        """Return the stronger degradation of Real-ESRGAN itself, which LDL uses as well."""
         first = AESOP_FIRST.model_copy(update={"resize": (0.15, 1.5), "poisson": (0.05, 3.0), "quality": (30.0, 95.0)})
         second = AESOP_SECOND.model_copy(update={"noise": (1.0, 25.0), "poisson": (0.05, 2.5), "quality": (30.0, 95.0)})
         return cls(first=first, second=second)
 
     def smallest_side(self, scale: int) -> int:
-        """The smallest HR side in pixels for which every kernel fits (they are reflected at the borders)."""
+        """Return the smallest HR side in pixels for which every kernel fits with reflected borders."""
         reach = max(_SIZES) // 2 + 1
         return max(math.ceil(reach / self.first.resize[0]), reach * scale)
 
 
 @torch.no_grad()
 def second_order(hr: Tensor, config: SecondOrder, scale: int, *, seeds: Sequence[int]) -> Tensor:
-    """Degrade images, each by what its seed says.
+    """Degrade images, each with the random parameters of its seed.
 
     Args:
         hr: RGB in [0, 1], (N, 3, H, W) float32, on any device; sides multiples of the scale.
         config: the degradation.
-        scale: HR pixels a low-quality pixel.
-        seeds: one an image, 0..2**64-1. Random numbers are drawn on the CPU: all devices see the same.
+        scale: HR pixels per low-quality pixel.
+        seeds: one per image, 0..2**64-1. Random numbers are drawn on the CPU and are the same for all devices.
 
     Returns:
         (N, 3, H/scale, W/scale) float32 in [0, 1], on the grid of 8-bit levels.
 
     Raises:
-        ValueError: an image too small for the kernels, or sides or seeds that do not fit.
+        ValueError: an image is too small for the kernels, a side is no multiple of the scale, or a seed is missing.
     """
     height, width = hr.shape[-2:]
     if len(seeds) != len(hr):
@@ -163,13 +162,13 @@ def second_order(hr: Tensor, config: SecondOrder, scale: int, *, seeds: Sequence
 
 
 def usm_sharpen(images: Tensor, *, weight: float = 0.5, radius: int = 50, threshold: float = 10.0) -> Tensor:
-    """Sharpen by unsharp masking where there are edges, softly (METHODS 1.7).
+    """Sharpen edges by unsharp masking with a soft mask, as Real-ESRGAN's `USMSharp`.
 
     Args:
         images: RGB in [0, 1], (N, 3, H, W) with sides above radius/2.
-        weight: of the detail that is added.
-        radius: the blur's window, in pixels; its sigma follows from it as 0.3 ((size - 1) / 2 - 1) + 0.8.
-        threshold: in levels of 255; less detail than this is left alone.
+        weight: of the added detail.
+        radius: the blur's window, in pixels; its sigma is 0.3 ((size - 1) / 2 - 1) + 0.8.
+        threshold: in levels of 255; weaker detail is not sharpened.
 
     Returns:
         The same shape, in [0, 1] where the input is.
@@ -192,7 +191,7 @@ class _Draws:
     """The random decisions of one image, in order."""
 
     def __init__(self, seed: int) -> None:
-        # torch's generator heeds 32 bits of a seed: fold the others in.
+        # torch's generator uses 32 bits of a seed: combine them with the others.
         self.generator = Generator().manual_seed((seed ^ seed >> 32) & 0xFFFFFFFF)
 
     def uniform(self, bounds: Range) -> float:
@@ -274,12 +273,12 @@ def _draw_factor(config: Round, draws: _Draws) -> float:
 
 
 def _resize(image: Tensor, factor: float, of: tuple[int, int], draws: _Draws) -> Tensor:
-    """Resize to a factor of some height and width, rounded down."""
+    """Resize to a factor of the (height, width) `of`, rounded down."""
     return _interpolate(image, (int(of[0] * factor), int(of[1] * factor)), draws.resize_mode())
 
 
 def _interpolate(image: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    """As the original: without anti-aliasing, which is part of what it imitates."""
+    """Resize without anti-aliasing, as the original does on purpose."""
     return F.interpolate(image, size=size, mode=mode)
 
 
@@ -294,7 +293,7 @@ def _add_noise(image: Tensor, config: Round, draws: _Draws) -> Tensor:
 
 
 def _poisson_noise(image: Tensor, draws: _Draws) -> Tensor:
-    """Shot noise, of as many photons at full brightness as the image has different levels, up to a power of two."""
+    """Draw shot noise; photons at full brightness: the number of different levels, rounded up to a power of two."""
     levels = (image.clamp(0, 1) * 255).round() / 255
     photons = 2.0 ** math.ceil(math.log2(len(torch.unique(levels))))
     return draws.poisson(levels * photons) / photons - levels
@@ -307,7 +306,7 @@ def _to_gray(image: Tensor) -> Tensor:
 
 def _jpeg(image: Tensor, config: Round, draws: _Draws) -> Tensor:
     levels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-    pixels = compress(levels[0].permute(1, 2, 0).cpu().numpy(), round(draws.uniform(config.quality)))
+    pixels = compress_jpeg(levels[0].permute(1, 2, 0).cpu().numpy(), round(draws.uniform(config.quality)))
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]).to(image) / 255
 
 
@@ -319,7 +318,7 @@ def _filter(image: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _filter_lines(images: Tensor, line: Tensor) -> Tensor:
-    """The same with a separable kernel, for (N, C, H, W)."""
+    """Correlate each plane of (N, C, H, W) with a separable kernel, the image reflected at its borders."""
     reach = len(line) // 2
     planes = F.pad(images.flatten(0, 1)[:, None], [reach] * 4, mode="reflect")
     planes = F.conv2d(F.conv2d(planes, line.view(1, 1, -1, 1)), line.view(1, 1, 1, -1))

@@ -1,4 +1,4 @@
-"""Where photographs come from: those that ship with the dependencies, or any folder of images."""
+"""Load the training and the validation set: built-in photographs, folders of images, or stores."""
 
 import hashlib
 import math
@@ -9,50 +9,34 @@ from pathlib import Path
 import numpy as np
 
 from study.data.bicubic import check_scale
-from study.data.image_set import TEST_MULTIPLE, ImageSet, crop_to_multiple
-from study.data.images import ImageError, list_images, read_image
+from study.data.image_set import CROP_MULTIPLE, ImageSet, crop_to_multiple
+from study.data.images import ImageError, list_images, raise_problems, read_image
 from study.data.layouts import strip_key
-from study.data.problems import refuse
 from study.data.remote import local_copy
 
 PHOTOGRAPHS = "photographs"
-"""The name of the built-in source, where a folder could be named."""
+"""The name of the built-in source."""
 
-MINIMUM_TEST_SIDE = 48
-"""Pixels a side that a test image must keep: less leaves next to nothing after the metrics' border crop."""
+MINIMUM_VAL_SIDE = 48
+"""The smallest side of a validation image in pixels: less leaves too little after the metrics' border crop."""
 
 _MAX_HELD_OUT = 20
 
 # Each photograph's place in its package and the sha256 of its file (scikit-image 0.26, scikit-learn 1.9).
 _TRAINING_PHOTOGRAPHS = {
-    (
-        "sklearn",
-        "datasets/images/china.jpg",
-    ): "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
-    (
-        "skimage",
-        "data/motorcycle_left.png",
-    ): "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
-    (
-        "skimage",
-        "data/motorcycle_right.png",
-    ): "5fc913ae870e42a4b662314bc904d1786bcad8e2f0b9b67dba5a229406357797",
+    ("sklearn", "datasets/images/china.jpg"): "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
+    ("skimage", "data/motorcycle_left.png"): "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
+    ("skimage", "data/motorcycle_right.png"): "5fc913ae870e42a4b662314bc904d1786bcad8e2f0b9b67dba5a229406357797",
     ("skimage", "data/rocket.jpg"): "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
     ("skimage", "data/ihc.png"): "f8dd1aa387ddd1f49d8ad13b50921b237df8e9b262606d258770687b0ef93cef",
     ("skimage", "data/retina.jpg"): "38a07f36f27f095e818aea7b96d34202c05176d30253c66733f2e00379e9e0e6",
-    (
-        "skimage",
-        "data/hubble_deep_field.jpg",
-    ): "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4",
+    ("skimage", "data/hubble_deep_field.jpg"): "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4",
 }
 _HELD_OUT_PHOTOGRAPHS = {
     ("skimage", "data/astronaut.png"): "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
     ("skimage", "data/chelsea.png"): "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
     ("skimage", "data/coffee.png"): "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
-    (
-        "sklearn",
-        "datasets/images/flower.jpg",
-    ): "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
+    ("sklearn", "datasets/images/flower.jpg"): "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
 }
 _DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 
@@ -62,27 +46,27 @@ class SourceError(ValueError):
 
 
 def photographs() -> tuple[ImageSet, ImageSet]:
-    """Return the real colour photographs inside scikit-image and scikit-learn: (8 for training, 3 held out).
+    """Return the real colour photographs inside scikit-image and scikit-learn: (7 for training, 4 held out).
 
     The split is fixed. The packages are located, not imported. Raises SourceError if a package or a file is
-    missing, or if a file is not the one that the study was defined on.
+    missing, or if a file has changed.
     """
     return _training_photographs(), _held_out_photographs()
 
 
 def folder(path: Path | str, *, minimum_side: int, multiple: int = 1, remedy: str = "remove the image") -> ImageSet:
-    """Read all images directly inside a folder, named by their keys (`layouts.strip_key`), in the order of these.
+    """Read all images directly inside a folder, named by their keys (`layouts.strip_key`), in the order of the keys.
 
     Each is cropped, from the top-left, to multiples of `multiple` px, and must then have at least
-    `minimum_side` px on both sides; `remedy` ends the message about one that has not. Raises SourceError with
-    the problems of all files at once.
+    `minimum_side` px on both sides; `remedy` ends the message about a smaller one. Raises SourceError with
+    the problems of all files.
     """
     try:
         paths = list_images(path)
     except ImageError as error:
         raise SourceError(str(error)) from error
     keyed, problems = _by_key(paths)
-    minimum_side = math.ceil(minimum_side / multiple) * multiple  # said of, and checked on, the uncropped image
+    minimum_side = math.ceil(minimum_side / multiple) * multiple  # of the uncropped image
     images: dict[str, np.ndarray] = {}
     for key, file in sorted(keyed.items()):
         try:
@@ -92,17 +76,18 @@ def folder(path: Path | str, *, minimum_side: int, multiple: int = 1, remedy: st
             continue
         problems += _too_small(file.name, image.shape[:2], minimum_side, remedy)
         images[key] = crop_to_multiple(image, multiple)
-    refuse(SourceError, f"{path}: these images cannot be used", problems)
+    raise_problems(SourceError, f"{path}: these images cannot be used", problems)
     return ImageSet.loaded(Path(path).resolve().name, list(images), list(images.values()))
 
 
 def stored(path: Path, *, scale: int) -> ImageSet:
-    """Open a store that `study/prepare.py pack` made; no pixels are read yet.
+    """Open a store that `study/prepare.py pack` made, without reading pixels.
 
-    Raises SourceError for a damaged store, and for one whose low-quality images are of another scale and more than
-    the bicubic that could be made anew.
+    Raises SourceError for a damaged store, and for one whose low-quality images have another scale, unless they are
+    exact bicubic ones, which can be made anew.
     """
-    from study.data.store import StoreError, open_store  # late: folders and photographs need no pyarrow
+    from study.data.store import open_store  # late: folders and photographs need no pyarrow
+    from study.data.store_format import StoreError
 
     try:
         images = open_store(path).image_set()
@@ -117,37 +102,37 @@ def stored(path: Path, *, scale: int) -> ImageSet:
     return images
 
 
-def load_source(train: str, test: str | None, *, scale: int, minimum_patch: int) -> tuple[ImageSet, ImageSet]:
-    """Return (training images, test images); each source is "photographs", a folder, or a store: a file or a URI.
+def load_source(train: str, val: str | None, *, scale: int, minimum_patch: int) -> tuple[ImageSet, ImageSet]:
+    """Return (training set, validation set); each source is "photographs", a folder, or a store: a file or a URI.
 
-    Without a test source, the photographs are evaluated on their held-out part, and a folder or store holds out one
-    tenth of its images (at least 1, at most 20), those of the lowest content hash, so that neither names nor order
-    matter. Test images are cropped to multiples of 12 (METHODS 8; of 12 and the scale, where 12 is no
-    multiple of it). A store on another machine is copied to this one first, once (`remote.local_copy`).
+    Without a validation source, the built-in photographs use their held-out part, and a folder or store holds out one
+    tenth of its images (at least 1, at most 20), those with the lowest content hashes, independent of names and order.
+    Validation images are cropped to multiples of 12 (of 12 and the scale, if 12 is no multiple of it). A store on
+    another machine is copied to this one first, once (`remote.local_copy`).
 
     `minimum_patch` is the largest high-quality patch, in px, that any stage will cut from the training
-    images. Raises SourceError for images that cannot be read or are too small, for a folder too poor to
-    split, and if the same picture is in both parts; ValueError for a scale outside 1..8.
+    images. Raises SourceError for images that cannot be read or are too small, for a folder with too few images to
+    split, and if the same picture is in both sets; ValueError for a scale outside 1..8.
     """
     check_scale(scale)
-    multiple = math.lcm(TEST_MULTIPLE, scale)
-    minimum_test_side = math.ceil(MINIMUM_TEST_SIDE / multiple) * multiple
+    multiple = math.lcm(CROP_MULTIPLE, scale)
+    minimum_val_side = math.ceil(MINIMUM_VAL_SIDE / multiple) * multiple
     patch_remedy = f"cut patches smaller than {minimum_patch} px (--set) or remove the image"
     training = _named(train, scale, minimum_patch, patch_remedy)
 
-    if test is None and train != PHOTOGRAPHS:
-        training, held_out = _split(training, minimum_test_side)
-    elif test is None or test == PHOTOGRAPHS:
+    if val is None and train != PHOTOGRAPHS:
+        training, held_out = _split(training, minimum_val_side)
+    elif val is None or val == PHOTOGRAPHS:
         held_out = _held_out_photographs()
     else:
-        held_out = _named(test, scale, minimum_test_side, "remove the image")
+        held_out = _named(val, scale, minimum_val_side, "remove the image")
     held_out = held_out.cropped(multiple)
     _require_disjoint(training, held_out)
     return training, held_out
 
 
 def _named(source: str, scale: int, minimum_side: int, remedy: str) -> ImageSet:
-    """The images of a source, for training on; the photographs' training part."""
+    """Return the images of a source; of the built-in photographs, the training part."""
     if source != PHOTOGRAPHS:
         path = local_copy(source)
         if not path.is_file():
@@ -171,7 +156,7 @@ def _built_in(name: str, files: dict[tuple[str, str], str]) -> ImageSet:
 
 
 def _verified(package: str, place: str, sha256: str) -> Path:
-    """Locate a file inside an installed package and make sure that it is the one meant.
+    """Return the path of a file inside an installed package; SourceError if its content is not the expected one.
 
     File bytes are hashed, not pixels: decoders of JPEG may differ by a level.
     """
@@ -191,13 +176,13 @@ def _verified(package: str, place: str, sha256: str) -> Path:
     return path
 
 
-def _split(images: ImageSet, minimum_test_side: int) -> tuple[ImageSet, ImageSet]:
-    """Hold out a tenth of a set, by content alone, of the images that are large enough to be tested on."""
-    large = [index for index, shape in enumerate(images.images.shapes) if min(shape) >= minimum_test_side]
+def _split(images: ImageSet, minimum_val_side: int) -> tuple[ImageSet, ImageSet]:
+    """Hold out a tenth of a set for validation: of the large enough images, those with the lowest content hashes."""
+    large = [index for index, shape in enumerate(images.images.shapes) if min(shape) >= minimum_val_side]
     if len(images) < 2 or not large:
-        rule = f"needs at least two, one of them with {minimum_test_side} px a side"
-        remedy = "add images, or name a test source of its own"
-        raise SourceError(f"{images.name}: holding out test images {rule}, but it has {len(images)}; {remedy}")
+        rule = f"needs at least two, one of them with {minimum_val_side} px a side"
+        remedy = "add images, or name a validation source"
+        raise SourceError(f"{images.name}: holding out validation images {rule}, but it has {len(images)}; {remedy}")
     count = min(_MAX_HELD_OUT, max(1, len(images) // 10))
     chosen = set(sorted(large, key=lambda index: images.images.digests[index])[:count])
     kept = [index for index in range(len(images)) if index not in chosen]
@@ -207,22 +192,22 @@ def _split(images: ImageSet, minimum_test_side: int) -> tuple[ImageSet, ImageSet
 def _require_side(images: ImageSet, minimum_side: int, remedy: str) -> None:
     named = zip(images.names, images.images.shapes, strict=True)
     problems = [problem for name, shape in named for problem in _too_small(name, shape, minimum_side, remedy)]
-    refuse(SourceError, f"{images.name}: these images cannot be used", problems)
+    raise_problems(SourceError, f"{images.name}: these images cannot be used", problems)
 
 
 def _require_disjoint(training: ImageSet, held_out: ImageSet) -> None:
-    """Raise SourceError if a picture is in both, compared as test images are cropped."""
+    """Raise SourceError if both sets have the same crop of a picture to CROP_MULTIPLE."""
     trained_on = dict(zip(training.images.crop_digests, training.names, strict=True))
     problems = [
         f"{name}: the same picture as {trained_on[digest]} of {training.name}; remove one of the two"
         for name, digest in zip(held_out.names, held_out.images.crop_digests, strict=True)
         if digest in trained_on
     ]
-    refuse(SourceError, f"{held_out.name}: test images must not be trained on", problems)
+    raise_problems(SourceError, f"{held_out.name}: validation images must not be trained on", problems)
 
 
 def _by_key(paths: Iterable[Path]) -> tuple[dict[str, Path], list[str]]:
-    """Name files by their keys; also the problems of those that share one."""
+    """Return files by their keys, and the problems of files that share a key."""
     keyed: dict[str, Path] = {}
     problems = []
     for path in paths:
@@ -233,7 +218,7 @@ def _by_key(paths: Iterable[Path]) -> tuple[dict[str, Path], list[str]]:
 
 
 def _too_small(name: str, shape: tuple[int, ...], minimum_side: int, remedy: str) -> list[str]:
-    """Return the problem of an image with a side below the minimum; no problem, an empty list."""
+    """Return the problem of an image with a side below the minimum, or an empty list."""
     height, width = shape
     if min(height, width) >= minimum_side:
         return []

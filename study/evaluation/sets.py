@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.data import ImageSet, Pairs, make_pairs
-from study.data.image_set import TEST_MULTIPLE, LoadedImages, LowQuality
+from study.data.image_set import CROP_MULTIPLE, LoadedImages, LowQuality
 from study.data.images import ImageError, list_images
 from study.data.layouts import KNOWN_SETS, LayoutError, find_layout, lq_key, strip_key
 from study.data.sources import SourceError, folder, stored
@@ -92,7 +92,7 @@ def open_set(place: SetPlace, scale: int) -> TestSet:
     Raises:
         SetError: every image that cannot be used, or has no partner; or no low-quality images at scale 1.
     """
-    multiple = math.lcm(TEST_MULTIPLE, scale)
+    multiple = math.lcm(CROP_MULTIPLE, scale)
     smallest = math.ceil(SMALLEST_SIDE / multiple) * multiple
     try:
         images = stored(place.hr, scale=scale) if place.hr.is_file() else folder(place.hr, minimum_side=smallest)
@@ -165,7 +165,7 @@ def _given(place: SetPlace, images: ImageSet, scale: int) -> LowQuality:
     for name, (height, width) in zip(images.names, images.images.shapes, strict=True):
         shape = lq.images.shapes[by_key[name]] if name in by_key else None
         fitting = {(height // scale, width // scale), (math.ceil(height / scale), math.ceil(width / scale))}
-        multiple = math.lcm(TEST_MULTIPLE, scale)
+        multiple = math.lcm(CROP_MULTIPLE, scale)
         fitting.add((height // multiple * multiple // scale, width // multiple * multiple // scale))
         if shape is not None and shape not in fitting:
             problems.append(

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from study.files import only_one
+from study.files import file_lock
 
 
 def default_uri(output: Path) -> str:
@@ -38,4 +38,4 @@ def _making_tables(uri: str) -> AbstractContextManager[None]:
     if not uri.startswith("sqlite:///"):
         return nullcontext()  # a server makes its own
     database = Path(uri.removeprefix("sqlite:///"))
-    return only_one(database.with_name(f".{database.name}.lock"))
+    return file_lock(database.with_name(f".{database.name}.lock"))

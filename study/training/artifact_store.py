@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from study.data.remote import cache_folder, connect, is_uri
-from study.files import StorageError, only_one, write_atomically
+from study.files import StorageError, file_lock, write_atomically
 
 CHECKPOINT = "checkpoint.pt"
 MANIFEST = "complete.json"
@@ -67,7 +67,7 @@ class ArtifactFolder:
 
     def only_one(self, key: str) -> AbstractContextManager[None]:
         """Keep the other processes of this machine from an artifact; between nodes `cluster/leases.py` does it."""
-        return only_one(self.folder / ".locks" / key)
+        return file_lock(self.folder / ".locks" / key)
 
 
 class RemoteArtifacts(ArtifactFolder):

@@ -96,7 +96,7 @@ class ContextSpec:
 def fetching_command(names: Iterable[str]) -> str:
     """What to do about published weights that are missing, in a sentence."""
     return (
-        f"on a machine with internet: python study/prepare.py weights --out DIR --only {' '.join(names)}; "
+        f"on a machine with internet: python study/prepare.py weights --output DIR --networks {' '.join(names)}; "
         "then name that folder with --weights DIR"
     )
 

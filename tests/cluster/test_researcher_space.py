@@ -18,7 +18,7 @@ pytestmark = pytest.mark.cluster
 
 def test_an_own_space_compares_an_custom_loss_with_the_pixel_loss(shared_ray: str, tmp_path: Path) -> None:
     place = furnish(tmp_path)
-    ((script, *arguments),) = commands("An own search space")
+    ((script, *arguments),) = commands("Your search space")
     environment = os.environ | {"RAY_ADDRESS": shared_ray, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / script), *arguments, "--precision", "fp32"]
     done = subprocess.run(

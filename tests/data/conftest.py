@@ -1,4 +1,4 @@
-"""Small folders of photographs-like images, and stores of them."""
+"""Small folders of images that resemble photographs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def smooth_image(seed: int, height: int, width: int) -> np.ndarray:
-    """Random, but with structure at several sizes, as photographs have."""
+    """Return a random image with structure at several sizes, like a photograph."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3)).astype(np.float64)
     image = coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width] + rng.normal(0, 12, (height, width, 3))

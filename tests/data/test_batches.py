@@ -1,4 +1,4 @@
-"""The batch is a pure function of (seed, step), whatever was asked for before; crops are aligned and fair."""
+"""The batch is a pure function of (seed, step); crops are aligned and uniformly distributed."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ SCALE = 4
 
 
 def coordinate_pairs(*lq_shapes: tuple[int, int]) -> Pairs:
-    """Pairs whose pixels say where they are: (row, column, image) on the low-quality grid, on both sides."""
+    """Pairs whose pixel values are their place: (row, column, image) on the low-quality grid, on both sides."""
     lq = []
     for number, (height, width) in enumerate(lq_shapes):
         rows, columns = np.mgrid[:height, :width]
@@ -83,7 +83,7 @@ def test_a_smaller_batch_is_the_beginning_of_a_larger_one(pairs: Pairs) -> None:
     assert same(small, (large[0][:4], large[1][:4]))
 
 
-def test_both_patches_show_the_same_place_turned_the_same_way() -> None:
+def test_both_patches_have_the_same_place_and_symmetry() -> None:
     batches = Batches(coordinate_pairs((20, 30), (25, 9)), patch=32, batch=16, seed=0)
     for step in range(20):
         lq, hr = batches.at(step)
@@ -130,7 +130,7 @@ def test_the_rule_as_documented() -> None:
         assert np.array_equal(levels(lq)[item], expected)
 
 
-def test_the_sources_are_left_alone(pairs: Pairs) -> None:
+def test_the_source_images_are_not_modified(pairs: Pairs) -> None:
     batches = Batches(pairs, patch=32, batch=8, seed=0)
     before = batches.at(0)
     for images in (*batches.at(0), *batches.levels(0)):
@@ -164,7 +164,7 @@ def test_the_layout_in_memory_does_not_matter(pairs: Pairs) -> None:
         ({"seed": 2**64}, "seed must be in"),
     ],
 )
-def test_refuses_what_cannot_be_cut(pairs: Pairs, options: dict[str, int], message: str) -> None:
+def test_refuses_patches_batches_and_seeds_out_of_range(pairs: Pairs, options: dict[str, int], message: str) -> None:
     arguments = {"patch": 16, "batch": 4, "seed": 0} | options
     with pytest.raises(ValueError, match=message):
         Batches(pairs, patch=arguments["patch"], batch=arguments["batch"], seed=arguments["seed"])
@@ -185,7 +185,7 @@ def test_refuses_ranks_that_do_not_fit(pairs: Pairs) -> None:
         batches.at(-1)
 
 
-def test_degraded_patches_are_made_of_the_sharp_ones_by_seeds_of_their_own(pairs: Pairs) -> None:
+def test_degraded_patches_are_made_from_hr_by_own_seeds(pairs: Pairs) -> None:
     degradation = SecondOrder.stock()
     large = Pairs(pairs.names, *_enlarged(pairs), pairs.scale)
     options = {"patch": 96, "batch": 4, "seed": 5}

@@ -1,4 +1,4 @@
-"""The resize against METHODS 7.5, an explicit transcription, autograd's own check and published figures."""
+"""The resize against MATLAB's taps, an explicit transcription, autograd's gradient check and published figures."""
 
 import math
 from pathlib import Path
@@ -30,7 +30,7 @@ def keys(t: float) -> float:
 
 
 def slow_line(line: list[float], factor: float) -> list[float]:
-    """Resize one line by METHODS 7.5, summing every input pixel and its mirror images one at a time."""
+    """Resize one line as MATLAB's imresize, summing every input pixel and its mirror images one at a time."""
     n, s = len(line), min(factor, 1.0)
     result = []
     for i in range(1, math.ceil(round(factor * n, 9)) + 1):
@@ -179,7 +179,7 @@ def luma(images: Tensor) -> Tensor:
 
 
 def bicubic_psnr(path: Path) -> float:
-    """PSNR-Y of x4 bicubic, both sides in 8 bit (METHODS 7.1), written out here."""
+    """Compute PSNR-Y of x4 bicubic, both sides in 8 bit (docs/methods/metrics.md)."""
     image = np.array(Image.open(path).convert("RGB"))
     height, width = (side // 12 * 12 for side in image.shape[:2])
     hr = torch.from_numpy(image[:height, :width].transpose(2, 0, 1)[None].copy())

@@ -1,4 +1,4 @@
-"""Kernels against their formulas, point by point, and against what they do to frequencies."""
+"""Kernels against their formulas, point by point, and against their frequency response."""
 
 import math
 
@@ -51,7 +51,7 @@ def test_a_generalized_kernel_of_shape_one_is_the_gaussian() -> None:
 
 
 @pytest.mark.parametrize("cutoff", [math.pi / 5, math.pi / 3, 2.0, math.pi])
-def test_the_low_pass_filter_by_the_integral_that_defines_bessels_function(cutoff: float) -> None:
+def test_the_low_pass_filter_equals_bessels_integral(cutoff: float) -> None:
     angles = (np.arange(20_000) + 0.5) * math.pi / 20_000
     kernel = np.zeros((9, 9))
     for row in range(9):

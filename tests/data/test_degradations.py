@@ -50,7 +50,7 @@ def test_forms_of_the_command_line(text: str, expected: object) -> None:
 @pytest.mark.parametrize(
     "text", ["", "blur", "noise", "noise:", "noise:x", "jpeg", "bicubic:4", "given", "second-order:1"]
 )
-def test_other_forms_are_refused_with_those_that_are(text: str) -> None:
+def test_other_forms_are_refused_and_the_known_named(text: str) -> None:
     with pytest.raises(
         ValueError, match=r"must be one of bicubic, noise:SIGMA .*, jpeg:QUALITY .*, second-order, but got"
     ):
@@ -85,7 +85,7 @@ def test_jpeg_is_what_libjpeg_writes(quality: int) -> None:
     assert np.array_equal(degrade(image, 1, Jpeg(quality=quality), seed=0), np.asarray(Image.open(buffer)))
 
 
-def test_jpeg_gets_better_with_quality_and_acts_behind_the_shrinking() -> None:
+def test_jpeg_improves_with_quality_and_follows_the_shrinking() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     errors = [
         float(np.square(degrade(image, 1, Jpeg(quality=quality), seed=0) - image.astype(float)).mean())
@@ -97,7 +97,7 @@ def test_jpeg_gets_better_with_quality_and_acts_behind_the_shrinking() -> None:
 
 
 @pytest.mark.parametrize("sigma", [5, 25, 50])
-def test_noise_has_the_mean_and_deviation_that_it_says(sigma: int) -> None:
+def test_noise_has_its_mean_and_deviation(sigma: int) -> None:
     gray = np.full((200, 300, 3), 128, np.uint8)
     noise = degrade(gray, 1, Noise(sigma=sigma), seed=1).astype(np.float64) - 128
     count = noise.size
@@ -125,7 +125,7 @@ def test_normal_numbers_follow_their_distribution() -> None:
     assert np.abs(expected - observed).max() < 1.95 / math.sqrt(len(numbers))  # Kolmogorov and Smirnov at 0.1 %
 
 
-def test_normal_numbers_are_those_of_box_and_muller_on_raw_philox_words() -> None:
+def test_normal_numbers_are_box_and_muller_on_philox_words() -> None:
     words = [int(word) for word in np.random.Philox(key=5).random_raw(4)]
     radius = [math.sqrt(-2 * math.log(1 - (word >> 11) / 2**53)) for word in words[:2]]
     angle = [2 * math.pi * ((word >> 11) / 2**53) for word in words[2:]]
@@ -153,7 +153,7 @@ def test_fields_are_checked() -> None:
             build()
 
 
-def test_what_training_draws_anew_has_a_name() -> None:
+def test_a_run_names_its_degradation() -> None:
     assert degradation_of(DataConfig()) == Bicubic()
     assert degradation_of(DataConfig(degradation="aesop-real")) == SecondOrder()
     assert degradation_of(DataConfig(degradation="real-esrgan")) == SecondOrder.stock()
@@ -185,7 +185,7 @@ def degrade_plane(image: torch.Tensor, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", SMALLEST_DEGRADED_HR)
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_the_configuration_knows_the_smallest_patch(name: DegradationName, scale: int) -> None:
+def test_the_configuration_has_the_smallest_patch(name: DegradationName, scale: int) -> None:
     degradation = degradation_of(DataConfig(degradation=name))
     assert isinstance(degradation, SecondOrder)
     smallest = max(SMALLEST_DEGRADED_HR[name], SMALLEST_DEGRADED_LR * scale)

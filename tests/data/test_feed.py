@@ -1,4 +1,4 @@
-"""Whichever way batches reach the device, they are those of `Batches.at`."""
+"""Prefetched and resident batches are those of `Batches.at`."""
 
 import threading
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from study.data import Batches, ImageSet, feed, make_pairs
-from study.data.feed import ResidentBatches, fits
+from study.data.feed import ResidentBatches, fits_on_device
 from study.data.second_order import SecondOrder
 
 CPU = torch.device("cpu")
@@ -37,23 +37,23 @@ def test_ranks_share_a_batch(batches: Batches) -> None:
         assert all(same(batch, batches.at(step, rank=1, ranks=4)) for step, batch in enumerate(incoming))
 
 
-def test_nothing_is_asked_for_beyond_the_end_or_far_ahead(batches: Batches) -> None:
-    asked: list[int] = []
+def test_no_batch_is_made_beyond_the_end_or_far_ahead(batches: Batches) -> None:
+    requested: list[int] = []
 
     class Spy:
         def at(self, step: int, *, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
-            asked.append(step)
+            requested.append(step)
             return batches.at(step, rank=rank, ranks=ranks)
 
     with feed(Spy(), range(100), CPU) as incoming:  # type: ignore[arg-type]
         next(incoming)
         next(incoming)
-    assert asked == sorted(asked)
-    assert max(asked) <= 4
+    assert requested == sorted(requested)
+    assert max(requested) <= 4
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("feed")]
 
 
-def test_what_goes_wrong_in_the_thread_is_raised_at_its_step(batches: Batches) -> None:
+def test_an_error_in_the_thread_is_raised_at_its_step(batches: Batches) -> None:
     class Damaged:
         def at(self, step: int, *, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
             if step == 3:
@@ -77,8 +77,8 @@ def test_resident_batches_are_the_same_bit_for_bit(batches: Batches) -> None:
 def test_a_set_fits_into_four_times_its_size(batches: Batches) -> None:
     pairs = batches.pairs
     size = sum(image.size for side in (pairs.hr, pairs.lq) for image in side)
-    assert fits(batches, 4 * size)
-    assert not fits(batches, 4 * size - 4)
+    assert fits_on_device(batches, 4 * size)
+    assert not fits_on_device(batches, 4 * size - 4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -93,7 +93,7 @@ def test_on_a_gpu(batches: Batches, resident: bool, monkeypatch: pytest.MonkeyPa
             assert same(batch, fresh.at(step))
 
 
-def test_degraded_batches_are_those_of_the_rule() -> None:
+def test_degraded_batches_equal_those_of_batches_at() -> None:
     images = [np.random.default_rng(seed).integers(0, 256, (96, 80, 3), np.uint8) for seed in range(2)]
     pairs = make_pairs(ImageSet.loaded("random", ("a", "b"), images), 4)
     degraded = Batches(pairs, patch=64, batch=2, seed=3, degradation=SecondOrder())

@@ -1,4 +1,4 @@
-"""A few hundred damaged files out of the endless row of benchmarks/fuzz_data.py: refused, or the right image."""
+"""A few hundred damaged files of benchmarks/fuzz_data.py are refused, or give the right image."""
 
 from pathlib import Path
 
@@ -29,13 +29,13 @@ def test_undamaged_files_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_wrong_image_would_be_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That the fuzz can fail at all."""
+    """The fuzz test is able to fail."""
     for kind in sorted(CHECKED - {"store"}):
         other = samples()["bmp" if kind == "png-16" else "png-16"]
         monkeypatch.setattr("benchmarks.fuzz_data.damaged", lambda _, kind=kind, other=other: (kind, ["flip"], other))
         assert outcome(0, folder) == (kind, "wrong")
 
 
-def test_the_row_of_inputs_is_the_same_every_time() -> None:
+def test_the_inputs_are_reproducible() -> None:
     assert damaged(12345) == damaged(12345)
     assert len({damaged(number)[2] for number in range(50)}) > 45

@@ -1,4 +1,4 @@
-"""Sets of images: what is known without reading pixels is what reading them would say."""
+"""Sets of images: sizes and digests without reading pixels equal those of the pixels."""
 
 import hashlib
 
@@ -35,7 +35,7 @@ def test_planar_images_are_the_same_and_copied_once() -> None:
 
 
 @pytest.mark.parametrize("multiple", [1, 4, 5, 12])
-def test_crops_are_what_cropping_would_give(multiple: int) -> None:
+def test_crops_equal_cropped_images(multiple: int) -> None:
     crops = CroppedImages(LoadedImages(ARRAYS), multiple)
     by_hand = [
         array[: array.shape[0] // multiple * multiple, : array.shape[1] // multiple * multiple] for array in ARRAYS
@@ -47,7 +47,7 @@ def test_crops_are_what_cropping_would_give(multiple: int) -> None:
     assert crops.crop_digests == reference.crop_digests
 
 
-def test_a_selection_is_in_the_order_asked_for() -> None:
+def test_a_selection_is_in_the_given_order() -> None:
     chosen = SelectedImages(LoadedImages(ARRAYS), [2, 0])
     reference = LoadedImages([ARRAYS[2], ARRAYS[0]])
     assert len(chosen) == 2
@@ -59,7 +59,7 @@ def test_a_selection_is_in_the_order_asked_for() -> None:
     )
 
 
-def test_low_quality_images_count_in_the_fingerprint_unless_they_are_ours() -> None:
+def test_the_fingerprint_includes_low_quality_images_unless_exact() -> None:
     plain = ImageSet.loaded("set", "abc", ARRAYS)
     ours = ImageSet("set", plain.names, plain.images, lq_of(ARRAYS, exact=True))
     given = ImageSet("set", plain.names, plain.images, lq_of(ARRAYS, exact=False))
@@ -68,7 +68,7 @@ def test_low_quality_images_count_in_the_fingerprint_unless_they_are_ours() -> N
     assert len({plain.fingerprint, given.fingerprint, other.fingerprint}) == 3
 
 
-def test_a_subset_takes_its_low_quality_images_along() -> None:
+def test_a_subset_keeps_its_low_quality_images() -> None:
     whole = ImageSet("set", ("a", "b", "c"), LoadedImages(ARRAYS), lq_of(ARRAYS, exact=False))
     part = whole.subset("training", [2, 1])
     assert (part.name, part.names) == ("set-training", ("c", "b"))
@@ -77,7 +77,7 @@ def test_a_subset_takes_its_low_quality_images_along() -> None:
     assert np.array_equal(part.lq.images[1], ARRAYS[1][::4, ::4])
 
 
-def test_cropping_leaves_exact_low_quality_images_behind_and_keeps_given_ones() -> None:
+def test_cropping_drops_exact_low_quality_images_and_keeps_given_ones() -> None:
     for exact in (True, False):
         cropped = ImageSet("set", ("a",), LoadedImages(ARRAYS[:1]), lq_of(ARRAYS[:1], exact=exact)).cropped(12)
         assert cropped.images.shapes == ((24, 36),)

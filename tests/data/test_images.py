@@ -1,4 +1,4 @@
-"""Every odd kind of image file, written here sample by sample where Pillow cannot write it."""
+"""All kinds of image files, written sample by sample where Pillow cannot write them."""
 
 import pickle
 import struct
@@ -39,7 +39,7 @@ def nearest_8_bit(samples: np.ndarray) -> np.ndarray:
     return ((samples.astype(np.int64) * 2 + 257) // 514).astype(np.uint8)  # round(v / 257) in integers
 
 
-def test_rgb_png_is_read_as_it_is(tmp_path: Path) -> None:
+def test_rgb_png_is_read_unchanged(tmp_path: Path) -> None:
     samples = random_samples(5, 7, 3)
     Image.fromarray(samples).save(tmp_path / "a.png")
     image = read_image(tmp_path / "a.png")
@@ -254,7 +254,7 @@ def test_a_decompression_bomb_is_refused_unread(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".bmp"])
 @pytest.mark.parametrize("orientation", [None, 3, 6])
-def test_the_promised_size_is_that_of_the_image(tmp_path: Path, suffix: str, orientation: int | None) -> None:
+def test_the_header_size_is_that_of_the_image(tmp_path: Path, suffix: str, orientation: int | None) -> None:
     path = tmp_path / f"a{suffix}"
     image = Image.fromarray(random_samples(6, 9, 3))
     exif = image.getexif()
@@ -274,7 +274,7 @@ def test_a_header_is_read_without_the_pixels_behind_it(tmp_path: Path) -> None:
         read_image(path)
 
 
-def test_headers_that_promise_nothing(tmp_path: Path) -> None:
+def test_unusable_headers_are_refused(tmp_path: Path) -> None:
     for name, content, problem in (
         ("empty.png", b"", r"the file is empty \(0 bytes\)"),
         ("text.png", b"hello", "this is not an image"),
@@ -291,7 +291,7 @@ def test_headers_that_promise_nothing(tmp_path: Path) -> None:
         read_size(tmp_path / "nowhere.png")
 
 
-def test_the_error_survives_a_trip_between_processes() -> None:
+def test_the_error_can_be_pickled() -> None:
     error = pickle.loads(pickle.dumps(ImageError(Path("a.png"), "the file is empty")))
     assert isinstance(error, ImageError)
     assert str(error) == "a.png: the file is empty"
@@ -304,7 +304,7 @@ def test_list_images_sorts_and_ignores_what_is_no_image(tmp_path: Path) -> None:
     assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.PNG"]
 
 
-def test_list_images_says_what_is_there_instead(tmp_path: Path) -> None:
+def test_list_images_names_the_content_of_other_folders(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=rf"no image.*looked for {IMAGE_SUFFIXES[0]}, .*it is empty"):
         list_images(tmp_path)
     (tmp_path / "notes.txt").touch()

@@ -38,14 +38,14 @@ def test_keys(stem: str, key: str) -> None:
     assert strip_key(stem) == key
 
 
-def test_a_low_quality_file_may_carry_its_scale_behind_letters() -> None:
+def test_a_low_quality_key_drops_a_scale_behind_letters() -> None:
     assert lq_key("babyx4", {"baby"}) == "baby"
     assert lq_key("box3", {"box3", "bo"}) == "box3"
     assert lq_key("0001x4", {"0001"}) == "0001"
     assert lq_key("otherx4", {"baby"}) == "otherx4"
 
 
-def test_counts_are_those_that_the_sets_are_known_for() -> None:
+def test_the_sets_have_their_known_counts() -> None:
     counts = {known.name: (known.count, known.multiple) for known in KNOWN_SETS}
     assert counts == {
         "DIV2K": (800, 1),
@@ -104,7 +104,7 @@ def test_div2k_and_flickr2k_together_are_df2k(tmp_path: Path) -> None:
     assert len(layout.hr) == 2
 
 
-def test_low_quality_folders_count_only_if_all_have_one_and_none_are_looked_for_on_demand(tmp_path: Path) -> None:
+def test_low_quality_folders_count_only_if_all_have_one(tmp_path: Path) -> None:
     touch(tmp_path, "DIV2K/HR/0001.png", "DIV2K/LRx4/0001.png", "Flickr2K/HR/000001.png")
     assert find_layout([tmp_path / "DIV2K", tmp_path / "Flickr2K"], scale=4).lq == ()
     assert find_layout([tmp_path / "DIV2K"], scale=4, lq=None).lq == ()
@@ -142,7 +142,7 @@ def test_a_known_name_may_be_given_or_waived(tmp_path: Path) -> None:
         (["notes/readme.txt"], "notes", r"no image in this folder \(looked for \.png"),
     ],
 )
-def test_what_is_no_set_is_named(tmp_path: Path, files: list[str], folder: str, message: str) -> None:
+def test_folders_without_a_set_are_refused(tmp_path: Path, files: list[str], folder: str, message: str) -> None:
     touch(tmp_path, *files)
     with pytest.raises(LayoutError, match=message):
         find_layout([tmp_path / folder], scale=4)

@@ -1,4 +1,4 @@
-"""Packing: all problems in one report, nothing half-written, and the same bytes however often it was stopped."""
+"""Packing reports all problems at once, leaves no partial store, and resumes to the same bytes."""
 
 import fcntl
 import signal
@@ -50,7 +50,7 @@ def test_test_sets_are_cropped_to_multiples_of_12(write_images: Any, tmp_path: P
     assert set(store.lq.shapes) == {(12, 15)}
 
 
-def test_given_low_quality_images_are_used_as_they_are(write_images: Any, tmp_path: Path) -> None:
+def test_given_low_quality_images_are_used_unchanged(write_images: Any, tmp_path: Path) -> None:
     hr = write_images("set/HR", {"a": (50, 61), "b": (48, 40)})
     lq = write_images("set/LRx4", {"ax4": (13, 16), "b": (12, 10)}, seed=9)  # a: as MATLAB rounds
     store = packed([hr.parent], tmp_path / "s.arrow").store
@@ -88,7 +88,7 @@ def test_a_second_pack_does_nothing(write_images: Any, tmp_path: Path, monkeypat
 def test_another_store_is_not_overwritten(write_images: Any, tmp_path: Path) -> None:
     hr, out = write_images("HR", SIZES), tmp_path / "s.arrow"
     checksum = packed([hr], out).store.checksum
-    with pytest.raises(PackError, match=r"another store is there \(scale 4, not 2\); name another file as --out"):
+    with pytest.raises(PackError, match=r"another store is there \(scale 4, not 2\); name another file as --output"):
         packed([hr], out, scale=2)
     Image.fromarray(np.zeros((48, 60, 3), np.uint8)).save(hr / "03.png")
     with pytest.raises(PackError, match="1 images have changed since it was packed, 03 first"):
@@ -96,7 +96,7 @@ def test_another_store_is_not_overwritten(write_images: Any, tmp_path: Path) -> 
     assert open_store(out).checksum == checksum
 
 
-def test_a_pack_that_was_stopped_goes_on_and_ends_the_same(
+def test_a_stopped_pack_resumes_to_the_same_bytes(
     write_images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hr, whole, out = write_images("HR", SIZES), tmp_path / "whole.arrow", tmp_path / "s.arrow"
@@ -115,7 +115,7 @@ def test_a_pack_that_was_stopped_goes_on_and_ends_the_same(
 
         return progress
 
-    for last in (4, 6):  # stopped twice, the second time while taking over from the first
+    for last in (4, 6):  # stopped twice, the second time while reusing images of the first
         with pytest.raises(Stopped):
             pack(plan_pack([hr], scale=4), out, jobs=1, progress=stop_at(last))
         assert not out.exists()
@@ -127,7 +127,7 @@ def test_a_pack_that_was_stopped_goes_on_and_ends_the_same(
     assert leftovers(out) == ["s.arrow"]
 
 
-def test_a_partial_store_of_other_options_is_not_taken_over(write_images: Any, tmp_path: Path) -> None:
+def test_a_partial_store_of_other_options_is_not_reused(write_images: Any, tmp_path: Path) -> None:
     hr, out = write_images("HR", SIZES), tmp_path / "s.arrow"
     packed([hr], tmp_path / "other.arrow", degradation=Jpeg(quality=20))
     (tmp_path / "other.arrow").rename(tmp_path / "s.arrow.partial")
@@ -137,9 +137,7 @@ def test_a_partial_store_of_other_options_is_not_taken_over(write_images: Any, t
 
 
 @pytest.mark.parametrize("keep", [3, 700, 40_000])
-def test_a_damaged_partial_store_is_taken_over_as_far_as_it_is_whole(
-    write_images: Any, tmp_path: Path, keep: int
-) -> None:
+def test_intact_rows_of_a_damaged_partial_store_are_kept(write_images: Any, tmp_path: Path, keep: int) -> None:
     hr, out, whole = write_images("HR", SIZES), tmp_path / "s.arrow", tmp_path / "whole.arrow"
     packed([hr], whole)
     (tmp_path / "s.arrow.partial").write_bytes(whole.read_bytes()[:keep] + b"\xff" * 500)
@@ -147,12 +145,12 @@ def test_a_damaged_partial_store_is_taken_over_as_far_as_it_is_whole(
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_killed_in_the_middle_and_started_again_it_ends_equal(write_images: Any, tmp_path: Path) -> None:
+def test_a_killed_pack_resumes_to_the_same_bytes(write_images: Any, tmp_path: Path) -> None:
     """A real process and a real SIGKILL."""
     hr = write_images("HR", {f"{number:03}": (240, 320) for number in range(60)})
     whole, out = tmp_path / "whole.arrow", tmp_path / "s.arrow"
     packed([hr], whole)
-    command = [sys.executable, "-m", "study.prepare", "pack", str(hr), "--out", str(out), "--jobs", "1"]
+    command = [sys.executable, "-m", "study.prepare", "pack", str(hr), "--output", str(out), "--jobs", "1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     partial = tmp_path / "s.arrow.partial"
     while not (partial.exists() and partial.stat().st_size > 2_000_000):
@@ -210,27 +208,27 @@ def test_all_problems_are_in_one_report(write_images: Any, tmp_path: Path) -> No
     (hr / "empty.png").touch()
     (hr / "text.jpg").write_text("no image")
     (hr / "truncated.png").write_bytes((hr / "good.png").read_bytes()[:900])
-    said = report([hr])
-    assert "0001x4.png: the same image name as" in said
-    assert "tiny.png: 48 x 3 px, but both sides must have at least 4 px" in said
-    assert "a..b.png': the name is empty or contains '..'" in said
-    assert "empty.png: the file is empty (0 bytes)" in said
-    assert "text.jpg: this is not an image" in said
-    assert "truncated.png: the image is truncated or corrupt" in said
-    assert "good" not in said
-    assert len(said.splitlines()) == 7
+    message = report([hr])
+    assert "0001x4.png: the same image name as" in message
+    assert "tiny.png: 48 x 3 px, but both sides must have at least 4 px" in message
+    assert "a..b.png': the name is empty or contains '..'" in message
+    assert "empty.png: the file is empty (0 bytes)" in message
+    assert "text.jpg: this is not an image" in message
+    assert "truncated.png: the image is truncated or corrupt" in message
+    assert "good" not in message
+    assert len(message.splitlines()) == 7
 
 
-def test_what_has_no_partner_is_looked_at_as_well(write_images: Any) -> None:
+def test_an_image_without_partner_is_checked_too(write_images: Any) -> None:
     hr = write_images("set/HR", {"a": (48, 48)})
     write_images("set/LRx4", {"a": (12, 12)})
     (hr / "empty.png").touch()
-    said = report([hr.parent])
-    assert "empty.png: no low-quality image of that name" in said
-    assert "empty.png: the file is empty" in said
+    message = report([hr.parent])
+    assert "empty.png: no low-quality image of that name" in message
+    assert "empty.png: the file is empty" in message
 
 
-def test_what_was_prepared_beside_problems_is_kept(write_images: Any, tmp_path: Path) -> None:
+def test_images_prepared_beside_problems_are_kept(write_images: Any, tmp_path: Path) -> None:
     hr, out = write_images("HR", SIZES), tmp_path / "s.arrow"
     (hr / "empty.png").touch()
     with pytest.raises(PackError):
@@ -242,13 +240,14 @@ def test_what_was_prepared_beside_problems_is_kept(write_images: Any, tmp_path: 
 def test_low_quality_that_does_not_match_is_named(write_images: Any, tmp_path: Path) -> None:
     hr = write_images("set/HR", {"a": (48, 48), "b": (48, 48), "c": (48, 48)})
     write_images("set/LRx4", {"a": (24, 24), "b": (12, 11), "d": (12, 12)})
-    said = report([hr.parent])
+    message = report([hr.parent])
     assert (
-        "a.png: 24 x 24 px is not a.png (48 x 48 px) at scale 4: it would fit scale 2; pack one scale at a time" in said
+        "a.png: 24 x 24 px is not a.png (48 x 48 px) at scale 4: it would fit scale 2; pack one scale at a time"
+        in message
     )
-    assert "b.png: 11 x 12 px is not b.png (48 x 48 px) at scale 4: no scale would fit" in said
-    assert "c.png: no low-quality image of that name" in said
-    assert "d.png: no HR image of that name" in said
+    assert "b.png: 11 x 12 px is not b.png (48 x 48 px) at scale 4: no scale would fit" in message
+    assert "c.png: no low-quality image of that name" in message
+    assert "d.png: no HR image of that name" in message
 
 
 def test_a_known_set_must_be_complete(write_images: Any) -> None:
@@ -257,9 +256,7 @@ def test_a_known_set_must_be_complete(write_images: Any) -> None:
     assert plan_pack([hr], scale=4, name="custom").description.multiple == 1
 
 
-def test_damage_found_while_decoding_is_reported_together_and_the_rest_is_kept(
-    write_images: Any, tmp_path: Path
-) -> None:
+def test_decoding_problems_are_reported_together_and_other_images_kept(write_images: Any, tmp_path: Path) -> None:
     hr, out = write_images("HR", SIZES), tmp_path / "s.arrow"
     for stem in ("02", "05"):
         content = (hr / f"{stem}.png").read_bytes()

@@ -31,17 +31,17 @@ def test_pairs_are_the_whole_image_shrunk_and_rounded(scale: int) -> None:
         assert rounding.abs().max() <= 0.5 + 1e-9
 
 
-def test_the_interior_of_a_patch_belongs_to_the_interior_of_its_pair() -> None:
+def test_a_shrunk_patch_equals_its_pair_away_from_borders() -> None:
     pairs = make_pairs(image_set((80, 96)), 4)
     patch = torch.from_numpy(pairs.hr[0][16:64, 8:72].copy()).permute(2, 0, 1)[None]
     shrunk = to_uint8(bicubic_downsample(to_float(patch).double(), 4))[0].permute(1, 2, 0).numpy()
     difference = np.abs(pairs.lq[0][4:16, 2:18].astype(int) - shrunk)
     assert difference[2:-2, 2:-2].max() <= 1  # a tie may fall either way in [0, 1]
     assert (difference[2:-2, 2:-2] > 0).mean() < 0.01
-    assert difference.max() > 1  # at the patch's border the whole image knew more
+    assert difference.max() > 1  # at the patch's border, the whole image has more pixels
 
 
-def test_tensors_are_what_a_model_takes() -> None:
+def test_tensors_are_a_batch_of_one() -> None:
     pairs = make_pairs(image_set((50, 47), (24, 36)), 4)
     lq, hr = pairs.tensors(1)
     assert (lq.shape, hr.shape) == ((1, 3, 6, 9), (1, 3, 24, 36))
@@ -54,7 +54,7 @@ def given(images: ImageSet, lq: list[np.ndarray], scale: int) -> ImageSet:
     return ImageSet(images.name, images.names, images.images, LowQuality(scale, LoadedImages(lq), exact=False))
 
 
-def test_low_quality_images_that_came_with_the_set_are_used_as_they_are() -> None:
+def test_stored_low_quality_images_are_used_unchanged() -> None:
     images = image_set((50, 47), (24, 36))
     rng = np.random.default_rng(1)
     lq = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((13, 12), (6, 9))]  # 50/4, 47/4 rounded up
@@ -75,7 +75,7 @@ def test_too_small_an_image_is_named() -> None:
         make_pairs(image_set((8, 8)), 0)
 
 
-def test_degraded_pairs_are_the_same_each_time_and_follow_from_the_pixels() -> None:
+def test_degraded_pairs_depend_on_the_pixels_alone() -> None:
     images = [np.random.default_rng(seed).integers(0, 256, (64, 80, 3), np.uint8) for seed in (1, 2, 1)]
     first = make_pairs(ImageSet.loaded("set", ("a", "b", "c"), images), 4, SecondOrder())
     again = make_pairs(ImageSet.loaded("other", ("b",), images[1:2]), 4, SecondOrder())
@@ -85,7 +85,7 @@ def test_degraded_pairs_are_the_same_each_time_and_follow_from_the_pixels() -> N
     assert not np.array_equal(first.lq[0], make_pairs(ImageSet.loaded("set", ("a",), images[:1]), 4).lq[0])
 
 
-def test_low_quality_images_of_a_camera_are_not_degraded_again_but_bicubic_ones_give_way() -> None:
+def test_given_low_quality_images_are_kept_and_exact_ones_replaced() -> None:
     images = image_set((64, 80))
     lq = [np.random.default_rng(1).integers(0, 256, (16, 20, 3), np.uint8)]
     camera, bicubic = (replace(given(images, lq, 4), lq=LowQuality(4, LoadedImages(lq), exact)) for exact in (0, 1))

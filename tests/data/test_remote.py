@@ -1,4 +1,4 @@
-"""A store elsewhere is copied here once, whole, however many ask; a local one is left where it is."""
+"""A remote store is copied once and completely, for any number of processes; a local one is not copied."""
 
 import multiprocessing
 import os
@@ -33,14 +33,14 @@ def copies(cache: Path) -> list[Path]:
     return sorted(path for path in cache.iterdir() if path.suffix != ".lock")
 
 
-def test_uris_are_told_from_paths() -> None:
+def test_uris_are_distinguished_from_paths() -> None:
     assert is_uri("s3://bucket/set.arrow")
     assert is_uri("file:///data/set.arrow")
     assert not is_uri("/data/set.arrow")
     assert not is_uri("C:set.arrow")
 
 
-def test_a_local_path_is_returned_as_it_is(store: Path, cache: Path) -> None:
+def test_a_local_path_is_returned_unchanged(store: Path, cache: Path) -> None:
     assert local_copy(str(store)) == store
     assert local_copy(str(store.parent)) == store.parent
     assert not cache.exists()
@@ -78,7 +78,7 @@ def test_many_threads_and_processes_make_one_copy(store: Path, cache: Path, monk
     assert [copy.read_bytes() == CONTENT for copy in copies(cache)] == [True]
 
 
-def test_a_copy_that_was_cut_off_is_begun_again(store: Path, cache: Path) -> None:
+def test_a_partial_copy_is_started_again(store: Path, cache: Path) -> None:
     copy = local_copy(store.as_uri())
     copy.rename(copy.with_suffix(".partial"))
     copy.with_suffix(".partial").write_bytes(b"cut")
@@ -98,7 +98,7 @@ def test_an_object_store(store: Path, cache: Path, monkeypatch: pytest.MonkeyPat
         local_copy("s3://bucket/other.arrow")
 
 
-def test_a_network_file_system_counts_as_elsewhere(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_on_a_network_file_system_is_copied(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_on_network", lambda path: path == store)
     copy = local_copy(str(store))
     assert copy.parent == cache
@@ -116,20 +116,20 @@ def test_mounts_are_read_by_the_longest_prefix(path: str, expected: bool, monkey
     assert remote._on_network(Path(path)) is expected
 
 
-def test_a_long_copy_says_how_far_it_is(
+def test_a_long_copy_logs_its_progress(
     store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(remote, "LOG_SECONDS", 0)
     monkeypatch.setattr(remote, "_CHUNK", len(CONTENT) // 4)
     with caplog.at_level("INFO"):
         local_copy(store.as_uri())
-    said = [record.getMessage() for record in caplog.records]
-    assert said[0] == f"copying {store.as_uri()} (0.01 GB) to {cache}"
-    assert len(said) == 5
-    assert re.fullmatch(r"0\.01 of 0\.01 GB, \d+ MB/s, 0 s left", said[-1])
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[0] == f"copying {store.as_uri()} (0.01 GB) to {cache}"
+    assert len(messages) == 5
+    assert re.fullmatch(r"0\.01 of 0\.01 GB, \d+ MB/s, 0 s left", messages[-1])
 
 
-def test_no_room_is_said_before_copying(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_room_is_reported_before_copying(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(remote.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(RemoteError, match=r"0\.01 GB do not fit into .*cache.*AESOP_STUDY_CACHE"):
@@ -137,7 +137,7 @@ def test_no_room_is_said_before_copying(store: Path, cache: Path, monkeypatch: p
     assert copies(cache) == []
 
 
-def test_a_copy_that_comes_short_is_refused(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_copy_is_refused(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_copy", lambda stream, file, size: 17)
     with pytest.raises(RemoteError, match=f"17 of {len(CONTENT)} bytes came; run the same command again"):
         local_copy(store.as_uri())
@@ -151,12 +151,12 @@ def test_a_copy_that_comes_short_is_refused(store: Path, cache: Path, monkeypatc
         ("file:///nowhere/at/all.arrow", "there is no such store; check the name"),
     ],
 )
-def test_what_cannot_be_reached_is_named(uri: str, message: str) -> None:
+def test_unreachable_storage_is_named(uri: str, message: str) -> None:
     with pytest.raises(RemoteError, match=message):
         local_copy(uri)
 
 
-def test_a_folder_elsewhere_has_to_be_packed(store: Path) -> None:
+def test_a_remote_folder_is_refused(store: Path) -> None:
     with pytest.raises(RemoteError, match="pack it into one store"):
         local_copy(store.parent.as_uri())
 

@@ -1,4 +1,4 @@
-"""The real-world degradation: a function of each image's seed, with the parts and the odds that it documents."""
+"""The second-order degradation: a function of each image's seed, with the documented parts and probabilities."""
 
 import math
 
@@ -41,7 +41,7 @@ def test_each_image_depends_on_its_own_seed_alone() -> None:
     assert not torch.equal(second_order(hr[:1], DEGRADATION, 4, seeds=[6]), together[:1])
 
 
-def test_the_global_generator_is_neither_used_nor_moved() -> None:
+def test_the_global_generator_is_not_used() -> None:
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
     first = second_order(images(1), DEGRADATION, 4, seeds=[3])
@@ -64,7 +64,7 @@ def test_neighbouring_seeds_differ() -> None:
     assert len({result.numpy().tobytes() for result in results}) == len(results) - 1  # 2**32 folds onto 1
 
 
-def test_the_degradation_is_a_real_one_and_the_stock_one_is_harsher() -> None:
+def test_the_stock_degradation_is_stronger() -> None:
     hr = images(4)
     smooth = torch.nn.functional.interpolate(hr, scale_factor=0.25, mode="area")
 
@@ -77,7 +77,7 @@ def test_the_degradation_is_a_real_one_and_the_stock_one_is_harsher() -> None:
 
 
 def test_documented_values() -> None:
-    """METHODS 1.7, and what it says of the stock setting."""
+    """The values of AESOP's real-world options, and those of Real-ESRGAN."""
     assert AESOP_FIRST.model_dump() == {
         "blur": 1.0, "kernels": (0.45, 0.25, 0.12, 0.03, 0.12, 0.03), "low_pass": 0.1, "sigma": (0.2, 3.0),
         "generalized": (0.5, 4.0), "plateau": (1.0, 2.0), "directions": (0.2, 0.7, 0.1), "resize": (0.2, 1.5),
@@ -187,7 +187,7 @@ def test_unsharp_masking_by_hand() -> None:
     torch.testing.assert_close(usm_sharpen(flat), flat)
 
 
-def test_degrading_starts_from_the_sharpened_image_unless_told_otherwise() -> None:
+def test_degrading_starts_from_the_sharpened_image_by_default() -> None:
     hr = images(1)
     plain = SecondOrder(sharpen=False)
     assert torch.equal(second_order(hr, DEGRADATION, 4, seeds=[0]), second_order(usm_sharpen(hr), plain, 4, seeds=[0]))

@@ -1,4 +1,4 @@
-"""The built-in photographs, folders with every problem at once, and the split into training and test."""
+"""The built-in photographs, folders with every problem at once, and the split into training and validation."""
 
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ def pixels(images: ImageSet) -> set[bytes]:
     return {image.tobytes() for image in images.images}
 
 
-def test_photographs_are_the_agreed_ones() -> None:
+def test_photographs_are_the_documented_ones() -> None:
     training, held_out = photographs()
     assert training.names == (
         "china",
@@ -73,7 +73,7 @@ def test_a_missing_photograph_or_package_is_named(monkeypatch: pytest.MonkeyPatc
         photographs()
 
 
-def test_fingerprint_sees_names_sizes_pixels_and_order() -> None:
+def test_fingerprint_depends_on_names_sizes_pixels_and_order() -> None:
     first, second = random_image(1), random_image(2)
     base = ImageSet.loaded("set", ("a", "b"), (first, second))
     changed_pixel = first.copy()
@@ -143,7 +143,7 @@ def test_load_photographs() -> None:
         load_source("photographs", None, scale=4, minimum_patch=428)
 
 
-def test_a_folder_judged_on_the_photographs(tmp_path: Path) -> None:
+def test_a_folder_validated_on_the_photographs(tmp_path: Path) -> None:
     write_images(tmp_path, range(1))
     training, held_out = load_source(str(tmp_path), "photographs", scale=4, minimum_patch=60)
     assert training.names == ("image00",)
@@ -168,7 +168,7 @@ def test_the_split_depends_on_content_alone(tmp_path: Path) -> None:
     assert [pixels(part) for part in first] == [pixels(part) for part in second]
 
 
-def test_only_images_large_enough_to_be_tested_on_are_held_out(tmp_path: Path) -> None:
+def test_only_large_enough_images_are_held_out(tmp_path: Path) -> None:
     for seed in range(5):
         Image.fromarray(random_image(seed, 40, 40)).save(tmp_path / f"small{seed}.png")
     with pytest.raises(SourceError, match=r"one of them with 48 px a side, but it has 5; add images"):
@@ -185,44 +185,44 @@ def test_one_image_cannot_be_split(tmp_path: Path) -> None:
         load_source(str(tmp_path), None, scale=4, minimum_patch=32)
 
 
-def test_an_image_smaller_than_the_patch_is_refused_with_the_remedies(tmp_path: Path) -> None:
+def test_an_image_smaller_than_the_patch_is_refused(tmp_path: Path) -> None:
     write_images(tmp_path, range(2))
     with pytest.raises(SourceError, match=r"image00\.png: 72 x 60 px.*64 px.*--set.*remove the image"):
         load_source(str(tmp_path), None, scale=4, minimum_patch=64)
 
 
-def test_test_images_are_cropped_and_must_not_be_tiny(tmp_path: Path) -> None:
+def test_validation_images_are_cropped_and_must_not_be_tiny(tmp_path: Path) -> None:
     write_images(tmp_path / "train", range(2))
-    write_images(tmp_path / "test", range(5, 6))
-    Image.fromarray(random_image(9, 83, 50)).save(tmp_path / "test" / "odd.png")
-    train, test = str(tmp_path / "train"), str(tmp_path / "test")
-    _, held_out = load_source(train, test, scale=4, minimum_patch=48)
+    write_images(tmp_path / "val", range(5, 6))
+    Image.fromarray(random_image(9, 83, 50)).save(tmp_path / "val" / "odd.png")
+    train, val = str(tmp_path / "train"), str(tmp_path / "val")
+    _, held_out = load_source(train, val, scale=4, minimum_patch=48)
     assert [image.shape for image in held_out.images] == [(60, 72, 3), (72, 48, 3)]
     with pytest.raises(SourceError, match=r"odd\.png: 50 x 83 px, but both sides must have at least 60 px"):
-        load_source(train, test, scale=5, minimum_patch=50)  # multiples of 60
-    Image.fromarray(random_image(9, 83, 47)).save(tmp_path / "test" / "odd.png")
+        load_source(train, val, scale=5, minimum_patch=50)  # multiples of 60
+    Image.fromarray(random_image(9, 83, 47)).save(tmp_path / "val" / "odd.png")
     with pytest.raises(SourceError, match=r"odd\.png: 47 x 83 px, but both sides must have at least 48 px"):
-        load_source(train, test, scale=4, minimum_patch=48)
+        load_source(train, val, scale=4, minimum_patch=48)
 
 
-def test_training_on_a_test_image_is_refused(tmp_path: Path) -> None:
+def test_training_on_a_validation_image_is_refused(tmp_path: Path) -> None:
     write_images(tmp_path / "train", range(4))
-    write_images(tmp_path / "test", range(3, 6), prefix="test")
+    write_images(tmp_path / "val", range(3, 6), prefix="val")
     Image.fromarray(random_image(5)).save(tmp_path / "train" / "copy.bmp")
     with pytest.raises(SourceError) as caught:
-        load_source(str(tmp_path / "train"), str(tmp_path / "test"), scale=4, minimum_patch=48)
-    assert "test03: the same picture as image03 of train" in str(caught.value)
-    assert "test05: the same picture as copy of train" in str(caught.value)
-    assert "test04" not in str(caught.value)
+        load_source(str(tmp_path / "train"), str(tmp_path / "val"), scale=4, minimum_patch=48)
+    assert "val03: the same picture as image03 of train" in str(caught.value)
+    assert "val05: the same picture as copy of train" in str(caught.value)
+    assert "val04" not in str(caught.value)
 
 
 def test_a_crop_to_multiples_does_not_hide_a_shared_image(tmp_path: Path) -> None:
     write_images(tmp_path / "train", range(1))
-    (tmp_path / "test").mkdir()
+    (tmp_path / "val").mkdir()
     padded = np.pad(random_image(0), ((0, 5), (0, 3), (0, 0)))  # the same after the crop to multiples of 12
-    Image.fromarray(padded).save(tmp_path / "test" / "padded.png")
+    Image.fromarray(padded).save(tmp_path / "val" / "padded.png")
     with pytest.raises(SourceError, match="padded: the same picture as image00"):
-        load_source(str(tmp_path / "train"), str(tmp_path / "test"), scale=4, minimum_patch=48)
+        load_source(str(tmp_path / "train"), str(tmp_path / "val"), scale=4, minimum_patch=48)
 
 
 # --- stores --------------------------------------------------------------------------------------------------------
@@ -240,15 +240,15 @@ def equal(one: ImageSet, other: ImageSet) -> bool:
 
 def test_a_store_is_the_folder_that_it_was_packed_from(tmp_path: Path) -> None:
     write_images(tmp_path / "train", range(12))
-    write_images(tmp_path / "test", range(50, 53))
-    train, test = (
+    write_images(tmp_path / "val", range(50, 53))
+    train, val = (
         packed(tmp_path / "train", tmp_path / "train.arrow"),
-        packed(tmp_path / "test", tmp_path / "test.arrow"),
+        packed(tmp_path / "val", tmp_path / "val.arrow"),
     )
-    for judged_by in (None, str(tmp_path / "test")):
-        from_folder = load_source(str(tmp_path / "train"), judged_by, scale=4, minimum_patch=32)
-        stored_test = judged_by and str(test)
-        from_store = load_source(str(train), stored_test, scale=4, minimum_patch=32)
+    for val_folder in (None, str(tmp_path / "val")):
+        from_folder = load_source(str(tmp_path / "train"), val_folder, scale=4, minimum_patch=32)
+        val_store = val_folder and str(val)
+        from_store = load_source(str(train), val_store, scale=4, minimum_patch=32)
         for mine, theirs in zip(from_store, from_folder, strict=True):
             assert equal(mine, theirs)
             assert mine.fingerprint == theirs.fingerprint
@@ -277,8 +277,8 @@ def test_stored_pictures_in_both_parts_are_found_without_reading_pixels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_images(tmp_path / "train", range(4))
-    write_images(tmp_path / "test", range(3, 5), prefix="other")
-    stores = [packed(tmp_path / part, tmp_path / f"{part}.arrow") for part in ("train", "test")]
+    write_images(tmp_path / "val", range(3, 5), prefix="other")
+    stores = [packed(tmp_path / part, tmp_path / f"{part}.arrow") for part in ("train", "val")]
     monkeypatch.setattr(StoredImages, "__getitem__", lambda *_: pytest.fail("pixels were read"))
     with pytest.raises(SourceError, match="other03: the same picture as image03 of train"):
         load_source(str(stores[0]), str(stores[1]), scale=4, minimum_patch=32)

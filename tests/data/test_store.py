@@ -1,4 +1,4 @@
-"""A store gives back what was packed, without copying it, or says what is wrong with it."""
+"""A store returns the packed images without copying them, or names its damage."""
 
 import hashlib
 import json
@@ -15,7 +15,8 @@ from study.data import make_pairs
 from study.data.image_set import ImageSet
 from study.data.packing import pack, plan_pack
 from study.data.sources import folder
-from study.data.store import StoreError, fits, name_problem, open_store, verify
+from study.data.store import open_store, verify
+from study.data.store_format import StoreError, name_problem, sizes_match
 
 SIZES = {"b": (50, 61), "a": (48, 36), "c_HR": (37, 64)}
 
@@ -38,7 +39,7 @@ def reference(packed: Path) -> ImageSet:
     return folder(packed.parent / "HR", minimum_side=1)
 
 
-def test_it_is_an_arrow_file_that_others_can_read(packed: Path, reference: ImageSet) -> None:
+def test_a_store_is_an_ordinary_arrow_file(packed: Path, reference: ImageSet) -> None:
     table = pa.ipc.open_file(packed).read_all()
     assert table.column("name").to_pylist() == ["a", "b", "c"]
     planes = np.frombuffer(table.column("hr")[1].as_py(), np.uint8).reshape(3, 50, 61)
@@ -86,7 +87,7 @@ def test_the_checksum_covers_everything(packed: Path) -> None:
     assert open_store(packed).checksum == chain == table.column("chain")[-1].as_py()
 
 
-def test_verify_finds_every_image_whole(packed: Path) -> None:
+def test_verify_finds_every_image_intact(packed: Path) -> None:
     assert list(verify(packed)) == ["", "", ""]
 
 
@@ -99,9 +100,7 @@ def damaged(packed: Path, tmp_path: Path, change: Callable[[bytes], bytes]) -> P
     return path
 
 
-def test_a_changed_pixel_is_found_when_the_image_is_first_asked_for(
-    packed: Path, tmp_path: Path, reference: ImageSet
-) -> None:
+def test_a_changed_pixel_is_found_at_first_access(packed: Path, tmp_path: Path, reference: ImageSet) -> None:
     planes = np.ascontiguousarray(reference.images[1].transpose(2, 0, 1)).tobytes()
 
     def change(content: bytes) -> bytes:
@@ -118,7 +117,7 @@ def test_a_changed_pixel_is_found_when_the_image_is_first_asked_for(
 
 
 @pytest.mark.parametrize("keep", [0.01, 0.3, 0.9, 0.9999])
-def test_a_store_cut_short_is_named_as_such(packed: Path, tmp_path: Path, keep: float) -> None:
+def test_a_store_cut_short_is_refused(packed: Path, tmp_path: Path, keep: float) -> None:
     path = damaged(packed, tmp_path, lambda content: content[: int(len(content) * keep)])
     with pytest.raises(StoreError, match=r"the store was cut short .*; its end is missing or damaged"):
         open_store(path)
@@ -213,7 +212,7 @@ def test_ordinary_names_are_fine(name: str) -> None:
 
 
 def test_low_quality_sides_may_be_rounded_down_or_up() -> None:
-    assert fits((50, 47), (12, 11), 4)
-    assert fits((50, 47), (13, 12), 4)
-    assert not fits((50, 47), (13, 11), 4)
-    assert not fits((50, 47), (25, 23), 4)
+    assert sizes_match((50, 47), (12, 11), 4)
+    assert sizes_match((50, 47), (13, 12), 4)
+    assert not sizes_match((50, 47), (13, 11), 4)
+    assert not sizes_match((50, 47), (25, 23), 4)

@@ -23,7 +23,7 @@ from torch.optim import Adam
 
 from study.config import CriticsConfig, DataConfig, RunConfig
 from study.data import ImageSet, to_float, to_uint8
-from study.data.jpeg import compress
+from study.data.images import compress_jpeg
 from study.data.pairs import image_to_tensor
 from study.models.build import build_critics
 from study.models.critics import Critic, CriticGenerator, Critics, critic_width
@@ -157,7 +157,7 @@ def distort(images: Tensor, data: DataConfig) -> Tensor:
         case "jpeg":
             assert data.quality is not None
             pixels = to_uint8((images + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
-            compressed = np.stack([compress(image, data.quality) for image in pixels])
+            compressed = np.stack([compress_jpeg(image, data.quality) for image in pixels])
             return to_float(torch.from_numpy(compressed).permute(0, 3, 1, 2)).to(images) * 2 - 1
     return images
 

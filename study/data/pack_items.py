@@ -1,0 +1,102 @@
+"""Match the HR files of a set with their low-quality files, and find what is wrong with them before decoding."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.data.images import ImageError, list_images, read_size
+from study.data.layouts import CUSTOM, Layout, lq_key, strip_key
+from study.data.store_format import name_problem, sizes_match
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image to pack: its key, its HR file, and its low-quality file if it has one."""
+
+    key: str
+    hr: Path
+    lq: Path | None
+
+
+def find_items(layout: Layout, *, scale: int, multiple: int, name: str | None) -> tuple[list[Item], list[str]]:
+    """Return the items that can be packed, by their names and headers, and the problems of all others.
+
+    Args:
+        layout: where the files are.
+        scale: HR pixels per low-quality pixel.
+        multiple: HR images will be cropped to multiples of this.
+        name: of the set as the user gave it; `custom` allows an incomplete set.
+    """
+    items, problems = _match(layout)
+    problems += _count_problems(layout, len(items), name)
+    sound = []
+    for item in items:
+        of_item = _header_problems(item, scale, multiple)
+        problems += of_item
+        if not of_item and (item.lq is not None or not layout.lq):
+            sound.append(item)
+    return sound, sorted(problems)
+
+
+def size_problems(item: Item, hr: tuple[int, int], lq: tuple[int, int] | None, scale: int, multiple: int) -> list[str]:
+    """Return the problem, if any, of an item's (height, width) sizes."""
+    least = max(scale, multiple)
+    if min(hr) < least:
+        return [f"{item.hr}: {hr[1]} x {hr[0]} px, but both sides must have at least {least} px; remove it"]
+    cropped = (hr[0] // multiple * multiple, hr[1] // multiple * multiple)
+
+    def matches(factor: int) -> bool:
+        return lq is not None and (sizes_match(cropped, lq, factor) or sizes_match(hr, lq, factor))
+
+    if lq is None or matches(scale):
+        return []
+    other = next((factor for factor in (1, 2, 3, 4, 8) if factor != scale and matches(factor)), None)
+    hint = "no scale would fit" if other is None else f"it would fit scale {other}"
+    return [
+        f"{item.lq}: {lq[1]} x {lq[0]} px is not {item.hr.name} ({hr[1]} x {hr[0]} px) at scale {scale}: {hint}; "
+        f"pack one scale at a time (--scale), or remove the low-quality images to have them made"
+    ]
+
+
+def _match(layout: Layout) -> tuple[list[Item], list[str]]:
+    """Return one item per HR file, in the order of their keys, and the problems of names."""
+    hr, problems = _by_key(layout.hr, strip_key)
+    lq, of_lq = _by_key(layout.lq, lambda stem: lq_key(stem, hr))
+    problems += of_lq
+    if layout.lq:
+        problems += [f"{hr[key]}: no low-quality image of that name; add it, or remove this" for key in hr.keys() - lq]
+        problems += [f"{lq[key]}: no HR image of that name; add it, or remove this" for key in lq.keys() - hr]
+    return [Item(key, path, lq.get(key)) for key, path in sorted(hr.items())], problems
+
+
+def _by_key(folders: Iterable[Path], key_of: Callable[[str], str]) -> tuple[dict[str, Path], list[str]]:
+    keyed: dict[str, Path] = {}
+    problems = []
+    for path in (path for folder in folders for path in list_images(folder)):
+        key = key_of(path.stem)
+        if problem := name_problem(key):
+            problems.append(f"{str(path)!r}: the name {problem}; rename it")
+        elif key in keyed:
+            problems.append(f"{path}: the same image name as {keyed[key]} ({key!r}); rename or remove one")
+        else:
+            keyed[key] = path
+    return keyed, problems
+
+
+def _count_problems(layout: Layout, count: int, name: str | None) -> list[str]:
+    if layout.known is None or layout.known.count == count or name == CUSTOM:
+        return []
+    return [
+        f"{layout.known.name} has {layout.known.count} images, but {count} were found; complete it, or pack these "
+        f"images under no known name: --name {CUSTOM}"
+    ]
+
+
+def _header_problems(item: Item, scale: int, multiple: int) -> list[str]:
+    """Return the problems that the headers of an item's files show: unreadable, too small, sizes that do not match."""
+    try:
+        hr = read_size(item.hr)
+        lq = None if item.lq is None else read_size(item.lq)
+    except ImageError as error:
+        return [str(error)]
+    return size_problems(item, hr, lq, scale, multiple)
