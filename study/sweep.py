@@ -46,7 +46,7 @@ def main(arguments: list[str], console: Console) -> int:
     from study.cluster.driver import check_search, run_study
     from study.cost.dry_run import dry_run, packed
     from study.record.metadata import check_output
-    from study.training.context_spec import check_training_images
+    from study.training.preflight import check_training_images
 
     check_address(options.address)
     check_lasting("--output", options.output)
@@ -294,9 +294,11 @@ def _plan(
     from study.record.metadata import precision_of
     from study.search.spaces import load_space
     from study.tracking.client import default_uri
-    from study.training.context_spec import (
+    from study.training.context_spec import ContextSpec
+    from study.training.loop import pick_device
+    from study.training.precision import fastest_of_cluster, fastest_precision, slow_note
+    from study.training.preflight import (
         LPIPS_NETWORK,
-        ContextSpec,
         check_initial_weights,
         check_shares,
         find_networks,
@@ -304,8 +306,6 @@ def _plan(
         read_custom_losses,
         require_networks,
     )
-    from study.training.loop import pick_device
-    from study.training.precision import fastest_of_cluster, fastest_precision, slow_note
 
     space = load_space(options.space)
     size = options.size or space.size

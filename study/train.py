@@ -28,11 +28,14 @@ from study.record.state import Records
 from study.tracking.address import how_to_open
 from study.tracking.client import default_uri
 from study.tracking.exporter import Exporter
-from study.training.artifact_store import ArtifactFolder
-from study.training.context import ProgressCallback, RunContext
-from study.training.context_spec import (
+from study.training.artifact_store import WEIGHTS, ArtifactFolder
+from study.training.context import RunContext
+from study.training.context_spec import ContextSpec
+from study.training.evaluation import baseline_name, evaluate_baseline, spacing_note
+from study.training.loop import Diverged, ProgressCallback, pick_device
+from study.training.precision import fastest_precision, slow_note
+from study.training.preflight import (
     LPIPS_NETWORK,
-    ContextSpec,
     check_initial_weights,
     check_training_images,
     find_networks,
@@ -40,12 +43,9 @@ from study.training.context_spec import (
     read_custom_losses,
     require_networks,
 )
-from study.training.evaluation import spacing_note
-from study.training.loop import Diverged, pick_device
-from study.training.precision import fastest_precision, slow_note
 from study.training.stages.adversarial import Point, export_generator, is_exportable, train_adversarial
-from study.training.stages.artifacts import WEIGHTS, baseline_name, evaluate_baseline, make_artifact
-from study.training.stages.graph import KeyOf, Need, artifact_key, needs_of, upstream
+from study.training.stages.artifacts import make_artifact
+from study.training.stages.graph import STAGES, KeyOf, Need, artifact_key, needs_of
 
 # A single run has no front to measure; its report still needs a corner to draw from.
 REFERENCE = {"psnr_y": 20.0, "lpips_alex": 0.8, "swd": 60.0}
@@ -134,7 +134,7 @@ def _fastest(output: Path) -> Precision:
 
 
 def _context_spec(config: RunConfig, until: Stage, options: argparse.Namespace) -> ContextSpec:
-    compares = until == "adversarial" and config.loss.perceptual > 0
+    compares = STAGES[until].yields_points and config.loss.perceptual > 0
     needed = [config.loss.perceptual_network] if compares else []
     networks = find_networks([*needed, LPIPS_NETWORK], options.weights)
     if compares:
@@ -174,24 +174,24 @@ def _run(config: RunConfig, until: Stage, context: RunContext, output: Path, rec
         return artifact_key(config, stage, context.train)
 
     with StageProgress(console) as progress:
-        if until == "adversarial":
-            return _run_trial(config, context, output, records, key_of, progress.tick)
+        if STAGES[until].yields_points:
+            return _run_trial(config, context, output, records, key_of, progress.on_progress)
         for need in (*needs_of(config, until, key_of), Need(key_of(config, until), until, config)):
-            _upstream_stage(need, config, context, output, records, progress.tick)
+            _upstream_stage(need, config, context, output, records, progress.on_progress)
     return "COMPLETE"
 
 
 def _run_trial(
-    config: RunConfig, context: RunContext, output: Path, records: Records, key_of: KeyOf, tick: ProgressCallback
+    config: RunConfig, context: RunContext, output: Path, records: Records, key_of: KeyOf, on_progress: ProgressCallback
 ) -> str:
     """Train all stages; the last one is recorded as a trial. Returns its state."""
-    starts_from = {str(stage): key_of(needed, stage) for needed, stage in upstream(config, "adversarial")}
+    starts_from = {str(stage): key_of(needed, stage) for needed, stage in STAGES["adversarial"].upstream(config)}
     records.trial(TRIAL, to_dict(config), {}, starts_from)
     try:
         for need in needs_of(config, "adversarial", key_of):
-            _upstream_stage(need, config, context, output, records, tick)
+            _upstream_stage(need, config, context, output, records, on_progress)
         directory = output / "trials" / f"{TRIAL:04d}"
-        train_adversarial(config, context, directory, lambda point: _record(records, point), tick)
+        train_adversarial(config, context, directory, lambda point: _record(records, point), on_progress)
     except Diverged as error:
         records.end(TRIAL, "FAILED", cause=f"diverged: {error}")
         return "FAILED"
@@ -200,9 +200,9 @@ def _run_trial(
 
 
 def _upstream_stage(
-    need: Need, config: RunConfig, context: RunContext, output: Path, records: Records, tick: ProgressCallback
+    need: Need, config: RunConfig, context: RunContext, output: Path, records: Records, on_progress: ProgressCallback
 ) -> None:
-    facts = make_artifact(need.config, need.stage, context, output, tick)
+    facts = make_artifact(need.config, need.stage, context, output, on_progress)
     records.artifact_made(need, facts, reference_scale=config.data.scale)
 
 
@@ -252,7 +252,7 @@ def _name_weights(
     config: RunConfig, until: Stage, output: Path, artifacts: ArtifactFolder, records: Records, console: Console
 ) -> None:
     """Say where the weights are, and write the perceptual generator's for other tools."""
-    if until != "adversarial":
+    if not STAGES[until].yields_points:
         made = artifacts.open(list(records.artifacts)[-1]) / WEIGHTS
         console.print(f"weights: {made}", highlight=False, soft_wrap=True)
         return

@@ -20,7 +20,7 @@ from study.files import write_json
 from study.models import save_weights
 from study.models.build import build_generator
 from study.training.context_spec import ContextSpec
-from study.training.distributed import ALONE
+from study.training.distributed import SINGLE_PROCESS
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET = {"iterations": 2, "batch": 2, "patch": 32}
@@ -76,7 +76,7 @@ def performed(run: RunConfig, custom_losses: dict[str, str], images: Path, folde
     job = describe(Job("trial-0000", "trial", "adversarial", run, trial=0, ready_at=0.0))
     sent: list[dict[str, Any]] = []
     config = {"job": job, "context_spec": context_spec.to_dict(), "run_dir": str(folder / "run"), "threads": 1}
-    run_job(config, ALONE, sent.append)
+    run_job(config, SINGLE_PROCESS, sent.append)
     return sent[-1]
 
 

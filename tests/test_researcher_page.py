@@ -18,8 +18,8 @@ from study.cli import parse_assignments
 from study.config import custom_loss_path, replace
 from study.losses.custom import load_custom_loss
 from study.search.spaces import DRY_DRAWS, load_space
-from study.training import context_spec
-from study.training.context_spec import read_custom_losses
+from study.training import preflight
+from study.training.preflight import read_custom_losses
 from study.training.stages import artifacts
 from tests.researcher_page import PAGE, ROOT, commands, furnish, sections
 
@@ -52,7 +52,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     place = furnish(tmp_path_factory.mktemp("researcher"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
+        patch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
         said = {
             section: [run(command) for command in commands(section)]
             for section in sections()

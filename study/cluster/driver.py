@@ -44,9 +44,8 @@ from study.tracking.exporter import Exporter
 from study.tracking.publishing import Report, publish, record_front
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
-from study.training.evaluation import evaluation_spacing, spacing_note
-from study.training.stages.artifacts import baseline_name
-from study.training.stages.graph import artifact_key
+from study.training.evaluation import baseline_name, evaluation_spacing, spacing_note
+from study.training.stages.graph import STAGES, artifact_key
 
 MOST_STARTING = 64  # workers at the same time
 
@@ -93,9 +92,8 @@ class Study:
 
     def workers_of(self, stage: Stage) -> int:
         """How many processes do a job of a stage; critics learn from one image, which cannot be shared out."""
-        if stage == "critics":
-            return 1
-        return self.workers if stage == "adversarial" else self.pretrain_workers
+        workers = {None: 1, "--workers": self.workers, "--pretrain-workers": self.pretrain_workers}
+        return workers[STAGES[stage].workers_option]
 
     @property
     def most_workers(self) -> int:

@@ -17,7 +17,7 @@ from ray.util.queue import Empty, Queue
 
 from study.cluster.notice import StopNotices
 from study.cluster.run_job import Send, run_job
-from study.training.distributed import PATIENCE, team_of_process_group
+from study.training.distributed import COLLECTIVE_TIMEOUT, DistributedContext
 
 LISTEN_SECONDS = 0.2
 
@@ -57,7 +57,7 @@ def _trainer(config: dict[str, Any], messages: Queue) -> TorchTrainer:
         scaling_config=ray.train.ScalingConfig(
             num_workers=job["workers"], use_gpu=bool(config["gpus"]), resources_per_worker=resources
         ),
-        torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
+        torch_config=TorchConfig(timeout_s=int(COLLECTIVE_TIMEOUT.total_seconds())),
         run_config=ray.train.RunConfig(
             name=job["name"],
             storage_path=str(Path(config["run_dir"]) / "tune" / "groups"),
@@ -69,7 +69,7 @@ def _trainer(config: dict[str, Any], messages: Queue) -> TorchTrainer:
 def _member(arguments: dict[str, Any]) -> None:
     """One worker of a group."""
     config, messages = arguments["config"], arguments["messages"]
-    distributed = team_of_process_group()
+    distributed = DistributedContext.of_process_group()
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
     if distributed.is_main:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from study.config import RunConfig, Stage, to_dict
 from study.search.trials import Asked, UnusableTrial
-from study.training.stages.graph import KeyOf, Need, needs_of, upstream
+from study.training.stages.graph import STAGES, KeyOf, Need, needs_of
 
 
 class Source(Protocol):
@@ -198,7 +198,7 @@ class JobQueue:
     def _hold(self, asked: Asked) -> None:
         needs = list(needs_of(asked.config, "adversarial", self.key_of))
         direct: dict[str, str] = {
-            stage: self.key_of(config, stage) for config, stage in upstream(asked.config, "adversarial")
+            stage: self.key_of(config, stage) for config, stage in STAGES["adversarial"].upstream(asked.config)
         }
         self.on_trial(asked, direct)
         self._held.append(_Held(asked, needs, sampled_at=self.clock()))

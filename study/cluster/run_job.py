@@ -19,10 +19,11 @@ from study.files import is_disk_full
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
 from study.training.distributed import DistributedContext, GroupLost
+from study.training.evaluation import baseline_name, evaluate_baseline
 from study.training.interpolation import Trained, evaluate_interpolations
-from study.training.loop import Diverged, Progress, Stopped
+from study.training.loop import Diverged, Progress, ProgressCallback, Stopped
 from study.training.stages.adversarial import Point, train_adversarial
-from study.training.stages.artifacts import baseline_name, evaluate_baseline, make_artifact
+from study.training.stages.artifacts import make_artifact
 
 TICK_SECONDS = 1.0
 
@@ -84,15 +85,15 @@ def _outcome(
 
 def _run(job: dict[str, Any], context: RunContext, run_dir: Path, send: Send) -> dict[str, Any]:
     run = from_dict(job["config"])
-    tick = _throttled_tick(job["name"], send)
+    on_progress = _throttled(job["name"], send)
     if job["kind"] == "artifact":
-        return make_artifact(run, job["stage"], context, run_dir, tick)
+        return make_artifact(run, job["stage"], context, run_dir, on_progress)
     if job["kind"] == "interpolation":
         return _interpolation(job, context, run_dir, send)
     if job["kind"] == "baseline":
         return _baseline(run, context, run_dir)
     directory = run_dir / "trials" / f"{job['trial']:04d}"
-    train_adversarial(run, context, directory, lambda point: _send_point(job, point, send), tick)
+    train_adversarial(run, context, directory, lambda point: _send_point(job, point, send), on_progress)
     return {}
 
 
@@ -135,16 +136,16 @@ def _send_point(job: dict[str, Any], point: Point, send: Send) -> None:
     send({"type": "point", "samples": samples, **point.to_dict()})
 
 
-def _throttled_tick(name: str, send: Send) -> Callable[[Progress], None]:
+def _throttled(name: str, send: Send) -> ProgressCallback:
     last = time.monotonic()
 
-    def tick(news: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         nonlocal last
         if time.monotonic() - last >= TICK_SECONDS:
             last = time.monotonic()
-            send({"type": "tick", "name": name, "iteration": news.iteration, "iterations": news.iterations})
+            send({"type": "tick", "name": name, "iteration": progress.iteration, "iterations": progress.iterations})
 
-    return tick
+    return on_progress
 
 
 def _last_line(error: Exception) -> str:

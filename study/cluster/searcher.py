@@ -14,7 +14,7 @@ from study.cluster.jobs import Job, JobQueue, describe
 from study.files import StorageError
 from study.record.state import Records
 from study.search.asha import Decision
-from study.training.stages.graph import Need
+from study.training.stages.graph import STAGES, Need
 
 Tell = Callable[[int, str, dict[str, float] | None, str | None], None]
 Compare = Callable[[int, int, dict[str, float]], Decision | None]
@@ -270,13 +270,7 @@ def _iterations(job: Job) -> int:
         return 1
     if job.pair is not None:
         return len(job.pair["spaces"]) * len(job.pair["shares"])
-    config = job.config
-    parts = {
-        "fidelity": config.fidelity.budget.iterations,
-        "autoencoder": config.autoencoder.budget.iterations,
-        "critics": config.critics.iterations * config.critics.levels,
-    }
-    return parts.get(job.stage, config.budget.iterations)
+    return STAGES[job.stage].iterations(job.config)
 
 
 def seconds_left(progress: dict[str, tuple[int, int]], durations: list[float], not_drawn: int, slots: int) -> float:

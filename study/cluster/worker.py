@@ -14,7 +14,7 @@ from ray import tune
 from study.cluster.group import run_job_in_group
 from study.cluster.notice import StopNotices
 from study.cluster.run_job import Send, run_job
-from study.training.distributed import ALONE
+from study.training.distributed import SINGLE_PROCESS
 
 STOP_SECONDS = 60.0  # for a job that is told to stop, to save what it has
 
@@ -44,7 +44,7 @@ class Worker(tune.Trainable):
     @staticmethod
     def run_job(config: dict[str, Any], send: Send, stopping: Callable[[], bool]) -> None:
         """Do a job in this process alone."""
-        run_job(config, ALONE, send, stopping)
+        run_job(config, SINGLE_PROCESS, send, stopping)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start on the first job."""

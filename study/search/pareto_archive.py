@@ -10,7 +10,7 @@ from study.record.state import Records
 from study.search.constraints import Constraint, fulfils, total_violation
 from study.search.front import Direction, hypervolume, non_dominated
 from study.search.interpolation import fidelity_label, point_label
-from study.training.stages.artifacts import BASELINES
+from study.training.evaluation import BASELINES
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from study.config.recipes import aesop
 from study.training.artifact_store import ArtifactFolder
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
-from study.training.distributed import ALONE, DistributedContext, GroupLost
-from study.training.stages.artifacts import evaluate_baseline
+from study.training.distributed import SINGLE_PROCESS, DistributedContext, GroupLost
+from study.training.evaluation import evaluate_baseline
 
 JOB = {"name": "trial-0000", "kind": "trial"}
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ def test_a_worker_judges_the_baseline_of_the_run(tmp_path: Path) -> None:
     sent: list[dict[str, Any]] = []
 
     config = {"job": job, "context_spec": context_spec.to_dict(), "run_dir": str(tmp_path), "threads": 1}
-    assert run_job(config, ALONE, sent.append) == "COMPLETE"
+    assert run_job(config, SINGLE_PROCESS, sent.append) == "COMPLETE"
     (end,) = sent
     expected = evaluate_baseline(run.data, context_spec.open(), tmp_path / "again")
     assert end["metrics"] == expected.metrics
@@ -87,7 +87,7 @@ def test_an_exchange_that_fails_says_that_the_team_is_lost(monkeypatch: pytest.M
         lambda: distributed.mean(torch.ones(3)),
         lambda: distributed.agree(True),
     ):
-        with pytest.raises(GroupLost, match=r"another process of the distributed is gone .*closed by peer"):
+        with pytest.raises(GroupLost, match=r"another process of the group has died .*closed by peer"):
             exchange()
 
 

@@ -10,7 +10,7 @@ import pytest
 from study.config import RunConfig, pin_custom_loss, replace, to_dict
 from study.losses.custom import CustomLossError
 from study.training.context import RunContext
-from study.training.context_spec import read_custom_losses
+from study.training.preflight import read_custom_losses
 from study.training.stages.adversarial import train_adversarial
 from study.training.stages.artifacts import make_artifact
 

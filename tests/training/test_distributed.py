@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from study.config import Budget, Optimiser, RunConfig, replace, to_dict
-from study.training.distributed import ALONE, DistributedContext
+from study.training.distributed import SINGLE_PROCESS, DistributedContext
 from study.training.loop import Plan, _run_until
 from study.training.state import new_state
 
@@ -90,13 +90,13 @@ def test_alone_there_is_nothing_to_exchange() -> None:
     parameter = torch.nn.Parameter(torch.ones(2))
     parameter.grad = torch.tensor([1.0, 3.0])
 
-    ALONE.average_gradients([parameter])
+    SINGLE_PROCESS.average_gradients([parameter])
 
     assert parameter.grad.tolist() == [1, 3]
-    assert ALONE.mean(torch.tensor([1.0, 3.0])).item() == 2
-    assert ALONE.average({"pixel": 0.5}, torch.device("cpu")) == {"pixel": 0.5}
-    assert ALONE.broadcast(False) is False
-    assert ALONE.is_main
+    assert SINGLE_PROCESS.mean(torch.tensor([1.0, 3.0])).item() == 2
+    assert SINGLE_PROCESS.average({"pixel": 0.5}, torch.device("cpu")) == {"pixel": 0.5}
+    assert SINGLE_PROCESS.broadcast(False) is False
+    assert SINGLE_PROCESS.is_main
 
 
 class Pair(DistributedContext):

@@ -18,7 +18,8 @@ from study.training.evaluation import evaluate_generator, sample_window
 from study.training.interpolation import Trained, evaluate_interpolations, interpolate_weights
 from study.training.loop import Stopped
 from study.training.stages.adversarial import train_adversarial
-from study.training.stages.artifacts import ensure_artifact, load_generator
+from study.training.stages.artifacts import ensure_artifact
+from study.training.stages.fidelity import load_generator
 
 SHARES = (0.25, 0.5, 0.75)
 

@@ -13,11 +13,14 @@ from study.config import DataConfig, Optimiser, RunConfig, replace, stage_key
 from study.models import Autoencoder, RRDBNet, SPSRGenerator, save_weights
 from study.models.build import build_autoencoder, build_generator
 from study.training.context import RunContext
-from study.training.context_spec import check_initial_weights
+from study.training.preflight import check_initial_weights
+from study.training.evaluation import evaluate_baseline
 from study.training.loop import Progress, _seed_networks
-from study.training.stages import adversarial, artifacts
+from study.training.stages import adversarial, artifacts, autoencoder
 from study.training.stages.adversarial import Point, export_generator, train_adversarial
-from study.training.stages.artifacts import ensure_artifact, evaluate_baseline, load_autoencoder, load_generator
+from study.training.stages.artifacts import ensure_artifact
+from study.training.stages.autoencoder import load_autoencoder
+from study.training.stages.fidelity import load_generator
 from study.training.stages.graph import artifact_key, needs_of
 from study.training.state import new_state
 from study.training.steps import autoencoder_step
@@ -127,10 +130,10 @@ def test_fusion_layers_of_spsr_train_alone_at_first(
     config = replace(small_run, {**SPSR, "fusion_share": 0.5, "budget.iterations": 10})
     context = open_context(tmp_path)
     ensure_artifact(config, "fidelity", context)
-    state = adversarial._adversarial_state(config, context)
+    state = adversarial._initial_state(config, context)
     state.iteration = iteration
     before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
-    step = adversarial._adversarial(config, context)
+    step = adversarial._step(config, context)
     step(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
     moved = {name.split(".")[0] for name, tensor in state.model.state_dict().items() if not tensor.equal(before[name])}
     assert moved == ({"fusion"} if fusion_only else {"fusion", "trunk", "branch"})
@@ -180,7 +183,7 @@ def test_spsr_starts_with_the_fidelity_generator_in_its_trunk(
     ensure_artifact(config, "fidelity", context)
     fidelity = load_generator(config, context)
     assert isinstance(fidelity, RRDBNet)
-    state = adversarial._adversarial_state(config, context)
+    state = adversarial._initial_state(config, context)
     assert isinstance(state.model, SPSRGenerator)
     assert torch.equal(state.model.trunk.conv_body.weight, fidelity.conv_body.weight)
     image, gradient = (state.discriminators[name] for name in ("adversarial", "gradient_adversarial"))
@@ -226,7 +229,7 @@ def test_a_given_decoder_is_where_the_auto_encoder_starts(
     made = list(needs_of(config, "autoencoder", lambda run, stage: artifact_key(run, stage, context.train)))
     assert [(need.stage, need.config.generator.init) for need in made] == [("fidelity", given.generator.init)]
     ensure_artifact(made[0].config, "fidelity", context)
-    started = artifacts._new_autoencoder(config, context)
+    started = autoencoder._initial_network(config, context)
     expected = torch.load(str(given.generator.init), weights_only=True)["params"]
     assert all(torch.equal(started.decoder.state_dict()[name], tensor) for name, tensor in expected.items())
 
@@ -291,10 +294,10 @@ def test_a_step_asks_a_discriminator_no_more_than_it_must(
     for name, gan in itertools.product(("vgg", "unet"), ("relativistic", "vanilla")):
         config = replace(small_run, {"loss": {"gan": gan, "guidance": "pixel"}, "discriminator.name": name})
         ensure_artifact(config, "fidelity", context)
-        state = adversarial._adversarial_state(config, context)
+        state = adversarial._initial_state(config, context)
         seen: list[Tensor] = []
         state.discriminators["adversarial"].register_forward_hook(lambda _m, inputs, _o, seen=seen: seen.append(inputs))
-        adversarial._adversarial(config, context)(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
+        adversarial._step(config, context)(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
         calls[name, gan] = len(seen)
     # The U-Net's spectral norm moves on with each pass: there, a generator's step and its own need passes of their own.
     assert calls == {

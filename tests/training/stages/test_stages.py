@@ -19,19 +19,14 @@ from study.models import load_weights
 from study.models.build import build_generator
 from study.training import loop
 from study.training.context import RunContext
-from study.training.evaluation import evaluate_autoencoder, evaluate_generator
+from study.training.evaluation import evaluate_autoencoder, evaluate_baseline, evaluate_generator
 from study.training.loop import Diverged, Progress, Stopped
-from study.training.stages import adversarial, artifacts
+from study.training.stages import adversarial, artifacts, autoencoder
 from study.training.stages.adversarial import Point, train_adversarial
-from study.training.stages.artifacts import (
-    ensure_artifact,
-    evaluate_artifact,
-    evaluate_baseline,
-    load_autoencoder,
-    load_generator,
-    make_artifact,
-)
-from study.training.stages.graph import artifact_key, upstream
+from study.training.stages.artifacts import ensure_artifact, evaluate_artifact, make_artifact
+from study.training.stages.autoencoder import load_autoencoder
+from study.training.stages.fidelity import load_generator
+from study.training.stages.graph import STAGES, artifact_key
 
 OpenWorkshop = Callable[[Path], RunContext]
 
@@ -88,12 +83,12 @@ def without_seconds(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_each_stage_starts_from(small_run: RunConfig) -> None:
-    assert upstream(small_run, "fidelity") == []
-    assert [stage for _, stage in upstream(small_run, "adversarial")] == ["fidelity", "autoencoder"]
-    ((decoder, stage),) = upstream(replace(small_run, {"autoencoder.features": 8}), "autoencoder")
+    assert STAGES["fidelity"].upstream(small_run) == []
+    assert [stage for _, stage in STAGES["adversarial"].upstream(small_run)] == ["fidelity", "autoencoder"]
+    ((decoder, stage),) = STAGES["autoencoder"].upstream(replace(small_run, {"autoencoder.features": 8}))
     assert (stage, decoder.generator.features) == ("fidelity", 8)
     plain = replace(small_run, {"loss.guidance": "pixel"})
-    assert [stage for _, stage in upstream(plain, "adversarial")] == ["fidelity"]
+    assert [stage for _, stage in STAGES["adversarial"].upstream(plain)] == ["fidelity"]
 
 
 def test_artifact_is_trained_once_with_what_it_starts_from(
@@ -228,7 +223,7 @@ def test_two_processes_that_ask_at_once_train_once(small_run: RunConfig, tmp_pat
 
 
 def test_autoencoder_starts_from_the_fidelity_weights(context: RunContext, small_run: RunConfig) -> None:
-    started = artifacts._new_autoencoder(small_run, context)
+    started = autoencoder._initial_network(small_run, context)
     assert equal_states(started.decoder, load_generator(small_run, context))
     assert not equal_states(started.decoder, load_autoencoder(small_run, context).decoder)  # and is trained then
 
@@ -240,7 +235,7 @@ def test_loaded_autoencoder_is_frozen(context: RunContext, small_run: RunConfig)
 
 
 def test_adversarial_networks_start_from_fidelity_weights_and_seed(context: RunContext, small_run: RunConfig) -> None:
-    states = [adversarial._adversarial_state(replace(small_run, {"seed": seed}), context) for seed in (1, 1, 2)]
+    states = [adversarial._initial_state(replace(small_run, {"seed": seed}), context) for seed in (1, 1, 2)]
     fidelity = load_generator(small_run, context)
     assert all(equal_states(network, fidelity) for state in states for network in (state.model, state.ema))
     one, same, other = (state.discriminators["adversarial"] for state in states)
@@ -389,7 +384,7 @@ def test_directory_of_another_configuration_is_refused(
 def test_divergence_keeps_the_points_that_were_reached(
     context: RunContext, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_step = adversarial._adversarial
+    make_step = adversarial._step
 
     def spoiled(config: RunConfig, context: RunContext) -> Any:
         step = make_step(config, context)
@@ -400,7 +395,7 @@ def test_divergence_keeps_the_points_that_were_reached(
 
         return spoil
 
-    monkeypatch.setattr(adversarial, "_adversarial", spoiled)
+    monkeypatch.setattr(adversarial, "_step", spoiled)
     reported: list[Point] = []
     with pytest.raises(Diverged, match="adversarial: the artifact term is nan"):
         train_adversarial(small_run, context, tmp_path, reported.append)
@@ -414,7 +409,7 @@ def test_pixel_guidance_needs_no_autoencoder(
 ) -> None:
     opened = open_context(tmp_path / "artifacts")
     run = replace(small_run, {"loss.guidance": "pixel", "loss.fidelity": 0.01, "budget.iterations": 2})
-    for config, stage in upstream(run, "adversarial"):
+    for config, stage in STAGES["adversarial"].upstream(run):
         ensure_artifact(config, stage, opened)
     reported: list[Point] = []
     train_adversarial(run, opened, tmp_path / "run", reported.append)
