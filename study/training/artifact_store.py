@@ -1,8 +1,8 @@
 """Store finished artifacts in a folder that all nodes share, or in an object store with a local copy.
 
-An artifact is complete or absent. In a folder, its directory is renamed into place in one step. Object stores cannot rename:
-there `complete.json`, which lists the files with their sha256, is written last, and an artifact without it is absent. If two
-processes publish one artifact, the second discards its own copy, which is identical.
+An artifact is complete or absent. In a folder, its directory is renamed into place in one step. Object stores cannot
+rename: there `complete.json`, which lists the files with their sha256, is written last, and an artifact without it is
+absent. If two processes publish one artifact, the second discards its own copy, which is identical.
 """
 
 import errno
@@ -133,7 +133,7 @@ class RemoteArtifacts(ArtifactFolder):
             content = self._read(f"{key}/{name}")
             if hashlib.sha256(content).hexdigest() != digest:
                 raise StorageError(
-                    errno.EIO, f"{name} is not what was stored; remove the artifact to train it anew", self._at(key)
+                    errno.EIO, f"{name} is not what was stored; remove the artifact to train it again", self._at(key)
                 )
             write_atomically(arriving / name, content)
         os.rename(arriving, final)

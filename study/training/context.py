@@ -45,11 +45,11 @@ class RunContext:
         return self._cached(self.val, data.scale, degradation_of(data))
 
     def batches(self, data: DataConfig, budget: Budget, seed: int) -> Batches:
-        """Return a stage's training batches; pairs are computed once unless their degradation is random in each step."""
+        """Return a stage's training batches; pairs are computed once unless degraded anew in each step."""
         degradation = degradation_of(data)
-        anew = degradation if is_drawn_anew(degradation) else None
-        pairs = self._cached(self.train, data.scale, degradation if anew is None else Bicubic())
-        return Batches(pairs, patch=budget.patch, batch=budget.batch, seed=seed, degradation=anew)
+        redrawn = degradation if is_drawn_anew(degradation) else None
+        pairs = self._cached(self.train, data.scale, degradation if redrawn is None else Bicubic())
+        return Batches(pairs, patch=budget.patch, batch=budget.batch, seed=seed, degradation=redrawn)
 
     def clean_batches(self, scale: int, budget: Budget, seed: int) -> Batches:
         """Return batches of bicubic pairs at a scale, whatever degradation the run itself has."""

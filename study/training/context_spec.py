@@ -23,7 +23,7 @@ class ContextSpec:
         artifacts: the artifact store, a full path or a URI.
         backbones: files of the frozen networks that were found.
         lpips_weights: file of the network of LPIPS; None if it was not found.
-        custom_losses: source texts of the runs' custom losses, by hash; workers execute these texts only, not the files.
+        custom_losses: source texts of the runs' custom losses, by hash; workers execute these texts, not the files.
     """
 
     data: DataConfig

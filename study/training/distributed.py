@@ -1,9 +1,9 @@
 """Data-parallel training: each process trains on its share of every batch, all with the same weights.
 
-Rank r of R takes items r, r + R, ... of the batch of one process (`study.data.Batches`). Means over the whole batch that a
-loss contains are averaged over all processes with their gradients, and gradients are averaged before each update, so that R
-processes train as one does. Batch norm is the exception: each process has its own statistics, except on GPUs, where
-`synchronised` converts it to synchronised batch norm.
+Rank r of R takes items r, r + R, ... of the batch of one process (`study.data.Batches`). Means over the whole batch
+that a loss contains are averaged over all processes with their gradients, and gradients are averaged before each
+update, so that R processes train as one does. Batch norm is the exception: each process has its own statistics, except
+on GPUs, where `synchronised` converts it to synchronised batch norm.
 """
 
 from collections.abc import Iterable, Iterator
@@ -88,7 +88,7 @@ SINGLE_PROCESS = DistributedContext()
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum of a scalar over all processes; the gradient of a process's value is the sum of all processes' gradients."""
+    """The sum of a scalar over all processes; its backward sums the gradients over all processes."""
 
     @staticmethod
     def forward(context: object, value: Tensor) -> Tensor:

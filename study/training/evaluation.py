@@ -71,7 +71,7 @@ def evaluate_generator(
 ) -> Evaluation:
     """Evaluate a generator in eval mode; see `evaluate`.
 
-    It is channels-last as in training: another memory layout sums in another order, which changes PSNR by up to 1e-4 dB.
+    It is channels-last as in training: another layout sums in another order, which changes PSNR by up to 1e-4 dB.
     """
     device = next(generator.parameters()).device
     upscale = Upscaler(generator.eval().to(memory_format=torch.channels_last), pairs.scale, bound=memory_bound(device))
@@ -81,9 +81,9 @@ def evaluate_generator(
 def evaluation_spacing(config: RunConfig, val: ImageSet) -> int:
     """Return the number of iterations between points, such that evaluation costs a bounded share of a run.
 
-    It is the smallest multiple of `evaluate_every` with which the number of evaluated HR pixels is at most `evaluate_share`
-    of the trained ones; the last iteration is always evaluated. The share is of pixels, not seconds, so that a run has its
-    points at the same iterations on every machine.
+    It is the smallest multiple of `evaluate_every` with which the number of evaluated HR pixels is at most
+    `evaluate_share` of the trained ones; the last iteration is always evaluated. The share is of pixels, not seconds,
+    so that a run has its points at the same iterations on every machine.
     """
     schedule, budget = config.eval_schedule, config.budget
     pixels = sum(height * width for height, width in val.images.shapes)
@@ -99,8 +99,8 @@ def spacing_note(config: RunConfig, val: ImageSet) -> list[str]:
     if spacing == wanted:
         return []
     return [
-        f"Points are {spacing} iterations apart, not {wanted}: the {len(val)} held-out images have many pixels compared "
-        "with a trial's training. For more points, raise eval_schedule.evaluate_share or name a smaller --val."
+        f"Points are {spacing} iterations apart, not {wanted}: the {len(val)} held-out images have many pixels "
+        "compared with a trial's training. For more points, raise eval_schedule.evaluate_share or name a smaller --val."
     ]
 
 

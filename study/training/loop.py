@@ -52,7 +52,7 @@ class Plan:
     Attributes:
         stage: for messages and progress.
         key: names everything that determines the result; a checkpoint of another key is refused.
-        evaluate_every: iterations between calls of `evaluate`; 0 for the last iteration only, which is always evaluated.
+        evaluate_every: iterations between calls of `evaluate`; 0 for the last iteration only, always evaluated.
         seed: of the networks' random draws during training.
         on_saved: called after each checkpoint.
     """
@@ -91,8 +91,7 @@ def train(
         stopping: called as often; once the main process's returns True, training stops.
 
     Raises:
-        Diverged: a term or a weight is not finite, or the mean L1 exceeds `DIVERGED_ABOVE`. Such a state is neither saved
-            nor evaluated.
+        Diverged: a term or weight is not finite, or the mean L1 exceeds `DIVERGED_ABOVE`; neither saved nor evaluated.
         Stopped: `stopping` returned True before the end; the current state is saved.
         StorageError: a checkpoint could not be written; the one before it is intact.
         ValueError: the checkpoint belongs to another configuration.

@@ -119,8 +119,8 @@ def check_shares(configs: Iterable[RunConfig], workers_of: Callable[[Stage], int
             budget, field = spec.budget(run), f"{spec.budget_field}.batch"
             if budget is not None and budget.batch % workers:
                 raise ValueError(
-                    f"{spec.workers_option} must divide {field}, but that is {budget.batch} and they are {workers}: each "
-                    f"worker gets an equal share of every batch; choose another number, or --set {field}=..."
+                    f"{spec.workers_option} must divide {field}, but that is {budget.batch} and they are {workers}: "
+                    f"each worker gets an equal share of every batch; choose another number, or --set {field}=..."
                 )
         workers, batch = workers_of("adversarial"), config.budget.batch
         if workers > 1 and batch == workers and config.discriminator.name != "unet":

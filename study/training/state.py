@@ -154,9 +154,9 @@ def state_on_cpu(module: nn.Module) -> dict[str, Tensor]:
 def learning_rate_at(config: Optimiser, iteration: int, iterations: int) -> float:
     """Return the learning rate of step `iteration` (from 0), as a pure function: resuming needs no scheduler state.
 
-    `cosine` falls from `learning_rate` to `minimum` in each of `restarts` equal periods (SGDR, Loshchilov 2017); `steps`
-    multiplies it by `gamma` at each of the `milestones`, shares of the budget. During `warmup` the schedule's value is
-    scaled by (iteration + 1) / warmup.
+    `cosine` falls from `learning_rate` to `minimum` in each of `restarts` equal periods (SGDR, Loshchilov 2017);
+    `steps` multiplies it by `gamma` at each of the `milestones`, shares of the budget. During `warmup` the schedule's
+    value is scaled by (iteration + 1) / warmup.
     """
     scheduled = config.learning_rate
     if config.schedule == "steps":

@@ -1,4 +1,4 @@
-"""The training step of each stage: a function of state and batch that updates the networks and returns the loss terms."""
+"""The training step of each stage: a function that updates the networks and returns the loss terms."""
 
 from collections.abc import Callable, Iterator
 
@@ -78,8 +78,8 @@ def autoencoder_step(*, bottleneck_weight: float = 0.0, scale_weight: float = 0.
 def adversarial_step(generator_loss: GeneratorLoss, *, fusion_until: float = 0.0) -> Step:
     """Return the step of the perceptual generator G and its discriminators (docs/methods/esrgan.md).
 
-    It gives the same numbers as a step of G followed by a step of each discriminator. A discriminator's weights are the same
-    in both, so one forward pass of each batch serves both (ESRGAN's trainer does five). The gradient of the sum is
+    It gives the same numbers as a step of G followed by a step of each discriminator. A discriminator's weights are the
+    same in both, so one forward pass of each batch serves both (ESRGAN's trainer does five). The gradient of the sum is
     accumulated at the SR image, term by term, so that only one term's graph is in memory.
 
     Args:

@@ -84,7 +84,7 @@ def test_what_is_not_what_was_stored_is_refused(on_node: Callable[[str], RemoteA
 
 
 @pytest.mark.parametrize("kind", ["folder", "remote"])
-def test_whoever_comes_second_drops_its_own(
+def test_the_second_to_publish_discards_its_copy(
     kind: str, on_node: Callable[[str], RemoteArtifacts], tmp_path: Path
 ) -> None:
     open_there = on_node if kind == "remote" else lambda _: ArtifactFolder(tmp_path / "shared")
@@ -105,15 +105,15 @@ def test_another_node_goes_on_from_the_checkpoint_to_the_same_bits(
     def at(node: str) -> RunContext:
         return with_field(open_context(tmp_path), artifacts=on_node(node))
 
-    def killed(news: Progress) -> None:
-        if news.iteration == 4:
+    def killed(progress: Progress) -> None:
+        if progress.iteration == 4:
             raise Killed
 
     with pytest.raises(Killed):
         ensure_artifact(small_run, "fidelity", at("a"), killed)
-    ticks: list[int] = []
-    made = ensure_artifact(small_run, "fidelity", at("b"), lambda news: ticks.append(news.iteration))
-    assert ticks == [4]  # from a's checkpoint at 2
+    reached: list[int] = []
+    made = ensure_artifact(small_run, "fidelity", at("b"), lambda progress: reached.append(progress.iteration))
+    assert reached == [4]  # from a's checkpoint at 2
     assert made.weights.read_bytes() == unbroken
     assert not list((tmp_path / "storage" / ".partial").rglob("*.pt"))
 

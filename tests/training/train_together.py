@@ -1,4 +1,4 @@
-"""Run by test_distributed.py: the same runs by one process and by two together, forked after the imports, the longest part."""
+"""Run by test_distributed.py: the same runs in one process and in two, forked after the slow imports."""
 
 import json
 import os
@@ -73,12 +73,12 @@ def _trained(config: RunConfig, distributed: DistributedContext, place: Path) ->
         images, images, ArtifactFolder(place / "artifacts"), study_evaluator(None, CPU), {}, CPU, distributed
     )
 
-    def tick(news: Progress) -> None:
-        terms.append([news.stage, news.iteration, news.terms])
+    def on_progress(progress: Progress) -> None:
+        terms.append([progress.stage, progress.iteration, progress.terms])
 
     for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, images)):
-        ensure_artifact(need.config, need.stage, context, tick)
-    train_adversarial(config, context, place / "trial", lambda point: points.append(point.iteration), tick)
+        ensure_artifact(need.config, need.stage, context, on_progress)
+    train_adversarial(config, context, place / "trial", lambda point: points.append(point.iteration), on_progress)
     return {"terms": terms, "points": points}
 
 

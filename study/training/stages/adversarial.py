@@ -123,8 +123,8 @@ def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
     """
     if not is_exportable(config):
         raise ValueError(
-            f"{weights} belongs to a generator with generator.bilinear_skip or generator.head, which no other tool has: "
-            "its weights would give wrong images there; evaluate with this project, or train without these fields"
+            f"{weights} belongs to a generator with generator.bilinear_skip or generator.head, which no other tool "
+            "has: its weights would give wrong images there; evaluate with this project, or train without these fields"
         )
     generator = _network(config)
     load_weights(generator, weights)

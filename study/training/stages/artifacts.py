@@ -39,13 +39,14 @@ def ensure_artifact(
 ) -> Artifact:
     """Return the artifact of a stage; train it first, with everything upstream, if the store does not have it.
 
-    If two processes of a machine need the same artifact at the same time, one trains it and the other waits. The processes
-    of a distributed context train it together, unless the stage trains alone: then the main process does. A weight file
-    named by the stage's `init` field takes the place of training.
+    If two processes of a machine need the same artifact at the same time, one trains it and the other waits. The
+    processes of a distributed context train it together, unless the stage trains alone: then the main process does. A
+    weight file named by the stage's `init` field takes the place of training.
 
     Raises:
         Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
+    assert not STAGES[stage].yields_points
     key = artifact_key(config, stage, context.train)
     store, distributed = context.artifacts, context.distributed
     if not distributed.broadcast(store.has(key)):
@@ -64,8 +65,8 @@ def make_artifact(
     """Train or find an artifact and evaluate it for a study.
 
     Returns:
-        `budget`, `reused`, `metrics`, `images`, and `samples`, the folder under `run_dir` with the sample crops; empty in all
-        processes of a distributed context but the main one.
+        `budget`, `reused`, `metrics`, `images`, and `samples`, the folder under `run_dir` with the sample crops; in all
+        processes but the main one, nothing.
 
     Raises:
         Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
@@ -87,8 +88,8 @@ def make_artifact(
 def evaluate_artifact(config: RunConfig, stage: Stage, context: RunContext, samples: Path) -> Evaluation:
     """Evaluate a finished artifact on the held-out images.
 
-    A generator's output is compared with the HR images and cropped into `samples`; an auto-encoder's reconstruction of the
-    HR images with these; critics have metrics of their own (`critics.evaluate_critics`).
+    A generator's output is compared with the HR images and cropped into `samples`; an auto-encoder's reconstruction of
+    the HR images with these; critics have metrics of their own (`critics.evaluate_critics`).
     """
     evaluate = STAGES[stage].evaluate
     assert evaluate is not None

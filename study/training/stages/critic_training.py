@@ -1,9 +1,9 @@
 """MDF's phase 1: train one critic a level on one photograph, coarse to fine (docs/methods/mdf.md).
 
-SinGAN's single-image training (Shaham et al., ICCV 2019) with the task's distortion in place of its noise. MDF's code of
-phase 1 is not published; where the paper gives no detail, this code follows SinGAN. The pyramid starts differently: SinGAN's
-coarsest generator makes an image from noise alone, which a task without noise does not have. Here the first input is the
-photograph, one step smaller than the coarsest level.
+SinGAN's single-image training (Shaham et al., ICCV 2019) with the task's distortion in place of its noise. MDF's code
+of phase 1 is not published; where the paper gives no detail, this code follows SinGAN. The pyramid starts differently:
+SinGAN's coarsest generator makes an image from noise alone, which a task without noise does not have. Here the first
+input is the photograph, one step smaller than the coarsest level.
 """
 
 import math
@@ -30,7 +30,7 @@ from study.models.critics import Critic, CriticGenerator, Critics, critic_width
 from study.training.artifact_store import CHECKPOINT
 from study.training.checkpoints import load_checkpoint, save_checkpoint
 from study.training.context import RunContext
-from study.training.loop import Diverged, Progress, ProgressCallback, SYNC_INTERVAL, Stopped
+from study.training.loop import SYNC_INTERVAL, Diverged, Progress, ProgressCallback, Stopped
 
 DECAY = 0.1
 

@@ -32,12 +32,12 @@ def load_critics(config: RunConfig, context: RunContext) -> Critics:
 def evaluate_critics(critics: Critics, config: RunConfig, context: RunContext) -> Evaluation:
     """Compute the area under the ROC curve of each level's scores, clean against distorted windows of an image.
 
-    0.5 is chance; 1 means that every clean window scores higher than every distorted one. The critics see images at full
-    size, as in MDF's loss, and in [-1, 1], as in their training.
+    0.5 is chance; 1 means that every clean window scores higher than every distorted one. The critics see images at
+    full size, as in MDF's loss, and in [-1, 1], as in their training.
 
     Returns:
-        As metrics, means over the held-out images: `auc`, over the used levels, and `auc_K` of each level; per image the
-        same, and of the training photograph under the name `training image`.
+        As metrics, means over the held-out images: `auc`, over the used levels, and `auc_K` of each level; as images,
+        the same of each image, and of the training photograph as `training image`.
     """
     name = training_image(config, context.train)
     photograph = context.train.images[context.train.names.index(name)]

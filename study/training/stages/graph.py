@@ -1,7 +1,7 @@
 """The four stages, and how they depend on each other.
 
-`fidelity`, `autoencoder` and `critics` store artifacts, named by the hash of all that determines them and shared by every
-trial and study with the same artifact store. `adversarial` is a trial's last stage and yields its points.
+`fidelity`, `autoencoder` and `critics` store artifacts, named by the hash of all that determines them and shared by
+every trial and study with the same artifact store. `adversarial` is a trial's last stage and yields its points.
 """
 
 from collections.abc import Callable, Iterator

@@ -33,7 +33,7 @@ def run() -> RunConfig:
 
 
 def test_the_pyramid_is_the_published_one() -> None:
-    """Longer side 250, coarsest shorter side 25, nine levels of one ratio (METHODS 6.2)."""
+    """Longer side 250, coarsest shorter side 25, nine levels of one ratio (docs/methods/mdf.md)."""
     sizes = pyramid_sizes((1000, 1500), CriticsConfig())
     assert (sizes[-1], min(sizes[1])) == ((167, 250), 25)
     assert len(sizes) == 10
@@ -108,8 +108,8 @@ def test_distortions_are_the_tasks() -> None:
 @pytest.mark.parametrize("task", [("sr", None), ("denoise", 25.0), ("jpeg", 10.0)])
 def test_training_is_reproducible_and_ends_finite(run: RunConfig, open_context, tmp_path: Path, task: Any) -> None:  # type: ignore[no-untyped-def]
     config, context = for_task(run, *task), open_context(tmp_path)
-    ticks: list[Any] = []
-    first, spent = train_critics(config, "key", context, tmp_path / "one", ticks.append)
+    reached: list[Any] = []
+    first, spent = train_critics(config, "key", context, tmp_path / "one", reached.append)
     torch.manual_seed(99)
     second, _ = train_critics(config, "key", context, tmp_path / "two")
     for name, value in first.state_dict().items():
@@ -117,15 +117,15 @@ def test_training_is_reproducible_and_ends_finite(run: RunConfig, open_context, 
         assert torch.equal(value, second.state_dict()[name]), name
     assert spent["iterations"] == 18
     assert spent["pixels_seen"] == 9 * sum(h * w for h, w in pyramid_sizes((64, 72), config.critics)[1:])
-    assert [tick.iteration for tick in ticks] == [3, 6, 9, 12, 15, 18]
-    assert {tick.iterations for tick in ticks} == {18}
-    assert ticks[0].terms.keys() == {"critic", "penalty", "reconstruction"}
+    assert [progress.iteration for progress in reached] == [3, 6, 9, 12, 15, 18]
+    assert {progress.iterations for progress in reached} == {18}
+    assert reached[0].terms.keys() == {"critic", "penalty", "reconstruction"}
 
 
 def test_a_level_starts_from_the_one_below_where_they_are_as_wide(
     run: RunConfig, open_context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
-    """And what is trained moves away from there; batch norm counts 12 passes an iteration (METHODS 6.3)."""
+    """Training then changes them; batch norm counts 12 passes an iteration, as in the released weights."""
     starts: list[dict[str, Tensor]] = []
     ends: list[dict[str, Tensor]] = []
     train_level = critic_training._train_level
@@ -150,15 +150,15 @@ def test_one_that_was_stopped_goes_on_to_the_same_critics(
 ) -> None:  # type: ignore[no-untyped-def]
     whole, _ = train_critics(run, "key", open_context(tmp_path), tmp_path / "whole")
 
-    def stop(tick: Any) -> None:
-        if tick.iteration == 12:
+    def stop(progress: Any) -> None:
+        if progress.iteration == 12:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train_critics(run, "key", open_context(tmp_path), tmp_path / "broken", stop)
     seen: list[int] = []
     continued, _ = train_critics(
-        run, "key", open_context(tmp_path), tmp_path / "broken", lambda tick: seen.append(tick.iteration)
+        run, "key", open_context(tmp_path), tmp_path / "broken", lambda progress: seen.append(progress.iteration)
     )
     assert seen == [12, 15, 18]  # the level that it was at, from its start
     assert all(torch.equal(value, continued.state_dict()[name]) for name, value in whole.state_dict().items())
@@ -169,7 +169,7 @@ def test_a_level_learns_its_image(run: RunConfig, open_context, tmp_path: Path) 
     config = replace(run, {"critics": {"iterations": 75, "levels": 2, "used_levels": 2, "features": 8}})
     errors: list[float] = []
     train_critics(
-        config, "key", open_context(tmp_path), tmp_path, lambda tick: errors.append(tick.terms["reconstruction"])
+        config, "key", open_context(tmp_path), tmp_path, lambda done: errors.append(done.terms["reconstruction"])
     )
     assert len(errors) == 6
     assert errors[2] < 0.7 * errors[0]
