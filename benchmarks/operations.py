@@ -31,9 +31,7 @@ from study.models.build import build_generator
 from study.models.lpips_distance import LpipsDistance
 from study.training.artifact_store import ArtifactFolder
 from study.training.context import RunContext
-from study.training.stages.adversarial import prepare_adversarial
-from study.training.stages.artifacts import prepare_upstream
-from study.training.stages.graph import budget_of
+from study.training.stages.graph import STAGES
 from study.training.state import TrainState
 
 OTHER = "other"
@@ -90,14 +88,12 @@ def count_step(config: RunConfig, stage: Stage, context: RunContext) -> Operatio
     Raises:
         ValueError: critics.
     """
-    if stage == "critics":
+    prepare = STAGES[stage].prepare
+    if prepare is None:
         raise ValueError("operations of stage critics are not counted: each level has images and networks of its own")
     give_random_upstream(config, stage, context)
-    if stage == "adversarial":
-        state, step, batches = prepare_adversarial(config, context)
-    else:
-        state, step, batches = prepare_upstream(config, stage, context)
-    state.iteration = budget_of(config, stage).iterations - 1  # past the share in which layers are frozen
+    state, step, batches = prepare(config, context)
+    state.iteration = STAGES[stage].iterations(config) - 1  # past the share in which layers are frozen
     sides = (batches.patch // batches.pairs.scale, batches.patch)
     with _without_values(), _PartCounter(_owners(state, stage)) as counter, _Calls() as calls:
         low, hr = (torch.rand(batches.batch, 3, side, side) for side in sides)

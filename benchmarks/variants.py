@@ -24,10 +24,11 @@ import torch
 from study.config import RunConfig, parse_assignments, replace
 from study.config.recipes import RECIPES, get_recipe
 from study.training.context import RunContext
-from study.training.context_spec import LPIPS_NETWORK, ContextSpec, find_networks, require_networks
+from study.training.context_spec import ContextSpec
+from study.training.preflight import LPIPS_NETWORK, find_networks, require_networks
 from study.training.stages.adversarial import Point, train_adversarial
 from study.training.stages.artifacts import ensure_artifact
-from study.training.stages.graph import upstream
+from study.training.stages.graph import STAGES
 
 SHOWN = ("psnr_y", "lpips_alex", "swd")
 
@@ -85,7 +86,7 @@ def _config(options: argparse.Namespace, changes: list[str], seed: int) -> RunCo
 
 def _train(config: RunConfig, context: RunContext, directory: Path) -> dict[str, float]:
     """Train a run; its last point's metrics and what its last stage cost."""
-    for needed, stage in upstream(config, "adversarial"):
+    for needed, stage in STAGES["adversarial"].upstream(config):
         ensure_artifact(needed, stage, context)
     points: list[Point] = []
     train_adversarial(config, context, directory, points.append)

@@ -41,9 +41,9 @@ from study.metrics.evaluator import BACKBONE_OF, OF_SHRUNK, Evaluator, check_nam
 from study.models import Autoencoder
 from study.models.backbones import BackboneName, fetch_backbone
 from study.models.tiling import Upscaler, memory_bound
-from study.training.context_spec import DOWNLOAD_SECONDS, fetching_command
 from study.training.evaluation import save_png
 from study.training.loop import pick_device
+from study.training.preflight import DOWNLOAD_SECONDS, fetching_command
 
 PAPER = ("psnr_y", "ssim_y", "lpips_alex", "dists", "ae_psnr", "lr_psnr")
 """The metrics of AESOP's tables, taken where nothing else is asked for."""

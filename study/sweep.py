@@ -134,15 +134,12 @@ def ask(options: argparse.Namespace, cluster: Mapping[str, float], console: Cons
     from study.search.spaces import load_space
     from study.training.context_spec import (
         LPIPS_NETWORK,
-        ContextSpec,
         check_initial_weights,
         find_networks,
         perceptual_metric_note,
         read_custom_losses,
         require_networks,
     )
-    from study.training.loop import pick_device
-    from study.training.precision import fastest_of_cluster, fastest_precision, slow_note
 
     space = load_space(options.space)
     size = options.size or space.size

@@ -35,11 +35,14 @@ from study.search.description import Description, describe, objectives_of, write
 from study.tracking.address import how_to_open
 from study.tracking.client import default_uri
 from study.tracking.exporter import Exporter
-from study.training.artifact_store import ArtifactFolder
-from study.training.context import ProgressCallback, RunContext
-from study.training.context_spec import (
+from study.training.artifact_store import WEIGHTS, ArtifactFolder
+from study.training.context import RunContext
+from study.training.context_spec import ContextSpec
+from study.training.evaluation import baseline_name, evaluate_baseline, spacing_note
+from study.training.loop import Diverged, ProgressCallback, pick_device
+from study.training.precision import fastest_precision, slow_note
+from study.training.preflight import (
     LPIPS_NETWORK,
-    ContextSpec,
     check_initial_weights,
     check_training_images,
     find_networks,
@@ -149,7 +152,7 @@ def _fastest(output: Path) -> Precision:
 
 
 def _context_spec(config: RunConfig, until: Stage, options: argparse.Namespace) -> ContextSpec:
-    compares = until == "adversarial" and config.loss.perceptual > 0
+    compares = STAGES[until].yields_points and config.loss.perceptual > 0
     needed = [config.loss.perceptual_network] if compares else []
     networks = find_networks([*needed, LPIPS_NETWORK], options.weights)
     if compares:

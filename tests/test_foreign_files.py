@@ -20,7 +20,7 @@ from study.files import write_json
 from study.models import save_weights
 from study.models.build import build_generator
 from study.training.context_spec import ContextSpec
-from study.training.distributed import ALONE
+from study.training.distributed import SINGLE_PROCESS
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET = {"iterations": 2, "batch": 2, "patch": 32}

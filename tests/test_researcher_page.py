@@ -20,8 +20,8 @@ from study.losses.custom import load_custom_loss
 from study.record.events import ArtifactEnded
 from study.record.journal import read_entries
 from study.search.spaces import DRY_DRAWS, load_space
-from study.training import context_spec
-from study.training.context_spec import read_custom_losses
+from study.training import preflight
+from study.training.preflight import read_custom_losses
 from study.training.stages import artifacts
 from tests.researcher_page import PAGE, ROOT, commands, furnish, sections
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from study import sweep
 from study.losses.custom import CustomLossError
 from study.sweep import _import_meanwhile
-from study.training import context_spec
+from study.training import preflight
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,7 +35,7 @@ def test_what_is_needed_at_the_end_is_imported_meanwhile_and_what_fails_is_left_
 def test_a_studys_custom_losses_are_tried_out_and_travel_as_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
     folder = shutil.copytree(ROOT / "docs" / "examples", tmp_path / "examples")
     options = sweep._parse(["--space", str(folder / "my_space.py"), "--output", str(tmp_path / "study")])
     question = sweep.ask(options, {}, Console(quiet=True))

@@ -21,7 +21,7 @@ from study.models import MSRResNet, save_weights
 from study.record.events import ArtifactEnded, Event, PointEvaluated, ReferenceEvaluated, StudyStateChanged, TrialEnded
 from study.record.journal import read_entries
 from study.train import main
-from study.training import context_spec
+from study.training import preflight
 from study.training.stages import artifacts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,7 +142,7 @@ def test_a_finished_run_is_not_trained_again(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (trial_of(finished, "unbroken") / "points" / "0000024.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(artifacts, "train", None)  # calling it would fail
     assert ended(monkeypatch, arguments(finished, "unbroken")) == 0
     assert (trial_of(finished, "unbroken") / "points" / "0000024.safetensors").stat().st_mtime_ns == before
@@ -154,7 +154,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with_on_another_device_too(
     fastest: str, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began = json.loads((finished / "unbroken" / "study.json").read_text())["config"]["precision"]
-    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(artifacts, "train", None)
     monkeypatch.setattr(train, "fastest_precision", lambda _device: fastest)
     assert ended(monkeypatch, arguments(finished, "unbroken")) == 0
@@ -164,7 +164,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with_on_another_device_too(
 def test_a_directory_of_another_run_is_refused(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
     journal = (finished / "unbroken" / "journal.jsonl").read_bytes()
     other = arguments(finished, "unbroken", changes=("loss.adversarial=0.5",))
     assert ended(monkeypatch, other) == 2
@@ -248,7 +248,7 @@ def test_bad_input_ends_in_a_sentence_before_any_training(
     faulty.write_text("def loss(sr, hr, lq):\n    return (sr - hr).abs().mean()\n")
     folders = {name.upper(): str(tmp_path / name) for name in ("train", "empty", "absent", "truncated")}
     folders["loss.custom=FAULTY"] = f"loss.custom={faulty}"
-    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(artifacts, "train", None)
     given = arguments(tmp_path, "run") + [folders.get(part, part) for part in changes]
     assert ended(monkeypatch, given) == 2
@@ -319,7 +319,7 @@ def psnr_file(place: Path) -> Path:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_images(tmp_path / "train", count=3, side=64, seed=0)
     save_images(tmp_path / "test", count=2, side=48, seed=1)
-    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
     return tmp_path
 
 
@@ -431,7 +431,7 @@ def test_mdf_trains_its_critics_and_a_network_for_each_task(
 ) -> None:
     save_images(tmp_path / "train", count=2, side=64, seed=0)
     save_images(tmp_path / "test", count=2, side=48, seed=1)
-    monkeypatch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
     levels = ("critics.levels=5", "critics.used_levels=4", "critics.smallest_side=14", "critics.features=2")
     small = (*levels, "critics.iterations=2", "budget.batch=2", "budget.iterations=4", "generator.features=4")
     settings = [

@@ -58,7 +58,7 @@ def _trainer(request: JobRequest, messages: Queue) -> TorchTrainer:
         scaling_config=ray.train.ScalingConfig(
             num_workers=request.workers, use_gpu=bool(request.gpus), resources_per_worker=resources
         ),
-        torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
+        torch_config=TorchConfig(timeout_s=int(COLLECTIVE_TIMEOUT.total_seconds())),
         run_config=ray.train.RunConfig(
             name=request.job.name,
             storage_path=str(RunDirectory(Path(request.run_dir)).tune / "groups"),

@@ -12,7 +12,7 @@ from typing import Protocol
 from study.cluster.messages import JobKind, JobSpec, PairSpec
 from study.config import RunConfig, Stage, to_dict
 from study.search.trials import Asked, UnusableTrial
-from study.training.stages.graph import KeyOf, Need, needs_of, upstream
+from study.training.stages.graph import STAGES, KeyOf, Need, needs_of
 
 
 class Source(Protocol):

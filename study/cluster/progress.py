@@ -149,7 +149,7 @@ class StageProgress:
         if self._bars is not None:
             self._bars.stop()
 
-    def tick(self, news: Progress) -> None:
+    def on_progress(self, news: Progress) -> None:
         """Show where a stage is."""
         terms = " ".join(f"{name} {value:.3g}" for name, value in news.terms.items())
         if self._bars is not None:

@@ -13,10 +13,9 @@ from study.data import ImageSet
 from study.search.spaces import SearchSpace, in_turn
 from study.training.artifact_store import ArtifactFolder
 from study.training.evaluation import evaluation_spacing
-from study.training.stages.graph import artifact_key, budget_of, initial_weights, needs_of
+from study.training.stages.graph import STAGES, artifact_key, needs_of
 
 _NO_COST = ("seed", "iterations", "optimiser", "eval_schedule", "init")  # fields that do not change what a step costs
-_STAGES: tuple[Stage, ...] = ("fidelity", "autoencoder", "critics", "adversarial")
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,8 @@ def works_of(configs: Iterable[RunConfig], images: ImageSet, store: ArtifactFold
         trials.append(Work("adversarial", config, config.budget.iterations, after=after))
         for need in needs:
             if need.key not in works:
-                given = initial_weights(need.config, need.stage) is not None
-                steps = 0 if given else _iterations(need.config, need.stage)
+                spec = STAGES[need.stage]
+                steps = 0 if spec.initial_weights(need.config) else spec.iterations(need.config)
                 there = store.has(need.key)
                 works[need.key] = Work(need.stage, need.config, steps, there, need.key, need.after)
     return [*works.values(), *trials]
@@ -149,13 +148,13 @@ def measure_kinds(
 def forecast(works: Sequence[Work], costs: Mapping[str, Cost], test: ImageSet) -> list[StageForecast]:
     """Add up the works of each stage; a kind that was not measured costs as much a pixel as the stage's others."""
     priced = list(zip(works, prices(works, costs, test), strict=True))
-    by_stage = {stage: [pair for pair in priced if pair[0].stage == stage] for stage in _STAGES}
+    by_stage = {stage: [pair for pair in priced if pair[0].stage == stage] for stage in STAGES}
     return [_of_stage(stage, own) for stage, own in by_stage.items() if own]
 
 
 def prices(works: Sequence[Work], costs: Mapping[str, Cost], test: ImageSet) -> list[Price]:
     """What is left of each work will take; see `forecast`."""
-    typical = {stage: _typical([work for work in works if work.stage == stage], costs) for stage in _STAGES}
+    typical = {stage: _typical([work for work in works if work.stage == stage], costs) for stage in STAGES}
     return [_price(work, costs.get(work.kind), *typical[work.stage], test) for work in works]
 
 
@@ -191,32 +190,27 @@ def _of_stage(stage: Stage, priced: Sequence[tuple[Work, Price]]) -> StageForeca
 
 def _points(work: Work, test: ImageSet) -> int:
     """How many points a trial will have."""
-    return -(-work.iterations // evaluation_spacing(work.config, test)) if work.stage == "adversarial" else 0
-
-
-def _iterations(config: RunConfig, stage: Stage) -> int:
-    if stage == "critics":
-        return config.critics.iterations * config.critics.levels
-    return budget_of(config, stage).iterations
+    if not STAGES[work.stage].yields_points:
+        return 0
+    return -(-work.iterations // evaluation_spacing(work.config, test))
 
 
 def _pixels(work: Work) -> int:
-    """HR pixels of a step; critics see one image, whatever the budget."""
-    return 1 if work.stage == "critics" else budget_of(work.config, work.stage).pixels_per_step
+    """Return the HR pixels of a step; 1 for a stage without batches."""
+    budget = STAGES[work.stage].budget(work.config)
+    return 1 if budget is None else budget.pixels_per_step
 
 
 def _costly(values: Any, stage: Stage) -> Any:
     """A configuration reduced to what makes a step's cost: of weights only whether a term is on, and no seeds."""
-    parts = {
-        "fidelity": ("data", "generator", "fidelity"),
-        "autoencoder": ("data", "autoencoder"),
-        "critics": ("data", "critics"),
-    }
-    if stage in parts:
-        values = {name: values[name] for name in parts[stage]}
-    else:
-        values = {name: value for name, value in values.items() if name != "fidelity"}
-    return _shape(values)
+    sections = STAGES[stage].sections
+    return _shape(
+        {
+            name: value
+            for name, value in values.items()
+            if (name != "fidelity" if sections is None else name in sections)
+        }
+    )
 
 
 def _shape(value: Any) -> Any:

@@ -21,8 +21,7 @@ from study.files import write_atomically, write_json
 from study.record.state import Records
 from study.search.front import as_losses
 from study.search.pareto_archive import Candidate, Goals, ParetoArchive
-from study.training.artifact_store import ArtifactFolder
-from study.training.stages.artifacts import WEIGHTS
+from study.training.artifact_store import WEIGHTS, ArtifactFolder
 
 Report = Callable[[Path], Iterable[Path]]
 """Makes a study's report from its directory; returns its files."""

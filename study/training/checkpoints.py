@@ -1,4 +1,4 @@
-"""Checkpoints: all that a resumed run needs, in one file that names what it belongs to."""
+"""Checkpoints: the state of a run and the key of what it belongs to, in one file."""
 
 import io
 from pathlib import Path
@@ -10,17 +10,17 @@ from study.files import write_atomically
 
 
 def save_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:
-    """Write a checkpoint that names what it belongs to; StorageError as `write_atomically`."""
+    """Write a checkpoint with the key of its run; StorageError as `write_atomically`."""
     buffer = io.BytesIO()  # torch.save on a full disk raises no OSError, a plain write does
     torch.save({"key": key, "state": state}, buffer)
     write_atomically(path, buffer.getvalue())
 
 
 def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
-    """Read a checkpoint back onto the CPU; None if there is none.
+    """Load a checkpoint onto the CPU; None if there is none.
 
     Raises:
-        ValueError: the file is not a whole checkpoint, or belongs to something else than `key`.
+        ValueError: the file is not a complete checkpoint, or belongs to another key.
     """
     if not path.exists():
         return None
@@ -29,11 +29,11 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
         owner, state = saved["key"], saved["state"]
     except Exception as error:
         raise ValueError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}); remove it to start anew"
+            f"{path} is not a readable checkpoint ({type(error).__name__}); remove it to start again"
         ) from error
     if owner != key:
         raise ValueError(
             f"{path} is a checkpoint of {owner}, but this configuration is {key}; "
-            "name another output directory, or go back to the configuration that it was started with"
+            "name another output directory, or use the configuration that it was started with"
         )
     return state

@@ -1,4 +1,4 @@
-"""What every stage works with: images, metrics, frozen networks, a place for artifacts, a device."""
+"""The inputs that all stages share: images, metrics, frozen networks, an artifact store, a device."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,7 @@ from study.data import Batches, ImageSet, Pairs, make_pairs
 from study.data.degradations import Bicubic, Degradation, degradation_of, is_drawn_anew
 from study.metrics.evaluator import Evaluator
 from study.training.artifact_store import ArtifactFolder
-from study.training.distributed import ALONE, DistributedContext
-from study.training.loop import Progress
-
-ProgressCallback = Callable[[Progress], None]
+from study.training.distributed import SINGLE_PROCESS, DistributedContext
 
 
 @dataclass
@@ -22,14 +19,14 @@ class RunContext:
     """What stages need besides their configuration.
 
     Attributes:
-        train, val: the images to train on and to evaluate on; they share no picture.
-        artifacts: finished artifacts, and those that grow.
+        train, val: the images for training and for evaluation; they have no picture in common.
+        artifacts: the artifact store.
         evaluator: the study's metrics.
-        backbones: files of the frozen ImageNet networks that are at hand.
+        backbones: files of the frozen ImageNet networks that were found.
         device: where to train.
-        distributed: the processes that train together.
-        stopping: asked by stages, often, whether to save what they have and stop.
-        custom_losses: the texts of the losses that a person named for these runs, by hash: no other is ever run.
+        distributed: rank and world size.
+        stopping: called every few iterations; once it returns True, a stage saves a checkpoint and raises Stopped.
+        custom_losses: source texts, by hash, of the losses that a person named for these runs; no others are executed.
     """
 
     train: ImageSet
@@ -38,24 +35,24 @@ class RunContext:
     evaluator: Evaluator
     backbones: Mapping[PerceptualNetwork, Path]
     device: torch.device
-    distributed: DistributedContext = ALONE
+    distributed: DistributedContext = SINGLE_PROCESS
     stopping: Callable[[], bool] = lambda: False
     custom_losses: Mapping[str, str] = field(default_factory=dict)
     _pairs: dict[tuple[str, int, Degradation], Pairs] = field(default_factory=dict, repr=False)
 
     def val_pairs(self, data: DataConfig) -> Pairs:
-        """The held-out images with their low-quality versions, made once, as a run has it."""
+        """Return the held-out images with their low-quality versions, computed once for each degradation."""
         return self._cached(self.val, data.scale, degradation_of(data))
 
     def batches(self, data: DataConfig, budget: Budget, seed: int) -> Batches:
-        """The training batches of a stage, of pairs that are made once where nothing in them is drawn anew."""
+        """Return a stage's training batches; pairs are computed once unless degraded anew in each step."""
         degradation = degradation_of(data)
-        anew = degradation if is_drawn_anew(degradation) else None
-        pairs = self._cached(self.train, data.scale, degradation if anew is None else Bicubic())
-        return Batches(pairs, patch=budget.patch, batch=budget.batch, seed=seed, degradation=anew)
+        redrawn = degradation if is_drawn_anew(degradation) else None
+        pairs = self._cached(self.train, data.scale, degradation if redrawn is None else Bicubic())
+        return Batches(pairs, patch=budget.patch, batch=budget.batch, seed=seed, degradation=redrawn)
 
     def clean_batches(self, scale: int, budget: Budget, seed: int) -> Batches:
-        """Batches of bicubic pairs at a scale, whatever the run's own images go through."""
+        """Return batches of bicubic pairs at a scale, whatever degradation the run itself has."""
         return self.batches(DataConfig(scale=scale), budget, seed)
 
     def _cached(self, images: ImageSet, scale: int, degradation: Degradation) -> Pairs:

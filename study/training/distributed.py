@@ -1,9 +1,9 @@
-"""Processes that train one network together: each on its share of every batch, all with the same weights.
+"""Data-parallel training: each process trains on its share of every batch, all with the same weights.
 
-Rank r of R takes items r, r + R, ... of the batch that one process would take whole (`study.data.Batches`). What a loss
-needs of the whole batch is averaged over the distributed with its gradient, and gradients are averaged before each update, so
-that R processes train as one does. Batch norm is the exception: each process has its own statistics, unless on GPUs,
-where `synchronised` makes them the distributed's.
+Rank r of R takes items r, r + R, ... of the batch of one process (`study.data.Batches`). Means over the whole batch
+that a loss contains are averaged over all processes with their gradients, and gradients are averaged before each
+update, so that R processes train as one does. Batch norm is the exception: each process has its own statistics, except
+on GPUs, where `synchronised` converts it to synchronised batch norm.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,40 +15,40 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-PATIENCE = timedelta(hours=2)
-"""How long the others wait while the first evaluates, saves, or trains what only one can."""
+COLLECTIVE_TIMEOUT = timedelta(hours=2)
+"""How long the other processes wait while the main process evaluates, saves, or trains a stage alone."""
 
 
 class GroupLost(RuntimeError):
-    """Another process of the distributed is gone; what this one was doing is not to blame."""
+    """Another process of the group has died; this process's work is not the cause."""
 
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """Who trains: this process, one of some, or the only one.
-
-    Attributes:
-        rank: this process; the first, 0, also evaluates, saves and reports.
-        size: how many there are.
-    """
+    """Rank and world size; (0, 1) when not distributed."""
 
     rank: int = 0
     size: int = 1
 
+    @staticmethod
+    def of_process_group() -> "DistributedContext":
+        """Return the context of PyTorch's default process group."""
+        return DistributedContext(dist.get_rank(), dist.get_world_size())
+
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that evaluates, saves and reports."""
+        """Whether this is rank 0, which also evaluates, saves and reports."""
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over all values that all processes have, with its gradient into all of them; a scalar."""
+        """Return the mean over the values of all processes, a scalar with gradients into all of them."""
         if self.size == 1:
             return values.mean()
-        total: Tensor = _SumOverTeam.apply(values.mean())
+        total: Tensor = _SumOverProcesses.apply(values.mean())
         return total / self.size
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace gradients by their mean over the distributed, in one exchange; GroupLost where it cannot be had."""
+        """Replace gradients by their mean over all processes, in one all-reduce a dtype; GroupLost if one has died."""
         if self.size == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -62,38 +62,33 @@ class DistributedContext:
             )
 
     def average(self, values: dict[str, float], device: torch.device) -> dict[str, float]:
-        """Numbers of the same names, averaged over the distributed."""
+        """Return the mean of each named number over all processes."""
         if self.size == 1 or not values:
             return values
         numbers = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
         _sum(numbers)
         return dict(zip(values, (numbers / self.size).tolist(), strict=True))
 
-    def broadcast(self, answer: bool) -> bool:
-        """What the first process answers."""
+    def broadcast(self, value: bool) -> bool:
+        """Return the value of rank 0."""
         if self.size == 1:
-            return answer
-        answers = [answer]
-        with _exchange():
-            dist.broadcast_object_list(answers, src=0)
-        return answers[0]
+            return value
+        values = [value]
+        with _collective():
+            dist.broadcast_object_list(values, src=0)
+        return values[0]
 
     def synchronised(self, network: nn.Module) -> nn.Module:
-        """A network whose batch norm takes its statistics over the distributed, where PyTorch can: on GPUs."""
+        """Convert a network's batch norm to synchronised batch norm where PyTorch has it: on GPUs."""
         on_gpu = any(parameter.is_cuda for parameter in network.parameters())
         return nn.SyncBatchNorm.convert_sync_batchnorm(network) if self.size > 1 and on_gpu else network
 
 
-ALONE = DistributedContext()
+SINGLE_PROCESS = DistributedContext()
 
 
-def team_of_process_group() -> DistributedContext:
-    """The distributed that PyTorch's default process group makes."""
-    return DistributedContext(dist.get_rank(), dist.get_world_size())
-
-
-class _SumOverTeam(torch.autograd.Function):
-    """The sum of a scalar over the distributed; each process's share has the slope of what all make of the sum."""
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a scalar over all processes; its backward sums the gradients over all processes."""
 
     @staticmethod
     def forward(context: object, value: Tensor) -> Tensor:
@@ -102,25 +97,25 @@ class _SumOverTeam(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(context: object, slope: Tensor) -> Tensor:
-        total = slope.clone()
+    def backward(context: object, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
         _sum(total)
         return total
 
 
 def _sum(values: Tensor) -> None:
-    """Replace values by their sum over the distributed."""
-    with _exchange():
+    """Replace values by their sum over all processes."""
+    with _collective():
         dist.all_reduce(values)
 
 
 @contextmanager
-def _exchange() -> Iterator[None]:
-    """Tell a lost distributed from other errors: the backends raise RuntimeError alone."""
+def _collective() -> Iterator[None]:
+    """Raise GroupLost for the RuntimeError with which all backends report a lost process."""
     try:
         yield
     except RuntimeError as error:
-        raise GroupLost(f"another process of the distributed is gone ({error})") from error
+        raise GroupLost(f"another process of the group has died ({error})") from error
 
 
 def _by_type(gradients: list[Tensor]) -> list[list[Tensor]]:

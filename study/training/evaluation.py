@@ -1,4 +1,4 @@
-"""A set of weights against the held-out images: metrics per image, their means, and crops to look at."""
+"""Evaluate weights on the held-out images: metrics per image, their means, and sample crops."""
 
 import io
 from collections.abc import Callable
@@ -10,12 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from study.config import RunConfig
+from study.config import DataConfig, RunConfig
 from study.data import ImageSet, Pairs, bicubic_upsample, to_uint8
 from study.files import write_atomically
 from study.metrics.evaluator import Evaluator
 from study.models.tiling import Upscaler, memory_bound
+from study.training.context import RunContext
 
+BASELINES = ("bicubic", "input")
 SAMPLE_SIDE = 96  # HR pixels; a multiple of 12, so that the LR window is exact at every scale
 
 
@@ -34,113 +36,123 @@ class Evaluation:
 
 def evaluate(
     upscale: Callable[[Tensor], Tensor],
-    test: Pairs,
+    pairs: Pairs,
     evaluator: Evaluator,
     device: torch.device,
     samples: Path | None = None,
 ) -> Evaluation:
-    """Evaluator what `upscale` makes of the low-quality test images.
+    """Evaluate the outputs of `upscale` for the low-quality images.
 
     Args:
-        upscale: images (1, 3, h, w) in [0, 1] to (1, 3, h * scale, w * scale); called without graph.
-        test: held-out pairs.
+        upscale: maps images (1, 3, h, w) in [0, 1] to (1, 3, h * scale, w * scale); called without graph.
+        pairs: held-out pairs.
         evaluator: the metrics.
-        device: where `upscale` expects its input.
-        samples: folder for a PNG crop of each result (`sample_window`); None to keep none.
+        device: the device of `upscale`'s input.
+        samples: folder for a PNG crop of each result (`sample_window`); None for no crops.
 
     Raises:
-        ValueError: an output that is not finite.
+        ValueError: an output is not finite.
     """
     images = {}
-    for index, name in enumerate(test.names):
-        lq, hr = (image.to(device) for image in test.tensors(index))
+    for index, name in enumerate(pairs.names):
+        lq, hr = (image.to(device) for image in pairs.tensors(index))
         with torch.no_grad():
             sr = upscale(lq)
         if not torch.isfinite(sr).all():
             raise ValueError(f"the output for image {name} is not finite")
-        images[name] = evaluator(sr, hr, shrunk_by=test.scale if test.exact else None, key=test.hr.digests[index])
+        images[name] = evaluator(sr, hr, shrunk_by=pairs.scale if pairs.exact else None, key=pairs.hr.digests[index])
         if samples is not None:
-            save_sample(samples / f"{name}.png", _to_pixels(sr), sample_window(test.hr[index]))
+            save_sample(samples / f"{name}.png", _to_pixels(sr), sample_window(pairs.hr[index]))
     return Evaluation(mean_over_images(images), images)
 
 
 def evaluate_generator(
-    generator: nn.Module, test: Pairs, evaluator: Evaluator, samples: Path | None = None
+    generator: nn.Module, pairs: Pairs, evaluator: Evaluator, samples: Path | None = None
 ) -> Evaluation:
-    """Evaluator a generator in eval mode; see `evaluate`.
+    """Evaluate a generator in eval mode; see `evaluate`.
 
-    It is laid out channels-last as in training: another layout sums in another order, and flips a rounding now and
-    then, so that the same weights would be worth 1e-4 dB more or less by who asks.
+    It is channels-last as in training: another layout sums in another order, which changes PSNR by up to 1e-4 dB.
     """
     device = next(generator.parameters()).device
-    upscale = Upscaler(generator.eval().to(memory_format=torch.channels_last), test.scale, bound=memory_bound(device))
-    return evaluate(upscale, test, evaluator, device, samples)
+    upscale = Upscaler(generator.eval().to(memory_format=torch.channels_last), pairs.scale, bound=memory_bound(device))
+    return evaluate(upscale, pairs, evaluator, device, samples)
 
 
-def evaluation_spacing(config: RunConfig, test: ImageSet) -> int:
-    """How many iterations lie between points, so that evaluation costs a bounded share of a run.
+def evaluation_spacing(config: RunConfig, val: ImageSet) -> int:
+    """Return the number of iterations between points, such that evaluation costs a bounded share of a run.
 
-    The eval_schedule's `evaluate_every`, or the smallest multiple of it with which no more HR pixels are evaluated than
-    `evaluate_share` of those trained on; the last iteration is always evaluated. Counted in pixels, so that a run has
-    its points at the same iterations on every machine.
+    It is the smallest multiple of `evaluate_every` with which the number of evaluated HR pixels is at most
+    `evaluate_share` of the trained ones; the last iteration is always evaluated. The share is of pixels, not seconds,
+    so that a run has its points at the same iterations on every machine.
     """
-    eval_schedule, budget = config.eval_schedule, config.budget
-    pixels = sum(height * width for height, width in test.images.shapes)
-    trained = budget.iterations * budget.batch * budget.patch**2
-    allowed = max(1, int(eval_schedule.evaluate_share * trained / pixels))
-    times = -(-budget.iterations // eval_schedule.evaluate_every)
-    # Of the points that the eval_schedule asks for, every so manieth.
-    return eval_schedule.evaluate_every * -(-times // allowed)
+    schedule, budget = config.eval_schedule, config.budget
+    pixels = sum(height * width for height, width in val.images.shapes)
+    trained = budget.iterations * budget.pixels_per_step
+    allowed = max(1, int(schedule.evaluate_share * trained / pixels))
+    times = -(-budget.iterations // schedule.evaluate_every)
+    return schedule.evaluate_every * -(-times // allowed)  # every n-th evaluation point
 
 
-def spacing_note(config: RunConfig, test: ImageSet) -> list[str]:
-    """What a reader has to know where there are fewer points than the eval_schedule asks for, as zero or one sentence."""
-    spacing = evaluation_spacing(config, test)
-    if spacing == config.eval_schedule.evaluate_every:
+def spacing_note(config: RunConfig, val: ImageSet) -> list[str]:
+    """Return a sentence if points are further apart than `eval_schedule.evaluate_every`, else nothing."""
+    spacing, wanted = evaluation_spacing(config, val), config.eval_schedule.evaluate_every
+    if spacing == wanted:
         return []
     return [
-        f"Points are {spacing} iterations apart, not {config.eval_schedule.evaluate_every}: the {len(test)} held-out images "
-        "are large beside what a trial trains on. For more, raise eval_schedule.evaluate_share or name a smaller --val."
+        f"Points are {spacing} iterations apart, not {wanted}: the {len(val)} held-out images have many pixels "
+        "compared with a trial's training. For more points, raise eval_schedule.evaluate_share or name a smaller --val."
     ]
 
 
 def evaluate_bicubic(
-    test: Pairs, evaluator: Evaluator, device: torch.device, samples: Path | None = None
+    pairs: Pairs, evaluator: Evaluator, device: torch.device, samples: Path | None = None
 ) -> Evaluation:
-    """Evaluator the low-quality images, enlarged by bicubic to their HR images' size: the baseline of every generator."""
-    return evaluate(lambda lq: bicubic_upsample(lq, test.scale), test, evaluator, device, samples)
+    """Evaluate the low-quality images, enlarged by bicubic to the size of their HR images."""
+    return evaluate(lambda lq: bicubic_upsample(lq, pairs.scale), pairs, evaluator, device, samples)
 
 
-def evaluate_autoencoder(autoencoder: nn.Module, test: Pairs, evaluator: Evaluator) -> Evaluation:
-    """Evaluator how well the held-out HR images come through the auto-encoder."""
+def evaluate_baseline(data: DataConfig, context: RunContext, references: Path) -> Evaluation:
+    """Evaluate the baseline without training; save its crops and those of the HR and LQ images under `references`."""
+    pairs = context.val_pairs(data)
+    save_references(references, pairs)
+    return evaluate_bicubic(pairs, context.evaluator, context.device, references / baseline_name(data))
+
+
+def baseline_name(data: DataConfig) -> str:
+    """Return the name of the baseline: `bicubic` interpolation, or the `input` at scale 1."""
+    return "bicubic" if data.scale > 1 else "input"
+
+
+def evaluate_autoencoder(autoencoder: nn.Module, pairs: Pairs, evaluator: Evaluator) -> Evaluation:
+    """Evaluate the auto-encoder's reconstructions of the held-out HR images."""
     device = next(autoencoder.parameters()).device
     images = {}
-    for index, name in enumerate(test.names):
-        hr = test.tensors(index)[1].to(device)
+    for index, name in enumerate(pairs.names):
+        hr = pairs.tensors(index)[1].to(device)
         with torch.no_grad():
-            images[name] = evaluator(autoencoder(hr), hr, key=test.hr.digests[index])
+            images[name] = evaluator(autoencoder(hr), hr, key=pairs.hr.digests[index])
     return Evaluation(mean_over_images(images), images)
 
 
 def mean_over_images(images: dict[str, dict[str, float]]) -> dict[str, float]:
-    """The plain average of each metric over the images of a set (METHODS 7)."""
+    """Return the mean of each metric over images, not over pixels."""
     names = next(iter(images.values())).keys()
     return {name: float(np.mean([values[name] for values in images.values()])) for name in names}
 
 
-def save_references(folder: Path, test: Pairs) -> None:
-    """Save the windows that samples show, of the HR and of the low-quality images: `hr/NAME.png`, `lq/NAME.png`."""
-    for name, hr, lq in zip(test.names, test.hr, test.lq, strict=True):
+def save_references(folder: Path, pairs: Pairs) -> None:
+    """Save the sample windows of the HR and of the low-quality images: `hr/NAME.png`, `lq/NAME.png`."""
+    for name, hr, lq in zip(pairs.names, pairs.hr, pairs.lq, strict=True):
         top, left, side = sample_window(hr)
         save_sample(folder / "hr" / f"{name}.png", hr, (top, left, side))
-        scaled = (top // test.scale, left // test.scale, side // test.scale)
+        scaled = (top // pairs.scale, left // pairs.scale, side // pairs.scale)
         save_sample(folder / "lq" / f"{name}.png", lq, scaled)
 
 
 def sample_window(hr: np.ndarray) -> tuple[int, int, int]:
-    """Choose the window of an image with the most fine detail: (top, left, side) in HR pixels, multiples of 12.
+    """Return the window with the largest mean absolute difference of neighbouring pixels: (top, left, side).
 
-    Fine detail is the mean absolute difference of neighbouring pixels, which is where super-resolution shows.
+    These are HR pixels, multiples of 12. Methods of super-resolution differ most in such fine detail.
     """
     height, width = hr.shape[:2]
     side = min(SAMPLE_SIDE, height // 12 * 12, width // 12 * 12)
@@ -167,7 +179,7 @@ def save_sample(path: Path, pixels: np.ndarray, window: tuple[int, int, int]) ->
 
 
 def save_png(path: Path, pixels: np.ndarray) -> None:
-    """Save an image, shape (H, W, 3) uint8, as a PNG that is whole or absent."""
+    """Save an image, shape (H, W, 3) uint8, as PNG, atomically."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     write_atomically(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""The one loop that runs any step: schedule, EMA, checks, checkpoints, points."""
+"""The training loop of all stages with batches: schedule, EMA, checks, checkpoints, evaluations."""
 
 import hashlib
 import math
@@ -20,21 +20,21 @@ from study.training.steps import Step
 # Losses stay on the device and are read this often: each read makes the CPU wait for the device.
 SYNC_INTERVAL = 25
 
-# On images in [0, 1] no output within range is ever further off than this, mean L1.
+# The mean L1 of two images in [0, 1] cannot exceed this.
 DIVERGED_ABOVE = 1.0
 
 
 class Diverged(RuntimeError):
-    """Training went where no result can come from; the message names the term, its value and the iterations."""
+    """Training diverged; the message names the term, its value and the iteration."""
 
 
 class Stopped(RuntimeError):
-    """Training was asked to stop, and did; started again, it goes on from the checkpoint that it left."""
+    """Training stopped on request; it continues from its checkpoint when it is started again."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A sign of life: where a stage is, and the mean of its terms since the last one."""
+    """How far a stage is, and the mean of its terms since the last report."""
 
     stage: str
     iteration: int
@@ -42,15 +42,18 @@ class Progress:
     terms: dict[str, float]
 
 
+ProgressCallback = Callable[[Progress], None]
+
+
 @dataclass(frozen=True)
 class Plan:
-    """How a stage is run: its budget and schedule, where its checkpoint is, when it is looked at.
+    """The budget and schedule of a stage, its checkpoint, and when it is evaluated.
 
     Attributes:
-        stage: for messages and ticks.
+        stage: for messages and progress.
         key: names everything that determines the result; a checkpoint of another key is refused.
-        evaluate_every: iterations between calls of `evaluate`; 0 for never. The last iteration is always evaluated.
-        seed: of what the networks draw while they train.
+        evaluate_every: iterations between calls of `evaluate`; 0 for the last iteration only, always evaluated.
+        seed: of the networks' random draws during training.
         on_saved: called after each checkpoint.
     """
 
@@ -72,73 +75,69 @@ def train(
     plan: Plan,
     *,
     evaluate: Callable[[TrainState, dict[str, float]], None] | None = None,
-    tick: Callable[[Progress], None] | None = None,
+    on_progress: ProgressCallback | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train to the end of the budget, from the checkpoint if there is one.
 
     Args:
-        state: a new state; the checkpoint's is loaded into it.
-        step: what to do with a batch.
-        batches: a pure function of the iteration, so that a resumed run sees what an unbroken one would.
-        plan: budget, schedule, checkpoint, eval_schedule.
-        evaluate: called with the state and the terms' means since the last call, at the eval_schedule and at the end. The
-            checkpoint is written after it returns, so a killed evaluation is done again and never lost.
-        tick: called every few iterations.
-        stopping: asked as often whether to stop; of a distributed, the first process's answer counts.
+        state: a new state; the checkpoint is loaded into it.
+        step: the training step.
+        batches: a pure function of the iteration, so that a resumed run gets the same batches as an unbroken one.
+        plan: budget, schedule, checkpoint.
+        evaluate: called in the main process with the state and the terms' means since the last call. The checkpoint is
+            written after it returns, so that an evaluation that was killed is repeated.
+        on_progress: called at least every `SYNC_INTERVAL` iterations.
+        stopping: called as often; once the main process's returns True, training stops.
 
     Raises:
-        Diverged: a term is not finite, or the output is off by more than any image can be. No checkpoint and no
-            evaluation ever sees such a state.
-        Stopped: `stopping` said so before the end; the checkpoint is of this moment.
-        StorageError: a checkpoint could not be written; the one before it is whole.
-        ValueError: the checkpoint there belongs to another configuration.
+        Diverged: a term or weight is not finite, or the mean L1 exceeds `DIVERGED_ABOVE`; neither saved nor evaluated.
+        Stopped: `stopping` returned True before the end; the current state is saved.
+        StorageError: a checkpoint could not be written; the one before it is intact.
+        ValueError: the checkpoint belongs to another configuration.
     """
     saved = load_checkpoint(plan.checkpoint, plan.key)
     if saved is not None:
         state.load_state_dict(saved)
     device = next(state.model.parameters()).device
-    devices = [device] if device.type == "cuda" else []
     steps = range(state.iteration, plan.budget.iterations)
-    distributed = state.distributed
-    incoming_of_team = feed(batches, steps, device, rank=distributed.rank, ranks=distributed.size)
-    with torch.random.fork_rng(devices=devices), incoming_of_team as incoming:
-        _train(state, step, incoming, plan, evaluate, tick, stopping)
+    batches_of_rank = feed(batches, steps, device, rank=state.distributed.rank, ranks=state.distributed.size)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), batches_of_rank as incoming:
+        while state.iteration < plan.budget.iterations:
+            terms = _run_until(_next_stop(state.iteration, plan), state, step, incoming, plan)
+            _check(terms, state.iteration, plan.stage)
+            if on_progress is not None:
+                on_progress(Progress(plan.stage, state.iteration, plan.budget.iterations, terms))
+            stop = state.distributed.broadcast(stopping()) and state.iteration < plan.budget.iterations
+            _evaluate_and_save(state, plan, evaluate, stop=stop)
+            if stop:
+                raise Stopped(f"{plan.stage} was asked to stop after iteration {state.iteration}")
 
 
-def _train(
+def _evaluate_and_save(
     state: TrainState,
-    step: Step,
-    incoming: Iterator[tuple[Tensor, Tensor]],
     plan: Plan,
     evaluate: Callable[[TrainState, dict[str, float]], None] | None,
-    tick: Callable[[Progress], None] | None,
-    stopping: Callable[[], bool],
+    *,
+    stop: bool,
 ) -> None:
-    while state.iteration < plan.budget.iterations:
-        stop = _next_stop(state.iteration, plan)
-        terms = _run_until(stop, state, step, incoming, plan)
-        _check(terms, state.iteration, plan.stage)
-        if tick is not None:
-            tick(Progress(plan.stage, state.iteration, plan.budget.iterations, terms))
-        due = _due(state.iteration, plan.evaluate_every, plan.budget.iterations)
-        stop_here = state.distributed.broadcast(stopping()) and state.iteration < plan.budget.iterations
-        save = due or stop_here or _due(state.iteration, plan.checkpoint_every, plan.budget.iterations)
-        if save:
-            _check_weights(state, plan.stage)
-        means = state.read_terms() if due else {}
-        if evaluate is not None and due and state.distributed.is_main:
-            evaluate(state, means)
-        if save and state.distributed.is_main:
-            save_checkpoint(plan.checkpoint, plan.key, state.state_dict())
-            plan.on_saved()
-        if stop_here:
-            raise Stopped(f"{plan.stage} was asked to stop after iteration {state.iteration}")
+    """Do what is due after an iteration; `stop` makes a checkpoint due."""
+    evaluate_now = _is_due(state.iteration, plan.evaluate_every, plan.budget.iterations)
+    save = evaluate_now or stop or _is_due(state.iteration, plan.checkpoint_every, plan.budget.iterations)
+    if save:
+        _check_weights(state, plan.stage)
+    means = state.read_terms() if evaluate_now else {}
+    if evaluate is not None and evaluate_now and state.distributed.is_main:
+        evaluate(state, means)
+    if save and state.distributed.is_main:
+        save_checkpoint(plan.checkpoint, plan.key, state.state_dict())
+        plan.on_saved()
 
 
 def _run_until(
     stop: int, state: TrainState, step: Step, incoming: Iterator[tuple[Tensor, Tensor]], plan: Plan
 ) -> dict[str, float]:
+    """Train up to iteration `stop`; return the mean of each term."""
     sums: dict[str, Tensor] = {}
     first = state.iteration
     started = time.perf_counter()
@@ -162,12 +161,9 @@ def _run_until(
 
 
 def _seed_networks(seed: int, iteration: int, rank: int = 0) -> None:
-    """What networks draw in a step, such as SwinIR's drop-path, is a function of (seed, step), as the batch is.
-
-    In a distributed each process draws for its own items, so that these draws depend on the distributed's size.
-    """
+    """Seed the networks' random draws, such as SwinIR's drop-path, as a function of seed, iteration and rank."""
     digest = hashlib.sha256(f"{seed}:{iteration}{f':{rank}' if rank else ''}".encode()).digest()
-    torch.manual_seed(int.from_bytes(digest[:4], "big"))  # PyTorch's CPU generator heeds 32 bits
+    torch.manual_seed(int.from_bytes(digest[:4], "big"))  # PyTorch's CPU generator uses 32 bits
 
 
 def _next_stop(iteration: int, plan: Plan) -> int:
@@ -176,7 +172,7 @@ def _next_stop(iteration: int, plan: Plan) -> int:
     return min([*stops, plan.budget.iterations])
 
 
-def _due(iteration: int, every: int, iterations: int) -> bool:
+def _is_due(iteration: int, every: int, iterations: int) -> bool:
     return iteration == iterations or (every > 0 and iteration % every == 0)
 
 
@@ -194,17 +190,17 @@ def _check(terms: dict[str, float], iteration: int, stage: str) -> None:
 
 
 def _check_weights(state: TrainState, stage: str) -> None:
-    # A step's terms are from before its update: what an infinite gradient did would show one step too late.
+    # A step's terms are computed before its update: they show the effect of an infinite gradient one step too late.
     for name, network in {"model": state.model, **state.discriminators}.items():
         norms = torch.stack(torch._foreach_norm([weight.detach() for weight in network.parameters()]))
         if not torch.isfinite(norms).all():
-            what = "model" if name == "model" else f"{name} term's discriminator"
+            network_name = "model" if name == "model" else f"{name} term's discriminator"
             raise Diverged(
-                f"{stage}: the weights of the {what} are not finite after iteration {state.iteration}; "
+                f"{stage}: the weights of the {network_name} are not finite after iteration {state.iteration}; "
                 "a lower learning rate or adversarial weight helps"
             )
 
 
 def pick_device() -> torch.device:
-    """The first GPU this process may use, else the CPU."""
+    """Return the current GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes at most."""
+"""Measure peak memory."""
 
 import re
 from pathlib import Path
@@ -11,14 +11,14 @@ _RESET_PEAK = "5"  # proc(5): the peak of the resident set starts again from wha
 
 
 class PeakMemory:
-    """The peak from the moment on when it is made.
+    """The peak since the object was created.
 
-    On a GPU, of what PyTorch's allocator gave out on the device. On a CPU, of the process's resident memory, libraries
-    included, as Linux counts it.
+    On a GPU, of the memory that PyTorch's allocator gave out. On a CPU, of the process's resident memory, libraries
+    included (Linux, VmHWM).
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Start."""
+        """Reset the peak."""
         self._device, self._known = device, True
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -26,10 +26,10 @@ class PeakMemory:
         try:
             _CLEAR.write_text(_RESET_PEAK)
         except OSError:
-            self._known = False  # another system, or a container that forbids it
+            self._known = False  # not Linux, or a container without the permission
 
     def read(self) -> float | None:
-        """In GiB; None where nobody can tell."""
+        """Return the peak in GiB; None if the system does not report it."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) / GIB
         if not self._known:

@@ -1,8 +1,8 @@
-"""In which numbers networks compute while they train.
+"""The number format of networks in training.
 
 `fp32` is float32 throughout. With `bf16`, PyTorch's autocast runs convolutions and matrix products in bfloat16, which
-has float32's range and 8 bits of its digits. Weights, their averages, optimisers, images and losses stay float32
-(METHODS 4.3 and 9.3 tell what becomes of losses otherwise), and so does every evaluation.
+has float32's range and 8 significant bits. Weights, their averages, optimisers, images and losses stay float32, because
+losses of small differences lose their digits otherwise, and so does every evaluation.
 """
 
 from collections.abc import Mapping
@@ -13,38 +13,38 @@ import torch
 
 from study.config import Precision
 
-# What Linux calls instructions that multiply bfloat16. Without them a CPU takes 2 to 13 times as long as for float32.
+# Linux's names of CPU instructions for bfloat16. Without them bfloat16 takes 2 to 13 times as long as float32.
 _CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 _CPU_INFO = Path("/proc/cpuinfo")
-# NVIDIA's from before Ampere, by Ray's names.
+# NVIDIA's GPUs before Ampere, by Ray's names.
 _ACCELERATOR = "accelerator_type:"
 _WITHOUT_BFLOAT16 = ("V100", "P100", "T4", "P4", "K80")
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
-    """Where networks compute in a precision; losses belong outside."""
+    """Return the autocast context of a precision; losses belong outside."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def fastest_precision(device: torch.device) -> Precision:
-    """`bf16` where the device multiplies bfloat16 itself, else `fp32`."""
+    """Return `bf16` if the device has instructions for bfloat16, else `fp32`."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if _CPU_FLAGS & _cpu_flags() else "fp32"
 
 
 def slow_note(precision: Precision, device: torch.device) -> list[str]:
-    """What a person has to know who chose a precision that the device can only imitate, as zero or one sentence."""
+    """Return a sentence if the device only emulates the precision, else nothing."""
     if precision == fastest_precision(device) or precision == "fp32":
         return []
     return [
-        "This device has no instructions for bfloat16 and imitates them: --precision bf16 takes 2 to 13 times as long "
+        "This device has no instructions for bfloat16 and emulates them: --precision bf16 takes 2 to 13 times as long "
         "as fp32 here."
     ]
 
 
 def fastest_of_cluster(resources: Mapping[str, float], *, on_gpu: bool) -> Precision:
-    """The same for workers on a cluster's nodes, by the accelerators that Ray names among its resources."""
+    """Return the same for the nodes of a cluster, from the accelerators among Ray's resources."""
     old = any(f"{_ACCELERATOR}{name}" in resources for name in _WITHOUT_BFLOAT16)
     return "bf16" if on_gpu and not old else "fp32"
 
@@ -52,6 +52,6 @@ def fastest_of_cluster(resources: Mapping[str, float], *, on_gpu: bool) -> Preci
 def _cpu_flags() -> set[str]:
     try:
         lines = _CPU_INFO.read_text().splitlines()
-    except OSError:  # another system
+    except OSError:  # not Linux
         return set()
     return {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}

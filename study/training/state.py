@@ -1,4 +1,4 @@
-"""What a stage has to remember to go on exactly where it stopped."""
+"""The state of a stage: all that is needed to continue it exactly."""
 
 import copy
 import math
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from study.config import Optimiser, Precision
-from study.training.distributed import ALONE, DistributedContext
+from study.training.distributed import SINGLE_PROCESS, DistributedContext
 from study.training.precision import autocast
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -26,18 +26,17 @@ class TrainState:
     """The networks of a stage, their optimisers and its counters.
 
     Attributes:
-        model: the network that is trained, a generator or an auto-encoder.
+        model: the trained network, a generator or an auto-encoder.
         ema: its exponential moving average, never in an optimiser; the result of the stage.
         optimiser: Adam over `model`.
-        discriminators, discriminator_optimisers: by the adversarial term that each belongs to.
-        distributed: the processes that train these networks together.
-        precision: what the networks compute in.
+        discriminators, discriminator_optimisers: by adversarial term.
+        distributed: rank and world size.
+        precision: of the networks' computations.
         iteration: steps done.
-        pixels_seen: HR pixels over all steps done.
-        device_seconds: wall-clock seconds spent in those steps, of each process of the distributed; evaluation and start-up
-            excluded.
-        peak_gib: the most memory that they took (`peak_memory`); None where nobody can tell.
-        term_sums, term_steps: the loss terms added up since they were last read, and over how many steps.
+        pixels_seen: HR pixels over these steps.
+        device_seconds: wall-clock seconds of these steps, added up over all processes, without evaluation and start-up.
+        peak_gib: peak memory of these steps (`peak_memory`); None if unknown.
+        term_sums, term_steps: sums of the loss terms since they were last read, and the number of steps.
     """
 
     model: nn.Module
@@ -45,7 +44,7 @@ class TrainState:
     optimiser: Adam
     discriminators: dict[str, nn.Module] = field(default_factory=dict)
     discriminator_optimisers: dict[str, Adam] = field(default_factory=dict)
-    distributed: DistributedContext = ALONE
+    distributed: DistributedContext = SINGLE_PROCESS
     precision: Precision = "fp32"
     iteration: int = 0
     pixels_seen: int = 0
@@ -55,24 +54,24 @@ class TrainState:
     term_steps: int = 0
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Where the networks compute; losses belong outside."""
+        """Return the autocast context of the networks; losses belong outside."""
         return autocast(self.precision, next(self.model.parameters()).device)
 
     def add_terms(self, totals: dict[str, float], steps: int) -> None:
-        """Remember loss terms, each summed over `steps` steps."""
+        """Add loss terms, each summed over `steps` steps."""
         for name, total in totals.items():
             self.term_sums[name] = self.term_sums.get(name, 0.0) + total
         self.term_steps += steps
 
     def read_terms(self) -> dict[str, float]:
-        """The mean of each term since the last reading."""
+        """Return the mean of each term since the last call, and reset the sums."""
         means = {name: total / self.term_steps for name, total in self.term_sums.items()}
         self.term_sums, self.term_steps = {}, 0
         return means
 
     @property
     def spent(self) -> dict[str, float]:
-        """What the stage has cost so far."""
+        """The cost of the stage so far."""
         spent = {
             "iterations": self.iteration,
             "pixels_seen": self.pixels_seen,
@@ -81,22 +80,22 @@ class TrainState:
         return spent if self.peak_gib is None else spent | {"peak_gib": round(self.peak_gib, 4)}
 
     def add_peak(self, gib: float | None) -> None:
-        """Remember the most memory that was taken."""
+        """Raise `peak_gib` to a new peak."""
         if gib is not None:
             self.peak_gib = max(gib, self.peak_gib or 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs, in types that load with `weights_only`."""
+        """Return the whole state in types that load with `weights_only`."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         counters = {name: getattr(self, name) for name in _COUNTERS}
         return parts | {"counters": counters}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go back to a saved state of the same stage."""
+        """Load a saved state of the same stage."""
         for name, part in self._parts().items():
             part.load_state_dict(saved[name])
         for name in _COUNTERS:
-            if name in saved["counters"]:  # a checkpoint of an older version knows no peak
+            if name in saved["counters"]:  # older checkpoints lack peak_gib
                 setattr(self, name, saved["counters"][name])
 
     def _parts(self) -> dict[str, Any]:
@@ -112,19 +111,19 @@ def new_state(
     config: Optimiser,
     *,
     discriminators: Mapping[str, nn.Module] = MappingProxyType({}),
-    distributed: DistributedContext = ALONE,
+    distributed: DistributedContext = SINGLE_PROCESS,
     precision: Precision = "fp32",
 ) -> TrainState:
-    """Start a stage: the EMA is a copy of the model, every network has an Adam of the same settings.
+    """Return the state at iteration 0: the EMA is a copy of the model, all networks have the same Adam.
 
-    The networks are laid out channels-last, in which PyTorch's convolutions are about twice as fast on a CPU.
+    The networks become channels-last, in which PyTorch's convolutions are about twice as fast on a CPU.
 
     Args:
-        model: what is trained, a generator or an auto-encoder.
-        config: the optimiser's settings.
-        discriminators: by the adversarial term that each belongs to.
-        distributed: who trains them; all begin with the same weights.
-        precision: what they compute in.
+        model: a generator or an auto-encoder.
+        config: the optimiser's hyper-parameters.
+        discriminators: by adversarial term.
+        distributed: rank and world size; all processes must start with the same weights.
+        precision: of the networks' computations.
     """
     for module in (model, *discriminators.values()):
         module.to(memory_format=torch.channels_last)
@@ -141,23 +140,23 @@ def new_state(
 
 
 def seeded(build: Callable[[], Module], seed: int) -> Module:
-    """Build a network whose random weights depend on the seed alone, and leave the global generator as it was."""
+    """Build a network with random weights from a seed, and leave the global generator unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
 
 def state_on_cpu(module: nn.Module) -> dict[str, Tensor]:
-    """A module's state, wherever the module is."""
+    """Return a module's state dict on the CPU."""
     return {name: tensor.cpu() for name, tensor in module.state_dict().items()}
 
 
 def learning_rate_at(config: Optimiser, iteration: int, iterations: int) -> float:
-    """The learning rate of step `iteration` (from 0): a pure function, so that resuming needs no scheduler state.
+    """Return the learning rate of step `iteration` (from 0), as a pure function: resuming needs no scheduler state.
 
-    `cosine` goes from `learning_rate` to `minimum` in each of `restarts` equal periods (METHODS 2.1); `steps`
-    multiplies it by `gamma` at each of the `milestones`, shares of the budget. During `warmup` the schedule's value is
-    scaled by (iteration + 1) / warmup.
+    `cosine` falls from `learning_rate` to `minimum` in each of `restarts` equal periods (SGDR, Loshchilov 2017);
+    `steps` multiplies it by `gamma` at each of the `milestones`, shares of the budget. During `warmup` the schedule's
+    value is scaled by (iteration + 1) / warmup.
     """
     scheduled = config.learning_rate
     if config.schedule == "steps":
@@ -170,7 +169,7 @@ def learning_rate_at(config: Optimiser, iteration: int, iterations: int) -> floa
 
 
 def set_learning_rate(state: TrainState, learning_rate: float) -> None:
-    """Give every optimiser of a stage its learning rate for the next step."""
+    """Set the learning rate of all optimisers of a stage."""
     for optimiser in (state.optimiser, *state.discriminator_optimisers.values()):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
@@ -178,12 +177,12 @@ def set_learning_rate(state: TrainState, learning_rate: float) -> None:
 
 @torch.no_grad()
 def update_ema(state: TrainState, decay: float) -> None:
-    """Move the average by one step: parameters are averaged, buffers copied (METHODS 3.3)."""
+    """Update the average: ema <- decay * ema + (1 - decay) * model for parameters; buffers are copied (ESRGAN)."""
     ema: list[Tensor] = list(state.ema.parameters())
     model: list[Tensor] = list(state.model.parameters())
     torch._foreach_lerp_(ema, model, 1 - decay)
-    for ours, theirs in zip(state.ema.buffers(), state.model.buffers(), strict=True):
-        ours.copy_(theirs)
+    for averaged, current in zip(state.ema.buffers(), state.model.buffers(), strict=True):
+        averaged.copy_(current)
 
 
 def _adam(module: nn.Module, config: Optimiser) -> Adam:

@@ -1,4 +1,4 @@
-"""One step of each stage: a function of the state and a batch that updates the networks and returns its loss terms."""
+"""The training step of each stage: a function that updates the networks and returns the loss terms."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,17 +16,17 @@ from study.training.state import TrainState
 # (state, low-quality batch, HR batch) -> unweighted terms by name, detached scalars on the device
 Step = Callable[[TrainState, Tensor, Tensor], dict[str, Tensor]]
 
-# The images that an adversarial term's discriminator evaluates.
+# What an adversarial term's discriminator gets of an image.
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "adversarial": lambda images: images,
     "gradient_adversarial": discriminated_map,
 }
-# The discriminators' custom losses, as they are logged.
+# The names of the discriminators' losses among the terms.
 LOGGED = {"adversarial": "discriminator", "gradient_adversarial": "gradient_discriminator"}
 
 
 def fidelity_step(state: TrainState, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
-    """Descend pixel L1 (METHODS 2.1)."""
+    """Do one step on pixel L1."""
     with state.autocast():
         sr = state.model(lq)
     loss = pixel_loss(sr, hr).mean()
@@ -35,15 +35,15 @@ def fidelity_step(state: TrainState, lq: Tensor, hr: Tensor) -> dict[str, Tensor
 
 
 def autoencoder_step(*, bottleneck_weight: float = 0.0, scale_weight: float = 0.0, frozen_until: int = 0) -> Step:
-    """Make the step of the auto-encoder: L1(A(x), x) + w * L1(E(x)'s colours, y) (METHODS 1.3).
+    """Return the auto-encoder's step on L1(A(x), x) + w * L1(first three channels of E(x), y) (docs/methods/aesop.md).
 
-    Its low-quality batch y is the crop of the bicubic LR image at the auto-encoder's factor. With a scale head, the sum
-    also has v * L1(b(x), |A(x) - x|), where the error is a constant (1.6).
+    The low-quality batch y is the crop of the bicubic LR image at the auto-encoder's factor. With a scale head, the sum
+    also contains v * L1(b(x), |A(x) - x|) without a gradient into the error (docs/methods/aesop-ablations.md).
 
     Args:
         bottleneck_weight: w; at 0 the term is not computed.
         scale_weight: v; 0 without a scale head.
-        frozen_until: in so many first iterations the decoder does not train.
+        frozen_until: the number of first iterations in which the decoder is frozen.
     """
 
     def step(state: TrainState, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
@@ -76,22 +76,22 @@ def autoencoder_step(*, bottleneck_weight: float = 0.0, scale_weight: float = 0.
 
 
 def adversarial_step(generator_loss: GeneratorLoss, *, fusion_until: float = 0.0) -> Step:
-    """Make the step of the perceptual generator: G, and each D on the same SR images (METHODS 3.3).
+    """Return the step of the perceptual generator G and its discriminators (docs/methods/esrgan.md).
 
-    Its numbers are those of a generator's step followed by the discriminators' own. But a discriminator's weights stay
-    the same from the one to the other, so that it sees each batch once (the official trainer shows it five): both use
-    its answers. And the sum's gradient is added up at the SR image, term by term: no two terms' graphs are held.
+    It gives the same numbers as a step of G followed by a step of each discriminator. A discriminator's weights are the
+    same in both, so one forward pass of each batch serves both (ESRGAN's trainer does five). The gradient of the sum is
+    accumulated at the SR image, term by term, so that only one term's graph is in memory.
 
     Args:
-        generator_loss: the sum.
-        fusion_until: SPSR's fusion layers train alone in steps below this number, counted from 1 (METHODS 4.2).
+        generator_loss: the weighted sum.
+        fusion_until: only SPSR's fusion layers train in steps below this number, counted from 1 (docs/methods/spsr.md).
     """
 
     def step(state: TrainState, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
         if fusion_until:
             _choose_layers(state.model, fusion_only=state.iteration + 1 < fusion_until)
         outputs = _generate(state, generator_loss, lq)
-        # Terms end at copies of the outputs; what they leave there goes on into the generator in one pass.
+        # The terms' gradients accumulate at copies of the outputs; one backward pass continues into the generator.
         sr, *branch = (output.detach().requires_grad_() for output in outputs)
         inputs = LossInputs(sr, hr, lq, branch=branch[0] if branch else None)
         if generator_loss.uses("ldl"):
@@ -103,8 +103,8 @@ def adversarial_step(generator_loss: GeneratorLoss, *, fusion_until: float = 0.0
                 terms |= _gan_step(state, generator_loss, name, inputs)
             else:
                 terms[name] = generator_loss.add_gradient(name, inputs)
-        _descend_from(state, outputs, [sr, *branch])
-        # Not part of the sum: what tells a diverged generator from a slow one, whatever the terms are.
+        _step_from_copies(state, outputs, [sr, *branch])
+        # Not part of the sum: shows whether the generator has diverged, whatever the terms are.
         terms["pixel"] = pixel_loss(sr.detach(), hr).mean()
         return terms
 
@@ -112,41 +112,42 @@ def adversarial_step(generator_loss: GeneratorLoss, *, fusion_until: float = 0.0
 
 
 def _generate(state: TrainState, generator_loss: GeneratorLoss, lq: Tensor) -> tuple[Tensor, ...]:
-    """The SR images and, where they are inputs, the gradient branch's, with graph."""
+    """Return the SR images and, if the loss uses it, the gradient branch's output, with graph."""
     with state.autocast():
         outputs = state.model(lq, with_branch=True) if generator_loss.uses("branch") else (state.model(lq),)
     return tuple(at_least_float32(output) for output in outputs)
 
 
 def _gan_step(state: TrainState, generator_loss: GeneratorLoss, name: str, inputs: LossInputs) -> dict[str, Tensor]:
-    """The generator's adversarial term, then the discriminator's own step, on the same answers."""
+    """Compute the generator's adversarial term, then the discriminator's step, from the same logits if possible."""
     discriminator = state.discriminators[name]
-    asked_once = bool(discriminator.is_deterministic)
-    logits = _ask(state, name, inputs, with_reals=asked_once or generator_loss.compares_reals)
+    shared = bool(discriminator.is_deterministic)
+    logits = _logits(state, name, inputs, with_reals=shared or generator_loss.compares_reals)
     term = generator_loss.add_gradient(name, inputs, logits)
-    if not asked_once:
-        logits = _ask(state, name, inputs, with_reals=True)
+    if not shared:
+        logits = _logits(state, name, inputs, with_reals=True)
     loss = generator_loss.discriminator_loss(logits).mean()
     _backward_and_step(state.distributed, state.discriminator_optimisers[name], loss)
     return {name: term, LOGGED[name]: loss.detach()}
 
 
-def _ask(state: TrainState, name: str, inputs: LossInputs, *, with_reals: bool) -> Logits:
+def _logits(state: TrainState, name: str, inputs: LossInputs, *, with_reals: bool) -> Logits:
     discriminator, view = state.discriminators[name], VIEWS[name]
     fakes, reals = view(inputs.sr), view(inputs.hr) if with_reals else None
-    # They go through separately: batch norm must not mix their statistics.
+    # Separate passes: batch norm must not mix their statistics.
     with state.autocast():
         real = None if reals is None else discriminator(reals)
         return Logits(real=real, fake=discriminator(fakes))
 
 
-def _descend_from(state: TrainState, outputs: tuple[Tensor, ...], copies: list[Tensor]) -> None:
-    """Take the generator's step, given the sum's gradient at copies of its outputs."""
+def _step_from_copies(state: TrainState, outputs: tuple[Tensor, ...], copies: list[Tensor]) -> None:
+    """Do the generator's step, given the gradient of the sum at copies of its outputs."""
     state.optimiser.zero_grad(set_to_none=True)
     reached = [
         (output, copy.grad)
         for output, copy in zip(outputs, copies, strict=True)
-        if copy.grad is not None and output.requires_grad  # SPSR's branch does neither while its fusion trains alone
+        if copy.grad is not None
+        and output.requires_grad  # neither holds for SPSR's branch while only the fusion layers train
     ]
     torch.autograd.backward([output for output, _ in reached], [gradient for _, gradient in reached])
     _update(state.distributed, state.optimiser)
@@ -160,7 +161,7 @@ def _choose_layers(generator: nn.Module, *, fusion_only: bool) -> None:
 
 def _backward_and_step(distributed: DistributedContext, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.zero_grad(set_to_none=True)
-    # Of its own networks alone: a discriminator's loss has nothing to say to the images.
+    # Only into the optimiser's parameters: a discriminator's loss must not reach the images.
     loss.backward(inputs=[parameter for parameter in _parameters(optimiser) if parameter.requires_grad])
     _update(distributed, optimiser)
 

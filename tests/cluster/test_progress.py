@@ -110,12 +110,12 @@ def test_in_a_log_a_stage_reports_now_and_then_and_at_its_end(monkeypatch: pytes
     monkeypatch.setattr("study.cluster.progress.time.monotonic", lambda: now)
     text = io.StringIO()
     with StageProgress(console_to(text, terminal=False)) as view:
-        view.tick(Progress("fidelity", 100, 800, {"pixel": 0.051234}))
+        view.on_progress(Progress("fidelity", 100, 800, {"pixel": 0.051234}))
         for iteration in (200, 300, 400):  # 100 iterations in 10 s: only every second one is due
             now += 10.0
-            view.tick(Progress("fidelity", iteration, 800, {"pixel": 0.05}))
+            view.on_progress(Progress("fidelity", iteration, 800, {"pixel": 0.05}))
         now += 1.0
-        view.tick(Progress("fidelity", 800, 800, {"pixel": 0.04}))
+        view.on_progress(Progress("fidelity", 800, 800, {"pixel": 0.04}))
     assert text.getvalue().splitlines() == [
         "fidelity 100/800 | pixel 0.0512 | time left not yet known",
         "fidelity 300/800 | pixel 0.05 | 50 s left",
@@ -126,8 +126,8 @@ def test_in_a_log_a_stage_reports_now_and_then_and_at_its_end(monkeypatch: pytes
 def test_on_a_terminal_each_stage_has_its_bar() -> None:
     text = io.StringIO()
     with StageProgress(console_to(text, terminal=True)) as view:
-        view.tick(Progress("fidelity", 800, 800, {"pixel": 0.04}))
-        view.tick(Progress("adversarial", 3, 160, {"fidelity": 0.5, "adversarial": 0.25}))
+        view.on_progress(Progress("fidelity", 800, 800, {"pixel": 0.04}))
+        view.on_progress(Progress("adversarial", 3, 160, {"fidelity": 0.5, "adversarial": 0.25}))
     for part in ("fidelity", "800/800", "pixel 0.04", "adversarial", "3/160", "fidelity 0.5 adversarial 0.25"):
         assert part in text.getvalue()
 

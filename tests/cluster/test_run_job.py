@@ -21,8 +21,8 @@ from study.record.paths import RunDirectory
 from study.training.artifact_store import ArtifactFolder
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
-from study.training.distributed import ALONE, DistributedContext, GroupLost
-from study.training.stages.artifacts import evaluate_baseline
+from study.training.distributed import SINGLE_PROCESS, DistributedContext, GroupLost
+from study.training.evaluation import evaluate_baseline
 
 JOB = JobSpec("trial-0000", "trial", "adversarial", {}, trial=0)
 CPU = torch.device("cpu")
@@ -92,7 +92,7 @@ def test_an_exchange_that_fails_says_that_the_team_is_lost(monkeypatch: pytest.M
         lambda: distributed.mean(torch.ones(3)),
         lambda: distributed.broadcast(True),
     ):
-        with pytest.raises(GroupLost, match=r"another process of the distributed is gone .*closed by peer"):
+        with pytest.raises(GroupLost, match=r"another process of the group has died .*closed by peer"):
             exchange()
 
 

@@ -11,7 +11,7 @@ from study.config.recipes import aesop
 from study.losses.custom import CustomLossError, load_custom_loss, read_custom_loss, try_custom_loss
 from study.losses.guidance import GuidanceInputs, fidelity_loss
 from study.losses.pixel import pixel_loss
-from study.training.context_spec import read_custom_losses
+from study.training.preflight import read_custom_losses
 
 CPU = torch.device("cpu")
 L1 = "def loss(sr, hr, lq):\n    return (sr - hr).abs().mean(dim=(1, 2, 3))\n"

@@ -1,4 +1,4 @@
-"""METHODS' equations written out plainly, as an independent second opinion of every recipe's step.
+"""The papers' equations written out plainly, as an independent reference of every recipe's step.
 
 Nothing here is shared with the package: no loss function, no operator. Networks are given as callables, all in float64.
 """
@@ -19,12 +19,12 @@ def entropy(logits: Tensor, label: int) -> Tensor:
 
 
 def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """METHODS 3.3, G step 3, without its weight."""
+    """ESRGAN's relativistic term of G, without its weight."""
     return (entropy(real - fake.mean(), 0) + entropy(fake - real.mean(), 1)) / 2
 
 
 def artifact(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
-    """METHODS 4.3 with every 7 x 7 window written out."""
+    """LDL's map with every 7 x 7 window written out."""
     residual, ema_residual = (hr - sr).abs().sum(1, keepdim=True), (hr - ema_sr).abs().sum(1, keepdim=True)
     windows = F.unfold(F.pad(residual, (3, 3, 3, 3), mode="reflect"), 7)  # (N, 49, H * W)
     local = windows.var(dim=1, unbiased=True).view_as(residual)
@@ -34,7 +34,7 @@ def artifact(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
 
 
 def gradients(images: Tensor, padding: int) -> Tensor:
-    """METHODS 4.2: M, by convolutions with both kernels for each colour."""
+    """SPSR: M, by convolutions with both kernels for each colour."""
     down = torch.tensor([[0, -1, 0], [0, 0, 0], [0, 1, 0]], dtype=images.dtype)
     maps = []
     for colour in range(images.shape[1]):
@@ -46,7 +46,7 @@ def gradients(images: Tensor, padding: int) -> Tensor:
 
 
 def torch_bicubic_quarter(images: Tensor) -> Tensor:
-    """METHODS 1.6, LR L1: four taps an axis on each block of 4 x 4 pixels."""
+    """AESOP's ablation LR L1: four taps an axis on each block of 4 x 4 pixels."""
     taps = torch.tensor([-0.09375, 0.59375, 0.59375, -0.09375], dtype=images.dtype)
     count, colours, height, width = images.shape
     blocks = images.reshape(count, colours, height // 4, 4, width // 4, 4)
@@ -54,7 +54,7 @@ def torch_bicubic_quarter(images: Tensor) -> Tensor:
 
 
 def sharpened(images: Tensor) -> Tensor:
-    """METHODS 1.7: unsharp masking with a 51-pixel Gaussian, soft-thresholded at 10 of 255; borders reflected."""
+    """Real-ESRGAN's unsharp masking with a 51-pixel Gaussian, soft-thresholded at 10 of 255; borders reflected."""
     sigma = 0.3 * (51 - 1) * 0.5 + 0.8 - 0.3
     offsets = torch.arange(-25, 26, dtype=images.dtype)
     line = torch.exp(-(offsets**2) / (2 * sigma**2))
@@ -70,7 +70,7 @@ def sharpened(images: Tensor) -> Tensor:
 
 
 def laplace(p: tuple[Tensor, Tensor], q: tuple[Tensor, Tensor], *, exact: bool) -> Tensor:
-    """METHODS 1.6: the divergence of two Laplace distributions, as released or exactly."""
+    """The divergence of two Laplace distributions, as released or exactly."""
     (p_mean, p_raw), (q_mean, q_raw) = p, q
     p_scale, q_scale = 2 * torch.maximum(p_raw, torch.tensor(1e-6)), 2 * torch.maximum(q_raw, torch.tensor(1e-6))
     distance = (p_mean - q_mean).abs()
@@ -79,7 +79,7 @@ def laplace(p: tuple[Tensor, Tensor], q: tuple[Tensor, Tensor], *, exact: bool) 
 
 
 def shrunk_to_a_quarter(images: Tensor) -> Tensor:
-    """METHODS 7.5 at x4: the published taps, mirrored, on the image with its edge pixels repeated."""
+    """MATLAB's bicubic at x4: the published taps, mirrored, on the image with its edge pixels repeated."""
     half = [-0.001708984375, -0.010986328125, -0.018310546875, -0.011962890625]
     half += [0.022705078125, 0.097412109375, 0.181884765625, 0.240966796875]
     taps = torch.tensor(half + half[::-1], dtype=images.dtype)
@@ -93,12 +93,12 @@ def shrunk_to_a_quarter(images: Tensor) -> Tensor:
 
 
 def consistency(sr: Tensor, lq: Tensor) -> Tensor:
-    """METHODS 5 by L1, without the LR pixels whose HR pixels lie outside the patch."""
+    """The consistency loss by L1, without the LR pixels whose HR pixels lie outside the patch."""
     return mean_l1(shrunk_to_a_quarter(sr)[..., 2:-2, 2:-2], lq[..., 2:-2, 2:-2])
 
 
 def mdf(state: dict[str, Tensor], a: Tensor, b: Tensor, levels: int) -> Tensor:
-    """METHODS 6.4, one value an image: the critics by their state, batch norm by its running statistics."""
+    """MDF's loss, one value an image: the critics by their state, batch norm by its running statistics."""
 
     def block(name: str, x: Tensor) -> Tensor:
         x = torch.conv2d(x, state[f"{name}.conv.weight"], state[f"{name}.conv.bias"])

@@ -9,8 +9,7 @@ import pytest
 from study.config import RunConfig
 from study.data.remote import CACHE_VARIABLE, RemoteError
 from study.files import StorageError
-from study.record.paths import WEIGHTS
-from study.training.artifact_store import ArtifactFolder, RemoteArtifacts, open_artifacts
+from study.training.artifact_store import WEIGHTS, ArtifactFolder, RemoteArtifacts, open_artifacts
 from study.training.context import RunContext
 from study.training.loop import Progress
 from study.training.stages.artifacts import ensure_artifact
@@ -34,7 +33,7 @@ def on_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 
 def finished(store: ArtifactFolder, **files: bytes) -> None:
-    place = store.workplace(KEY)
+    place = store.partial_dir(KEY)
     place.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (place / name).write_bytes(content)
@@ -85,14 +84,14 @@ def test_what_is_not_what_was_stored_is_refused(on_node: Callable[[str], RemoteA
 
 
 @pytest.mark.parametrize("kind", ["folder", "remote"])
-def test_whoever_comes_second_drops_its_own(
+def test_the_second_to_publish_discards_its_copy(
     kind: str, on_node: Callable[[str], RemoteArtifacts], tmp_path: Path
 ) -> None:
     open_there = on_node if kind == "remote" else lambda _: ArtifactFolder(tmp_path / "shared")
     finished(open_there("a"), weights=b"first")
     finished(open_there("b"), weights=b"second")
     assert (open_there("b").open(KEY) / "weights").read_bytes() == b"first"
-    assert not open_there("b").workplace(KEY).exists()
+    assert not open_there("b").partial_dir(KEY).exists()
 
 
 def test_another_node_goes_on_from_the_checkpoint_to_the_same_bits(
@@ -106,15 +105,15 @@ def test_another_node_goes_on_from_the_checkpoint_to_the_same_bits(
     def at(node: str) -> RunContext:
         return with_field(open_context(tmp_path), artifacts=on_node(node))
 
-    def killed(news: Progress) -> None:
-        if news.iteration == 4:
+    def killed(progress: Progress) -> None:
+        if progress.iteration == 4:
             raise Killed
 
     with pytest.raises(Killed):
         ensure_artifact(small_run, "fidelity", at("a"), killed)
-    ticks: list[int] = []
-    made = ensure_artifact(small_run, "fidelity", at("b"), lambda news: ticks.append(news.iteration))
-    assert ticks == [4]  # from a's checkpoint at 2
+    reached: list[int] = []
+    made = ensure_artifact(small_run, "fidelity", at("b"), lambda progress: reached.append(progress.iteration))
+    assert reached == [4]  # from a's checkpoint at 2
     assert made.weights.read_bytes() == unbroken
     assert not list((tmp_path / "storage" / ".partial").rglob("*.pt"))
 
@@ -123,17 +122,17 @@ def test_another_node_goes_on_from_the_checkpoint_to_the_same_bits(
 
 
 def test_a_checkpoint_that_only_this_node_has_is_not_gone_on_from(on_node: Callable[[str], RemoteArtifacts]) -> None:
-    place = on_node("a").workplace(KEY)
+    place = on_node("a").partial_dir(KEY)
     place.mkdir(parents=True)
     (place / "checkpoint.pt").write_bytes(b"of an upload that failed")
-    assert not (on_node("a").workplace(KEY) / "checkpoint.pt").exists()
+    assert not (on_node("a").partial_dir(KEY) / "checkpoint.pt").exists()
 
 
 def test_storage_that_refuses_is_named(on_node: Callable[[str], RemoteArtifacts], tmp_path: Path) -> None:
     store = on_node("a")
-    place = store.workplace(KEY)
+    place = store.partial_dir(KEY)
     place.mkdir(parents=True)
     (place / "checkpoint.pt").write_bytes(b"x")
     (tmp_path / "storage").write_text("a file where the folder should be")
     with pytest.raises(StorageError, match=r"storage/\.partial/fidelity.*could not|could not.*storage/\.partial"):
-        store.saved(KEY)
+        store.checkpoint_saved(KEY)

@@ -106,7 +106,7 @@ def test_truncated_checkpoint_is_refused_by_name(kept: float, tmp_path: Path) ->
     save_checkpoint(path, "key", STATE | {"more": torch.rand(4096)})
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole))])
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a readable checkpoint .*remove it to start anew"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a readable checkpoint .*remove it to start again"):
         load_checkpoint(path, "key")
 
 

@@ -10,7 +10,7 @@ import pytest
 from study.config import RunConfig, pin_custom_loss, replace, to_dict
 from study.losses.custom import CustomLossError
 from study.training.context import RunContext
-from study.training.context_spec import read_custom_losses
+from study.training.preflight import read_custom_losses
 from study.training.stages.adversarial import train_adversarial
 from study.training.stages.artifacts import make_artifact
 
@@ -59,7 +59,7 @@ def test_a_trials_folder_belongs_to_the_text_that_it_began_with(
     moved = own_run(run, tmp_path / "elsewhere" / "same.py", L1)
     trained(moved, context, tmp_path / "run")  # it is complete: nothing is run
     edited = own_run(run, tmp_path / "mine.py", L1 + "\n")
-    with pytest.raises(ValueError, match="holds a run of adversarial-"):
+    with pytest.raises(ValueError, match="belongs to adversarial-"):
         trained(edited, replace_field(context, custom_losses=read_custom_losses([edited])), tmp_path / "run")
 
 

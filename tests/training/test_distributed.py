@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from study.config import Budget, Optimiser, RunConfig, replace, to_dict
-from study.training.distributed import ALONE, DistributedContext
+from study.training.distributed import SINGLE_PROCESS, DistributedContext
 from study.training.loop import Plan, _run_until
 from study.training.state import new_state
 
 ROOT = Path(__file__).resolve().parents[2]
 
-METHODS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "relativistic": {"loss.gan": "relativistic"},
     "joint": {"loss.gan": "relativistic-joint"},
     "vanilla": {"loss.gan": "vanilla"},
@@ -38,16 +38,16 @@ def folder(small_run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Pa
         "autoencoder.budget": {"iterations": 20, "batch": 4},
         "loss.ldl": 1.0,
         "loss.adversarial": 1.0,  # so that what the logits' means are taken over shows
-        "eval_schedule": {"evaluate_every": 10, "evaluate_share": 1e9, "checkpoint_every": 1},  # a tick a step
+        "eval_schedule": {"evaluate_every": 10, "evaluate_share": 1e9, "checkpoint_every": 1},  # progress each step
     }
-    configs = [to_dict(replace(small_run, common | changes)) for changes in METHODS.values()]
+    configs = [to_dict(replace(small_run, common | changes)) for changes in VARIANTS.values()]
     command = [sys.executable, "-m", "tests.training.train_together", json.dumps(configs), str(place)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.strip() == "[0, 0, 0]", done.stderr
     return place
 
 
-@pytest.mark.parametrize("number", range(len(METHODS)), ids=METHODS)
+@pytest.mark.parametrize("number", range(len(VARIANTS)), ids=VARIANTS)
 def test_two_processes_train_as_one_does(folder: Path, number: int) -> None:
     alone = json.loads((folder / f"{number}-1" / "rank0.json").read_text())
     first, second = (json.loads((folder / f"{number}-2" / f"rank{rank}.json").read_text()) for rank in (0, 1))
@@ -63,7 +63,7 @@ def test_two_processes_train_as_one_does(folder: Path, number: int) -> None:
     assert second["points"] == []
 
 
-@pytest.mark.parametrize("number", range(len(METHODS)), ids=METHODS)
+@pytest.mark.parametrize("number", range(len(VARIANTS)), ids=VARIANTS)
 def test_their_weights_are_those_of_one(folder: Path, number: int) -> None:
     alone, together = (
         sorted((folder / f"{number}-{size}").rglob("*.safetensors"), key=lambda path: path.name) for size in (1, 2)
@@ -90,13 +90,13 @@ def test_alone_there_is_nothing_to_exchange() -> None:
     parameter = torch.nn.Parameter(torch.ones(2))
     parameter.grad = torch.tensor([1.0, 3.0])
 
-    ALONE.average_gradients([parameter])
+    SINGLE_PROCESS.average_gradients([parameter])
 
     assert parameter.grad.tolist() == [1, 3]
-    assert ALONE.mean(torch.tensor([1.0, 3.0])).item() == 2
-    assert ALONE.average({"pixel": 0.5}, torch.device("cpu")) == {"pixel": 0.5}
-    assert ALONE.broadcast(False) is False
-    assert ALONE.is_main
+    assert SINGLE_PROCESS.mean(torch.tensor([1.0, 3.0])).item() == 2
+    assert SINGLE_PROCESS.average({"pixel": 0.5}, torch.device("cpu")) == {"pixel": 0.5}
+    assert SINGLE_PROCESS.broadcast(False) is False
+    assert SINGLE_PROCESS.is_main
 
 
 class Pair(DistributedContext):

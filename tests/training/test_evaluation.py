@@ -115,7 +115,7 @@ def test_mean_is_over_images_not_over_pixels() -> None:
     assert mean_over_images(images) == {"psnr_y": 30.0, "swd": 2.5}
 
 
-def test_generator_is_judged_in_eval_mode_without_graph(pairs: Pairs) -> None:
+def test_generator_is_evaluated_in_eval_mode_without_graph(pairs: Pairs) -> None:
     generator = Enlarger().train()
     found = evaluate_generator(generator, pairs, study_evaluator(None, CPU))
     assert generator.calls == [(False, False)] * 2
@@ -124,7 +124,7 @@ def test_generator_is_judged_in_eval_mode_without_graph(pairs: Pairs) -> None:
     assert found.images[pairs.names[1]]["psnr_y"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_autoencoder_is_judged_on_the_high_quality_images(pairs: Pairs) -> None:
+def test_autoencoder_is_evaluated_on_the_high_quality_images(pairs: Pairs) -> None:
     torch.manual_seed(0)
     autoencoder = Autoencoder(3, 4, features=16, blocks=1, growth=4, decoder="msrresnet", bicubic_skip=True).eval()
     found = evaluate_autoencoder(autoencoder, pairs, study_evaluator(None, CPU))

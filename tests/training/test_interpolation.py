@@ -18,7 +18,8 @@ from study.training.evaluation import evaluate_generator, sample_window
 from study.training.interpolation import Trained, evaluate_interpolations, interpolate_weights
 from study.training.loop import Stopped
 from study.training.stages.adversarial import train_adversarial
-from study.training.stages.artifacts import ensure_artifact, load_generator
+from study.training.stages.artifacts import ensure_artifact
+from study.training.stages.fidelity import load_generator
 
 SHARES = (0.25, 0.5, 0.75)
 
@@ -58,7 +59,7 @@ def test_counters_of_a_network_are_the_second_s() -> None:
     assert interpolate_weights(first, second, 0.5, into).state_dict()["num_batches_tracked"] == 7
 
 
-def test_each_interpolation_is_judged_and_kept(
+def test_each_interpolation_is_evaluated_and_stored(
     parents: tuple[Trained, Trained], context: RunContext, tmp_path: Path
 ) -> None:
     made = interpolations_of(parents, context, tmp_path / "pair")
@@ -71,10 +72,10 @@ def test_each_interpolation_is_judged_and_kept(
     again = evaluate_generator(kept.eval(), test, context.evaluator)
     assert made["weights-5000"].evaluation == again  # type: ignore[attr-defined]
     assert sorted(path.name for path in (tmp_path / "pair").glob("*.json")) == sorted(f"{name}.json" for name in names)
-    assert not list((tmp_path / "pair").glob("pixels-*.safetensors"))
+    assert not list((tmp_path / "pair").glob("images-*.safetensors"))
 
 
-def test_pixels_are_those_of_the_two_files_mixed(
+def test_images_are_interpolated_as_the_files_show_them(
     parents: tuple[Trained, Trained], context: RunContext, tmp_path: Path
 ) -> None:
     interpolations_of(parents, context, tmp_path / "pair", spaces=("images",), shares=(0.25,))
@@ -84,12 +85,12 @@ def test_pixels_are_those_of_the_two_files_mixed(
         images = [to_uint8(parent.load(context)(lq).clamp(0, 1))[0].permute(1, 2, 0).numpy() for parent in parents]
     top, left, side = sample_window(test.hr[0])
     mixed = (0.75 * images[0] + 0.25 * images[1])[top : top + side, left : left + side]
-    shown = np.asarray(Image.open(tmp_path / "pair" / "pixels-2500" / f"{test.names[0]}.png"))
+    shown = np.asarray(Image.open(tmp_path / "pair" / "images-2500" / f"{test.names[0]}.png"))
     assert np.abs(shown - mixed).max() <= 0.5  # exact halves fall either way in float32
     assert (shown[mixed % 1 != 0.5] == np.round(mixed)[mixed % 1 != 0.5]).all()
 
 
-def test_a_generator_interpolationed_with_itself_is_worth_what_it_was(
+def test_a_generator_interpolated_with_itself_keeps_its_metrics(
     parents: tuple[Trained, Trained], context: RunContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
     own = evaluate_generator(
@@ -105,7 +106,7 @@ def test_weights_of_different_networks_are_refused() -> None:
         interpolate_weights(torch.nn.Linear(2, 3), torch.nn.Linear(2, 4), 0.5, torch.nn.Linear(2, 4))
 
 
-def test_a_request_to_stop_is_heeded_between_interpolations(
+def test_a_request_to_stop_counts_between_interpolations(
     parents: tuple[Trained, Trained], context: RunContext, tmp_path: Path
 ) -> None:
     asked = iter([False, True])
@@ -118,8 +119,6 @@ def test_a_request_to_stop_is_heeded_between_interpolations(
         next(made)
 
 
-def test_the_parents_differ_or_the_tests_above_say_nothing(
-    parents: tuple[Trained, Trained], context: RunContext
-) -> None:
+def test_the_parents_differ(parents: tuple[Trained, Trained], context: RunContext) -> None:
     first, second = (parent.load(context).state_dict() for parent in parents)
     assert any(not torch.equal(first[name], second[name]) for name in first)

@@ -1,4 +1,4 @@
-"""The loop: eval_schedule, counters, what it refuses, and that a killed run ends where an unbroken one does."""
+"""The loop: schedule, counters, errors, and that a killed run ends where an unbroken one does."""
 
 import copy
 import math
@@ -99,13 +99,13 @@ class Run:
 
     state: TrainState
     evaluated: Evaluated = field(default_factory=list)
-    ticks: list[Progress] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
 
     def evaluate(self, state: TrainState, terms: dict[str, float]) -> None:
         self.evaluated.append((state.iteration, terms))
 
     def go(self, step: Step, batches: Batches, run_plan: Plan) -> "Run":
-        train(self.state, step, batches, run_plan, evaluate=self.evaluate, tick=self.ticks.append)
+        train(self.state, step, batches, run_plan, evaluate=self.evaluate, on_progress=self.progress.append)
         return self
 
 
@@ -164,7 +164,7 @@ def test_finished_run_only_loads_its_last_state(batches: Batches, tmp_path: Path
     first = Run(fidelity_state()).go(fidelity_step, batches, plan(tmp_path))
     again = Run(fidelity_state()).go(scripted(lambda _: math.nan), batches, plan(tmp_path))
     assert list(same_bits(again.state.state_dict(), first.state.state_dict())) == []
-    assert (again.evaluated, again.ticks) == ([], [])
+    assert (again.evaluated, again.progress) == ([], [])
 
 
 def test_each_step_gets_its_own_batch_and_learning_rate_also_after_a_kill(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_stops_are_at_every_multiple_of_every_interval(
     budget = Budget(iterations=64, batch=2, patch=16)
     looked = plan(tmp_path, budget=budget, checkpoint_every=40, evaluate_every=30)
     run = Run(one_pixel_state()).go(scripted(lambda step: step / 100), batches, looked)
-    assert [tick.iteration for tick in run.ticks] == [25, 30, 40, 50, 60, 64]
+    assert [progress.iteration for progress in run.progress] == [25, 30, 40, 50, 60, 64]
     assert [iteration for iteration, _ in run.evaluated] == [30, 60, 64]
     assert saved == [30, 40, 60, 64]
 
@@ -212,12 +212,12 @@ def test_terms_are_means_over_their_windows(batches: Batches, tmp_path: Path) ->
     looked = plan(tmp_path, budget=budget, checkpoint_every=100, evaluate_every=30)
     run = Run(one_pixel_state()).go(scripted(lambda step: step / 100), batches, looked)
     # Steps 0..24, 25..29, 30..39 between looks; 0..29, 30..39 between evaluations.
-    assert [tick.terms["pixel"] for tick in run.ticks] == pytest.approx([0.12, 0.27, 0.345], rel=1e-6)
+    assert [progress.terms["pixel"] for progress in run.progress] == pytest.approx([0.12, 0.27, 0.345], rel=1e-6)
     assert [terms["pixel"] for _, terms in run.evaluated] == pytest.approx([0.145, 0.345], rel=1e-6)
-    assert {(tick.stage, tick.iterations) for tick in run.ticks} == {("fidelity", 40)}
+    assert {(progress.stage, progress.iterations) for progress in run.progress} == {("fidelity", 40)}
 
 
-def test_last_iteration_is_evaluated_without_a_cadence(batches: Batches, tmp_path: Path) -> None:
+def test_last_iteration_is_evaluated_without_an_eval_schedule(batches: Batches, tmp_path: Path) -> None:
     run = Run(one_pixel_state()).go(scripted(lambda _: 0.5), batches, plan(tmp_path))
     assert run.evaluated == [(12, {"pixel": 0.5})]
 

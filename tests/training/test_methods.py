@@ -13,16 +13,19 @@ from study.config import DataConfig, Optimiser, RunConfig, replace, stage_key
 from study.models import Autoencoder, RRDBNet, SPSRGenerator, save_weights
 from study.models.build import build_autoencoder, build_generator
 from study.training.context import RunContext
-from study.training.context_spec import check_initial_weights
+from study.training.evaluation import evaluate_baseline
 from study.training.loop import Progress, _seed_networks
-from study.training.stages import adversarial, artifacts
+from study.training.preflight import check_initial_weights
+from study.training.stages import adversarial, artifacts, autoencoder
 from study.training.stages.adversarial import Point, export_generator, train_adversarial
-from study.training.stages.artifacts import ensure_artifact, evaluate_baseline, load_autoencoder, load_generator
+from study.training.stages.artifacts import ensure_artifact
+from study.training.stages.autoencoder import load_autoencoder
+from study.training.stages.fidelity import load_generator
 from study.training.stages.graph import artifact_key, needs_of
 from study.training.state import new_state
 from study.training.steps import autoencoder_step
 
-OpenWorkshop = Callable[[Path], RunContext]
+OpenContext = Callable[[Path], RunContext]
 
 SPSR = {
     "generator": {"name": "spsr", "blocks": 4},
@@ -42,7 +45,7 @@ REAL = {
     "fidelity.budget.patch": 64,
     "autoencoder": {"bottleneck_weight": 0, "frozen_decoder": 1},
 }
-METHODS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "spsr": SPSR,
     "swinir": SWINIR,
     "real": REAL,
@@ -57,29 +60,29 @@ class Killed(Exception):
 
 
 def killed_in(stage: str, iteration: int) -> Callable[[Progress], None]:
-    def tick(news: Progress) -> None:
-        if (news.stage, news.iteration) == (stage, iteration):
+    def on_progress(progress: Progress) -> None:
+        if (progress.stage, progress.iteration) == (stage, iteration):
             raise Killed
 
-    return tick
+    return on_progress
 
 
-def whole_run(config: RunConfig, context: RunContext, folder: Path, tick: Any = None) -> list[Point]:
+def whole_run(config: RunConfig, context: RunContext, folder: Path, on_progress: Any = None) -> list[Point]:
     points: list[Point] = []
     if config.data.degradation != "bicubic":
         context.val = context.train  # the held-out images are too small for it
     for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, context.train)):
-        ensure_artifact(need.config, need.stage, context, tick)
-    train_adversarial(config, context, folder, points.append, tick)
+        ensure_artifact(need.config, need.stage, context, on_progress)
+    train_adversarial(config, context, folder, points.append, on_progress)
     return points
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", VARIANTS)
 def test_a_killed_run_of_each_method_ends_bit_for_bit_where_an_unbroken_one_does(
-    method: str, open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    method: str, open_context: OpenContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
-    """What SwinIR drops and how real-world patches are degraded is drawn anew in each step, and yet the same again."""
-    config = replace(small_run, METHODS[method])
+    """SwinIR's drop-path and real-world degradations are random in each step, yet functions of seed and step."""
+    config = replace(small_run, VARIANTS[method])
     unbroken = whole_run(config, open_context(tmp_path / "a"), tmp_path / "unbroken")
     stopping = open_context(tmp_path / "b")
     for stage, iteration in (("fidelity", 4), ("autoencoder", 4), ("adversarial", 4)):
@@ -95,7 +98,7 @@ def test_a_killed_run_of_each_method_ends_bit_for_bit_where_an_unbroken_one_does
     assert (tmp_path / "unbroken" / last).read_bytes() == (tmp_path / "broken" / last).read_bytes()
 
 
-def test_what_swinir_drops_is_drawn_anew_in_each_step(small_run: RunConfig) -> None:
+def test_swinirs_drop_path_differs_from_step_to_step(small_run: RunConfig) -> None:
     network = build_generator(replace(small_run, SWINIR).generator, 4).train()
     lq = torch.rand(4, 3, 8, 8)
     outputs = []
@@ -107,7 +110,7 @@ def test_what_swinir_drops_is_drawn_anew_in_each_step(small_run: RunConfig) -> N
 
 
 def test_training_leaves_the_global_random_numbers_alone(
-    open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    open_context: OpenContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
@@ -121,16 +124,16 @@ def test_training_leaves_the_global_random_numbers_alone(
 
 @pytest.mark.parametrize(("iteration", "fusion_only"), [(0, True), (3, True), (4, False), (9, False)])
 def test_fusion_layers_of_spsr_train_alone_at_first(
-    iteration: int, fusion_only: bool, open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    iteration: int, fusion_only: bool, open_context: OpenContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
-    """METHODS 4.2: in steps below 5, counted from 1, which are the first four."""
+    """SPSR: in steps below 5, counted from 1, which are the first four."""
     config = replace(small_run, {**SPSR, "fusion_share": 0.5, "budget.iterations": 10})
     context = open_context(tmp_path)
     ensure_artifact(config, "fidelity", context)
-    state = adversarial._adversarial_state(config, context)
+    state = adversarial._initial_state(config, context)
     state.iteration = iteration
     before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
-    step = adversarial._adversarial(config, context)
+    step = adversarial._step(config, context)
     step(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
     moved = {name.split(".")[0] for name, tensor in state.model.state_dict().items() if not tensor.equal(before[name])}
     assert moved == ({"fusion"} if fusion_only else {"fusion", "trunk", "branch"})
@@ -138,7 +141,7 @@ def test_fusion_layers_of_spsr_train_alone_at_first(
 
 @pytest.mark.parametrize(("iteration", "frozen"), [(0, True), (4, True), (5, False)])
 def test_a_decoder_is_frozen_for_its_share(iteration: int, frozen: bool) -> None:
-    """METHODS 1.3: unfrozen where the option is below the iteration, counted from 1."""
+    """As in AESOP's trainer: unfrozen where the option is below the iteration, counted from 1."""
     state = new_state(Autoencoder(3, 4, 16, 1, 4, "msrresnet"), Optimiser(learning_rate=0.01))
     state.iteration = iteration
     before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
@@ -149,7 +152,7 @@ def test_a_decoder_is_frozen_for_its_share(iteration: int, frozen: bool) -> None
 
 
 def test_a_decoder_that_stays_frozen_is_the_fidelity_generator(
-    open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    open_context: OpenContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
     config = replace(small_run, {"autoencoder.frozen_decoder": 1})
     context = open_context(tmp_path)
@@ -159,7 +162,7 @@ def test_a_decoder_that_stays_frozen_is_the_fidelity_generator(
 
 
 def test_the_scale_head_learns_the_error(small_run: RunConfig) -> None:
-    """METHODS 1.6: L1(b, |A(x) - x|), where the error is a constant."""
+    """docs/methods/aesop-ablations.md: L1(b, |A(x) - x|), where the error is a constant."""
     torch.manual_seed(3)
     network = Autoencoder(3, 4, 16, 1, 4, "msrresnet", scale_head=True).double()
     hr = torch.rand(2, 3, 16, 16, dtype=torch.float64)
@@ -174,13 +177,13 @@ def test_the_scale_head_learns_the_error(small_run: RunConfig) -> None:
 
 
 def test_spsr_starts_with_the_fidelity_generator_in_its_trunk(
-    open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    open_context: OpenContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
     config, context = replace(small_run, SPSR), open_context(tmp_path)
     ensure_artifact(config, "fidelity", context)
     fidelity = load_generator(config, context)
     assert isinstance(fidelity, RRDBNet)
-    state = adversarial._adversarial_state(config, context)
+    state = adversarial._initial_state(config, context)
     assert isinstance(state.model, SPSRGenerator)
     assert torch.equal(state.model.trunk.conv_body.weight, fidelity.conv_body.weight)
     image, gradient = (state.discriminators[name] for name in ("adversarial", "gradient_adversarial"))
@@ -201,7 +204,7 @@ def given(small_run: RunConfig, tmp_path: Path) -> RunConfig:
 
 
 def test_given_weights_stand_in_for_training(
-    given: RunConfig, open_context: OpenWorkshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: RunConfig, open_context: OpenContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = open_context(tmp_path / "artifacts")
     check_initial_weights([given])
@@ -218,7 +221,7 @@ def test_given_weights_stand_in_for_training(
 
 
 def test_a_given_decoder_is_where_the_auto_encoder_starts(
-    given: RunConfig, open_context: OpenWorkshop, tmp_path: Path
+    given: RunConfig, open_context: OpenContext, tmp_path: Path
 ) -> None:
     config = replace(given, {"autoencoder.init": None, "autoencoder.decoder_init": given.generator.init})
     config = replace(config, {"generator.init": None})
@@ -226,7 +229,7 @@ def test_a_given_decoder_is_where_the_auto_encoder_starts(
     made = list(needs_of(config, "autoencoder", lambda run, stage: artifact_key(run, stage, context.train)))
     assert [(need.stage, need.config.generator.init) for need in made] == [("fidelity", given.generator.init)]
     ensure_artifact(made[0].config, "fidelity", context)
-    started = artifacts._new_autoencoder(config, context)
+    started = autoencoder._initial_network(config, context)
     expected = torch.load(str(given.generator.init), weights_only=True)["params"]
     assert all(torch.equal(started.decoder.state_dict()[name], tensor) for name, tensor in expected.items())
 
@@ -251,7 +254,7 @@ def test_given_weights_that_do_not_fit_are_found_out_before_anything_starts(
 # --- degraded images, exports ----------------------------------------------------------------------------------------
 
 
-def test_held_out_images_are_degraded_as_the_run_has_it(open_context: OpenWorkshop, tmp_path: Path) -> None:
+def test_held_out_images_are_degraded_as_the_run_has_it(open_context: OpenContext, tmp_path: Path) -> None:
     context = open_context(tmp_path)
     context.val = context.train  # larger ones
     clean, real = (context.val_pairs(DataConfig(degradation=kind)) for kind in ("bicubic", "aesop-real"))
@@ -284,19 +287,19 @@ def test_a_generator_that_no_other_tool_has_is_not_exported(small_run: RunConfig
 
 
 def test_a_step_asks_a_discriminator_no_more_than_it_must(
-    open_context: OpenWorkshop, small_run: RunConfig, tmp_path: Path
+    open_context: OpenContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
     context = open_context(tmp_path)
     calls = {}
     for name, gan in itertools.product(("vgg", "unet"), ("relativistic", "vanilla")):
         config = replace(small_run, {"loss": {"gan": gan, "guidance": "pixel"}, "discriminator.name": name})
         ensure_artifact(config, "fidelity", context)
-        state = adversarial._adversarial_state(config, context)
+        state = adversarial._initial_state(config, context)
         seen: list[Tensor] = []
         state.discriminators["adversarial"].register_forward_hook(lambda _m, inputs, _o, seen=seen: seen.append(inputs))
-        adversarial._adversarial(config, context)(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
+        adversarial._step(config, context)(state, torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32))
         calls[name, gan] = len(seen)
-    # The U-Net's spectral norm moves on with each pass: there, a generator's step and its own need passes of their own.
+    # Each pass updates the U-Net's spectral norm: there, the steps of G and of D need separate passes.
     assert calls == {
         ("vgg", "relativistic"): 2,
         ("vgg", "vanilla"): 2,

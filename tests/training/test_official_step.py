@@ -19,7 +19,7 @@ from study.training.state import new_state, update_ema
 from study.training.steps import adversarial_step
 
 STEPS = 8
-LAYERS = {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}  # METHODS 1.5 and 4.1
+LAYERS = {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}  # of VGG-19, as ESRGAN weighs them (docs/methods/aesop.md)
 
 
 def stack() -> nn.Sequential:
@@ -42,21 +42,18 @@ def test_some_steps_end_at_the_same_weights() -> None:
     discriminator, vgg = Discriminator(2, 128).double(), stack()
     official = OfficialStep(*map(copy.deepcopy, (generator, discriminator, autoencoder, vgg)))
 
-    ours, discriminator, guidance_inputs = (
-        RRDBNet(16, 1, 4).double(),
-        VGGDiscriminator(128, 2).double(),
-        Autoencoder(3, 4, 16, 1, 4),
-    )
+    ours, critic = RRDBNet(16, 1, 4).double(), VGGDiscriminator(128, 2).double()
+    guide = Autoencoder(3, 4, 16, 1, 4).double()
     ours.load_state_dict(generator.state_dict())
-    discriminator.load_state_dict(discriminator.state_dict())
-    guidance_inputs.double().load_state_dict(autoencoder.state_dict())
+    critic.load_state_dict(discriminator.state_dict())
+    guide.load_state_dict(autoencoder.state_dict())
     for layer in vgg:
         if isinstance(layer, nn.ReLU):
             layer.inplace = False
-    state = new_state(ours, Optimiser(), discriminators={"adversarial": discriminator})
+    state = new_state(ours, Optimiser(), discriminators={"adversarial": critic})
     generator_loss = GeneratorLoss(
         LossConfig(),
-        GuidanceInputs(guidance_inputs.requires_grad_(False)),
+        GuidanceInputs(guide.requires_grad_(False)),
         perceptual=PerceptualLoss(vgg, layers=LAYERS).double(),
     )
     step = adversarial_step(generator_loss)
@@ -69,12 +66,12 @@ def test_some_steps_end_at_the_same_weights() -> None:
         terms = step(state, lq, hr)
         update_ema(state, 0.999)
         assert float(terms["fidelity"]) == pytest.approx(losses["l_g_aesop"], rel=1e-9)
-        assert float(terms["artifact"]) == pytest.approx(losses["l_g_artifacts"], rel=1e-9)
+        assert float(terms["ldl"]) == pytest.approx(losses["l_g_artifacts"], rel=1e-9)
         assert float(terms["perceptual"]) == pytest.approx(losses["l_g_percep"], rel=1e-9)
         assert 5e-3 * float(terms["adversarial"]) == pytest.approx(losses["l_g_gan"], rel=1e-9)
         assert float(terms["discriminator"]) == pytest.approx(losses["l_d_real"] + losses["l_d_fake"], rel=1e-9)
 
-    pairs = [(official.net_g, state.model), (official.net_d, discriminator), (official.net_g_ema, state.ema)]
+    pairs = [(official.net_g, state.model), (official.net_d, critic), (official.net_g_ema, state.ema)]
     for theirs, found in pairs:
         expected = weights(theirs)
         for name, weight in weights(found).items():

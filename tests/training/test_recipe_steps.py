@@ -1,4 +1,4 @@
-"""One step of every recipe against METHODS' equations written out plainly, in float64: terms and all gradients."""
+"""One step of every recipe against the papers' equations (docs/methods), in float64: terms and gradients."""
 
 import copy
 from collections.abc import Callable
@@ -207,7 +207,7 @@ def copy_of_discriminators(state: TrainState) -> dict[str, nn.Module]:
 def plain_discriminator_step(
     scene: Scene, discriminator: nn.Module, fake: Tensor, real: Tensor
 ) -> tuple[Tensor, Gradients]:
-    """METHODS 3.3 for ESRGAN's family, 4.2 for SPSR, 1.7 for the plain GAN: the value and the gradients of one D.
+    """The value and the gradients of one D: ESRGAN's relativistic GAN, SPSR's joint one, and the plain GAN.
 
     The D step's forwards come after those of the G step, which spectral norm notices.
     """

@@ -154,7 +154,7 @@ def test_terms_are_means_since_they_were_last_read() -> None:
 
 
 def test_steps_fall_at_shares_of_the_budget() -> None:
-    """METHODS 4.1: ESRGAN halves at 50, 100, 200 and 300 of 400 thousand iterations."""
+    """ESRGAN (train_ESRGAN_x4.yml) halves at 50, 100, 200 and 300 of 400 thousand iterations."""
     config = Optimiser(learning_rate=1e-4, schedule="steps", milestones=(0.125, 0.25, 0.5, 0.75), gamma=0.5)
     expected = {0: 1e-4, 49_999: 1e-4, 50_000: 5e-5, 99_999: 5e-5, 100_000: 2.5e-5, 200_000: 1.25e-5, 399_999: 6.25e-6}
     assert {at: learning_rate_at(config, at, 400_000) for at in expected} == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""One step of each stage against METHODS 1.3, 1.5, 3.3 and 4.3 written out plainly, in float64."""
+"""One step of each stage against the papers' equations (docs/methods) written out plainly, in float64."""
 
 import copy
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def plain_binary_cross_entropy(logits: Tensor, label: float) -> Tensor:
 
 
 def plain_ldl(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
-    """METHODS 4.3 with every 7 x 7 window written out."""
+    """LDL's map with every 7 x 7 window written out."""
     residual, ema_residual = (hr - sr).abs().sum(1, keepdim=True), (hr - ema_sr).abs().sum(1, keepdim=True)
     windows = F.unfold(F.pad(residual, (3, 3, 3, 3), mode="reflect"), 7)  # (N, 49, H * W)
     local = windows.var(dim=1, unbiased=True).view_as(residual)
@@ -97,7 +97,7 @@ def plain_ldl(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
 
 
 def plain_generator_step(scene: Scene, loss: LossConfig) -> tuple[Terms, tuple[Tensor, ...], Tensor]:
-    """METHODS 1.5: the terms, the gradients of G, and SR before G moved."""
+    """The terms, the gradients of G, and SR before G moved."""
     generator, discriminator = (
         copy.deepcopy(scene.state.model),
         copy.deepcopy(scene.state.discriminators["adversarial"]),
@@ -124,7 +124,7 @@ def plain_generator_step(scene: Scene, loss: LossConfig) -> tuple[Terms, tuple[T
 
 
 def plain_discriminator_step(scene: Scene, sr: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """METHODS 3.3: two backwards, each with the other side's mean detached; the gradients of D add up."""
+    """ESRGAN's trainer: two backwards, each with the other side's mean detached; the gradients of D add up."""
     discriminator = copy.deepcopy(scene.state.discriminators["adversarial"])
     discriminator.zero_grad()
     fake, real = discriminator(sr).detach(), discriminator(scene.hr)

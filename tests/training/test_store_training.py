@@ -27,7 +27,7 @@ def folders(training_images: ImageSet, held_out_images: ImageSet, tmp_path: Path
 
 def context(train: Path | str, test: Path | str, artifacts: Path) -> RunContext:
     data = DataConfig(train=str(train), val=str(test), scale=4)
-    return ContextSpec(data, largest_patch=32, artifacts=str(artifacts), backbones={}, judge=None).open()
+    return ContextSpec(data, largest_patch=32, artifacts=str(artifacts), backbones={}, lpips_weights=None).open()
 
 
 def results(opened: RunContext, config: RunConfig, directory: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Run by test_team.py: the same runs by one process and by two together, forked after the imports, the longest part."""
+"""Run by test_distributed.py: the same runs in one process and in two, forked after the slow imports."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from study.losses.adversarial import relativistic_discriminator_loss, relativist
 from study.metrics.evaluator import study_evaluator
 from study.training.artifact_store import ArtifactFolder
 from study.training.context import RunContext
-from study.training.distributed import ALONE, DistributedContext, team_of_process_group
+from study.training.distributed import SINGLE_PROCESS, DistributedContext
 from study.training.loop import Progress
 from study.training.stages.adversarial import train_adversarial
 from study.training.stages.artifacts import ensure_artifact
@@ -52,11 +52,11 @@ def _fork(rank: int, size: int, configs: list[RunConfig], folder: Path) -> int:
 
 
 def _member(rank: int, size: int, configs: list[RunConfig], folder: Path) -> None:
-    distributed = ALONE
+    distributed = SINGLE_PROCESS
     if size > 1:
         store = dist.FileStore(str(folder / "store"), size)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=120))
-        distributed = team_of_process_group()
+        distributed = DistributedContext.of_process_group()
     for number, config in enumerate(configs):
         place = folder / f"{number}-{size}"
         place.mkdir(exist_ok=True)
@@ -73,12 +73,12 @@ def _trained(config: RunConfig, distributed: DistributedContext, place: Path) ->
         images, images, ArtifactFolder(place / "artifacts"), study_evaluator(None, CPU), {}, CPU, distributed
     )
 
-    def tick(news: Progress) -> None:
-        terms.append([news.stage, news.iteration, news.terms])
+    def on_progress(progress: Progress) -> None:
+        terms.append([progress.stage, progress.iteration, progress.terms])
 
     for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, images)):
-        ensure_artifact(need.config, need.stage, context, tick)
-    train_adversarial(config, context, place / "trial", lambda point: points.append(point.iteration), tick)
+        ensure_artifact(need.config, need.stage, context, on_progress)
+    train_adversarial(config, context, place / "trial", lambda point: points.append(point.iteration), on_progress)
     return {"terms": terms, "points": points}
 
 

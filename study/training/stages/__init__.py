@@ -1,1 +1,1 @@
-"""stages."""
+"""The stages of a run, one file each; `graph.STAGES` has their specs."""

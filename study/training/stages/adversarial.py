@@ -1,16 +1,17 @@
-"""The adversarial stage: a trial's own last one. It trains the perceptual generator and yields points."""
+"""The adversarial stage: a trial's last stage, which trains the perceptual generator and yields points."""
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from study.config import DataConfig, RunConfig, to_dict
+from study.config import DataConfig, RunConfig, stage_key, to_dict
 from study.data import Batches
-from study.files import write_atomically, write_json
+from study.files import write_json
 from study.losses import build_perceptual
 from study.losses.custom import load_custom_loss
 from study.losses.generator_loss import ADVERSARIAL_TERMS, GeneratorLoss
@@ -18,120 +19,136 @@ from study.losses.gradient import LOSS_PADDING
 from study.losses.guidance import GuidanceInputs
 from study.models import SPSRGenerator, load_weights, save_weights
 from study.models.build import build_discriminator, build_generator
-from study.record.events import PointEvaluated, read_event, write_event
-from study.record.paths import TrialDirectory, point_samples
-from study.record.points import Spent, TrialPoint
-from study.training.context import ProgressCallback, RunContext
-from study.training.evaluation import evaluate_generator, evaluation_spacing
-from study.training.loop import Plan, train
+from study.training.context import RunContext
+from study.training.evaluation import Evaluation, evaluate_generator, evaluation_spacing
+from study.training.loop import Plan, ProgressCallback, train
 from study.training.precision import autocast
-from study.training.stages.artifacts import load_autoencoder, load_critics, load_generator
-from study.training.stages.graph import artifact_key
+from study.training.stages.autoencoder import load_autoencoder
+from study.training.stages.critics import load_critics
+from study.training.stages.fidelity import load_generator
+from study.training.stages.spec import StageSpec
 from study.training.state import TrainState, new_state, seeded, state_on_cpu
 from study.training.steps import Step, adversarial_step
 
-GRADIENT_MARGIN = 2 * (LOSS_PADDING - 1)  # by how much gradient maps are larger than the patch
+GRADIENT_MARGIN = 2 * (LOSS_PADDING - 1)  # how many pixels gradient maps are larger than the patch
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluated set of EMA weights of a trial, with what it had cost by then and its mean loss terms."""
+
+    iteration: int
+    evaluation: Evaluation
+    terms: dict[str, float]
+    budget: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "iteration": self.iteration,
+            "metrics": self.evaluation.metrics,
+            "images": self.evaluation.images,
+            "terms": self.terms,
+            "budget": self.budget,
+        }
 
 
 def train_adversarial(
     config: RunConfig,
     context: RunContext,
-    directory: TrialDirectory,
-    report: Callable[[PointEvaluated], None],
-    tick: ProgressCallback | None = None,
+    directory: Path,
+    report: Callable[[Point], None],
+    on_progress: ProgressCallback | None = None,
 ) -> None:
     """Train and evaluate the perceptual generator; its upstream artifacts must be finished.
 
-    Started again in the same directory, it goes on from the last checkpoint. Every point is on disk before it is
-    reported, and is reported again by a run that was started again: the receiver keeps one of each iteration.
+    A second call with the same directory continues from the last checkpoint. A point is stored before it is reported; a
+    continued run reports its stored points again, so the receiver must ignore iterations that it already has.
 
     Args:
         config: the run.
         context: images, artifacts, metrics.
-        directory: the trial's own; gets `checkpoint.pt` while it trains, and for each point its EMA weights, numbers
-            and sample crops under `points/`.
-        report: called for each point, in the order of iterations; in a distributed, by the first process alone.
-        tick: called every few iterations.
+        directory: the trial's; holds `checkpoint.pt` during training, and for each point its EMA weights, numbers and
+            sample crops under `points/`.
+        report: called for each point, in the order of iterations, in the main process only.
+        on_progress: called every few iterations.
 
     Raises:
         Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
-    key = artifact_key(config, "adversarial", context.train)
+    points = directory / "points"
+    key = stage_key(config, "adversarial", context.train.fingerprint)
     if context.distributed.is_main:
         _claim(directory, key, config)
-        for path in sorted(directory.points.glob("*.json")):
+        for path in sorted(points.glob("*.json")):
             report(_read_point(path))
-    if context.distributed.broadcast(directory.done.exists()):
+    if context.distributed.broadcast((directory / "done.json").exists()):
         return
     plan = Plan(
         stage="adversarial",
         key=key,
         budget=config.budget,
         optimiser=config.optimiser,
-        checkpoint=directory.checkpoint,
+        checkpoint=directory / "checkpoint.pt",
         checkpoint_every=config.eval_schedule.checkpoint_every,
         evaluate_every=evaluation_spacing(config, context.val),
         seed=config.seed,
     )
-
-    def make_point(state: TrainState, terms: dict[str, float]) -> None:
-        report(_save_point(directory, state, terms, context, config.data))
-
-    train(
-        *prepare_adversarial(config, context),
-        plan,
-        evaluate=make_point,
-        tick=tick,
-        stopping=context.stopping,
-    )
+    evaluate = lambda state, terms: report(_save_point(points, state, terms, context, config.data))  # noqa: E731
+    state, step, batches = prepare_adversarial(config, context)
+    train(state, step, batches, plan, evaluate=evaluate, on_progress=on_progress, stopping=context.stopping)
     if context.distributed.is_main:
-        write_json(directory.done, {"key": key})
-        directory.checkpoint.unlink(missing_ok=True)  # only now is it no longer needed
+        write_json(directory / "done.json", {"key": key})
+        (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
 
 
 def prepare_adversarial(config: RunConfig, context: RunContext) -> tuple[TrainState, Step, Batches]:
-    """What `training.loop.train` needs to train a perceptual generator from the start."""
+    """Return the arguments of `training.loop.train` for a perceptual generator at iteration 0."""
     batches = context.batches(config.data, config.budget, config.seed)
-    return _adversarial_state(config, context), _adversarial(config, context), batches
+    return _initial_state(config, context), _step(config, context), batches
 
 
 def is_exportable(config: RunConfig) -> bool:
-    """Whether other tools have the run's generator: none knows our heads, or the bilinear skip but for MSRResNet's."""
+    """Return whether other tools have the run's generator: without our heads, and a bilinear skip in MSRResNet only."""
     generator = config.generator
-    return generator.has_native_head and not generator.adds_skip
+    return generator.head == "native" and (generator.name == "msrresnet" or not generator.bilinear_skip)
 
 
 def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
-    """Write a run's generator from a point's weights for other tools, under the names that they know.
+    """Write a point's weights to `target` for other tools, under BasicSR's parameter names.
 
     Raises:
-        ValueError: the weights are not those of the run's generator, or the generator is one that no other tool has.
-        StorageError: the file system refused.
+        ValueError: the weights do not fit the run's generator, or no other tool has this generator.
+        StorageError: the file could not be written.
     """
     if not is_exportable(config):
         raise ValueError(
             f"{weights} belongs to a generator with generator.bilinear_skip or generator.head, which no other tool "
-            "has: its weights would give wrong images there; use it from here, or train without"
+            "has: its weights would give wrong images there; evaluate with this project, or train without these fields"
         )
-    generator = build_generator(config.generator, config.data.scale)
+    generator = _network(config)
     load_weights(generator, weights)
     save_weights(generator, target, layout="basicsr")
     return target
 
 
-def _claim(directory: TrialDirectory, key: str, config: RunConfig) -> None:
-    """Name what a trial's directory belongs to; ValueError if that is something else."""
-    path = directory.config
+def _claim(directory: Path, key: str, config: RunConfig) -> None:
+    """Write the run's key and configuration into a trial's directory; ValueError if it belongs to another run."""
+    path = directory / "config.json"
     owner = json.loads(path.read_text())["key"] if path.exists() else key
     if owner != key:
         raise ValueError(
-            f"{directory.root} holds a run of {owner}, but this configuration is {key}; name another directory, "
-            "or go back to the configuration that it was started with"
+            f"{directory} belongs to {owner}, but this configuration is {key}; name another directory, "
+            "or use the configuration that it was started with"
         )
     write_json(path, {"key": key, "config": to_dict(config)})
 
 
-def _adversarial_state(config: RunConfig, context: RunContext) -> TrainState:
+def _network(config: RunConfig) -> nn.Module:
+    return build_generator(config.generator, config.data.scale)
+
+
+def _initial_state(config: RunConfig, context: RunContext) -> TrainState:
     loss, patch = config.loss, config.budget.patch
     build = {
         "adversarial": lambda: build_discriminator(config.discriminator, patch),
@@ -142,9 +159,8 @@ def _adversarial_state(config: RunConfig, context: RunContext) -> TrainState:
         for offset, name in enumerate(ADVERSARIAL_TERMS)
         if loss.weights[name] > 0
     }
-    generator = _new_generator(config, context)
     return new_state(
-        generator,
+        _initial_generator(config, context),
         config.optimiser,
         discriminators=discriminators,
         distributed=context.distributed,
@@ -152,21 +168,20 @@ def _adversarial_state(config: RunConfig, context: RunContext) -> TrainState:
     )
 
 
-def _new_generator(config: RunConfig, context: RunContext) -> nn.Module:
-    """The perceptual generator at its start: the fidelity generator, a network with it inside, or a new one."""
-    build = lambda: seeded(lambda: build_generator(config.generator, config.data.scale), config.seed)  # noqa: E731
+def _initial_generator(config: RunConfig, context: RunContext) -> nn.Module:
+    """Return the fidelity generator, SPSR's network with it as the trunk, or a network with random weights."""
     if config.start == "scratch":
-        return build().to(context.device)
+        return seeded(lambda: _network(config), config.seed).to(context.device)
     fidelity = load_generator(config, context)
     if config.generator.name != "spsr":
         return fidelity
-    generator = build()
+    generator = seeded(lambda: _network(config), config.seed)
     assert isinstance(generator, SPSRGenerator)
     generator.load_fidelity(state_on_cpu(fidelity))
     return generator.to(context.device)
 
 
-def _adversarial(config: RunConfig, context: RunContext) -> Step:
+def _step(config: RunConfig, context: RunContext) -> Step:
     loss = config.loss
     perceptual = None
     if loss.perceptual > 0:
@@ -178,9 +193,7 @@ def _adversarial(config: RunConfig, context: RunContext) -> Step:
         critics=load_critics(config, context) if loss.uses_critics else None,
         used_levels=config.critics.used_levels,
         scale=config.data.scale,
-        custom=None
-        if loss.custom is None or not loss.uses_custom
-        else load_custom_loss(loss.custom, context.custom_losses),
+        custom=load_custom_loss(loss.custom, context.custom_losses) if loss.custom and loss.uses_custom else None,
     )
     generator_loss = GeneratorLoss(
         loss,
@@ -193,25 +206,29 @@ def _adversarial(config: RunConfig, context: RunContext) -> Step:
 
 
 def _save_point(
-    directory: TrialDirectory, state: TrainState, terms: dict[str, float], context: RunContext, data: DataConfig
-) -> PointEvaluated:
-    point = TrialPoint(directory.trial, state.iteration)
-    samples = directory.samples(state.iteration)
-    evaluation = evaluate_generator(state.ema, context.val_pairs(data), context.evaluator, samples)
-    event = PointEvaluated(
-        point=point,
-        metrics=evaluation.metrics,
-        images=evaluation.images,
-        terms=terms,
-        spent=Spent(**dict[str, Any](state.spent)),
-        samples=point_samples(point),
-    )
-    save_weights(state.ema, directory.weights(state.iteration), layout="plain")
-    write_atomically(directory.numbers(state.iteration), write_event(event).encode())  # last: then it is complete
-    return event
+    points: Path, state: TrainState, terms: dict[str, float], context: RunContext, data: DataConfig
+) -> Point:
+    name = f"{state.iteration:07d}"
+    evaluation = evaluate_generator(state.ema, context.val_pairs(data), context.evaluator, points / name)
+    point = Point(state.iteration, evaluation, terms, state.spent)
+    save_weights(state.ema, points / f"{name}.safetensors", layout="plain")
+    write_json(points / f"{name}.json", point.to_dict())  # last: a point counts as stored once this file exists
+    return point
 
 
-def _read_point(path: Path) -> PointEvaluated:
-    event = read_event(path.read_text())
-    assert isinstance(event, PointEvaluated)
-    return event
+def _read_point(path: Path) -> Point:
+    saved = json.loads(path.read_text())
+    evaluation = Evaluation(saved["metrics"], saved["images"])
+    return Point(saved["iteration"], evaluation, saved["terms"], saved["budget"])
+
+
+ADVERSARIAL = StageSpec(
+    name="adversarial",
+    upstream=lambda config: [(config, stage) for stage in config.stages if stage != "adversarial"],
+    iterations=lambda config: config.budget.iterations,
+    budget_field="budget",
+    init_field=None,
+    yields_points=True,
+    network=_network,
+    prepare=prepare_adversarial,
+)

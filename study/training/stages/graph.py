@@ -1,22 +1,28 @@
-"""How stages hang together: what each starts from, and the names of their artifacts.
+"""The four stages, and how they depend on each other.
 
-`fidelity`, `autoencoder` and `critics` yield artifacts (`artifacts.py`), named by the hash of all that determines them
-and shared by every trial and study beside the same artifact store. `adversarial` (`adversarial.py`) is a trial's own
-last stage and yields points.
+`fidelity`, `autoencoder` and `critics` store artifacts, named by the hash of all that determines them and shared by
+every trial and study with the same artifact store. `adversarial` is a trial's last stage and yields its points.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from study.config import Budget, RunConfig, Stage, decoder_as_run, stage_key
+from study.config import RunConfig, Stage, stage_key
 from study.data import ImageSet
+from study.training.stages.adversarial import ADVERSARIAL
+from study.training.stages.autoencoder import AUTOENCODER
+from study.training.stages.critics import CRITICS
+from study.training.stages.fidelity import FIDELITY
+from study.training.stages.spec import StageSpec
 
-KeyOf = Callable[[RunConfig, Stage], str]  # names the artifact of a run's stage
+STAGES: dict[Stage, StageSpec] = {spec.name: spec for spec in (FIDELITY, AUTOENCODER, CRITICS, ADVERSARIAL)}
+
+KeyOf = Callable[[RunConfig, Stage], str]  # returns the artifact key of a run's stage
 
 
 @dataclass(frozen=True)
 class Need:
-    """An artifact that a stage needs, with the keys of those that it starts from itself."""
+    """An artifact that a stage needs, with the keys of the artifacts that must exist before it can be trained."""
 
     key: str
     stage: Stage
@@ -24,48 +30,25 @@ class Need:
     after: tuple[str, ...] = ()
 
 
-def upstream(config: RunConfig, stage: Stage) -> list[tuple[RunConfig, Stage]]:
-    """The stages that a stage starts from, each with the run that describes it."""
-    match stage:
-        case "fidelity" | "critics":
-            return []
-        case "autoencoder":
-            return [] if config.autoencoder.init is not None else [(decoder_as_run(config), "fidelity")]
-        case "adversarial":
-            return [(config, name) for name in config.stages if name != "adversarial"]
-
-
-def needs_of(config: RunConfig, stage: Stage, key_of: KeyOf) -> Iterator[Need]:
-    """Everything upstream of a stage, each before what starts from it, each once."""
-    seen: set[str] = set()
-    for needed, name in upstream(config, stage):
-        for need in [*needs_of(needed, name, key_of), _need(needed, name, key_of)]:
-            if need.key not in seen:
-                seen.add(need.key)
-                yield need
-
-
-def _need(config: RunConfig, stage: Stage, key_of: KeyOf) -> Need:
-    after = tuple(key_of(needed, name) for needed, name in upstream(config, stage))
-    return Need(key_of(config, stage), stage, config, after)
-
-
 def artifact_key(config: RunConfig, stage: Stage, train_set: ImageSet) -> str:
-    """The name of a stage's artifact when trained on these images."""
+    """Return the key of a stage's artifact when trained on these images."""
     return stage_key(config, stage, train_set.fingerprint)
 
 
-def initial_weights(config: RunConfig, stage: Stage) -> str | None:
-    """The weight file that stands in for training an upstream stage."""
-    given = {"fidelity": config.generator.init, "autoencoder": config.autoencoder.init, "critics": config.critics.init}
-    return given[stage]
+def needs_of(
+    config: RunConfig, stage: Stage, key_of: KeyOf = lambda run, stage: stage_key(run, stage, "")
+) -> Iterator[Need]:
+    """Yield every artifact upstream of a stage once, each before those that start from it.
 
-
-def budget_of(config: RunConfig, stage: Stage) -> Budget:
-    """How long a stage trains, on what; critics have iterations of their own, and see one image."""
-    match stage:
-        case "fidelity":
-            return config.fidelity.budget
-        case "autoencoder":
-            return config.autoencoder.budget
-    return config.budget
+    Args:
+        config: the run.
+        stage: one of its stages.
+        key_of: names the artifacts; the default ignores the training images.
+    """
+    seen: set[str] = set()
+    for run, name in STAGES[stage].upstream(config):
+        after = tuple(key_of(*needed) for needed in STAGES[name].upstream(run))
+        for need in [*needs_of(run, name, key_of), Need(key_of(run, name), name, run, after)]:
+            if need.key not in seen:
+                seen.add(need.key)
+                yield need

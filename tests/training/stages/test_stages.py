@@ -19,21 +19,16 @@ from study.models import load_weights
 from study.models.build import build_generator
 from study.training import loop
 from study.training.context import RunContext
-from study.training.evaluation import evaluate_autoencoder, evaluate_generator
+from study.training.evaluation import evaluate_autoencoder, evaluate_baseline, evaluate_generator
 from study.training.loop import Diverged, Progress, Stopped
-from study.training.stages import adversarial, artifacts
+from study.training.stages import adversarial, artifacts, autoencoder
 from study.training.stages.adversarial import Point, train_adversarial
-from study.training.stages.artifacts import (
-    ensure_artifact,
-    evaluate_artifact,
-    evaluate_baseline,
-    load_autoencoder,
-    load_generator,
-    make_artifact,
-)
-from study.training.stages.graph import artifact_key, upstream
+from study.training.stages.artifacts import ensure_artifact, evaluate_artifact, make_artifact
+from study.training.stages.autoencoder import load_autoencoder
+from study.training.stages.fidelity import load_generator
+from study.training.stages.graph import STAGES, artifact_key
 
-OpenWorkshop = Callable[[Path], RunContext]
+OpenContext = Callable[[Path], RunContext]
 
 
 class Killed(Exception):
@@ -62,7 +57,7 @@ def finished_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def context(open_context: OpenWorkshop, small_run: RunConfig, finished_artifacts: Path) -> RunContext:
+def context(open_context: OpenContext, small_run: RunConfig, finished_artifacts: Path) -> RunContext:
     """A context in which everything upstream of an adversarial run is finished."""
     opened = open_context(finished_artifacts)
     ensure_artifact(small_run, "autoencoder", opened)
@@ -70,11 +65,11 @@ def context(open_context: OpenWorkshop, small_run: RunConfig, finished_artifacts
 
 
 def killed_at(iteration: int, stage: str) -> Callable[[Progress], None]:
-    def tick(news: Progress) -> None:
-        if (news.stage, news.iteration) == (stage, iteration):
+    def on_progress(progress: Progress) -> None:
+        if (progress.stage, progress.iteration) == (stage, iteration):
             raise Killed
 
-    return tick
+    return on_progress
 
 
 def equal_states(one: nn.Module, other: nn.Module) -> bool:
@@ -88,16 +83,16 @@ def without_seconds(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_each_stage_starts_from(small_run: RunConfig) -> None:
-    assert upstream(small_run, "fidelity") == []
-    assert [stage for _, stage in upstream(small_run, "adversarial")] == ["fidelity", "autoencoder"]
-    ((decoder, stage),) = upstream(replace(small_run, {"autoencoder.features": 8}), "autoencoder")
+    assert STAGES["fidelity"].upstream(small_run) == []
+    assert [stage for _, stage in STAGES["adversarial"].upstream(small_run)] == ["fidelity", "autoencoder"]
+    ((decoder, stage),) = STAGES["autoencoder"].upstream(replace(small_run, {"autoencoder.features": 8}))
     assert (stage, decoder.generator.features) == ("fidelity", 8)
     plain = replace(small_run, {"loss.guidance": "pixel"})
-    assert [stage for _, stage in upstream(plain, "adversarial")] == ["fidelity"]
+    assert [stage for _, stage in STAGES["adversarial"].upstream(plain)] == ["fidelity"]
 
 
 def test_artifact_is_trained_once_with_what_it_starts_from(
-    open_context: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
+    open_context: OpenContext, small_run: RunConfig, trained: list[str], tmp_path: Path
 ) -> None:
     first = ensure_artifact(small_run, "autoencoder", open_context(tmp_path))
     assert trained == ["fidelity", "autoencoder"]
@@ -126,7 +121,7 @@ def test_finished_artifact_is_whole_and_named_by_its_key(context: RunContext, sm
 
 
 def test_another_bottleneck_trains_another_autoencoder_from_the_same_generator(
-    open_context: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
+    open_context: OpenContext, small_run: RunConfig, trained: list[str], tmp_path: Path
 ) -> None:
     wider = replace(small_run, {"autoencoder.bottleneck_channels": 5})
     keys = {ensure_artifact(run, "autoencoder", open_context(tmp_path)).key for run in (small_run, wider)}
@@ -137,7 +132,7 @@ def test_another_bottleneck_trains_another_autoencoder_from_the_same_generator(
 @pytest.mark.parametrize("stage", ["fidelity", "autoencoder"])
 def test_interrupted_artifact_goes_on_to_the_same_weights(
     stage: str,
-    open_context: OpenWorkshop,
+    open_context: OpenContext,
     small_run: RunConfig,
     context: RunContext,
     trained: list[str],
@@ -146,10 +141,12 @@ def test_interrupted_artifact_goes_on_to_the_same_weights(
     trained.clear()
     with pytest.raises(Killed):
         ensure_artifact(small_run, "autoencoder", open_context(tmp_path), killed_at(4, stage))
-    ticks: list[tuple[str, int]] = []
+    reached: list[tuple[str, int]] = []
     resumed = open_context(tmp_path)
-    found = ensure_artifact(small_run, "autoencoder", resumed, lambda news: ticks.append((news.stage, news.iteration)))
-    assert ticks[0] == (stage, 4)  # from the checkpoint at 2: the first half is not done again
+    found = ensure_artifact(
+        small_run, "autoencoder", resumed, lambda done: reached.append((done.stage, done.iteration))
+    )
+    assert reached[0] == (stage, 4)  # from the checkpoint at 2: the first half is not done again
     assert trained == (["fidelity", "fidelity", "autoencoder"] if stage == "fidelity" else ["fidelity", *[stage] * 2])
     unbroken = context.artifacts.folder / found.key / "weights.safetensors"
     assert found.weights.read_bytes() == unbroken.read_bytes()
@@ -175,21 +172,21 @@ noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
 images = ImageSet.loaded("noise", ("noise",), (noise,))
 device = torch.device("cpu")
 
-def job(folder, name, on_tick):
-    ticks = []
-    def tick(news):
-        ticks.append(news.iteration)
-        on_tick(news.iteration)
+def job(folder, name, on_progress):
+    reached = []
+    def report(progress):
+        reached.append(progress.iteration)
+        on_progress(progress.iteration)
     context = RunContext(images, images, ArtifactFolder(folder), study_evaluator(None, device), {}, device)
-    artifact = ensure_artifact(config, "fidelity", context, tick)
-    (folder / (name + ".json")).write_text(json.dumps({"reused": artifact.reused, "ticks": ticks}))
+    artifact = ensure_artifact(config, "fidelity", context, report)
+    (folder / (name + ".json")).write_text(json.dumps({"reused": artifact.reused, "reached": reached}))
 
-def fork(folder, name, on_tick):
+def fork(folder, name, on_progress):
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            job(folder, name, on_tick)
+            job(folder, name, on_progress)
             code = 0
         finally:
             os._exit(code)
@@ -221,14 +218,14 @@ def test_two_processes_that_ask_at_once_train_once(small_run: RunConfig, tmp_pat
     def found(scenario: str, name: str) -> dict[str, Any]:
         return json.loads((tmp_path / scenario / f"{name}.json").read_text())
 
-    assert found("both live", "first") == {"reused": False, "ticks": [2, 4]}
-    assert found("both live", "second") == {"reused": True, "ticks": []}
+    assert found("both live", "first") == {"reused": False, "reached": [2, 4]}
+    assert found("both live", "second") == {"reused": True, "reached": []}
     assert not (tmp_path / "holder dies" / "first.json").exists()
-    assert found("holder dies", "second") == {"reused": False, "ticks": [4]}  # the dead one's checkpoint at 2 is used
+    assert found("holder dies", "second") == {"reused": False, "reached": [4]}  # the dead one's checkpoint at 2 is used
 
 
 def test_autoencoder_starts_from_the_fidelity_weights(context: RunContext, small_run: RunConfig) -> None:
-    started = artifacts._new_autoencoder(small_run, context)
+    started = autoencoder._initial_network(small_run, context)
     assert equal_states(started.decoder, load_generator(small_run, context))
     assert not equal_states(started.decoder, load_autoencoder(small_run, context).decoder)  # and is trained then
 
@@ -240,7 +237,7 @@ def test_loaded_autoencoder_is_frozen(context: RunContext, small_run: RunConfig)
 
 
 def test_adversarial_networks_start_from_fidelity_weights_and_seed(context: RunContext, small_run: RunConfig) -> None:
-    states = [adversarial._adversarial_state(replace(small_run, {"seed": seed}), context) for seed in (1, 1, 2)]
+    states = [adversarial._initial_state(replace(small_run, {"seed": seed}), context) for seed in (1, 1, 2)]
     fidelity = load_generator(small_run, context)
     assert all(equal_states(network, fidelity) for state in states for network in (state.model, state.ema))
     one, same, other = (state.discriminators["adversarial"] for state in states)
@@ -283,7 +280,7 @@ def test_point_holds_what_its_weights_are_worth(context: RunContext, small_run: 
         expected = evaluate_generator(generator, context.val_pairs(DataConfig()), context.evaluator)
         assert point.evaluation == expected
         assert point.evaluation.metrics.keys() == {"psnr_y", "ssim_y", "swd", "lr_psnr", "null_energy"}
-        assert point.terms.keys() == {"fidelity", "artifact", "adversarial", "discriminator", "pixel"}
+        assert point.terms.keys() == {"fidelity", "ldl", "adversarial", "discriminator", "pixel"}
         assert (point.budget["iterations"], point.budget["pixels_seen"]) == (point.iteration, point.iteration * 2048)
         for name in context.val.names:
             sample = tmp_path / "points" / f"{point.iteration:07d}" / f"{name}.png"
@@ -294,8 +291,8 @@ def test_point_holds_what_its_weights_are_worth(context: RunContext, small_run: 
 @pytest.mark.parametrize(
     ("where", "reports"),
     [
-        ("tick 2", [3, 6]),
-        ("tick 4", [3, 3, 6]),
+        ("progress 2", [3, 6]),
+        ("progress 4", [3, 3, 6]),
         ("report 3", [3, 3, 3, 6]),
         ("report 6", [3, 6, 3, 6, 6]),
         ("weights 6", [3, 3, 6]),
@@ -326,12 +323,12 @@ def test_killed_adversarial_run_ends_where_an_unbroken_one_does(
         write_json(path, values)
 
     write_json = adversarial.write_json
-    tick = killed_at(int(at), "adversarial") if kind == "tick" else None
+    on_progress = killed_at(int(at), "adversarial") if kind == "progress" else None
     broken = tmp_path / "broken"
     with monkeypatch.context() as patch:
         patch.setattr(adversarial, "write_json", write)
         with pytest.raises(Killed):
-            train_adversarial(small_run, context, broken, report, tick)
+            train_adversarial(small_run, context, broken, report, on_progress)
     assert not (broken / "done.json").exists()
     train_adversarial(small_run, context, broken, seen.append)
     assert [point.iteration for point in seen] == reports
@@ -348,12 +345,12 @@ def test_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_from_there(
     monkeypatch.setattr(loop, "SYNC_INTERVAL", 1)
     run = replace(small_run, {"eval_schedule.checkpoint_every": 100})
     train_adversarial(run, context, tmp_path / "unbroken", lambda _: None)
-    ticks: list[int] = []
-    stopping = dataclasses.replace(context, stopping=lambda: ticks[-1] == 2)
+    reached: list[int] = []
+    stopping = dataclasses.replace(context, stopping=lambda: reached[-1] == 2)
     with pytest.raises(Stopped, match="adversarial was asked to stop after iteration 2"):
-        train_adversarial(run, stopping, tmp_path / "run", lambda _: None, lambda news: ticks.append(news.iteration))
-    train_adversarial(run, context, tmp_path / "run", lambda _: None, lambda news: ticks.append(news.iteration))
-    assert ticks == [1, 2, 3, 4, 5, 6]  # no step is done twice
+        train_adversarial(run, stopping, tmp_path / "run", lambda _: None, lambda done: reached.append(done.iteration))
+    train_adversarial(run, context, tmp_path / "run", lambda _: None, lambda done: reached.append(done.iteration))
+    assert reached == [1, 2, 3, 4, 5, 6]  # no step is done twice
     for name in ("0000003.safetensors", "0000006.safetensors"):
         assert (tmp_path / "run/points" / name).read_bytes() == (tmp_path / "unbroken/points" / name).read_bytes()
 
@@ -363,8 +360,8 @@ def test_run_that_is_through_when_asked_to_stop_is_through(
 ) -> None:
     at_end: list[int] = []
     stopping = dataclasses.replace(context, stopping=lambda: bool(at_end))
-    tick = lambda news: at_end.append(6) if news.iteration == 6 else None  # noqa: E731
-    train_adversarial(small_run, stopping, tmp_path, lambda _: None, tick)
+    on_progress = lambda progress: at_end.append(6) if progress.iteration == 6 else None  # noqa: E731
+    train_adversarial(small_run, stopping, tmp_path, lambda _: None, on_progress)
     assert (tmp_path / "done.json").exists()
 
 
@@ -389,7 +386,7 @@ def test_directory_of_another_configuration_is_refused(
 def test_divergence_keeps_the_points_that_were_reached(
     context: RunContext, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_step = adversarial._adversarial
+    make_step = adversarial._step
 
     def spoiled(config: RunConfig, context: RunContext) -> Any:
         step = make_step(config, context)
@@ -400,9 +397,9 @@ def test_divergence_keeps_the_points_that_were_reached(
 
         return spoil
 
-    monkeypatch.setattr(adversarial, "_adversarial", spoiled)
+    monkeypatch.setattr(adversarial, "_step", spoiled)
     reported: list[Point] = []
-    with pytest.raises(Diverged, match="adversarial: the artifact term is nan"):
+    with pytest.raises(Diverged, match="adversarial: the ldl term is nan"):
         train_adversarial(small_run, context, tmp_path, reported.append)
     assert [point.iteration for point in reported] == [3]
     assert sorted(path.name for path in (tmp_path / "points").glob("*.json")) == ["0000003.json"]
@@ -410,11 +407,11 @@ def test_divergence_keeps_the_points_that_were_reached(
 
 
 def test_pixel_guidance_needs_no_autoencoder(
-    open_context: OpenWorkshop, small_run: RunConfig, trained: list[str], tmp_path: Path
+    open_context: OpenContext, small_run: RunConfig, trained: list[str], tmp_path: Path
 ) -> None:
     opened = open_context(tmp_path / "artifacts")
     run = replace(small_run, {"loss.guidance": "pixel", "loss.fidelity": 0.01, "budget.iterations": 2})
-    for config, stage in upstream(run, "adversarial"):
+    for config, stage in STAGES["adversarial"].upstream(run):
         ensure_artifact(config, stage, opened)
     reported: list[Point] = []
     train_adversarial(run, opened, tmp_path / "run", reported.append)
@@ -426,9 +423,9 @@ def test_pixel_guidance_needs_no_autoencoder(
 @pytest.mark.parametrize(
     ("changes", "unused", "terms"),
     [
-        ({"loss.adversarial": 0}, "build_discriminator", {"fidelity", "artifact", "pixel"}),
-        ({"loss.fidelity": 0}, "load_autoencoder", {"artifact", "adversarial", "discriminator", "pixel"}),
-        ({"loss.perceptual": 0}, "build_perceptual", {"fidelity", "artifact", "adversarial", "discriminator", "pixel"}),
+        ({"loss.adversarial": 0}, "build_discriminator", {"fidelity", "ldl", "pixel"}),
+        ({"loss.fidelity": 0}, "load_autoencoder", {"ldl", "adversarial", "discriminator", "pixel"}),
+        ({"loss.perceptual": 0}, "build_perceptual", {"fidelity", "ldl", "adversarial", "discriminator", "pixel"}),
     ],
 )
 def test_what_has_weight_zero_is_not_built(
@@ -469,7 +466,7 @@ def test_perceptual_term_is_built_from_the_weights_at_hand(
     assert reported[0].terms["perceptual"] > 0
 
 
-def test_finished_artifacts_are_judged(context: RunContext, small_run: RunConfig, tmp_path: Path) -> None:
+def test_finished_artifacts_are_evaluated(context: RunContext, small_run: RunConfig, tmp_path: Path) -> None:
     test = context.val_pairs(DataConfig())
     generator = evaluate_artifact(small_run, "fidelity", context, tmp_path / "samples")
     assert generator == evaluate_generator(load_generator(small_run, context), test, context.evaluator)
