@@ -97,7 +97,7 @@ def prepare(options: argparse.Namespace, cluster: Mapping[str, float], console: 
     """
     from study.cluster.study import Study
     from study.tracking.client import default_uri
-    from study.training.context_spec import check_shares, check_training_images
+    from study.training.preflight import check_shares, check_training_images
 
     question, resources = ask(options, cluster, console), _resources(options, cluster)
     check_shares([question.base, *question.draws], resources.workers_of)
@@ -132,7 +132,10 @@ def ask(options: argparse.Namespace, cluster: Mapping[str, float], console: Cons
     from study.config.recipes import get_recipe
     from study.record.metadata import precision_of
     from study.search.spaces import load_space
-    from study.training.context_spec import (
+    from study.training.context_spec import ContextSpec
+    from study.training.loop import pick_device
+    from study.training.precision import fastest_of_cluster, fastest_precision, slow_note
+    from study.training.preflight import (
         LPIPS_NETWORK,
         check_initial_weights,
         find_networks,

@@ -35,10 +35,10 @@ from study.search.description import Description, describe, objectives_of, write
 from study.tracking.address import how_to_open
 from study.tracking.client import default_uri
 from study.tracking.exporter import Exporter
-from study.training.artifact_store import WEIGHTS, ArtifactFolder
+from study.training.artifact_store import ArtifactFolder
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
-from study.training.evaluation import baseline_name, evaluate_baseline, spacing_note
+from study.training.evaluation import evaluate_baseline, spacing_note
 from study.training.loop import Diverged, ProgressCallback, pick_device
 from study.training.precision import fastest_precision, slow_note
 from study.training.preflight import (
@@ -50,12 +50,9 @@ from study.training.preflight import (
     read_custom_losses,
     require_networks,
 )
-from study.training.evaluation import spacing_note
-from study.training.loop import Diverged, pick_device
-from study.training.precision import fastest_precision, slow_note
 from study.training.stages.adversarial import export_generator, is_exportable, train_adversarial
-from study.training.stages.artifacts import evaluate_baseline, make_artifact
-from study.training.stages.graph import Need, artifact_key, needs_of, upstream
+from study.training.stages.artifacts import make_artifact
+from study.training.stages.graph import STAGES, Need, artifact_key, needs_of
 
 # A single run has no front to measure; its report still needs a corner to draw from.
 REFERENCE = {"psnr_y": 20.0, "lpips_alex": 0.8, "swd": 60.0}
@@ -195,10 +192,10 @@ class SingleRun:
         self.recorder.add(evaluate_baseline(self.config.data, self.context, self.run_dir))
         with StageProgress(console) as progress:
             if until == "adversarial":
-                return self._trial(progress.tick)
+                return self._trial(progress.on_progress)
             key = self._key_of(self.config, until)
             for need in (*needs_of(self.config, until, self._key_of), Need(key, until, self.config)):
-                self._upstream_stage(need, progress.tick)
+                self._upstream_stage(need, progress.on_progress)
         return "COMPLETE"
 
     def _key_of(self, config: RunConfig, stage: Stage) -> str:
@@ -207,7 +204,8 @@ class SingleRun:
     def _trial(self, on_progress: ProgressCallback) -> str:
         """Train all stages; returns how the last one ended."""
         config, add = self.config, self.recorder.add
-        starts_from = {stage: self._key_of(needed, stage) for needed, stage in upstream(config, "adversarial")}
+        upstream = STAGES["adversarial"].upstream(config)
+        starts_from = {stage: self._key_of(needed, stage) for needed, stage in upstream}
         add(TrialStarted(trial=TRIAL, config=to_dict(config), params={}, upstream=starts_from))
         try:
             for need in needs_of(config, "adversarial", self._key_of):

@@ -50,7 +50,7 @@ from study.search.warm_start import WarmStart
 from study.tracking.exporter import Exporter
 from study.tracking.publishing import Report, publish, record_front
 from study.training.context import RunContext
-from study.training.stages.artifacts import baseline_name
+from study.training.evaluation import baseline_name
 from study.training.stages.graph import artifact_key
 
 MOST_STARTING = 64  # workers at the same time

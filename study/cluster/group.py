@@ -19,7 +19,7 @@ from study.cluster.messages import Entered, JobEnded, JobRequest, Message
 from study.cluster.run_job import Send, run_job
 from study.cluster.signals import StopRequests
 from study.record.paths import RunDirectory
-from study.training.distributed import PATIENCE, team_of_process_group
+from study.training.distributed import COLLECTIVE_TIMEOUT, DistributedContext
 
 LISTEN_SECONDS = 0.2
 
@@ -70,7 +70,7 @@ def _trainer(request: JobRequest, messages: Queue) -> TorchTrainer:
 def _member(arguments: dict[str, Any]) -> None:
     """One worker of a group."""
     request, messages = arguments["request"], arguments["messages"]
-    distributed = team_of_process_group()
+    distributed = DistributedContext.of_process_group()
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
     if distributed.is_main:

@@ -211,7 +211,8 @@ class JobQueue:
     def _hold(self, asked: Asked) -> None:
         key_of = self.rules.key_of
         needs = list(needs_of(asked.config, "adversarial", key_of))
-        direct = {stage: key_of(config, stage) for config, stage in upstream(asked.config, "adversarial")}
+        upstream = STAGES["adversarial"].upstream(asked.config)
+        direct = {stage: key_of(config, stage) for config, stage in upstream}
         self.on_trial(asked, direct)
         self._held.append(_Held(asked, needs, sampled_at=self.rules.clock()))
 

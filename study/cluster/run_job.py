@@ -30,11 +30,11 @@ from study.record.paths import RunDirectory
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
 from study.training.distributed import DistributedContext, GroupLost
-from study.training.evaluation import baseline_name, evaluate_baseline
+from study.training.evaluation import evaluate_baseline
 from study.training.interpolation import Trained, evaluate_interpolations
 from study.training.loop import Diverged, Progress, Stopped
 from study.training.stages.adversarial import train_adversarial
-from study.training.stages.artifacts import evaluate_baseline, make_artifact
+from study.training.stages.artifacts import make_artifact
 
 PROGRESS_SECONDS = 1.0
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from ray.tune.search import Searcher
 
@@ -32,6 +33,7 @@ from study.record.events import (
     WorkerDied,
 )
 from study.record.state import Recorder
+from study.training.stages.graph import STAGES
 
 Tell = Callable[[TrialEnded], None]
 Compare = Callable[[PointEvaluated], RungDecided | None]
@@ -237,7 +239,7 @@ class StudySearcher(Searcher):
         if job.kind == "interpolation":
             assert job.pair is not None
             first, second = job.pair.first.point, job.pair.second.point
-            state = "COMPLETE" if ended.state == "COMPLETE" else "FAILED"
+            state: Literal["COMPLETE", "FAILED"] = "COMPLETE" if ended.state == "COMPLETE" else "FAILED"
             self._recorder.add(PairEnded(first=first, second=second, state=state, cause=ended.cause))
         elif ended.state == "COMPLETE":
             return  # its worker reported what it made
@@ -283,10 +285,5 @@ def _iterations(job: Job) -> int:
         return 1
     if job.pair is not None:
         return len(job.pair.spaces) * len(job.pair.shares)
-    config = job.config
-    iterations = {
-        "fidelity": config.fidelity.budget.iterations,
-        "autoencoder": config.autoencoder.budget.iterations,
-        "critics": config.critics.iterations * config.critics.levels,
-    }
-    return iterations.get(job.stage or "adversarial", config.budget.iterations)
+    assert job.stage is not None
+    return STAGES[job.stage].iterations(job.config)

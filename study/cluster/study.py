@@ -19,6 +19,7 @@ from study.search.warm_start import WarmStart, check_comparable, load_warm_start
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
 from study.training.evaluation import evaluation_spacing, spacing_note
+from study.training.stages.graph import STAGES
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,9 @@ class Resources:
     retries: int = 3
 
     def workers_of(self, stage: Stage) -> int:
-        """Return how many processes do a job of a stage; critics learn from one image, which cannot be shared out."""
-        if stage == "critics":
-            return 1
-        return self.workers if stage == "adversarial" else self.pretrain_workers
+        """Return how many processes do a job of a stage."""
+        workers = {None: 1, "--workers": self.workers, "--pretrain-workers": self.pretrain_workers}
+        return workers[STAGES[stage].workers_option]
 
     @property
     def most_workers(self) -> int:

@@ -14,7 +14,7 @@ from study.cluster.group import run_job_in_group
 from study.cluster.messages import Entered, JobEnded, JobRequest, WorkerDone, read_request, write_message
 from study.cluster.run_job import Send, run_job
 from study.cluster.signals import STOP_SECONDS, StopRequests
-from study.training.distributed import ALONE
+from study.training.distributed import SINGLE_PROCESS
 
 
 class Worker(tune.Trainable):
@@ -42,7 +42,7 @@ class Worker(tune.Trainable):
     @staticmethod
     def run_alone(request: JobRequest, send: Send, stopping: Callable[[], bool]) -> None:
         """Do a job in this process alone."""
-        run_job(request, ALONE, send, stopping)
+        run_job(request, SINGLE_PROCESS, send, stopping)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start on the first job."""

@@ -21,9 +21,8 @@ from study.record.paths import WEIGHTS
 from study.training.artifact_store import ArtifactFolder
 from study.training.context import RunContext
 from study.training.evaluation import evaluate_generator
-from study.training.stages.adversarial import prepare_adversarial
-from study.training.stages.artifacts import empty_network, ensure_artifact, prepare_upstream
-from study.training.stages.graph import artifact_key, needs_of
+from study.training.stages.artifacts import ensure_artifact
+from study.training.stages.graph import STAGES, artifact_key, needs_of
 from study.training.state import TrainState, set_learning_rate, update_ema
 from study.training.steps import Step
 
@@ -124,7 +123,7 @@ def _measure_alone(config: RunConfig, stage: Stage, context: RunContext) -> Cost
     short = with_values(config, {f"{STAGES[stage].budget_field}.iterations": ITERATIONS_ALONE})
     made = ensure_artifact(short, stage, context)
     size = made.weights.stat().st_size
-    seconds = made.budget["device_seconds"] / made.budget["iterations"]
+    seconds = made.spent.device_seconds / made.spent.iterations
     return Cost(seconds, checkpoint_bytes=3 * size, weights_bytes=size)
 
 

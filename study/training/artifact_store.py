@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from study.data.remote import cache_folder, connect, is_uri
-from study.files import StorageError, only_one, write_atomically
+from study.files import StorageError, file_lock, write_atomically
 
 WEIGHTS = "weights.safetensors"
 CHECKPOINT = "checkpoint.pt"
@@ -68,7 +68,7 @@ class ArtifactFolder:
 
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Lock an artifact against other processes of this machine; `cluster/leases.py` does so between nodes."""
-        return only_one(self.folder / ".locks" / key)
+        return file_lock(self.folder / ".locks" / key)
 
 
 class RemoteArtifacts(ArtifactFolder):

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from study.data import ImageSet, Pairs, bicubic_upsample, to_uint8
 from study.files import write_atomically
 from study.metrics.evaluator import Evaluator
 from study.models.tiling import Upscaler, memory_bound
+from study.record.events import ReferenceEvaluated
+from study.record.paths import RunDirectory, reference_samples
 from study.training.context import RunContext
 
-BASELINES = ("bicubic", "input")
 SAMPLE_SIDE = 96  # HR pixels; a multiple of 12, so that the LR window is exact at every scale
 
 
@@ -111,14 +113,24 @@ def evaluate_bicubic(
     return evaluate(lambda lq: bicubic_upsample(lq, pairs.scale), pairs, evaluator, device, samples)
 
 
-def evaluate_baseline(data: DataConfig, context: RunContext, references: Path) -> Evaluation:
-    """Evaluate the baseline without training; save its crops and those of the HR and LQ images under `references`."""
-    pairs = context.val_pairs(data)
-    save_references(references, pairs)
-    return evaluate_bicubic(pairs, context.evaluator, context.device, references / baseline_name(data))
+def evaluate_baseline(data: DataConfig, context: RunContext, run_dir: RunDirectory) -> ReferenceEvaluated:
+    """Evaluate the baseline without training; save its crops and those of the HR and LQ images."""
+    pairs, name = context.val_pairs(data), baseline_name(data)
+    save_references(run_dir.reference("hr").parent, pairs)
+    evaluation = evaluate_bicubic(pairs, context.evaluator, context.device, run_dir.reference(name))
+    return reference_event(name, name, evaluation)
 
 
-def baseline_name(data: DataConfig) -> str:
+def reference_event(
+    name: str, kind: Literal["bicubic", "input", "fidelity"], evaluation: Evaluation
+) -> ReferenceEvaluated:
+    """Return that a reference was evaluated."""
+    return ReferenceEvaluated(
+        name=name, kind=kind, metrics=evaluation.metrics, images=evaluation.images, samples=reference_samples(name)
+    )
+
+
+def baseline_name(data: DataConfig) -> Literal["bicubic", "input"]:
     """Return the name of the baseline: `bicubic` interpolation, or the `input` at scale 1."""
     return "bicubic" if data.scale > 1 else "input"
 

@@ -4,17 +4,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from study.config import RunConfig
 from study.data import Pairs, to_uint8
-from study.files import write_json
 from study.models import load_weights, save_weights
 from study.models.build import build_generator
 from study.models.tiling import Upscaler, memory_bound
+from study.record.events import InterpolationEvaluated
+from study.record.paths import RunDirectory, point_samples
+from study.record.points import FidelityPoint, InterpolatedPoint, InterpolationSpace, Spent, TrialPoint
 from study.training.context import RunContext
 from study.training.evaluation import Evaluation, evaluate, evaluate_generator
 from study.training.loop import Stopped
@@ -23,46 +24,23 @@ from study.training.stages.fidelity import load_generator
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained generator: a point of a trial, or the fidelity generator of its run.
+    """A trained generator: a point of a trial, or the fidelity generator that a run starts from.
 
     Attributes:
-        config: the trial's run.
-        weights: the point's weight file; None for the fidelity generator.
+        point: which.
+        config: the trial's run, or one that starts from the fidelity generator.
     """
 
+    point: TrialPoint | FidelityPoint
     config: RunConfig
-    weights: Path | None
 
-    def load(self, context: RunContext) -> nn.Module:
+    def load(self, context: RunContext, run_dir: RunDirectory) -> nn.Module:
         """Return the generator in eval mode on the context's device."""
-        if self.weights is None:
+        if isinstance(self.point, FidelityPoint):
             return load_generator(self.config, context)
         generator = build_generator(self.config.generator, self.config.data.scale)
-        load_weights(generator, self.weights)
+        load_weights(generator, run_dir.weights(self.point))
         return generator.eval().to(context.device)
-
-
-@dataclass(frozen=True)
-class Interpolation:
-    """A evaluated interpolation.
-
-    Attributes:
-        space: `weights` or `pixels`.
-        share: of the second parent, above 0 and below 1; the rest is the first's.
-        evaluation: what it is worth.
-        device_seconds: that making and evaluation it took.
-    """
-
-    space: str
-    share: float
-    evaluation: Evaluation
-    device_seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        budget = {"iterations": 0, "pixels_seen": 0, "device_seconds": self.device_seconds}
-        metrics, images = self.evaluation.metrics, self.evaluation.images
-        return {"space": self.space, "share": self.share, "metrics": metrics, "images": images, "budget": budget}
 
 
 def interpolate_weights(first: nn.Module, second: nn.Module, share: float, into: nn.Module) -> nn.Module:
@@ -87,11 +65,11 @@ def evaluate_interpolations(
     first: Trained,
     second: Trained,
     *,
-    spaces: Sequence[str],
+    spaces: Sequence[InterpolationSpace],
     shares: Sequence[float],
     context: RunContext,
-    folder: Path,
-) -> Iterator[tuple[str, Interpolation]]:
+    run_dir: RunDirectory,
+) -> Iterator[InterpolationEvaluated]:
     """Compute and evaluate the interpolations of two generators.
 
     Args:
@@ -99,32 +77,37 @@ def evaluate_interpolations(
         spaces: `weights`, `images` or both.
         shares: of the second parent.
         context: images, artifacts, metrics; its `stopping` is called before each interpolation.
-        folder: gets the crops of each interpolation under its name, and NAME.safetensors for one of weights.
+        run_dir: gets the crops of each interpolation and, of one of weights, the weights.
 
     Yields:
-        Each interpolation with its name, such as `weights-5000` for equal shares.
+        Each interpolation, evaluated.
 
     Raises:
         Stopped: `context.stopping` returned True; the interpolations yielded before are stored.
         ValueError: an output is not finite, or the networks differ.
     """
-    parents = first.load(context), second.load(context)
+    parents = first.load(context, run_dir), second.load(context, run_dir)
     pairs = context.val_pairs(second.config.data)
     outputs = _outputs(parents, pairs) if "images" in spaces else []
     for space in spaces:
         for share in shares:
             if context.stopping():
                 raise Stopped(f"stopped before the interpolation of {space} at {share:g}")
-            name, began = f"{space}-{round(1e4 * share):04d}", time.monotonic()
+            point, began = InterpolatedPoint(first.point, second.point, space, share), time.monotonic()
+            samples = run_dir.root / point_samples(point)
             if space == "weights":
-                mixed = interpolate_weights(*parents, share, second.load(context))
-                evaluation = evaluate_generator(mixed, pairs, context.evaluator, folder / name)
-                save_weights(mixed, folder / f"{name}.safetensors", layout="plain")
+                mixed = interpolate_weights(*parents, share, second.load(context, run_dir))
+                evaluation = evaluate_generator(mixed, pairs, context.evaluator, samples)
+                save_weights(mixed, run_dir.weights(point), layout="plain")
             else:
-                evaluation = _interpolate_images(outputs, share, pairs, context, folder / name)
-            interpolation = Interpolation(space, share, evaluation, time.monotonic() - began)
-            write_json(folder / f"{name}.json", interpolation.to_dict())
-            yield name, interpolation
+                evaluation = _interpolate_images(outputs, share, pairs, context, samples)
+            yield InterpolationEvaluated(
+                point=point,
+                metrics=evaluation.metrics,
+                images=evaluation.images,
+                spent=Spent(device_seconds=time.monotonic() - began),
+                samples=point_samples(point),
+            )
 
 
 def _outputs(parents: tuple[nn.Module, nn.Module], pairs: Pairs) -> list[tuple[Tensor, Tensor]]:

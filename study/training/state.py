@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from study.config import Optimiser, Precision
+from study.record.points import Spent
 from study.training.distributed import SINGLE_PROCESS, DistributedContext
 from study.training.precision import autocast
 
@@ -70,14 +71,10 @@ class TrainState:
         return means
 
     @property
-    def spent(self) -> dict[str, float]:
+    def spent(self) -> Spent:
         """The cost of the stage so far."""
-        spent = {
-            "iterations": self.iteration,
-            "pixels_seen": self.pixels_seen,
-            "device_seconds": round(self.device_seconds, 3),
-        }
-        return spent if self.peak_gib is None else spent | {"peak_gib": round(self.peak_gib, 4)}
+        peak = None if self.peak_gib is None else round(self.peak_gib, 4)
+        return Spent(self.iteration, self.pixels_seen, round(self.device_seconds, 3), peak)
 
     def add_peak(self, gib: float | None) -> None:
         """Raise `peak_gib` to a new peak."""

@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from study.config import DataConfig, RunConfig, stage_key, to_dict
 from study.data import Batches
-from study.files import write_json
+from study.files import write_atomically, write_json
 from study.losses import build_perceptual
 from study.losses.custom import load_custom_loss
 from study.losses.generator_loss import ADVERSARIAL_TERMS, GeneratorLoss
@@ -19,8 +17,11 @@ from study.losses.gradient import LOSS_PADDING
 from study.losses.guidance import GuidanceInputs
 from study.models import SPSRGenerator, load_weights, save_weights
 from study.models.build import build_discriminator, build_generator
+from study.record.events import PointEvaluated, read_event, write_event
+from study.record.paths import TrialDirectory, point_samples
+from study.record.points import TrialPoint
 from study.training.context import RunContext
-from study.training.evaluation import Evaluation, evaluate_generator, evaluation_spacing
+from study.training.evaluation import evaluate_generator, evaluation_spacing
 from study.training.loop import Plan, ProgressCallback, train
 from study.training.precision import autocast
 from study.training.stages.autoencoder import load_autoencoder
@@ -33,31 +34,11 @@ from study.training.steps import Step, adversarial_step
 GRADIENT_MARGIN = 2 * (LOSS_PADDING - 1)  # how many pixels gradient maps are larger than the patch
 
 
-@dataclass(frozen=True)
-class Point:
-    """One evaluated set of EMA weights of a trial, with what it had cost by then and its mean loss terms."""
-
-    iteration: int
-    evaluation: Evaluation
-    terms: dict[str, float]
-    budget: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            "iteration": self.iteration,
-            "metrics": self.evaluation.metrics,
-            "images": self.evaluation.images,
-            "terms": self.terms,
-            "budget": self.budget,
-        }
-
-
 def train_adversarial(
     config: RunConfig,
     context: RunContext,
-    directory: Path,
-    report: Callable[[Point], None],
+    directory: TrialDirectory,
+    report: Callable[[PointEvaluated], None],
     on_progress: ProgressCallback | None = None,
 ) -> None:
     """Train and evaluate the perceptual generator; its upstream artifacts must be finished.
@@ -76,30 +57,29 @@ def train_adversarial(
     Raises:
         Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
-    points = directory / "points"
     key = stage_key(config, "adversarial", context.train.fingerprint)
     if context.distributed.is_main:
         _claim(directory, key, config)
-        for path in sorted(points.glob("*.json")):
+        for path in sorted(directory.points.glob("*.json")):
             report(_read_point(path))
-    if context.distributed.broadcast((directory / "done.json").exists()):
+    if context.distributed.broadcast(directory.done.exists()):
         return
     plan = Plan(
         stage="adversarial",
         key=key,
         budget=config.budget,
         optimiser=config.optimiser,
-        checkpoint=directory / "checkpoint.pt",
+        checkpoint=directory.checkpoint,
         checkpoint_every=config.eval_schedule.checkpoint_every,
         evaluate_every=evaluation_spacing(config, context.val),
         seed=config.seed,
     )
-    evaluate = lambda state, terms: report(_save_point(points, state, terms, context, config.data))  # noqa: E731
+    evaluate = lambda state, terms: report(_save_point(directory, state, terms, context, config.data))  # noqa: E731
     state, step, batches = prepare_adversarial(config, context)
     train(state, step, batches, plan, evaluate=evaluate, on_progress=on_progress, stopping=context.stopping)
     if context.distributed.is_main:
-        write_json(directory / "done.json", {"key": key})
-        (directory / "checkpoint.pt").unlink(missing_ok=True)  # only now is it no longer needed
+        write_json(directory.done, {"key": key})
+        directory.checkpoint.unlink(missing_ok=True)  # only now is it no longer needed
 
 
 def prepare_adversarial(config: RunConfig, context: RunContext) -> tuple[TrainState, Step, Batches]:
@@ -111,7 +91,7 @@ def prepare_adversarial(config: RunConfig, context: RunContext) -> tuple[TrainSt
 def is_exportable(config: RunConfig) -> bool:
     """Return whether other tools have the run's generator: without our heads, and a bilinear skip in MSRResNet only."""
     generator = config.generator
-    return generator.head == "native" and (generator.name == "msrresnet" or not generator.bilinear_skip)
+    return generator.has_native_head and not generator.adds_skip
 
 
 def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
@@ -132,9 +112,9 @@ def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
     return target
 
 
-def _claim(directory: Path, key: str, config: RunConfig) -> None:
+def _claim(directory: TrialDirectory, key: str, config: RunConfig) -> None:
     """Write the run's key and configuration into a trial's directory; ValueError if it belongs to another run."""
-    path = directory / "config.json"
+    path = directory.config
     owner = json.loads(path.read_text())["key"] if path.exists() else key
     if owner != key:
         raise ValueError(
@@ -206,20 +186,29 @@ def _step(config: RunConfig, context: RunContext) -> Step:
 
 
 def _save_point(
-    points: Path, state: TrainState, terms: dict[str, float], context: RunContext, data: DataConfig
-) -> Point:
-    name = f"{state.iteration:07d}"
-    evaluation = evaluate_generator(state.ema, context.val_pairs(data), context.evaluator, points / name)
-    point = Point(state.iteration, evaluation, terms, state.spent)
-    save_weights(state.ema, points / f"{name}.safetensors", layout="plain")
-    write_json(points / f"{name}.json", point.to_dict())  # last: a point counts as stored once this file exists
-    return point
+    directory: TrialDirectory, state: TrainState, terms: dict[str, float], context: RunContext, data: DataConfig
+) -> PointEvaluated:
+    point = TrialPoint(directory.trial, state.iteration)
+    samples = directory.samples(state.iteration)
+    evaluation = evaluate_generator(state.ema, context.val_pairs(data), context.evaluator, samples)
+    event = PointEvaluated(
+        point=point,
+        metrics=evaluation.metrics,
+        images=evaluation.images,
+        terms=terms,
+        spent=state.spent,
+        samples=point_samples(point),
+    )
+    save_weights(state.ema, directory.weights(state.iteration), layout="plain")
+    # Last: a point counts as stored once this file exists.
+    write_atomically(directory.numbers(state.iteration), write_event(event).encode())
+    return event
 
 
-def _read_point(path: Path) -> Point:
-    saved = json.loads(path.read_text())
-    evaluation = Evaluation(saved["metrics"], saved["images"])
-    return Point(saved["iteration"], evaluation, saved["terms"], saved["budget"])
+def _read_point(path: Path) -> PointEvaluated:
+    event = read_event(path.read_text())
+    assert isinstance(event, PointEvaluated)
+    return event
 
 
 ADVERSARIAL = StageSpec(

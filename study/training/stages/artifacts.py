@@ -2,16 +2,18 @@
 
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from study.config import RunConfig, Stage, get, stage_part
+from study.config import RunConfig, Stage, get, stage_part, to_dict
 from study.files import write_json
 from study.models import load_weights, save_weights
-from study.training.artifact_store import CHECKPOINT, WEIGHTS
+from study.record.events import ArtifactEnded, ReferenceEvaluated
+from study.record.paths import WEIGHTS, RunDirectory
+from study.record.points import Spent
+from study.training.artifact_store import CHECKPOINT
 from study.training.context import RunContext
-from study.training.evaluation import Evaluation
+from study.training.evaluation import Evaluation, reference_event
 from study.training.loop import Plan, ProgressCallback, train
 from study.training.stages.graph import STAGES, artifact_key
 from study.training.stages.spec import StageSpec
@@ -24,13 +26,13 @@ class Artifact:
     Attributes:
         key: `<stage>-<hash>`, the directory's name.
         weights: its EMA weights, safetensors.
-        budget: its cost: iterations, pixels_seen, device_seconds.
+        spent: its cost.
         reused: whether it existed before.
     """
 
     key: str
     weights: Path
-    budget: dict[str, float]
+    spent: Spent
     reused: bool
 
 
@@ -60,29 +62,35 @@ def ensure_artifact(
 
 
 def make_artifact(
-    config: RunConfig, stage: Stage, context: RunContext, run_dir: Path, on_progress: ProgressCallback | None = None
-) -> dict[str, Any]:
+    config: RunConfig,
+    stage: Stage,
+    context: RunContext,
+    run_dir: RunDirectory,
+    on_progress: ProgressCallback | None = None,
+) -> tuple[ArtifactEnded | ReferenceEvaluated, ...]:
     """Train or find an artifact and evaluate it for a study.
 
     Returns:
-        `budget`, `reused`, `metrics`, `images`, and `samples`, the folder under `run_dir` with the sample crops; in all
-        processes but the main one, nothing.
+        That it ended and, of a fidelity generator, that it was evaluated as a reference; in all processes but the main
+        one, nothing.
 
     Raises:
         Diverged, Stopped, StorageError, ValueError: as `training.loop.train`.
     """
     artifact = ensure_artifact(config, stage, context, on_progress)
     if not context.distributed.is_main:
-        return {}
-    samples = f"references/{artifact.key}"
-    evaluation = evaluate_artifact(config, stage, context, run_dir / samples)
-    return {
-        "budget": artifact.budget,
-        "reused": artifact.reused,
-        "metrics": evaluation.metrics,
-        "images": evaluation.images,
-        "samples": samples,
-    }
+        return ()
+    evaluation = evaluate_artifact(config, stage, context, run_dir.reference(artifact.key))
+    ended = ArtifactEnded(
+        key=artifact.key,
+        stage=stage,
+        config=to_dict(config),
+        state="COMPLETE",
+        metrics=evaluation.metrics,
+        spent=artifact.spent,
+        reused=artifact.reused,
+    )
+    return (ended, reference_event(artifact.key, "fidelity", evaluation)) if stage == "fidelity" else (ended,)
 
 
 def evaluate_artifact(config: RunConfig, stage: Stage, context: RunContext, samples: Path) -> Evaluation:
@@ -101,27 +109,27 @@ def _train_artifact(
 ) -> None:
     partial = context.artifacts.partial_dir(key)
     given, is_main = spec.initial_weights(config), context.distributed.is_main
-    budget: dict[str, float] = {}
+    spent = Spent()
     if given is not None:
-        budget = _import_weights(spec, config, given, partial) if is_main else {}
+        spent = _import_weights(spec, config, given, partial) if is_main else spent
     elif spec.train_alone is None:
-        budget = _train_on_batches(spec, key, config, context, partial, on_progress)
+        spent = _train_on_batches(spec, key, config, context, partial, on_progress)
     elif is_main:
-        network, budget = spec.train_alone(config, key, context, partial, on_progress)
+        network, spent = spec.train_alone(config, key, context, partial, on_progress)
         save_weights(network, partial / WEIGHTS, layout="plain")
     if is_main:
         part = stage_part(config, spec.name)
         write_json(partial / "config.json", {"key": key, "data": context.train.fingerprint, "part": part})
-        write_json(partial / "budget.json", budget)
+        write_json(partial / "budget.json", asdict(spent))
         context.artifacts.publish(key)
     context.distributed.broadcast(True)  # a barrier: the artifact is published
 
 
-def _import_weights(spec: StageSpec, config: RunConfig, given: str, partial: Path) -> dict[str, float]:
+def _import_weights(spec: StageSpec, config: RunConfig, given: str, partial: Path) -> Spent:
     network = spec.network(config)
     load_weights(network, given)
     save_weights(network, partial / WEIGHTS, layout="plain")
-    return {"iterations": 0, "pixels_seen": 0, "device_seconds": 0.0}
+    return Spent()
 
 
 def _train_on_batches(
@@ -131,7 +139,7 @@ def _train_on_batches(
     context: RunContext,
     partial: Path,
     on_progress: ProgressCallback | None,
-) -> dict[str, float]:
+) -> Spent:
     """Train with `training.loop.train` and save the EMA weights; return the cost."""
     assert spec.prepare is not None
     part = get(config, spec.name)
@@ -153,5 +161,5 @@ def _train_on_batches(
 
 
 def _finished(directory: Path, *, reused: bool) -> Artifact:
-    budget = json.loads((directory / "budget.json").read_text())
-    return Artifact(directory.name, directory / WEIGHTS, budget, reused)
+    spent = Spent(**json.loads((directory / "budget.json").read_text()))
+    return Artifact(directory.name, directory / WEIGHTS, spent, reused)

@@ -23,10 +23,11 @@ from torch.optim import Adam
 
 from study.config import CriticsConfig, DataConfig, RunConfig
 from study.data import ImageSet, to_float, to_uint8
-from study.data.jpeg import compress
+from study.data.images import compress_jpeg
 from study.data.pairs import image_to_tensor
 from study.models.build import build_critics
 from study.models.critics import Critic, CriticGenerator, Critics, critic_width
+from study.record.points import Spent
 from study.training.artifact_store import CHECKPOINT
 from study.training.checkpoints import load_checkpoint, save_checkpoint
 from study.training.context import RunContext
@@ -118,7 +119,7 @@ def pyramid_sizes(size: tuple[int, int], config: CriticsConfig) -> list[tuple[in
 
 def train_critics(
     config: RunConfig, key: str, context: RunContext, partial: Path, on_progress: ProgressCallback | None = None
-) -> tuple[Critics, dict[str, float]]:
+) -> tuple[Critics, Spent]:
     """Train the critics of all levels; after an interruption, continue from the start of the interrupted level.
 
     Args:
@@ -160,11 +161,11 @@ def train_critics(
     critics = build_critics(part)
     critics.levels.load_state_dict(nn.ModuleList(level.critic for level in levels).state_dict())
     pixels = sum(height * width for height, width in sizes[1:])
-    return critics, {
-        "iterations": total_iterations(part),
-        "pixels_seen": pixels * part.iterations * part.steps,
-        "device_seconds": round(saved["device_seconds"], 3),
-    }
+    return critics, Spent(
+        iterations=total_iterations(part),
+        pixels_seen=pixels * part.iterations * part.steps,
+        device_seconds=round(saved["device_seconds"], 3),
+    )
 
 
 def distort(images: Tensor, data: DataConfig) -> Tensor:
@@ -179,7 +180,7 @@ def distort(images: Tensor, data: DataConfig) -> Tensor:
         case "jpeg":
             assert data.quality is not None
             pixels = to_uint8((images + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
-            compressed = np.stack([compress(image, data.quality) for image in pixels])
+            compressed = np.stack([compress_jpeg(image, data.quality) for image in pixels])
             return to_float(torch.from_numpy(compressed).permute(0, 3, 1, 2)).to(images) * 2 - 1
     return images
 

@@ -9,7 +9,8 @@ from torch import nn
 from study.config import Budget, RunConfig, Stage, get, stage_key
 from study.data import Batches
 from study.models import load_weights
-from study.training.artifact_store import WEIGHTS
+from study.record.paths import WEIGHTS
+from study.record.points import Spent
 from study.training.context import RunContext
 from study.training.evaluation import Evaluation
 from study.training.loop import ProgressCallback
@@ -19,7 +20,7 @@ from study.training.steps import Step
 Upstream = list[tuple[RunConfig, Stage]]
 Prepare = Callable[[RunConfig, RunContext], tuple[TrainState, Step, Batches]]
 # (run, artifact key, context, directory of the checkpoint, progress) -> the trained network and its cost
-TrainAlone = Callable[[RunConfig, str, RunContext, Path, ProgressCallback | None], tuple[nn.Module, dict[str, float]]]
+TrainAlone = Callable[[RunConfig, str, RunContext, Path, ProgressCallback | None], tuple[nn.Module, Spent]]
 
 
 @dataclass(frozen=True)
