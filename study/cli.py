@@ -70,6 +70,27 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the directory of this run")
 
 
+def add_renamed_options(parser: argparse.ArgumentParser, renamed: Mapping[str, str]) -> None:
+    """Refuse options by their old names, with the new name in the error.
+
+    Args:
+        parser: of the command, or of the subcommand, that has the new options.
+        renamed: old name to new name, e.g. {"--out": "--output"}.
+    """
+    for old, new in renamed.items():
+        parser.add_argument(
+            old, action=_Renamed, const=new, nargs="?", dest=argparse.SUPPRESS, default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+        )  # fmt: skip
+
+
+class _Renamed(argparse.Action):
+    """An option that ends the parsing; `const` is its new name."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_parsed: object) -> None:
+        parser.error(f"{self.option_strings[0]} is called {self.const} now")
+
+
 def with_options(config: RunConfig, arguments: argparse.Namespace, fastest: Precision) -> RunConfig:
     """Put the scale, sources and overrides of a command line into a configuration.
 

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from study.cli import add_common_options, with_options
+from study.cli import add_common_options, add_renamed_options, with_options
 from study.config import ConfigError, RunConfig
 from study.config.recipes import Size, get_recipe
 
@@ -33,3 +33,22 @@ def test_tiny_networks_train_in_float32_unless_another_precision_is_named() -> N
 def test_an_unknown_precision_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(ConfigError, match="precision: Input should be 'fp32' or 'bf16'"):
         configured("--set", "precision=fp16")
+
+
+@pytest.mark.parametrize("given", [["--out", "x"], ["--out=x"], ["--out"], ["a", "--out", "x", "y", "--output", "z"]])
+def test_an_old_option_is_refused_with_its_new_name(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folders", nargs="*")
+    parser.add_argument("--output", required=True)
+    add_renamed_options(parser, {"--out": "--output"})
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(given)
+    assert "error: --out is called --output now" in capsys.readouterr().err
+
+
+def test_an_old_option_is_neither_in_the_help_nor_in_the_result() -> None:
+    parser = argparse.ArgumentParser(prog="x")
+    parser.add_argument("--output")
+    add_renamed_options(parser, {"--out": "--output"})
+    assert "--out " not in parser.format_help()
+    assert vars(parser.parse_args(["--output", "x"])) == {"output": "x"}
