@@ -19,7 +19,7 @@ from study.data.images import ImageError, list_images
 from study.models import Autoencoder, load_weights
 from study.models.build import build_autoencoder, build_generator
 from study.models.identify import identify
-from study.models.interpolation import interpolate_states
+from study.models.weights import interpolate_states
 from study.models.tiling import Upscaler
 
 BICUBIC = "bicubic"

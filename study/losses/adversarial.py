@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from study.models.layers import at_least_float32
 
-from study.losses.images import at_least_float32
 
 Mean = Callable[[Tensor], Tensor]  # E[.] of a process's logits, a scalar
 

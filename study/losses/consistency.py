@@ -6,10 +6,10 @@ artefacts grow there. It is meant to stand beside an adversarial term.
 
 import torch.nn.functional as F
 from torch import Tensor
+from study.losses.pixel import check_same_shape
 
 from study.config import Downsampling
 from study.data.bicubic import bicubic_downsample
-from study.losses.images import check_same_shape
 from study.losses.pixel import PixelCriterion, pixel_loss
 
 BORDER = 2

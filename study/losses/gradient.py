@@ -1,10 +1,11 @@
 """SPSR's losses on gradient maps (Ma et al., CVPR 2020; METHODS 4.2)."""
 
 from torch import Tensor
+from study.models.layers import at_least_float32
+from study.losses.pixel import check_same_shape
 
-from study.losses.images import at_least_float32, check_same_shape
 from study.losses.pixel import pixel_loss
-from study.models.gradient_map import gradient_map
+from study.models.spsr import gradient_map
 
 LOSS_PADDING = 2
 """SPSR's losses and its second discriminator see maps one pixel larger on each side than the image."""

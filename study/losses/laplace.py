@@ -4,8 +4,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from study.models.layers import at_least_float32
+from study.losses.pixel import check_same_shape
 
-from study.losses.images import at_least_float32, check_same_shape
 from study.models.autoencoder import Autoencoder
 
 Direction = Literal["reverse", "forward"]

@@ -6,8 +6,9 @@ METHODS 4.3. R is the residual of the current image, R_e that of the moving aver
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from study.models.layers import at_least_float32
+from study.losses.pixel import check_same_shape
 
-from study.losses.images import at_least_float32, check_same_shape
 
 WINDOW = 7
 # Keeps the slope of v**(1/5) finite at v = 0, the variance of a residual that is flat.

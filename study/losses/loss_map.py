@@ -2,9 +2,10 @@
 
 import torch
 from torch import Tensor, nn
+from study.models.layers import at_least_float32
+from study.losses.pixel import check_same_shape
 
 from study.losses.adversarial import Mean
-from study.losses.images import at_least_float32, check_same_shape
 
 # Keeps the quotient finite where both images are the same to the auto-encoder.
 EPSILON = 1e-12

@@ -2,8 +2,8 @@
 
 import torch.nn.functional as F
 from torch import Tensor
+from study.losses.pixel import check_same_shape
 
-from study.losses.images import check_same_shape
 from study.losses.pixel import PixelCriterion, pixel_loss
 
 

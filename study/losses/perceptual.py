@@ -8,9 +8,10 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from study.models.layers import at_least_float32
+from study.losses.pixel import check_same_shape
 
 from study.config import PerceptualLayers
-from study.losses.images import at_least_float32, check_same_shape
 from study.models.backbones import BackboneName, ImageNetModule, load_features
 from study.models.lpips_distance import LPIPS_BACKBONES, LpipsDistance
 

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from torch import Tensor
+from study.models.layers import at_least_float32
 
-from study.losses.images import at_least_float32, check_same_shape
 
 PixelCriterion = Literal["l1", "l2"]
 

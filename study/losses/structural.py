@@ -3,8 +3,9 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from study.models.layers import at_least_float32
+from study.losses.pixel import check_same_shape
 
-from study.losses.images import at_least_float32, check_same_shape
 from study.losses.pixel import pixel_loss
 
 WINDOW, SIGMA = 11, 1.5

@@ -1,4 +1,4 @@
-"""Networks from configuration."""
+"""Build networks from their configuration."""
 
 import warnings
 from typing import Any
@@ -18,13 +18,13 @@ from study.models.srresnet import SRResNet
 from study.models.upsampling_heads import HeadedGenerator
 
 SWINIR_IMAGE_SIDE = 64
-"""LR pixels for which SwinIR holds its attention masks ready, as released files do; at other sides it makes them."""
+"""LR pixels for which SwinIR precomputes its attention masks, as released files have them."""
 
 
 def build_generator(config: GeneratorConfig, scale: int) -> nn.Module:
     """Build a generator with random weights: images (N, 3, h, w) to (N, 3, h * scale, w * scale)."""
     network = _build_network(config, scale)
-    # MSRResNet has the skip by itself, and keeps it behind another head.
+    # MSRResNet has this skip by itself, and keeps it with another head.
     headed = config.name == "msrresnet" and config.head != "native"
     if headed or (config.bilinear_skip and "bilinear_skip" in config.determining(scale)):
         network.register_forward_hook(_add_enlarged_input)
@@ -32,9 +32,9 @@ def build_generator(config: GeneratorConfig, scale: int) -> nn.Module:
 
 
 def _add_enlarged_input(network: nn.Module, inputs: tuple[Tensor], output: Any) -> Any:
-    """Add the bilinearly enlarged input to the image that a network put out.
+    """Add the bilinearly enlarged input to a network's output image.
 
-    A hook, so that a library's network stays as it is and no entry of the state changes its name.
+    As a hook, it changes neither a library's class nor the names in the state.
     """
     image = output[0] if isinstance(output, tuple) else output
     enlarged = F.interpolate(inputs[0], size=image.shape[-2:], mode="bilinear", align_corners=False)
@@ -60,12 +60,12 @@ def _build_network(config: GeneratorConfig, scale: int) -> nn.Module:
 
 
 def build_discriminator(config: DiscriminatorConfig, patch: int, *, margin: int = 0) -> nn.Module:
-    """Build a discriminator with random weights for square patches of a side in pixels.
+    """Build a discriminator with random weights for square patches.
 
     Args:
         config: the kind and its width.
         patch: the side of the HR patches.
-        margin: by how much the images it sees are larger; VGG-style only.
+        margin: by how many pixels its input is larger; VGG-style only.
     """
     if config.name == "unet":
         assert margin == 0
@@ -108,11 +108,11 @@ def _build_headed(config: GeneratorConfig, scale: int) -> nn.Module:
 
 
 def _build_swinir(config: GeneratorConfig, scale: int) -> nn.Module:
-    # Imported late: it brings all of its package's architectures, and only this network needs it.
+    # Imported late: it imports all of its package's architectures.
     from spandrel.architectures.SwinIR import SwinIR
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.meshgrid")  # its call is not ours to change
+        warnings.filterwarnings("ignore", message="torch.meshgrid")  # raised inside the library
         network: nn.Module = SwinIR(
             img_size=SWINIR_IMAGE_SIDE,
             embed_dim=config.features,

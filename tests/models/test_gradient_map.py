@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from study.models.gradient_map import gradient_map
+from study.models.spsr import gradient_map
 from tests.training import plain_methods as plain
 
 

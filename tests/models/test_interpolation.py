@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from study.models import MSRResNet, SRResNet
-from study.models.interpolation import interpolate_states
+from study.models.weights import interpolate_states
 
 
 def test_a_interpolation_is_the_weighted_mean_of_every_weight() -> None:
