@@ -120,7 +120,7 @@ def _enlarge(head: Head, features: int, factor: int) -> list[nn.Module]:
         case "transposed":
             kernel, stride, padding = TRANSPOSED[factor]
             return [nn.ConvTranspose2d(features, features, kernel, stride, padding)]
-    raise ValueError(f"head must be another than native, and one of those of HeadedGenerator, but got {head!r}")
+    raise ValueError(f"head must be sub-pixel, nearest or transposed here, but got {head!r}")
 
 
 @torch.no_grad()

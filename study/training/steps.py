@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from study.models.layers import at_least_float32
 
 from study.losses.generator_loss import ADVERSARIAL_TERMS, GeneratorLoss, Logits, LossInputs
 from study.losses.gradient import discriminated_map
 from study.losses.pixel import pixel_loss
 from study.models import Autoencoder, SPSRGenerator
+from study.models.layers import at_least_float32
 from study.training.distributed import DistributedContext
 from study.training.state import TrainState
 
