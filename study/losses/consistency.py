@@ -32,8 +32,7 @@ def consistency_loss(
         lq: LR images in [0, 1], shape (N, 3, h, w), h and w above 2 * border.
         scale: the SR factor.
         criterion: l1 or l2.
-        downsampling: `matlab` is the operator that made the LR images; `torch` and `torch-antialias` are ablations, other
-            bicubic resizes.
+        downsampling: `matlab` is the operator that made the LR images; `torch` and `torch-antialias` are ablations.
         border: LR pixels to crop along each side; 0 for LR images that were not cut from larger ones.
 
     Returns:

@@ -58,8 +58,8 @@ def load_custom_loss(custom: str, texts: Mapping[str, str]) -> CustomLoss:
     digest, path = custom_loss_digest(custom), custom_loss_path(custom)
     if digest not in texts:
         raise CustomLossError(
-            f"loss.custom is {custom}, which was not given to this command: a file is not executed because a "
-            "configuration names it; name it with --set loss.custom=FILE, in the base of the search space, or among "
+            f"loss.custom is {custom}, which was not given to the command that runs: a file is not executed because "
+            "a configuration names it; name it with --set loss.custom=FILE, in the base of the search space, or among "
             "the values that the space suggests"
         )
     module = ModuleType(f"custom_loss_{digest.removeprefix('sha256:')[:16]}")

@@ -45,7 +45,7 @@ def identify(path: Path, scale: int | None = None) -> tuple[nn.Module, int, str]
     fitting = list(_fitting(state, path, scale))
     if len(fitting) > 1:
         scales = " or ".join(str(factor) for _, _, factor in fitting)
-        raise ValueError(f"{path}: fits scale {scales}; choose one with --scale")
+        raise ValueError(f"{path}: its weights fit scale {scales}; choose one with --scale")
     if fitting:
         network, config, factor = fitting[0]
         return network.eval(), factor, f"{config.name}, {config.features} features, {config.blocks} blocks"

@@ -137,4 +137,3 @@ def test_directions_in_the_table_are_those_of_the_functions() -> None:
         assert slight > strong
         assert METRICS[name].direction == "maximize"
     assert {METRICS[name].direction for name in ("lpips_alex", "swd")} == {"minimize"}
-    assert all(name == info.name for name, info in METRICS.items())

@@ -45,7 +45,7 @@ def test_every_generator_is_known_by_its_file(tmp_path: Path, name: str, scale: 
 def test_a_scale_that_the_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
     save_weights(build_generator(config_of("rrdb"), 3), tmp_path / "x.pth")
 
-    with pytest.raises(ValueError, match=r"x\.pth: may be of scale 2 or 3, .* say --scale"):
+    with pytest.raises(ValueError, match=r"x\.pth: its weights fit scale 2 or 3; choose one with --scale"):
         identify(tmp_path / "x.pth")
 
 

@@ -202,7 +202,7 @@ def test_spsr_files_load_and_are_written_name_for_name(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("HR_conv0_new.0.bias", r"spsr\.pth: holds a convolution twice, but HR_conv0_new\.0\.bias differs"),
-        ("get_g_nopadding.weight_v", r"spsr\.pth: holds other gradient kernels than SPSR's in get_g_nopadding"),
+        ("get_g_nopadding.weight_v", r"spsr\.pth: get_g_nopadding\.weight_v must hold SPSR's gradient kernel"),
     ],
 )
 def test_an_spsr_file_that_contradicts_itself_is_refused(name: str, message: str, tmp_path: Path) -> None:
