@@ -29,7 +29,7 @@ def test_small_images_are_grouped_and_large_ones_are_alone() -> None:
 
 
 @pytest.mark.usefixtures("four_threads")
-def test_each_image_is_alone_where_there_are_no_cores_to_share() -> None:
+def test_each_image_is_alone_without_cores_to_share() -> None:
     assert list(group_images([9, 9], torch.device("cuda"))) == [range(1), range(1, 2)]
     torch.set_num_threads(1)
     assert list(group_images([9, 9], CPU)) == [range(1), range(1, 2)]
@@ -46,7 +46,7 @@ def test_each_image_is_alone_where_there_are_no_cores_to_share() -> None:
         ([100], 4),
     ],
 )
-def test_cores_are_shared_among_what_runs_at_once(pixels: list[int], cores: int) -> None:
+def test_cores_are_shared_among_concurrent_images(pixels: list[int], cores: int) -> None:
     seen = list(evaluate_each(lambda item: (item, torch.get_num_threads()), range(len(pixels)), pixels))
 
     assert seen == [(item, cores) for item in range(len(pixels))]
@@ -54,7 +54,7 @@ def test_cores_are_shared_among_what_runs_at_once(pixels: list[int], cores: int)
 
 
 @pytest.mark.usefixtures("four_threads")
-def test_an_error_comes_out_and_the_threads_are_given_back() -> None:
+def test_an_error_is_raised_and_the_threads_are_restored() -> None:
     def evaluator(item: int) -> int:
         if item == 1:
             raise ValueError("the second")

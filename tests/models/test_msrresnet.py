@@ -1,4 +1,4 @@
-"""MSRResNet against METHODS 2.3: counts, names, and a plain transcription of the formulas."""
+"""MSRResNet: published parameter counts, names, and a plain transcription of the formulas."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def shuffle(x: Tensor, r: int) -> Tensor:
 
 
 def bilinear_weights(size: int, r: int) -> Tensor:
-    """Matrix (size * r, size) of half-pixel-centred linear interpolation with repeated edges."""
+    """Return the matrix (size * r, size) of half-pixel-centred linear interpolation with repeated edges."""
     matrix = torch.zeros(size * r, size, dtype=torch.float64)
     for i in range(size * r):
         position = min(max((i + 0.5) / r - 0.5, 0.0), size - 1.0)

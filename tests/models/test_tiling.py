@@ -1,4 +1,4 @@
-"""Tiles give what the whole image gives where they overlap by the field of view; memory is counted and bounded."""
+"""Tiles that overlap by the receptive field equal the whole image; memory is counted and bounded."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def image(height: int, width: int) -> Tensor:
 
 
 class Chain(nn.Module):
-    """As many convolutions of 3 x 3 as its depth, whose field of view is that many pixels."""
+    """As many 3 x 3 convolutions as its depth, which is the radius of its receptive field."""
 
     def __init__(self, depth: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Chain(nn.Module):
 
 
 class Global(nn.Module):
-    """Every output pixel sees the whole image."""
+    """A network whose output pixels depend on the whole image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def test_swinir_fills_its_last_windows_by_reflection(size: tuple[int, int]) -> N
     assert torch.allclose(found, filled[..., : 4 * size[0], : 4 * size[1]], atol=1e-6)
 
 
-def test_too_little_overlap_shows_and_is_measured() -> None:
+def test_the_difference_of_too_little_overlap_is_measured() -> None:
     network = Chain(40)
     lq = image(96, 96)
     with torch.no_grad():
@@ -126,7 +126,7 @@ def test_the_overlap_is_the_field_unless_it_is_named() -> None:
     assert upscale.difference is None
 
 
-def test_what_fits_is_done_in_one_piece() -> None:
+def test_an_image_within_the_bound_is_not_cut() -> None:
     network = generator_of("msrresnet")
     upscale = Upscaler(network, 4, bound=GIB)
     lq = image(40, 52)
@@ -138,7 +138,7 @@ def test_what_fits_is_done_in_one_piece() -> None:
     assert upscale.tiling is None
 
 
-def test_what_does_not_fit_is_cut_so_that_a_tile_fits() -> None:
+def test_an_image_above_the_bound_is_cut_to_fit() -> None:
     network = generator_of("msrresnet")
     bound = 4 << 20
     seen: list[int] = []
@@ -163,6 +163,6 @@ def test_memory_is_that_of_the_tensors_alive_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(("tile", "overlap"), [(0, 0), (16, -1)])
-def test_sizes_that_mean_nothing_are_refused(tile: int, overlap: int) -> None:
+def test_invalid_sizes_are_refused(tile: int, overlap: int) -> None:
     with pytest.raises(ValueError, match="tile must be at least 1 and overlap at least 0"):
         Upscaler(Chain(1), 1, bound=GIB, tile=tile, overlap=overlap)
