@@ -273,12 +273,12 @@ def _report_tiles(systems: Sequence[System], console: Console) -> None:
 def _tiling_text(upscale: Upscaler) -> str:
     tiling = upscale.tiling
     assert tiling is not None
-    field = "the whole image" if tiling.field is None else f"{tiling.field} px"
+    field = "the whole image" if tiling.receptive_field is None else f"{tiling.receptive_field} px"
     cut = f"in tiles of {tiling.side} LR px that overlap by {tiling.overlap}; the receptive field's radius is {field}"
     if tiling.exact or upscale.difference is None:
         return f"{cut}, so the result equals that of the whole image"
     changed = f"more overlap changed a tile by at most {255 * upscale.difference:.2g} levels of 255"
-    remedy = "" if tiling.field is None else f"; --overlap {tiling.field} would be exact"
+    remedy = "" if tiling.receptive_field is None else f"; --overlap {tiling.receptive_field} would be exact"
     return f"{cut}: {changed}{remedy}"
 
 

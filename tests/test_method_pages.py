@@ -120,7 +120,7 @@ def test_settings_are_the_recipes(recipe: str) -> None:
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
 def test_a_table_has_all_changes_of_a_recipe(recipe: str) -> None:
-    """A table has the budget and all differences from its base; without a base, all weights and differences of sizes."""
+    """A table has the budget and all differences from its base, or without one all weights and differences of sizes."""
     expected = settings_of(recipe)
     tables = [table for table in TABLES if table.recipe == recipe]
     listed = {path for table in tables for path in table.rows}

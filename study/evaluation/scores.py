@@ -94,8 +94,9 @@ def measure(
         for image, rows in zip(images, evaluate_each(partial(_evaluate, evaluator), images, sizes), strict=True):
             scores.rows.extend(rows)
             scores.problems.extend(image.problems)
-            for system, sr in image.outputs.items() if save is not None else ():
-                save(system, image.set, image.name, _pixels(sr))
+            if save is not None:
+                for system, sr in image.outputs.items():
+                    save(system, image.set, image.name, _pixels(sr))
             advance(done := done + len(batch) / 2)
         if batch[-1] is systems[-1]:
             for image in images:

@@ -165,8 +165,8 @@ class Autoencoder(nn.Module):
     def load_fidelity(self, generator_state: Mapping[str, Tensor]) -> list[str]:
         """Initialise the decoder from a fidelity generator of its architecture, widths and scale.
 
-        With another bottleneck than three channels, the first convolution takes the generator's RGB weights
-        for as many of the first three channels as there are. Weights of further channels are zeroed with
+        With another bottleneck than three channels, the first convolution gets the generator's RGB weights
+        for up to three of its first channels. Weights of further channels are zeroed with
         `bicubic_skip`, so that the decoder starts as the generator on the bicubic image; without it they
         keep their random start.
 

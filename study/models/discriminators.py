@@ -85,7 +85,7 @@ class VGGDiscriminator(nn.Module):
         side = self.side
         if patches.ndim != 4 or patches.shape[1:] != (3, side, side):
             raise ValueError(
-                f"VGGDiscriminator({self.settings}) takes patches of shape (N, 3, {side}, {side}), "
+                f"VGGDiscriminator({self.settings}) needs patches of shape (N, 3, {side}, {side}), "
                 f"but got {tuple(patches.shape)}; build it with the patch size of its input"
             )
 

@@ -50,13 +50,13 @@ def check_images(images: Tensor, *, network: str, channels: int, multiple: int =
     """
     if images.ndim != 4 or images.shape[1] != channels:
         raise ValueError(
-            f"{network} takes images of shape (N, {channels}, H, W), but got {tuple(images.shape)}; "
+            f"{network} needs images of shape (N, {channels}, H, W), but got {tuple(images.shape)}; "
             f"add or select channels so that dimension 1 is {channels}"
         )
     height, width = images.shape[2:]
     if height % multiple or width % multiple:
         raise ValueError(
-            f"{network} takes images whose height and width are multiples of {multiple}, "
+            f"{network} needs images whose height and width are multiples of {multiple}, "
             f"but got {height} x {width}; crop or pad them to such sides"
         )
 

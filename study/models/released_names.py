@@ -33,7 +33,7 @@ def table_for(module: nn.Module, names: Iterable[str]) -> dict[str, str]:
 
     Args:
         module: the network.
-        names: those of the file, which tell the set of names.
+        names: those of the file, which identify the set of names.
 
     Returns:
         Released name by our name.

@@ -61,7 +61,7 @@ class SPSRGenerator(nn.Module):
     def __init__(self, features: int = 64, blocks: int = 23, growth: int = 32, scale: int = 4) -> None:
         if scale not in (2, 3, 4) or blocks < SPSR_TAPS:
             raise ValueError(
-                f"SPSRGenerator takes a scale of 2, 3 or 4 and at least {SPSR_TAPS} blocks, but got "
+                f"SPSRGenerator needs a scale of 2, 3 or 4 and at least {SPSR_TAPS} blocks, but got "
                 f"{scale=} and {blocks=}"
             )
         super().__init__()

@@ -35,17 +35,17 @@ class Tiling:
     Attributes:
         side: of a tile without its overlap, in LR pixels.
         overlap: LR pixels beyond each side that are input of a tile.
-        field: radius of an output pixel's receptive field in LR pixels; None if it is the whole image.
+        receptive_field: radius of an output pixel's receptive field in LR pixels; None if it is the whole image.
     """
 
     side: int
     overlap: int
-    field: int | None
+    receptive_field: int | None
 
     @property
     def exact(self) -> bool:
         """Whether tiles equal the whole image, up to the order of sums."""
-        return self.field is not None and self.overlap >= self.field
+        return self.receptive_field is not None and self.overlap >= self.receptive_field
 
 
 class Upscaler:
@@ -117,7 +117,7 @@ class Upscaler:
     def _choose(self, device: torch.device) -> Tiling:
         """Return tiles of the given side, or as large as the bound allows."""
         if self.tiling is None:
-            field = field_of_view(self._generator)
+            field = receptive_field(self._generator)
             overlap = self._overlap
             if overlap is None:
                 overlap = MOST_OVERLAP if field is None else min(field, MOST_OVERLAP)
@@ -159,7 +159,7 @@ def upscale_in_tiles(upscale: Upscale, lq: Tensor, scale: int, side: int, overla
 
 
 @torch.no_grad()
-def field_of_view(generator: nn.Module) -> int | None:
+def receptive_field(generator: nn.Module) -> int | None:
     """Measure the radius of an output pixel's receptive field in LR pixels; return None above half of 2,048 pixels.
 
     Columns of a strip are set to NaN: every output pixel that depends on them is NaN as well.

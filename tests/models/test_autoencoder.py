@@ -119,7 +119,7 @@ def test_reconstruction_is_the_decoded_code_and_keeps_the_shape(decoder: str, fa
     assert network.input_multiple == multiple
     assert reconstruction.shape == hr.shape
     assert torch.equal(reconstruction, network.decode(network.encode(hr)))
-    with pytest.raises(ValueError, match=rf"Autoencoder takes images .* multiples of {multiple}, but got"):
+    with pytest.raises(ValueError, match=rf"Autoencoder needs images .* multiples of {multiple}, but got"):
         network(torch.rand(1, 3, 3 * multiple + 1, 5 * multiple))
 
 

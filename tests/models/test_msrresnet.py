@@ -105,5 +105,5 @@ def test_unknown_scale_is_refused(scale: int) -> None:
 
 
 def test_wrong_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"MSRResNet takes images of shape \(N, 3, H, W\), but got \(3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"MSRResNet needs images of shape \(N, 3, H, W\), but got \(3, 8, 8\)"):
         MSRResNet(4, 1)(torch.rand(3, 8, 8))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from study.config import GeneratorConfig
 from study.models.build import build_generator
-from study.models.tiling import ALIGNMENT, Upscaler, field_of_view, peak_bytes, upscale_in_tiles
+from study.models.tiling import ALIGNMENT, Upscaler, peak_bytes, receptive_field, upscale_in_tiles
 
 GIB = 1 << 30
 SMALL = {
@@ -57,23 +57,23 @@ class Global(nn.Module):
 
 @pytest.mark.parametrize("depth", [1, 5, 60, 200])
 def test_the_field_of_convolutions_is_their_number(depth: int) -> None:
-    assert field_of_view(Chain(depth)) == depth
+    assert receptive_field(Chain(depth)) == depth
 
 
 def test_msrresnets_field_follows_from_its_layers() -> None:
     # The first convolution and two in each of three blocks; then one at x1, one at x2 and two at x4: 1 + 1/2 + 2/4.
-    assert field_of_view(generator_of("msrresnet")) == 7 + 2
+    assert receptive_field(generator_of("msrresnet")) == 7 + 2
 
 
-def test_a_network_that_sees_everything_has_no_field() -> None:
-    assert field_of_view(Global()) is None
+def test_a_global_network_has_no_receptive_field() -> None:
+    assert receptive_field(Global()) is None
 
 
 @pytest.mark.parametrize("name", list(SMALL))
 @pytest.mark.parametrize("scale", [2, 4])
 def test_tiles_equal_the_whole_where_they_overlap_by_the_field(name: str, scale: int) -> None:
     network = generator_of(name, scale)
-    field = field_of_view(network)
+    field = receptive_field(network)
     assert field is not None
     overlap = -(-field // ALIGNMENT) * ALIGNMENT
     lq = image(4 * ALIGNMENT + 6, 3 * ALIGNMENT - 2)
@@ -106,7 +106,7 @@ def test_the_difference_of_too_little_overlap_is_measured() -> None:
     found = upscale(lq)
 
     assert upscale.tiling is not None
-    assert (upscale.tiling.exact, upscale.tiling.field, upscale.tiling.overlap) == (False, 40, 0)
+    assert (upscale.tiling.exact, upscale.tiling.receptive_field, upscale.tiling.overlap) == (False, 40, 0)
     assert (found - whole).abs().max() > 1e-5
     assert upscale.difference is not None
     assert upscale.difference > 1e-5  # of what 16 px more bring, where twice nothing would bring nothing
