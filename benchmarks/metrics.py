@@ -32,8 +32,8 @@ from study.data import bicubic_upsample
 from study.evaluation.sets import find_sets, open_set
 from study.metrics.evaluator import BACKBONE_OF, Evaluator
 from study.metrics.fidelity import cropped_levels, cropped_luma
+from study.metrics.parallel import evaluate_each, group_images
 from study.metrics.quantise import quantise
-from study.metrics.side_by_side import evaluate_each, side_by_side
 from study.models.backbones import BackboneName, find_backbone
 from study.models.lpips_distance import LPIPS_BACKBONES, LpipsNetwork
 from study.training.loop import pick_device
@@ -117,7 +117,7 @@ def _round(
 ) -> dict[str, dict[str, float]]:
     """Seconds that the whole set took, by metric and in all, for one row and for all rows."""
     taken = {name: {"ours": 0.0, "peer": 0.0} for name in [*names, "one row", "rows"]}
-    for group in side_by_side([hr[0, 0].numel() for _, hr, _ in pairs], device):
+    for group in group_images([hr[0, 0].numel() for _, hr, _ in pairs], device):
         images = [pairs[index] for index in group]
         for row in range(len(images[0][2])):
             asked = [(rows[row], hr, name) for name, hr, rows in images]
@@ -132,7 +132,7 @@ def _round(
             evaluator.forget(name)
     for metric in names:
         single = _single(metric, backbones, device)
-        for group in side_by_side([hr[0, 0].numel() for _, hr, _ in pairs], device):
+        for group in group_images([hr[0, 0].numel() for _, hr, _ in pairs], device):
             asked = [(pairs[index][2][0], pairs[index][1], None) for index in group]
             taken[metric]["ours"] += _seconds(partial(_evaluate_all, single, asked), device)
         values[metric] = max(

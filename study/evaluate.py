@@ -1,7 +1,7 @@
 """Compare super-resolution systems by the paper's metrics on the paper's sets: one table from one command.
 
-python study/evaluate.py bicubic ESRGAN_SRx4.pth runs/aesop --hr BENCHMARKS --set Set5 --set Set14 --weights WEIGHTS
-python study/evaluate.py results/mine --hr Set5/HR --per-image images.csv --out table.md --out table.tex
+python study/evaluate.py bicubic ESRGAN_SRx4.pth runs/aesop --hr BENCHMARKS --name Set5 --name Set14 --weights WEIGHTS
+python study/evaluate.py results/mine --hr Set5/HR --per-image images.csv --output table.md --output table.tex
 python study/evaluate.py --interpolate PSNR.pth GAN.pth --alphas 0 0.25 0.5 0.75 1 --hr Set14/HR --weights WEIGHTS
 
 A system is a weight file of ours or of another tool, a study's folder (its front), a trial's or an artifact's folder, a
@@ -23,21 +23,21 @@ import torch
 from rich.console import Console
 
 from study import __version__
-from study.cli import progress, run
+from study.cli import add_renamed_options, progress, run
 from study.evaluation.scores import Files, Scores, find_images, measure
 from study.evaluation.sets import SetError, TestSet, find_sets, open_set
 from study.evaluation.systems import (
     Limits,
     System,
     common_scale,
-    named_apart,
     open_autoencoder,
     open_interpolations,
     open_systems,
+    with_unique_names,
 )
 from study.evaluation.tables import WRITERS, Table, make_table, to_terminal, write_images, write_table
 from study.metrics import METRICS
-from study.metrics.evaluator import BACKBONE_OF, OF_SHRUNK, Evaluator, check_names
+from study.metrics.evaluator import BACKBONE_OF, LR_METRICS, Evaluator, check_names
 from study.models import Autoencoder
 from study.models.backbones import BackboneName, fetch_backbone
 from study.models.tiling import Upscaler, memory_bound
@@ -45,17 +45,17 @@ from study.training.evaluation import save_png
 from study.training.loop import pick_device
 from study.training.preflight import DOWNLOAD_SECONDS, fetching_command
 
-PAPER = ("psnr_y", "ssim_y", "lpips_alex", "dists", "ae_psnr", "lr_psnr")
-"""The metrics of AESOP's tables, taken where nothing else is asked for."""
+PAPER_METRICS = ("psnr_y", "ssim_y", "lpips_alex", "dists", "ae_psnr", "lr_psnr")
+"""The default: the metrics of AESOP's tables."""
 
-ON_REQUEST = ("null_energy",)
-"""What even `--metrics all` leaves out: its matrices take minutes for large images."""
+EXPLICIT_ONLY = ("null_energy",)
+"""Metrics that `--metrics all` omits: their matrices take minutes for large images."""
 
 GIB = 1 << 30
 
 
 class EvaluationError(ValueError):
-    """Something that would make the table another one than was asked for."""
+    """An input that cannot be evaluated as requested."""
 
 
 def main(arguments: list[str], console: Console) -> int:
@@ -77,12 +77,10 @@ def main(arguments: list[str], console: Console) -> int:
     )
     total = len(systems) * sum(len(test.pairs) for test in sets)
     with progress(console, "evaluating", total) as advance:
-        scores = measure(
-            systems, sets, evaluator, limits.device, files, advance=advance, keep=_keeper(options.save_images)
-        )
-    _state_tiles(systems, console)
-    _refuse_gaps(scores, names, options.per_image)
-    table = make_table(scores.rows, names, _facts(systems, sets, scale, backbones, autoencoder, limits))
+        scores = measure(systems, sets, evaluator, files, advance=advance, save=_image_writer(options.save_images))
+    _report_tiles(systems, console)
+    _require_complete(scores, names, options.per_image)
+    table = make_table(scores.rows, names, _provenance(systems, sets, scale, backbones, autoencoder, limits))
     console.print(to_terminal(table))
     _write(table, scores, names, options, console)
     return 0
@@ -92,35 +90,45 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="study/evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("systems", nargs="*", metavar="WEIGHTS|IMAGES", help="what to evaluate; one row each")
+    parser.add_argument("systems", nargs="*", metavar="WEIGHTS|IMAGES", help="systems to evaluate; one row each")
     parser.add_argument(
-        "--hr", nargs="+", type=Path, required=True, metavar="DIR", help="a set each, or one folder that holds sets"
+        "--hr", nargs="+", type=Path, required=True, metavar="DIR", help="one folder per set, or one folder of sets"
     )
     parser.add_argument(
-        "--lr", nargs="+", type=Path, default=[], metavar="DIR", help="low-quality images, a folder for each --hr "
-        "(default: what lies beside HR, else made by MATLAB's bicubic)",
+        "--lq", nargs="+", type=Path, default=[], metavar="DIR", help="low-quality images, a folder for each --hr "
+        "(default: those beside HR, else made by MATLAB's bicubic)",
     )  # fmt: skip
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME", help="which sets of the folder, or what to call each --hr"
+        "--name", action="append", default=[], metavar="NAME", help="a set of the folder, or the name of each --hr"
     )
     parser.add_argument("--metrics", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(METRICS)}")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with published backbone weights")
-    parser.add_argument("--autoencoder", type=Path, metavar="FILE", help="what AE-PSNR is measured behind")
-    parser.add_argument("--scale", type=int, choices=[1, 2, 3, 4], help="where nothing else tells it (4)")
-    parser.add_argument("--recipe", metavar="NAME[:SIZE]", help="whose generator the weight files are of")
+    parser.add_argument("--autoencoder", type=Path, metavar="FILE", help="auto-encoder of AE-PSNR")
+    parser.add_argument("--scale", type=int, choices=[1, 2, 3, 4], help="SR factor of ambiguous weights (default: 4)")
+    parser.add_argument("--recipe", metavar="NAME[:SIZE]", help="recipe of the weight files' generator")
     parser.add_argument(
         "--interpolate", nargs=2, type=Path, metavar=("A", "B"), help="interpolate the weights of two files"
     )
     parser.add_argument(
-        "--alphas", nargs="+", type=float, metavar="SHARE", help="of B in an interpolation (0 0.25 0.5 0.75 1)"
+        "--alphas",
+        nargs="+",
+        type=float,
+        metavar="SHARE",
+        help="of B in interpolations (default: 0 0.25 0.5 0.75 1)",
     )
-    parser.add_argument("--out", action="append", type=Path, default=[], metavar="FILE", help="write the table: "
-                        f"{', '.join(WRITERS)}; may be given again")  # fmt: skip
+    parser.add_argument("--output", action="append", type=Path, default=[], metavar="FILE", help="write the table: "
+                        f"{', '.join(WRITERS)}; may be repeated")  # fmt: skip
     parser.add_argument("--per-image", type=Path, metavar="FILE", help="a CSV with a row per model, set and image")
-    parser.add_argument("--save-images", type=Path, metavar="DIR", help="keep the SR images: DIR/MODEL/SET/IMAGE.png")
-    parser.add_argument("--tile", type=int, metavar="PX", help="cut LR images into tiles (default: if memory demands)")
-    parser.add_argument("--overlap", type=int, metavar="PX", help="that tiles see beyond their sides")
-    parser.add_argument("--memory", type=float, metavar="GIB", help="what the evaluation may take in all")
+    parser.add_argument("--save-images", type=Path, metavar="DIR", help="write the SR images: DIR/MODEL/SET/IMAGE.png")
+    parser.add_argument("--tile", type=int, metavar="PX", help="cut LR images into tiles (default: to fit the memory)")
+    parser.add_argument(
+        "--overlap",
+        type=int,
+        metavar="PX",
+        help="of tiles in LR pixels (default: the receptive field)",
+    )
+    parser.add_argument("--memory", type=float, metavar="GIB", help="memory bound of the whole evaluation")
+    add_renamed_options(parser, {"--set": "--name", "--lr": "--lq", "--out": "--output"})
     options = parser.parse_args(arguments)
     _check_options(parser, options)
     return options
@@ -133,27 +141,27 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
         parser.error("--alphas are shares of an interpolation: name its two weight files with --interpolate A B")
     if options.memory is not None and options.memory < 1:
         parser.error(f"--memory must be at least 1 GiB, but got {options.memory:g}")
-    for path in options.out:
+    for path in options.output:
         if path.suffix not in WRITERS:
-            parser.error(f"--out must end in {', '.join(WRITERS)}, but got {path}")
-    for path in [*options.out, *([options.per_image] if options.per_image else [])]:
+            parser.error(f"--output must end in {', '.join(WRITERS)}, but got {path}")
+    for path in [*options.output, *([options.per_image] if options.per_image else [])]:
         if not path.resolve().parent.is_dir():
             parser.error(f"{path}: there is no folder {path.resolve().parent}; create it")
 
 
 def _open(options: argparse.Namespace, limits: Limits) -> tuple[list[System], list[TestSet], int]:
-    """The table's rows and columns, and their scale; EvaluationError with everything that is wrong with any."""
+    """Open the table's rows and columns, and return them with their scale; EvaluationError lists all problems."""
     systems: list[System] = []
     sets: list[TestSet] = []
     problems = []
     scale = options.scale or 4
     try:
-        systems = _systems(options, limits)
+        systems = _all_systems(options, limits)
         scale = common_scale(systems, options.scale)
     except (ValueError, OSError) as error:
         problems.append(str(error))
     try:
-        places = find_sets(options.hr, options.lr, options.set, scale)
+        places = find_sets(options.hr, options.lq, options.name, scale)
     except SetError as error:
         places = []
         problems.append(str(error))
@@ -167,17 +175,17 @@ def _open(options: argparse.Namespace, limits: Limits) -> tuple[list[System], li
     return systems, sets, scale
 
 
-def _systems(options: argparse.Namespace, limits: Limits) -> list[System]:
+def _all_systems(options: argparse.Namespace, limits: Limits) -> list[System]:
     systems = open_systems(options.systems, limits, recipe=options.recipe, scale=options.scale)
     if options.interpolate is not None:
         alphas = options.alphas or [0, 0.25, 0.5, 0.75, 1]
         first, second = options.interpolate
         systems += open_interpolations(first, second, alphas, limits, recipe=options.recipe, scale=options.scale)
-    return named_apart(systems)
+    return with_unique_names(systems)
 
 
 def _files(systems: Sequence[System], sets: Sequence[TestSet]) -> Files:
-    """The images to judge; EvaluationError with everything that is wrong with any."""
+    """Find the SR images to evaluate; EvaluationError lists all problems."""
     files, problems = find_images(systems, sets)
     if problems:
         raise EvaluationError("\n".join(["these images cannot be evaluated:", *(f"  {line}" for line in problems)]))
@@ -187,29 +195,29 @@ def _files(systems: Sequence[System], sets: Sequence[TestSet]) -> Files:
 def _metrics(
     options: argparse.Namespace, sets: Sequence[TestSet], scale: int, has_autoencoder: bool, console: Console
 ) -> tuple[list[str], dict[BackboneName, Path]]:
-    """The metrics to take, and the published weights that they need; what cannot be had is said, or refused.
+    """Return the metrics to compute and their published weights; report unavailable default metrics.
 
     Raises:
-        EvaluationError: a metric that was asked for by name, and cannot be taken; the message says how it could.
+        EvaluationError: metrics requested by name are unavailable; the message has the reasons and remedies.
     """
-    asked = _asked(options.metrics)
+    requested = _requested(options.metrics)
     by_name = options.metrics is not None and options.metrics != ["all"]
-    backbones = _find_backbones(asked, options.weights)
-    lacking = {name: _what_lacks(name, sets, scale, has_autoencoder, backbones) for name in asked}
-    left_out = {name: reason for name, reason in lacking.items() if reason}
+    backbones = _find_backbones(requested, options.weights)
+    missing = {name: _missing_requirement(name, sets, scale, has_autoencoder, backbones) for name in requested}
+    left_out = {name: reason for name, reason in missing.items() if reason}
     if left_out and by_name:
         lines = [f"  {name}: {reason}" for name, reason in left_out.items()]
-        raise EvaluationError("\n".join(["these metrics cannot be taken:", *lines]))
+        raise EvaluationError("\n".join(["these metrics cannot be computed:", *lines]))
     for name, reason in left_out.items():
         console.print(f"[yellow]without {name}:[/] {reason}", highlight=False, soft_wrap=True)
-    return [name for name in asked if name not in left_out], backbones
+    return [name for name in requested if name not in left_out], backbones
 
 
-def _asked(names: Sequence[str] | None) -> list[str]:
+def _requested(names: Sequence[str] | None) -> list[str]:
     if names is None:
-        return list(PAPER)
+        return list(PAPER_METRICS)
     if list(names) == ["all"]:
-        return [name for name in METRICS if name not in ON_REQUEST]
+        return [name for name in METRICS if name not in EXPLICIT_ONLY]
     check_names(names)
     return list(dict.fromkeys(names))
 
@@ -220,19 +228,19 @@ def _find_backbones(names: Sequence[str], weights: Path | None) -> dict[Backbone
     return {name: path for name, path in found.items() if path is not None}
 
 
-def _what_lacks(
+def _missing_requirement(
     name: str, sets: Sequence[TestSet], scale: int, has_autoencoder: bool, backbones: Mapping[BackboneName, Path]
 ) -> str:
-    """Why a metric cannot be taken, and what would help; empty if it can."""
+    """Return why a metric cannot be computed, and the remedy; empty if it can."""
     if name in BACKBONE_OF and BACKBONE_OF[name] not in backbones:
         return (
             f"the published weights of {BACKBONE_OF[name]} are neither in --weights nor in torch's cache; "
             f"{fetching_command([BACKBONE_OF[name]])}"
         )
     if name == "ae_psnr" and not has_autoencoder:
-        return "it is measured behind an auto-encoder: name one with --autoencoder, such as an artifact's folder"
-    if name in OF_SHRUNK and scale == 1:
-        return "nothing was shrunk at scale 1"
+        return "it needs an auto-encoder: name one with --autoencoder, such as an artifact's folder"
+    if name in LR_METRICS and scale == 1:
+        return "it needs LR images, but scale 1 has none"
     smallest = METRICS[name].smallest_side
     small = [
         f"{test.name}/{image}"
@@ -240,21 +248,21 @@ def _what_lacks(
         for image, shape in zip(test.pairs.names, test.pairs.hr.shapes, strict=True)
         if min(shape) < smallest
     ]
-    return f"it needs images of at least {smallest} px a side, which {', '.join(small[:3])} is not" if small else ""
+    return f"it needs images of at least {smallest} px a side; smaller are {', '.join(small[:3])}" if small else ""
 
 
-def _keeper(folder: Path | None) -> Any:
+def _image_writer(folder: Path | None) -> Any:
     if folder is None:
         return None
 
-    def keep(model: str, name: str, image: str, pixels: np.ndarray) -> None:
+    def save(model: str, name: str, image: str, pixels: np.ndarray) -> None:
         save_png(folder / model.replace("/", "_") / name / f"{image}.png", pixels)
 
-    return keep
+    return save
 
 
-def _state_tiles(systems: Sequence[System], console: Console) -> None:
-    """Say which systems worked in tiles, and whether that shows."""
+def _report_tiles(systems: Sequence[System], console: Console) -> None:
+    """Print which systems worked in tiles, and the difference from the whole image."""
     for system in systems:
         upscale = system.upscale
         if not isinstance(upscale, Upscaler) or upscale.tiling is None:
@@ -265,28 +273,28 @@ def _state_tiles(systems: Sequence[System], console: Console) -> None:
 def _tiling_text(upscale: Upscaler) -> str:
     tiling = upscale.tiling
     assert tiling is not None
-    field = "all of the image" if tiling.field is None else f"{tiling.field} px around it"
-    cut = f"in tiles of {tiling.side} LR px that overlap by {tiling.overlap}; an output pixel sees {field}"
+    field = "the whole image" if tiling.receptive_field is None else f"{tiling.receptive_field} px"
+    cut = f"in tiles of {tiling.side} LR px that overlap by {tiling.overlap}; the receptive field's radius is {field}"
     if tiling.exact or upscale.difference is None:
-        return f"{cut}, so that nothing differs from the whole image"
-    changed = f"seeing further changed a tile by at most {255 * upscale.difference:.2g} levels of 255"
-    remedy = "" if tiling.field is None else f"; --overlap {tiling.field} would be exact"
+        return f"{cut}, so the result equals that of the whole image"
+    changed = f"more overlap changed a tile by at most {255 * upscale.difference:.2g} levels of 255"
+    remedy = "" if tiling.receptive_field is None else f"; --overlap {tiling.receptive_field} would be exact"
     return f"{cut}: {changed}{remedy}"
 
 
-def _refuse_gaps(scores: Scores, names: Sequence[str], per_image: Path | None) -> None:
-    """No table where an image of a system could not be measured; what could be is kept, under another name."""
+def _require_complete(scores: Scores, names: Sequence[str], per_image: Path | None) -> None:
+    """Refuse a table with missing values; write the others to a file with another name."""
     if not scores.problems:
         return
-    lines = ["no table, for it would not be of all images:", *(f"  {line}" for line in scores.problems)]
+    lines = ["no table, because these outputs cannot be evaluated:", *(f"  {line}" for line in scores.problems)]
     if per_image is not None and scores.rows:
         partial = per_image.with_name(f"{per_image.stem}.incomplete{per_image.suffix}")
         write_images(scores.rows, names, partial)
-        lines.append(f"what could be measured is in {partial}")
+        lines.append(f"the other values are in {partial}")
     raise EvaluationError("\n".join(lines))
 
 
-def _facts(
+def _provenance(
     systems: Sequence[System],
     sets: Sequence[TestSet],
     scale: int,
@@ -294,8 +302,8 @@ def _facts(
     autoencoder: tuple[Autoencoder, str] | None,
     limits: Limits,
 ) -> dict[str, Any]:
-    """What the numbers depend on."""
-    facts: dict[str, Any] = {
+    """Return what determines the values: files, versions and conventions."""
+    provenance: dict[str, Any] = {
         "scale": scale,
         "images": "HR cropped to multiples of 12, quantised to 8 bit",
         "low-quality images": {test.name: "made by MATLAB's bicubic" if test.made else "given" for test in sets},
@@ -306,16 +314,16 @@ def _facts(
         "version": f"aesop-study {__version__}, torch {torch.__version__}, {limits.device.type}",
     }
     if autoencoder is not None:
-        facts["auto-encoder of AE-PSNR"] = f"{autoencoder[0].extra_repr()} sha256 {autoencoder[1]}".strip()
-    return {name: value for name, value in facts.items() if value}
+        provenance["auto-encoder of AE-PSNR"] = f"{autoencoder[0].extra_repr()} sha256 {autoencoder[1]}".strip()
+    return {name: value for name, value in provenance.items() if value}
 
 
 def _write(table: Table, scores: Scores, names: Sequence[str], options: argparse.Namespace, console: Console) -> None:
-    for path in options.out:
+    for path in options.output:
         write_table(table, path)
     if options.per_image is not None:
         write_images(scores.rows, names, options.per_image)
-    written = [*options.out, *([options.per_image] if options.per_image else [])]
+    written = [*options.output, *([options.per_image] if options.per_image else [])]
     if options.save_images is not None:
         written.append(options.save_images)
     if written:

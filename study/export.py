@@ -1,7 +1,6 @@
-"""Hand a trained generator to other tools: a point's weights as a .pth under the names that BasicSR, chaiNNer and the
-network's authors know.
+"""Export a trained generator: write a point's weights under the names of BasicSR, chaiNNer and the network's authors.
 
-python study/export.py runs/aesop/trials/0007/points/0000160.safetensors --out aesop_x4.pth
+python study/export.py runs/aesop/trials/0007/points/0000160.safetensors --output aesop_x4.pth
 """
 
 import argparse
@@ -15,7 +14,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 
 from rich.console import Console
 
-from study.cli import run
+from study.cli import add_renamed_options, run
 from study.config import RunConfig, from_dict
 from study.training.stages.adversarial import export_generator
 
@@ -24,10 +23,10 @@ def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     config = _config_of(options.weights)
-    export_generator(config, options.weights, options.out)
+    export_generator(config, options.weights, options.output)
     generator = config.generator
     console.print(
-        f"{options.out}: {generator.name}, scale {config.data.scale}, {generator.features} features, "
+        f"{options.output}: {generator.name}, scale {config.data.scale}, {generator.features} features, "
         f"{generator.blocks} blocks, trained as {config.recipe}",
         markup=False,
         highlight=False,
@@ -41,17 +40,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         prog="study/export.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("weights", type=Path, metavar="POINT", help="trials/NNNN/points/NNNNNNN.safetensors of a study")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .pth or .safetensors to write")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .pth or .safetensors to write")
+    add_renamed_options(parser, {"--out": "--output"})
     return parser.parse_args(arguments)
 
 
 def _config_of(weights: Path) -> RunConfig:
-    """The configuration that lies beside a trial's points; ValueError if there is none."""
+    """Read the configuration beside a trial's points; ValueError if there is none."""
     path = weights.parent.parent / "config.json"
     if not weights.is_file() or not path.is_file():
         raise ValueError(
-            f"{weights} is no point of a trial: export takes a file such as runs/aesop/trials/0007/points/"
-            "0000160.safetensors, where it is, beside the trial's config.json"
+            f"{weights} is not a point of a trial; name a file in a trial's folder, such as "
+            "runs/aesop/trials/0007/points/0000160.safetensors"
         )
     return from_dict(json.loads(path.read_text())["config"])
 

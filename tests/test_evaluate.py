@@ -1,4 +1,4 @@
-"""`study/evaluate.py` as a person runs it: weights, studies, images, interpolations, and everything that may be wrong."""
+"""`study/evaluate.py` from its command line: weights, studies, images, interpolations, and all errors."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def photo(seed: int, height: int = 72, width: int = 60) -> np.ndarray:
-    """Smooth colours with noise: something that bicubic does neither perfectly nor hopelessly."""
+    """Make smooth colours with noise, which bicubic reconstructs neither perfectly nor badly."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
     waves = [np.sin(rows / random.uniform(3, 9) + columns / random.uniform(3, 9)) for _ in range(3)]
@@ -43,7 +43,7 @@ def save(path: Path, pixels: np.ndarray) -> Path:
 
 @pytest.fixture
 def sets(tmp_path: Path) -> Path:
-    """Two sets of two images each."""
+    """Write two sets of two images each."""
     for number, name in enumerate(("Set5/HR/baby", "Set5/HR/bird", "Set14/HR/zebra", "Set14/HR/comic")):
         save(tmp_path / "sets" / f"{name}.png", photo(number))
     return tmp_path / "sets"
@@ -70,8 +70,8 @@ def means(path: Path) -> dict[str, dict[str, dict[str, float]]]:
 def test_systems_against_sets_in_one_table(sets: Path, weights: Path, tmp_path: Path) -> None:
     out, images = tmp_path / "table.json", tmp_path / "images.csv"
 
-    text = run("bicubic", weights, "--hr", sets, "--set", "Set5", "--set", "Set14", "--metrics", "psnr_y", "lr_psnr",
-               "--out", out, "--per-image", images, "--save-images", tmp_path / "sr")  # fmt: skip
+    text = run("bicubic", weights, "--hr", sets, "--name", "Set5", "--name", "Set14", "--metrics", "psnr_y", "lr_psnr",
+               "--output", out, "--per-image", images, "--save-images", tmp_path / "sr")  # fmt: skip
 
     assert "PSNR-Y ↑ [dB]" in text
     assert "Set5 (2)" in text
@@ -87,15 +87,15 @@ def test_systems_against_sets_in_one_table(sets: Path, weights: Path, tmp_path: 
         for name in ("Set5", "Set14"):
             values = [float(row["psnr_y"]) for row in rows if row["model"] == model and row["set"] == name]
             assert means(out)["psnr_y"][model][name] == pytest.approx(np.mean(values), abs=1e-12)
-    # What was saved gives the same figures again, as a folder of images of some tool.
+    # The saved images, as a folder of SR images, have the same values.
     again = tmp_path / "again.json"
-    run(tmp_path / "sr" / "small", "--hr", sets, "--set", "Set5", "--set", "Set14",
-        "--metrics", "psnr_y", "lr_psnr", "--out", again)  # fmt: skip
+    run(tmp_path / "sr" / "small", "--hr", sets, "--name", "Set5", "--name", "Set14",
+        "--metrics", "psnr_y", "lr_psnr", "--output", again)  # fmt: skip
     assert means(again)["psnr_y"]["small"] == pytest.approx(means(out)["psnr_y"]["small"], abs=1e-4)
 
 
-def test_a_tool_says_what_a_trial_says(sets: Path, tmp_path: Path) -> None:
-    """The same weights, evaluated on `evaluate.py` and in training, give the same digits."""
+def test_the_tool_gives_a_trials_values(sets: Path, tmp_path: Path) -> None:
+    """The same weights have the same digits from `evaluate.py` and in training."""
     config: RunConfig = get_recipe("aesop", "tiny")
     torch.manual_seed(1)
     generator = MSRResNet(config.generator.features, config.generator.blocks, 4, init_scale=config.generator.init_scale)
@@ -107,7 +107,7 @@ def test_a_tool_says_what_a_trial_says(sets: Path, tmp_path: Path) -> None:
     expected = evaluate_generator(generator, pairs, study_evaluator(None, CPU)).metrics
 
     run(trial, trial / "points" / "0000160.safetensors", "--hr", sets / "Set5",
-        "--metrics", "psnr_y", "ssim_y", "swd", "lr_psnr", "--out", tmp_path / "t.json")  # fmt: skip
+        "--metrics", "psnr_y", "ssim_y", "swd", "lr_psnr", "--output", tmp_path / "t.json")  # fmt: skip
 
     found = means(tmp_path / "t.json")
     assert list(found["psnr_y"]) == ["trial 3 at 160", "trial 3 at 160 (2)"]
@@ -115,7 +115,7 @@ def test_a_tool_says_what_a_trial_says(sets: Path, tmp_path: Path) -> None:
         assert found[name]["trial 3 at 160"]["Set5"] == expected[name]
 
 
-def test_a_studys_folder_stands_for_its_front(sets: Path, tmp_path: Path) -> None:
+def test_a_studys_folder_gives_its_front(sets: Path, tmp_path: Path) -> None:
     config = to_dict(get_recipe("aesop", "tiny"))
     study = tmp_path / "runs" / "mine"
     write_json(study / "study.json", {"name": "mine"})
@@ -127,12 +127,12 @@ def test_a_studys_folder_stands_for_its_front(sets: Path, tmp_path: Path) -> Non
             save_weights(MSRResNet(16, 2, 4), folder / "points" / f"{iteration:07d}.safetensors", layout="plain")
     (study / "front.csv").write_text("trial,iteration,psnr_y\n7,80,30\n0,160,29\n")
 
-    run(study, "--hr", sets / "Set5", "--metrics", "psnr_y", "--out", tmp_path / "t.json")
+    run(study, "--hr", sets / "Set5", "--metrics", "psnr_y", "--output", tmp_path / "t.json")
 
     assert list(means(tmp_path / "t.json")["psnr_y"]) == ["trial 7 at 80", "trial 0 at 160"]
 
 
-def test_a_fidelity_artifact_and_an_autoencoder_are_read_with_their_settings(sets: Path, tmp_path: Path) -> None:
+def test_artifacts_are_read_with_their_settings(sets: Path, tmp_path: Path) -> None:
     config = get_recipe("aesop", "tiny")
     fidelity, ae = tmp_path / "artifacts" / "fidelity-0a", tmp_path / "artifacts" / "autoencoder-0b"
     generator = config.generator.determining(4)
@@ -142,11 +142,11 @@ def test_a_fidelity_artifact_and_an_autoencoder_are_read_with_their_settings(set
     write_json(ae / "config.json", {"key": "autoencoder-0b", "part": {**part, "scale_head": False, "budget": {}}})
     save_weights(build_autoencoder(config.autoencoder), ae / "weights.safetensors", layout="plain")
 
-    run(fidelity, "--hr", sets / "Set5", "--metrics", "ae_psnr", "--autoencoder", ae, "--out", tmp_path / "t.json")
+    run(fidelity, "--hr", sets / "Set5", "--metrics", "ae_psnr", "--autoencoder", ae, "--output", tmp_path / "t.json")
 
     assert means(tmp_path / "t.json")["ae_psnr"]["fidelity-0a"]["Set5"] > 0
-    facts = json.loads((tmp_path / "t.json").read_text())["facts"]
-    assert "sha256" in facts["auto-encoder of AE-PSNR"]
+    provenance = json.loads((tmp_path / "t.json").read_text())["provenance"]
+    assert "sha256" in provenance["auto-encoder of AE-PSNR"]
     with pytest.raises(ValueError, match="is autoencoder-0b, not a generator"):
         run(ae, "--hr", sets / "Set5")
 
@@ -158,7 +158,7 @@ def test_interpolations_run_from_one_network_to_the_other(sets: Path, tmp_path: 
 
     first, second = tmp_path / "a.pth", tmp_path / "b.pth"
     run(first, second, "--interpolate", first, second, "--alphas", 0, 0.5, 1,
-        "--hr", sets / "Set5", "--metrics", "psnr_y", "--out", tmp_path / "t.json")  # fmt: skip
+        "--hr", sets / "Set5", "--metrics", "psnr_y", "--output", tmp_path / "t.json")  # fmt: skip
 
     found = {name: value["Set5"] for name, value in means(tmp_path / "t.json")["psnr_y"].items()}
     assert list(found) == ["a", "b", "a + 0 (b - a)", "a + 0.5 (b - a)", "a + 1 (b - a)"]
@@ -167,18 +167,18 @@ def test_interpolations_run_from_one_network_to_the_other(sets: Path, tmp_path: 
     assert found["a + 0.5 (b - a)"] not in (found["a"], found["b"])
 
 
-def test_images_are_found_by_name_with_or_without_an_addition(sets: Path, tmp_path: Path) -> None:
+def test_images_are_found_by_name_with_or_without_suffix(sets: Path, tmp_path: Path) -> None:
     for name, file in (("baby", "baby_esrgan_x4.png"), ("bird", "bird.png")):
         hr = np.asarray(Image.open(sets / "Set5" / "HR" / f"{name}.png"))
         save(tmp_path / "results" / file, hr)
 
-    run(tmp_path / "results", "--hr", sets / "Set5", "--metrics", "psnr_y", "ssim_y", "--out", tmp_path / "t.json")
+    run(tmp_path / "results", "--hr", sets / "Set5", "--metrics", "psnr_y", "ssim_y", "--output", tmp_path / "t.json")
 
     assert means(tmp_path / "t.json")["psnr_y"]["results"]["Set5"] == pytest.approx(80)
     assert means(tmp_path / "t.json")["ssim_y"]["results"]["Set5"] == pytest.approx(1)
 
 
-def test_everything_wrong_with_images_comes_in_one_report(sets: Path, tmp_path: Path) -> None:
+def test_all_problems_of_images_come_in_one_report(sets: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     for name in ("small", "grey", "clear", "twice"):
         save(sets / "Set5" / "HR" / f"{name}.png", photo(9))
@@ -191,14 +191,14 @@ def test_everything_wrong_with_images_comes_in_one_report(sets: Path, tmp_path: 
     save(results / "bird.png", hr)
 
     with pytest.raises(ValueError, match="these images cannot be evaluated") as raised:
-        run(results, "--hr", sets / "Set5", "--metrics", "psnr_y", "--out", tmp_path / "t.json")
+        run(results, "--hr", sets / "Set5", "--metrics", "psnr_y", "--output", tmp_path / "t.json")
 
     text = str(raised.value)
     assert "no SR image of baby; add it" in text
     assert "small.png: is 60 x 40 px, but HR Set5/small is 60 x 72 px" in text
     assert "grey.png: is grey, but its HR image has colour" in text
     assert "clear.png: 100% of it is transparent (an alpha channel)" in text
-    assert "twice_a.png, twice_b.png all go with twice; keep one" in text
+    assert "twice_a.png, twice_b.png all match twice; keep one" in text
     assert "bird.png" not in text
     assert not (tmp_path / "t.json").exists()
 
@@ -208,18 +208,18 @@ def test_problems_of_systems_and_of_every_set_come_together(sets: Path, tmp_path
         (sets / name / "HR" / "broken.png").write_bytes(b"no image")
 
     with pytest.raises(ValueError, match=r"nowhere\.pth: no such file") as raised:
-        run(tmp_path / "nowhere.pth", tmp_path / "gone.pth", "--hr", sets, "--set", "Set5", "--set", "Set14")
+        run(tmp_path / "nowhere.pth", tmp_path / "gone.pth", "--hr", sets, "--name", "Set5", "--name", "Set14")
 
     assert "gone.pth: no such file or folder; check the path" in str(raised.value)
     assert str(raised.value).count("broken.png: this is not an image") == 2
 
 
-def test_a_grey_hr_image_may_have_an_sr_image_in_colour(sets: Path, tmp_path: Path) -> None:
+def test_a_grey_hr_image_allows_a_coloured_sr_image(sets: Path, tmp_path: Path) -> None:
     save(sets / "Set5" / "HR" / "baby.png", photo(3).mean(axis=2).astype(np.uint8))
     for name in ("baby", "bird"):
         save(tmp_path / "results" / f"{name}.png", photo(4))
 
-    run(tmp_path / "results", "--hr", sets / "Set5", "--metrics", "psnr_y", "--out", tmp_path / "t.json")
+    run(tmp_path / "results", "--hr", sets / "Set5", "--metrics", "psnr_y", "--output", tmp_path / "t.json")
 
     assert means(tmp_path / "t.json")["psnr_y"]["results"]["Set5"] < 60
 
@@ -229,9 +229,9 @@ def test_no_table_where_an_output_is_not_finite(sets: Path, weights: Path, tmp_p
     torch.nn.init.constant_(broken.conv_last.bias, torch.nan)
     save_weights(broken, tmp_path / "broken.pth")
 
-    with pytest.raises(ValueError, match="no table, for it would not be of all images") as raised:
+    with pytest.raises(ValueError, match="no table, because these outputs cannot be evaluated") as raised:
         run(weights, tmp_path / "broken.pth", "--hr", sets / "Set5", "--metrics", "psnr_y",
-            "--out", tmp_path / "t.json", "--per-image", tmp_path / "images.csv")  # fmt: skip
+            "--output", tmp_path / "t.json", "--per-image", tmp_path / "images.csv")  # fmt: skip
 
     assert "broken on Set5/baby: the output is not finite" in str(raised.value)
     assert "broken on Set5/bird: the output is not finite" in str(raised.value)
@@ -241,7 +241,7 @@ def test_no_table_where_an_output_is_not_finite(sets: Path, weights: Path, tmp_p
     assert [line.split(",")[:3] for line in kept[1:]] == [["small", "Set5", "baby"], ["small", "Set5", "bird"]]
 
 
-def test_missing_weights_are_found_out_first_with_the_command(
+def test_missing_weights_are_reported_first_with_the_command(
     sets: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "fetch_backbone", lambda *_, **__: None)
@@ -251,16 +251,16 @@ def test_missing_weights_are_found_out_first_with_the_command(
         run(weights, "--hr", sets / "Set5", "--metrics", "psnr_y", "dists", "ae_psnr", "ms_ssim")
 
     text = str(raised.value)
-    assert "ae_psnr: it is measured behind an auto-encoder: name one with --autoencoder" in text
-    assert "ms_ssim: it needs images of at least 169 px a side, which Set5/baby, Set5/bird is not" in text
+    assert "ae_psnr: it needs an auto-encoder: name one with --autoencoder" in text
+    assert "ms_ssim: it needs images of at least 169 px a side; smaller are Set5/baby, Set5/bird" in text
 
 
-def test_what_was_not_asked_for_by_name_is_left_out_aloud(
+def test_unavailable_default_metrics_are_omitted_with_a_message(
     sets: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "fetch_backbone", lambda *_, **__: None)
 
-    text = run(weights, "--hr", sets / "Set5", "--out", tmp_path / "t.json")
+    text = run(weights, "--hr", sets / "Set5", "--output", tmp_path / "t.json")
 
     assert "without lpips_alex: the published weights of alexnet are neither in --weights" in text
     assert "without dists:" in text
@@ -278,7 +278,7 @@ def test_what_was_not_asked_for_by_name_is_left_out_aloud(
         (["{weights}", "--metrics", "fid"], "metrics must be among psnr_y"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said(
+def test_systems_that_cannot_be_evaluated_are_refused(
     sets: Path, weights: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     save_weights(MSRResNet(8, 1, 2), tmp_path / "two.pth")
@@ -295,7 +295,10 @@ def test_what_cannot_be_evaluated_is_said(
         ([], "name weights or folders of images to evaluate"),
         (["bicubic", "--alphas", "0.5"], "--alphas are shares of an interpolation"),
         (["bicubic", "--memory", "0.5"], "--memory must be at least 1 GiB, but got 0.5"),
-        (["bicubic", "--out", "table.xls"], "--out must end in .md, .tex, .csv, .json, .parquet, but got table.xls"),
+        (["bicubic", "--output", "t.xls"], "--output must end in .md, .tex, .csv, .json, .parquet, but got t.xls"),
+        (["bicubic", "--set", "Set5"], "--set is called --name now"),
+        (["bicubic", "--lr", "Set5/LR"], "--lr is called --lq now"),
+        (["bicubic", "--out", "t.csv"], "--out is called --output now"),
         (["bicubic", "--per-image", "nowhere/x.csv"], "there is no folder"),
     ],
 )
@@ -308,17 +311,17 @@ def test_a_wrong_command_line_is_explained(
     assert message in capsys.readouterr().err
 
 
-def test_tiles_are_stated_with_what_they_change(sets: Path, tmp_path: Path) -> None:
+def test_tiles_are_reported_with_their_difference(sets: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_weights(RRDBNet(8, 1, 4, 4), tmp_path / "rrdb.pth")
     common = (tmp_path / "rrdb.pth", "--hr", sets / "Set5", "--metrics", "psnr_y")
 
-    run(*common, "--out", tmp_path / "whole.json")
-    exact = run(*common, "--tile", 16, "--out", tmp_path / "tiles.json")
-    short = run(*common, "--tile", 16, "--overlap", 0, "--out", tmp_path / "short.json")
+    run(*common, "--output", tmp_path / "whole.json")
+    exact = run(*common, "--tile", 16, "--output", tmp_path / "tiles.json")
+    short = run(*common, "--tile", 16, "--overlap", 0, "--output", tmp_path / "short.json")
 
     assert (
-        "in tiles of 16 LR px that overlap by 32; an output pixel sees 19 px around it, so that nothing differs"
+        "in tiles of 16 LR px that overlap by 32; the receptive field's radius is 19 px, so the result equals that of"
         in exact
     )
     assert means(tmp_path / "tiles.json")["psnr_y"] == {
@@ -327,7 +330,7 @@ def test_tiles_are_stated_with_what_they_change(sets: Path, tmp_path: Path) -> N
     assert "--overlap 19 would be exact" in short
 
 
-def test_a_recipe_says_whose_generator_a_file_is(sets: Path, tmp_path: Path) -> None:
+def test_a_recipe_names_the_generator_of_a_file(sets: Path, tmp_path: Path) -> None:
     config: GeneratorConfig = get_recipe("aesop", "tiny").generator
     save_weights(MSRResNet(config.features, config.blocks, 4), tmp_path / "x.safetensors", layout="plain")
 
@@ -340,14 +343,14 @@ def test_bicubic_is_matlabs_at_the_tables_scale(sets: Path) -> None:
     test = open_set(find_sets([sets / "Set5"], [], [], 2)[0], 2)
     bicubic = System("bicubic", 2, upscale=lambda lq: bicubic_upsample(lq, 2))
 
-    scores = measure([bicubic], [test], study_evaluator(None, CPU), CPU, {}, advance=lambda done: None)
+    scores = measure([bicubic], [test], study_evaluator(None, CPU), {}, advance=lambda done: None)
 
     lq, hr = test.pairs.tensors(0)
     assert scores.rows[0].values["psnr_y"] == psnr_y(bicubic_upsample(lq, 2), hr).item()
     assert scores.problems == []
 
 
-def test_images_judged_side_by_side_have_the_values_of_those_judged_alone(sets: Path) -> None:
+def test_concurrent_evaluation_gives_the_same_values(sets: Path) -> None:
     test = open_set(find_sets([sets / "Set5"], [], [], 4)[0], 4)
     systems = [
         System(name, 4, upscale=lambda lq, gain=gain: bicubic_upsample(lq, 4) * gain)
@@ -355,10 +358,10 @@ def test_images_judged_side_by_side_have_the_values_of_those_judged_alone(sets: 
     ]
     evaluator, seen = study_evaluator(None, CPU), []
 
-    alone = measure(systems, [test], evaluator, CPU, {}, advance=lambda done: None)
+    alone = measure(systems, [test], evaluator, {}, advance=lambda done: None)
     torch.set_num_threads(2)
     try:
-        together = measure(systems, [test], evaluator, CPU, {}, advance=seen.append)
+        together = measure(systems, [test], evaluator, {}, advance=seen.append)
     finally:
         torch.set_num_threads(1)
 

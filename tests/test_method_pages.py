@@ -1,4 +1,4 @@
-"""The pages of docs/methods against the code: settings, commands, and every file, test and field that they name."""
+"""The pages of docs/methods against the code: settings, commands, and all named files, tests and fields."""
 
 import ast
 import re
@@ -34,7 +34,7 @@ Settings = dict[str, tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Table:
-    """One table of settings: a row a field, a column a size; `base` has the fields that it leaves out."""
+    """One table of settings: a row per field, a column per size; `base` is the recipe of the other fields."""
 
     recipe: str
     base: str | None
@@ -42,7 +42,7 @@ class Table:
 
 
 def value_of(cell: str) -> Any:
-    """What a cell says: none, true, a word, a number (1,000, 1e-4, 2/3), or a list of these."""
+    """Parse a cell: none, true, a word, a number (1,000, 1e-4, 2/3), or a list of these."""
     if cell.startswith("["):
         inside = cell[1:-1]
         return [value_of(part) for part in inside.split(", ")] if inside else []
@@ -79,7 +79,7 @@ TABLES = [table for text in PAGES.values() for table in tables_of(text)]
 
 @cache
 def settings_of(recipe: str) -> Settings:
-    """Every field of a recipe at each size; None where a size does not have it."""
+    """Return every field of a recipe at each size; None for a missing one."""
     sizes = [flatten(to_dict(get_recipe(recipe, size))) for size in SIZES]
     return {
         path: tuple(fields.get(path) for fields in sizes) for path in dict.fromkeys(key for s in sizes for key in s)
@@ -87,12 +87,12 @@ def settings_of(recipe: str) -> Settings:
 
 
 def code_of(text: str) -> list[str]:
-    """What stands in backticks outside of code blocks."""
+    """Return the text in backticks outside of code blocks."""
     return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
 
 
 def commands_of(text: str) -> list[list[str]]:
-    """The commands in code blocks, without the interpreter."""
+    """Return the commands in code blocks, without the interpreter."""
     blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
     words = [shlex.split(line, comments=True) for line in lines]
@@ -119,11 +119,11 @@ def test_settings_are_the_recipes(recipe: str) -> None:
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
-def test_a_table_has_all_that_a_recipe_changes(recipe: str) -> None:
-    """The budget; what is not as in the recipe it refers to, or without one, all weights and what sizes differ in."""
+def test_a_table_has_all_changes_of_a_recipe(recipe: str) -> None:
+    """A table has the budget and all differences from its base, or without one all weights and differences of sizes."""
     expected = settings_of(recipe)
     tables = [table for table in TABLES if table.recipe == recipe]
-    told = {path for table in tables for path in table.rows}
+    listed = {path for table in tables for path in table.rows}
     bases = {table.base for table in tables if table.base is not None}
     assert len(bases) <= 1
     if bases:
@@ -134,11 +134,11 @@ def test_a_table_has_all_that_a_recipe_changes(recipe: str) -> None:
         needed |= {f"loss.{term}" for term, weight in get_recipe(recipe).loss.weights.items() if weight > 0}
     needed |= {f"budget.{part}" for part in ("iterations", "batch", "patch")}
     left_out = ("recipe", "size", "eval_schedule.", "autoencoder.decoder_fidelity.")
-    assert {path for path in needed if not path.startswith(left_out)} <= told
+    assert {path for path in needed if not path.startswith(left_out)} <= listed
 
 
-def test_a_decoder_of_swinirs_starts_as_that_of_aesop() -> None:
-    """What swinir.md says in place of a row a field."""
+def test_swinirs_decoder_starts_as_aesops() -> None:
+    """As swinir.md states instead of listing the fields."""
     for recipe in (name for name in RECIPES if name.startswith("swinir")):
         start = "autoencoder.decoder_fidelity."
         theirs = {path.removeprefix(start): v for path, v in settings_of(recipe).items() if path.startswith(start)}
@@ -149,7 +149,7 @@ def test_a_decoder_of_swinirs_starts_as_that_of_aesop() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_files_and_tests_that_a_page_names_exist(page: str) -> None:
+def test_named_files_and_tests_exist(page: str) -> None:
     file: Path | None = None
     for code in code_of(PAGES[page]):
         place, colons, test = code.partition("::")
@@ -167,7 +167,7 @@ def functions_of(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_fields_that_a_page_names_exist(page: str) -> None:
+def test_named_fields_exist(page: str) -> None:
     known = set(known_paths()) | {"fidelity", "autoencoder.decoder_fidelity"}
     parts = {path.partition(".")[0] for path in known}
     for code in code_of(PAGES[page]):
@@ -215,7 +215,7 @@ def test_the_table_of_metrics_is_the_codes() -> None:
     assert {row[0]: row[1:5] for row in rows} == expected
 
 
-def test_what_is_wrong_on_a_page_is_found() -> None:
+def test_errors_on_a_page_are_found() -> None:
     text = "| `ldl`, otherwise `aesop` | full | small | tiny |\n|---|---|---|---|\n| `budget.batch` | 64 | 17 | 4 |\n"
     (table,) = tables_of(text)
     assert (table.recipe, table.base) == ("ldl", "aesop")

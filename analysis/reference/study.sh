@@ -58,8 +58,8 @@ print(trials["artifact.autoencoder"].dropna().iloc[0])
 END
 )
 $PYTHON study/evaluate.py bicubic "$WORK"/artifacts/fidelity-* "$WORK"/repeat/trials/* --hr "$DATA/Set14/HR" "$DATA/Set5/HR" \
-    --set Set14 --set Set5 --metrics psnr_y lpips_alex lr_psnr ae_psnr --weights "$DATA/weights" \
-    --autoencoder "$WORK/artifacts/$AUTOENCODER" --out "$WORK/kept.csv"
+    --name Set14 --name Set5 --metrics psnr_y lpips_alex lr_psnr ae_psnr --weights "$DATA/weights" \
+    --autoencoder "$WORK/artifacts/$AUTOENCODER" --output "$WORK/kept.csv"
 
 # 6. What each loss says of texture that is wrong, by bottleneck.
 $PYTHON analysis/reference/texture_penalty.py "$WORK/artifacts" --hr "$DATA/Set14/HR" "$DATA/Set5/HR" --side 144 --out "$WORK/texture.png"

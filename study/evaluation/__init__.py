@@ -1,1 +1,1 @@
-"""What `study/evaluate.py` does: systems against sets, the paper's table."""
+"""The table of `study/evaluate.py`: systems as rows, test sets as columns."""

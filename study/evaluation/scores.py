@@ -1,4 +1,4 @@
-"""Every system on every image of every set: what is measured, and what went wrong."""
+"""Evaluate every system on every image of every set."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from study.data import to_float, to_uint8
 from study.data.images import ImageError, read_image, read_size
 from study.data.pairs import image_to_tensor
 from study.evaluation.sets import TestSet
-from study.evaluation.systems import System, image_files
+from study.evaluation.systems import System, match_images
 from study.metrics.evaluator import Evaluator
-from study.metrics.side_by_side import evaluate_each, side_by_side
+from study.metrics.parallel import evaluate_each, group_images
 
 Files = Mapping[tuple[str, str], Mapping[str, Path]]  # by system and set, then by image
-Keep = Callable[[str, str, str, np.ndarray], None]  # given system, set, image, and (H, W, 3) uint8
+SaveImage = Callable[[str, str, str, np.ndarray], None]  # called with system, set, image, and (H, W, 3) uint8
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one system made of one image."""
+    """One system's metrics on one image."""
 
     model: str
     set: str
@@ -34,11 +34,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Scores:
-    """All that was measured.
+    """All scores.
 
     Attributes:
-        rows: of images whose output could be measured.
-        problems: of the others; a mean over a set that has one would be over other images than its neighbours.
+        rows: of images with a valid output.
+        problems: of the others; they would make a set's mean incomparable.
     """
 
     rows: list[Score]
@@ -46,21 +46,21 @@ class Scores:
 
 
 def find_images(systems: Sequence[System], sets: Sequence[TestSet]) -> tuple[Files, list[str]]:
-    """Find the files of systems that are images, and everything that is wrong with them, before anything is measured.
+    """Find and check the files of systems that are folders of images, before any evaluation.
 
     Returns:
         Files by system and set, then by image name; and the problems, of HR files as well.
     """
     files: dict[tuple[str, str], Mapping[str, Path]] = {}
-    problems = [problem for test in sets for path in test.files.values() for problem in _transparent(path)]
+    problems = [problem for test in sets for path in test.files.values() for problem in _transparency(path)]
     for system in systems:
         for test in sets if system.images is not None else ():
-            found, missing = image_files(system, test.name, test.pairs.names, len(sets) > 1)
+            found, missing = match_images(system, test.name, test.pairs.names, len(sets) > 1)
             files[system.name, test.name] = found
             problems += missing
             for index, name in enumerate(test.pairs.names):
                 if name in found:
-                    problems += _unfit(found[name], test, index)
+                    problems += _problems_of(found[name], test, index)
     return files, problems
 
 
@@ -68,56 +68,56 @@ def measure(
     systems: Sequence[System],
     sets: Sequence[TestSet],
     evaluator: Evaluator,
-    device: torch.device,
     files: Files,
     *,
     advance: Callable[[float], None],
-    keep: Keep | None = None,
+    save: SaveImage | None = None,
 ) -> Scores:
-    """Measure all systems, image by image, so that what depends on an HR image is done once for all of them.
+    """Evaluate all systems image by image, so that an HR image is prepared once for all of them.
 
-    On a CPU small images are evaluated side by side; what the systems make of an image is computed on all cores.
+    On a CPU small images are evaluated concurrently; networks use all cores for one image.
 
     Args:
         systems, sets: the table's rows and columns.
         evaluator: the metrics.
-        device: where to compute.
-        files: of systems that are images.
-        advance: told the number of images that were done; one that is not evaluated yet counts half.
-        keep: given each SR image.
+        files: of systems that are folders of images.
+        advance: called with the number of finished images; an image that is upscaled but not evaluated counts half.
+        save: called with each SR image.
     """
-    found, done = Scores([], []), 0.0
-    for test, group, some in _portions(systems, sets, device):
+    scores, done = Scores([], []), 0.0
+    for test, group, batch in _portions(systems, sets, evaluator.device):
         images = []
         for index in group:
-            images.append(_upscaled(some, test, index, device, files))
-            advance(done := done + len(some) / 2)
+            images.append(_upscale(batch, test, index, evaluator.device, files))
+            advance(done := done + len(batch) / 2)
         sizes = [image.hr[0, 0].numel() for image in images]
-        for image, scores in zip(images, evaluate_each(partial(_scores, evaluator), images, sizes), strict=True):
-            found.rows.extend(scores)
-            found.problems.extend(image.problems)
-            _hand_over(image, keep)
-            advance(done := done + len(some) / 2)
-        if some[-1] is systems[-1]:
+        for image, rows in zip(images, evaluate_each(partial(_evaluate, evaluator), images, sizes), strict=True):
+            scores.rows.extend(rows)
+            scores.problems.extend(image.problems)
+            if save is not None:
+                for system, sr in image.outputs.items():
+                    save(system, image.set, image.name, _pixels(sr))
+            advance(done := done + len(batch) / 2)
+        if batch[-1] is systems[-1]:
             for image in images:
                 evaluator.forget(image.name)
-    return found
+    return scores
 
 
 def _portions(
     systems: Sequence[System], sets: Sequence[TestSet], device: torch.device
 ) -> Iterator[tuple[TestSet, range, Sequence[System]]]:
-    """What is measured together: some images of a set, and the systems whose outputs memory has room for."""
+    """Yield images of a set with the systems whose outputs for them fit into memory together."""
     for test in sets:
         pixels = [height * width for height, width in test.pairs.hr.shapes]
-        for group in side_by_side(pixels, device):
-            for some in [systems] if len(group) > 1 else [[system] for system in systems]:
-                yield test, group, some
+        for group in group_images(pixels, device):
+            for batch in [systems] if len(group) > 1 else [[system] for system in systems]:
+                yield test, group, batch
 
 
 @dataclass(frozen=True)
 class _Upscaled:
-    """An image of a set and what the systems made of it; problems in the place of outputs that cannot be measured."""
+    """An image of a set with the systems' valid outputs, and the problems of the others."""
 
     set: str
     name: str
@@ -127,7 +127,7 @@ class _Upscaled:
     problems: list[str]
 
 
-def _upscaled(systems: Sequence[System], test: TestSet, index: int, device: torch.device, files: Files) -> _Upscaled:
+def _upscale(systems: Sequence[System], test: TestSet, index: int, device: torch.device, files: Files) -> _Upscaled:
     name = test.pairs.names[index]
     lq, hr = (image.to(device) for image in test.pairs.tensors(index))
     outputs, problems = {}, []
@@ -142,18 +142,11 @@ def _upscaled(systems: Sequence[System], test: TestSet, index: int, device: torc
     return _Upscaled(test.name, name, hr, test.pairs.scale if test.pairs.scale > 1 else None, outputs, problems)
 
 
-def _scores(evaluator: Evaluator, image: _Upscaled) -> list[Score]:
+def _evaluate(evaluator: Evaluator, image: _Upscaled) -> list[Score]:
     return [
         Score(system, image.set, image.name, evaluator(sr, image.hr, shrunk_by=image.shrunk_by, key=image.name))
         for system, sr in image.outputs.items()
     ]
-
-
-def _hand_over(image: _Upscaled, keep: Keep | None) -> None:
-    if keep is None:
-        return
-    for system, sr in image.outputs.items():
-        keep(system, image.set, image.name, _pixels(sr))
 
 
 def _output(system: System, lq: Tensor, file: Path | None, hr: Tensor) -> Tensor:
@@ -164,8 +157,8 @@ def _output(system: System, lq: Tensor, file: Path | None, hr: Tensor) -> Tensor
     return to_float(image_to_tensor(read_image(file)[:height, :width])).to(hr.device)
 
 
-def _unfit(path: Path, test: TestSet, index: int) -> list[str]:
-    """What is wrong with an SR image beside its HR image."""
+def _problems_of(path: Path, test: TestSet, index: int) -> list[str]:
+    """Compare an SR image's size and colours with its HR image."""
     try:
         height, width = read_size(path)
         hr_height, hr_width = test.pairs.hr.shapes[index]
@@ -181,7 +174,7 @@ def _unfit(path: Path, test: TestSet, index: int) -> list[str]:
                 f"{path}: is {width} x {height} px, but HR {test.name}/{test.pairs.names[index]} is {whole_width} x "
                 f"{whole_height} px, {hr_width} x {hr_height} once cropped; give an image of one of these sizes"
             ]
-        problems = _transparent(path)
+        problems = _transparency(path)
         if not problems and _is_grey(read_image(path)) and not _is_grey(test.pairs.hr[index]):
             problems = [f"{path}: is grey, but its HR image has colour; give the RGB image"]
         return problems
@@ -189,15 +182,15 @@ def _unfit(path: Path, test: TestSet, index: int) -> list[str]:
         return [str(error)]
 
 
-def _transparent(path: Path) -> list[str]:
-    """The problem of an image that shows what lies behind it."""
+def _transparency(path: Path) -> list[str]:
+    """Return the problem of an image with transparent pixels, if it has any."""
     try:
         with Image.open(path) as image:
             if not image.has_transparency_data:
                 return []
             alpha = np.asarray(image.convert("RGBA"))[..., 3]
     except OSError:
-        return []  # reading it says what is wrong
+        return []  # reported when it is read
     share = float((alpha < 255).mean())
     if share == 0:
         return []

@@ -1,4 +1,4 @@
-"""Sets of images to evaluate on: found by name or by folder, with low-quality images that are given or made."""
+"""Find and read test sets, by name or by folder, with given or generated low-quality images."""
 
 import math
 from collections.abc import Sequence
@@ -12,38 +12,38 @@ from study.data.layouts import KNOWN_SETS, LayoutError, find_layout, lq_key, str
 from study.data.sources import SourceError, folder, stored
 
 SMALLEST_SIDE = 36
-"""HR pixels a side that an image must keep: less leaves nothing behind a border and a window."""
+"""Smallest side of a cropped HR image in pixels: enough for a border and SSIM's window."""
 
 
 class SetError(ValueError):
-    """A set that cannot be evaluated on; the message lists every problem found."""
+    """A test set that cannot be used; the message lists every problem."""
 
 
 @dataclass(frozen=True)
 class SetPlace:
-    """Where a set is.
+    """The location of a set.
 
     Attributes:
-        name: as it stands over its column.
+        name: of its column.
         hr: folder of HR images, or a store.
-        lr: folder of low-quality images, where they are given or lie beside HR.
+        lq: folder of low-quality images, if they are given or found beside HR.
     """
 
     name: str
     hr: Path
-    lr: Path | None
+    lq: Path | None
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """A set whose images are open.
+    """A set with its images.
 
     Attributes:
-        name: as it stands over its column.
+        name: of its column.
         pairs: HR, cropped to multiples of 12, with its low-quality versions.
-        uncropped: height and width of each HR image before that.
+        uncropped: height and width of each HR image before the crop.
         files: the HR files by image name; empty for a store.
-        made: the low-quality images were made here, by MATLAB's bicubic.
+        made: the low-quality images were generated here, by MATLAB's bicubic.
     """
 
     name: str
@@ -52,34 +52,34 @@ class TestSet:
     files: dict[str, Path]
     made: bool
 
-    __test__ = False  # pytest takes its name for a test class
+    __test__ = False  # not a test class of pytest
 
 
-def find_sets(hr: Sequence[Path], lr: Sequence[Path], names: Sequence[str], scale: int) -> list[SetPlace]:
-    """Find the sets that a command line names.
+def find_sets(hr: Sequence[Path], lq: Sequence[Path], names: Sequence[str], scale: int) -> list[SetPlace]:
+    """Find the sets of a command line.
 
     Args:
-        hr: folders of HR images, each a set; or one folder that holds sets by name; or stores.
-        lr: folders of low-quality images, one for each of `hr`; empty to find them beside HR.
-        names: of the sets: what to call the folders of `hr`, in their order, or which sets to take from the one folder.
-        scale: of the low-quality folders to look for.
+        hr: folders of HR images, each a set; or one folder of sets by name; or stores.
+        lq: folders of low-quality images, one for each of `hr`; empty to find them beside HR.
+        names: of the sets: for the folders of `hr`, in their order, or the sets to use from the one folder.
+        scale: of the low-quality folders to find.
 
     Raises:
-        SetError: all that does not fit.
+        SetError: listing all problems.
     """
-    if len(hr) == 1 and not lr and (inside := _sets_inside(hr[0], names)):
+    if len(hr) == 1 and not lq and (inside := _sets_inside(hr[0], names)):
         places = inside
     else:
-        _check_counts(hr, lr, names)
-        places = [(names[index] if names else None, path, lr[index] if lr else None) for index, path in enumerate(hr)]
+        _check_counts(hr, lq, names)
+        places = [(names[index] if names else None, path, lq[index] if lq else None) for index, path in enumerate(hr)]
     found, problems = [], []
-    for name, path, lq in places:
+    for name, path, lq_path in places:
         try:
-            found.append(_place(name, path, lq, scale))
+            found.append(_place(name, path, lq_path, scale))
         except LayoutError as error:
             problems.append(str(error))
     twice = sorted({place.name for place in found if [other.name for other in found].count(place.name) > 1})
-    problems += [f"two sets are called {name}; name them with --set" for name in twice]
+    problems += [f"two sets are called {name}; name them with --name" for name in twice]
     _refuse(problems)
     return found
 
@@ -87,23 +87,24 @@ def find_sets(hr: Sequence[Path], lr: Sequence[Path], names: Sequence[str], scal
 def open_set(place: SetPlace, scale: int) -> TestSet:
     """Read a set's images and pair them with their low-quality versions.
 
-    HR is cropped to multiples of 12, from the top-left (METHODS 8; of 12 and the scale, where 12 is no multiple of it).
+    HR is cropped from the top-left to multiples of 12 (of 12 and the scale, where 12 is no multiple of it), as AESOP's
+    test sets are.
 
     Raises:
-        SetError: every image that cannot be used, or has no partner; or no low-quality images at scale 1.
+        SetError: listing every unusable or unpaired image; or no low-quality images at scale 1.
     """
     multiple = math.lcm(CROP_MULTIPLE, scale)
     smallest = math.ceil(SMALLEST_SIDE / multiple) * multiple
     try:
         images = stored(place.hr, scale=scale) if place.hr.is_file() else folder(place.hr, minimum_side=smallest)
-        lq = None if place.lr is None else _given(place, images, scale)
+        lq = None if place.lq is None else _given(place, images, scale)
     except (SourceError, ImageError) as error:
         raise SetError(str(error)) from error
     if lq is not None:
         images = ImageSet(images.name, images.names, images.images, lq)
     if scale == 1 and images.lq is None:
         raise SetError(
-            f"{place.name}: at scale 1 nothing says what the low-quality images are; name them with --lr, or pack a "
+            f"{place.name}: at scale 1 the low-quality images must be given; name them with --lq, or pack a "
             "store with study/prepare.py pack --scale 1 --degradation noise:25"
         )
     cropped = images.cropped(multiple)
@@ -113,7 +114,7 @@ def open_set(place: SetPlace, scale: int) -> TestSet:
 
 
 def _sets_inside(root: Path, names: Sequence[str]) -> list[tuple[str | None, Path, Path | None]]:
-    """The sets below a folder that holds no images itself: those named, or all that are known."""
+    """Return the sets below a folder without images: those with the given names, or all known ones."""
     if not root.is_dir():
         return []
     below = {inner.name: inner for inner in sorted(root.iterdir()) if inner.is_dir()}
@@ -127,39 +128,39 @@ def _sets_inside(root: Path, names: Sequence[str]) -> list[tuple[str | None, Pat
     return []
 
 
-def _check_counts(hr: Sequence[Path], lr: Sequence[Path], names: Sequence[str]) -> None:
+def _check_counts(hr: Sequence[Path], lq: Sequence[Path], names: Sequence[str]) -> None:
     problems = []
-    if lr and len(lr) != len(hr):
-        problems.append(f"--lr must name one folder for each of --hr, but got {len(lr)} for {len(hr)}")
+    if lq and len(lq) != len(hr):
+        problems.append(f"--lq must name one folder for each of --hr, but got {len(lq)} for {len(hr)}")
     if names and len(names) != len(hr):
         missing = [name for name in names if not (hr[0] / name).is_dir()]
         wrong = f"below {hr[0]} there is no {', '.join(missing)}" if len(hr) == 1 else f"got {', '.join(names)}"
-        problems.append(f"--set must name folders below one --hr, or one set for each of --hr, but {wrong}")
+        problems.append(f"--name must name folders below one --hr, or one set for each of --hr, but {wrong}")
     _refuse(problems)
 
 
-def _place(name: str | None, path: Path, lr: Path | None, scale: int) -> SetPlace:
+def _place(name: str | None, path: Path, lq: Path | None, scale: int) -> SetPlace:
     if path.is_file():
-        return SetPlace(name or path.stem, path, lr)
+        return SetPlace(name or path.stem, path, lq)
     layout = find_layout([path], scale=scale)
     if len(layout.hr) > 1:
         raise LayoutError(f"{path}: holds several sets of HR images; name one of {', '.join(map(str, layout.hr))}")
     beside = layout.lq[0] if layout.lq else None
-    return SetPlace(name or layout.name, layout.hr[0], lr or beside)
+    return SetPlace(name or layout.name, layout.hr[0], lq or beside)
 
 
 def _given(place: SetPlace, images: ImageSet, scale: int) -> LowQuality:
-    """The low-quality images of a folder, each beside its HR image.
+    """Read a folder's low-quality images in the order of the HR images.
 
     Raises:
-        SetError: every image without a partner, or of a size that does not fit.
+        SetError: listing every image that is unpaired or has a wrong size.
     """
-    assert place.lr is not None
-    lq = folder(place.lr, minimum_side=1)
+    assert place.lq is not None
+    lq = folder(place.lq, minimum_side=1)
     by_key = {lq_key(name, set(images.names)): index for index, name in enumerate(lq.names)}
-    problems = [f"{place.lr}: no low-quality image of {name}; add it" for name in images.names if name not in by_key]
+    problems = [f"{place.lq}: no low-quality image of {name}; add it" for name in images.names if name not in by_key]
     problems += [
-        f"{place.lr}: {name} has no HR image in {place.hr}; remove it or add that"
+        f"{place.lq}: {name} has no HR image in {place.hr}; remove it or add that"
         for name in sorted(set(by_key) - set(images.names))
     ]
     for name, (height, width) in zip(images.names, images.images.shapes, strict=True):
@@ -169,7 +170,7 @@ def _given(place: SetPlace, images: ImageSet, scale: int) -> LowQuality:
         fitting.add((height // multiple * multiple // scale, width // multiple * multiple // scale))
         if shape is not None and shape not in fitting:
             problems.append(
-                f"{place.lr}: {name} is {shape[1]} x {shape[0]} px, but HR is {width} x {height} px at scale {scale}; "
+                f"{place.lq}: {name} is {shape[1]} x {shape[0]} px, but HR is {width} x {height} px at scale {scale}; "
                 "give images of HR's size over the scale, or another --scale"
             )
     _refuse(problems, f"{place.name}: the low-quality images do not fit")

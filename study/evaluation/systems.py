@@ -1,7 +1,6 @@
-"""Systems to compare: weights of a study or of others, bicubic, folders of images that some tool has made, interpolations."""
+"""Open the systems to compare: weights of a study or of others, bicubic, folders of SR images, interpolations."""
 
 import csv
-import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -17,16 +16,17 @@ from study.config.recipes import get_recipe
 from study.data import bicubic_upsample
 from study.data.images import ImageError, list_images
 from study.models import Autoencoder, load_weights
+from study.models.backbones import file_digest
 from study.models.build import build_autoencoder, build_generator
 from study.models.identify import identify
-from study.models.interpolation import interpolate_states
 from study.models.tiling import Upscaler
+from study.models.weights import interpolate_states
 
 BICUBIC = "bicubic"
 
 
 class UnknownSystem(ValueError):
-    """Something that cannot be evaluated; the message names it, the rule and the remedy."""
+    """A system that cannot be evaluated; the message names it, the rule and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class System:
 
     Attributes:
         name: of the row.
-        scale: the SR factor; None for images, which are as they are.
-        digest: first digits of the SHA-256 of its weight file; empty where there is none.
-        upscale: LR images (1, 3, h, w) to SR ones; None for images.
-        images: folder of SR images, or with a folder a set; None for networks.
-        settings: of the network, in a few words.
+        scale: the SR factor; None for images.
+        digest: first digits of the SHA-256 of its weight file, if it has one.
+        upscale: LR images (1, 3, h, w) to SR images; None for images.
+        images: folder of SR images, or of one folder per set; None for networks.
+        settings: short description of the network.
     """
 
     name: str
@@ -52,12 +52,12 @@ class System:
 
 @dataclass(frozen=True)
 class Limits:
-    """How networks are run.
+    """Device and memory of the networks.
 
     Attributes:
-        device: where.
-        bytes: that a forward pass may take.
-        tile, overlap: in LR pixels; None to let the memory decide.
+        device: of the computation.
+        bytes: bound of a forward pass's memory.
+        tile, overlap: in LR pixels; None to derive them from the bound.
     """
 
     device: torch.device
@@ -68,14 +68,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A weight file with the network that it is of.
+    """A weight file with its network.
 
     Attributes:
         path: the file.
         generator: the network, with its weights, on the CPU.
         scale: its SR factor.
         name: for a row.
-        settings: of the network, in a few words.
+        settings: short description of the network.
     """
 
     path: Path
@@ -87,19 +87,18 @@ class Checkpoint:
     @property
     def digest(self) -> str:
         """First digits of the file's SHA-256."""
-        with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        return file_digest(self.path)[:12]
 
 
 def open_systems(names: Sequence[str], limits: Limits, *, recipe: str | None, scale: int | None) -> list[System]:
-    """Open everything that a command line names, each name one row, or several for a study.
+    """Open the systems of a command line: one row each, or several for a study.
 
     Args:
         names: `bicubic`; weight files; folders of a study (its front), of a trial (its last point), of an artifact; or
             folders of SR images.
-        limits: how networks are run.
-        recipe: whose generator weight files are of, where they do not tell by themselves: NAME or NAME:SIZE.
-        scale: of `bicubic`, and of weight files that do not tell.
+        limits: device and memory of the networks.
+        recipe: NAME or NAME:SIZE, for weight files whose network is ambiguous.
+        scale: of `bicubic`, and of weight files whose scale is ambiguous.
 
     Raises:
         ValueError: one line for each name that cannot be opened.
@@ -117,11 +116,11 @@ def open_systems(names: Sequence[str], limits: Limits, *, recipe: str | None, sc
         raise UnknownSystem("\n".join(["these cannot be evaluated:", *(f"  {problem}" for problem in problems)]))
     factor = common_scale([system for systems in opened.values() for system in systems], scale)
     bicubic = System(BICUBIC, factor, upscale=lambda lq: bicubic_upsample(lq, factor))
-    return named_apart([system for index in range(len(names)) for system in opened.get(index, [bicubic])])
+    return with_unique_names([system for index in range(len(names)) for system in opened.get(index, [bicubic])])
 
 
 def common_scale(systems: Sequence[System], scale: int | None) -> int:
-    """The SR factor of a table: what networks have, else what was said, else 4.
+    """Return the SR factor of a table: that of the networks, else `scale`, else 4.
 
     Raises:
         UnknownSystem: networks of several factors.
@@ -136,15 +135,16 @@ def common_scale(systems: Sequence[System], scale: int | None) -> int:
 def open_interpolations(
     first: Path, second: Path, alphas: Sequence[float], limits: Limits, *, recipe: str | None, scale: int | None
 ) -> list[System]:
-    """Interpolate the weights of two checkpoints of one architecture: (1 - alpha) of the first, alpha of the second.
+    """Interpolate the weights of two checkpoints of one architecture: (1 - alpha) * first + alpha * second.
 
     Raises:
-        ValueError: networks that are not alike, or files that cannot be read.
+        ValueError: networks of different architectures, or unreadable files.
     """
     a, b = (open_checkpoint(path, recipe, scale) for path in (first, second))
     if a.scale != b.scale:
         raise UnknownSystem(
-            f"--interpolate needs networks of one scale, but {first} is x{a.scale} and {second} x{b.scale}; choose another"
+            f"--interpolate needs networks of one scale, but {first} is x{a.scale} and {second} is x{b.scale}; "
+            "choose another"
         )
     systems = []
     for alpha in alphas:
@@ -160,12 +160,13 @@ def open_interpolations(
 
 
 def open_checkpoint(path: Path, recipe: str | None = None, scale: int | None = None) -> Checkpoint:
-    """Read a weight file into the network that it is of.
+    """Read a weight file into its network.
 
-    Which one, says the configuration that a study leaves beside it, `recipe`, or the file's own names and shapes.
+    The architecture is that of `recipe`, of the configuration that a study stores beside the file, or of the names and
+    shapes in the file.
 
     Raises:
-        ValueError: naming the file, and what does not fit.
+        ValueError: naming the file and the mismatch.
     """
     if not path.is_file():
         raise UnknownSystem(f"{path}: no such file or folder; check the path")
@@ -176,41 +177,40 @@ def open_checkpoint(path: Path, recipe: str | None = None, scale: int | None = N
     config, factor = known if known is not None else _config_of(recipe or "", scale)
     generator = build_generator(config, factor)
     load_weights(generator, path)
-    return Checkpoint(path, generator.eval(), factor, _row_name(path), _described(config))
+    return Checkpoint(path, generator.eval(), factor, _row_name(path), _describe(config))
 
 
 def open_autoencoder(path: Path) -> tuple[Autoencoder, str]:
-    """Read the auto-encoder that AE-PSNR is measured behind: an artifact's folder or file, or AESOP's released file.
+    """Read the auto-encoder of AE-PSNR: an artifact's folder or file, or AESOP's released file.
 
     Returns:
         The frozen network, and the first digits of its file's SHA-256.
 
     Raises:
-        ValueError: naming the file, and what does not fit.
+        ValueError: naming the file and the mismatch.
     """
     path = path / "weights.safetensors" if path.is_dir() else path
     if not path.is_file():
-        raise UnknownSystem(f"{path}: no such file of an auto-encoder; name one, or an artifact's folder")
+        raise UnknownSystem(f"{path}: no such file of an auto-encoder; name a weight file or an artifact's folder")
     beside = path.parent / "config.json"
     part = json.loads(beside.read_text()).get("part", {}) if beside.is_file() else {}
     fields = {name: value for name, value in part.items() if name in AUTOENCODER_FIELDS}
     config = get_recipe("aesop").autoencoder.model_copy(update=fields)
     autoencoder = build_autoencoder(config, scale_head=bool(part.get("scale_head")))
     load_weights(autoencoder, path)
-    with open(path, "rb") as file:
-        return autoencoder.eval().requires_grad_(False), hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    return autoencoder.eval().requires_grad_(False), file_digest(path)[:12]
 
 
-def image_files(
+def match_images(
     system: System, set_name: str, names: Sequence[str], several: bool
 ) -> tuple[dict[str, Path], list[str]]:
-    """Find a folder's SR image of each HR image: by its name, or its name with an addition, such as `baby_esrgan.png`.
+    """Find a folder's SR image of each HR image: by its name, or its name with a suffix, such as `baby_esrgan.png`.
 
     Args:
         system: with `images`.
-        set_name: of the set; images may lie in a folder of that name, and must where there are several sets.
+        set_name: of the set; images may be in a folder of that name, and must be if there are several sets.
         names: of the HR images.
-        several: there is more than one set.
+        several: whether there is more than one set.
 
     Returns:
         Files by image name, and the problems.
@@ -219,7 +219,7 @@ def image_files(
     inside = system.images / set_name
     place = inside if inside.is_dir() else system.images
     if several and place != inside:
-        return {}, [f"{system.images}: several sets are asked for, but there is no folder {set_name} in it; add it"]
+        return {}, [f"{system.images}: has no folder {set_name}, which is needed with several sets; add it"]
     try:
         files = list_images(place)
     except ImageError as error:
@@ -231,7 +231,7 @@ def image_files(
             found.setdefault(max(fitting, key=len), []).append(file)
     problems = [f"{place}: no SR image of {name}; add it" for name in names if name not in found]
     problems += [
-        f"{place}: {', '.join(file.name for file in paths)} all go with {name}; keep one"
+        f"{place}: {', '.join(file.name for file in paths)} all match {name}; keep one"
         for name, paths in found.items()
         if len(paths) > 1
     ]
@@ -258,7 +258,7 @@ def _network(name: str, checkpoint: Checkpoint, digest: str, limits: Limits) -> 
 
 
 def _front_of(folder: Path) -> list[Path]:
-    """The weights of a study's front, best fidelity first."""
+    """Return the weight files of a study's front, best fidelity first."""
     table = folder / "front.csv"
     if not (folder / "study.json").is_file() or not table.is_file():
         return []
@@ -280,7 +280,7 @@ def _artifact_of(folder: Path) -> list[Path]:
 
 
 def _config_beside(path: Path) -> tuple[GeneratorConfig, int] | None:
-    """The network of a trial's point, of a fidelity artifact or of a registered model; None for another file."""
+    """Return the network of a trial's point, of a fidelity artifact or of a registered model; None for other files."""
     trial, artifact = path.parent.parent / "config.json", path.parent / "config.json"
     if path.parent.name == "points" and trial.is_file():
         config = from_dict(json.loads(trial.read_text())["config"])
@@ -303,7 +303,7 @@ def _config_of(recipe: str, scale: int | None) -> tuple[GeneratorConfig, int]:
 
 
 def _row_name(path: Path) -> str:
-    """A point by its trial and iteration, an artifact by its key, a file by its name."""
+    """Name a point by its trial and iteration, an artifact by its key, a file by its name."""
     if path.parent.name == "points":
         return (
             f"trial {int(path.parent.parent.name)} at {int(path.stem)}"
@@ -313,16 +313,15 @@ def _row_name(path: Path) -> str:
     return path.parent.name if path.name == "weights.safetensors" else path.stem
 
 
-def _described(config: GeneratorConfig) -> str:
+def _describe(config: GeneratorConfig) -> str:
     return f"{config.name}, {config.features} features, {config.blocks} blocks"
 
 
-def named_apart(systems: list[System]) -> list[System]:
-    """Number systems of one name."""
-    seen: dict[str, int] = {}
-    apart = []
+def with_unique_names(systems: list[System]) -> list[System]:
+    """Number systems that have the same name."""
+    counts: dict[str, int] = {}
+    renamed = []
     for system in systems:
-        seen[system.name] = seen.get(system.name, 0) + 1
-        number = seen[system.name]
-        apart.append(system if number == 1 else replace(system, name=f"{system.name} ({number})"))
-    return apart
+        counts[system.name] = number = counts.get(system.name, 0) + 1
+        renamed.append(system if number == 1 else replace(system, name=f"{system.name} ({number})"))
+    return renamed

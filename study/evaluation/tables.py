@@ -1,4 +1,4 @@
-"""The paper's table: systems under each metric, sets as columns; in the forms that people and programs read."""
+"""The comparison table: rows by metric and system, sets as columns; written as text, LaTeX, CSV, JSON or Parquet."""
 
 import csv
 import io
@@ -24,9 +24,9 @@ class Table:
 
     Attributes:
         models, sets, metrics: names, in their order.
-        means: by model, set and metric; a metric that a set could not have is absent.
+        means: by model, set and metric; without metrics that do not apply to a set.
         counts: images of each set.
-        facts: what the numbers depend on, for whoever wants to get them again.
+        provenance: files, versions and conventions that determine the values.
     """
 
     models: tuple[str, ...]
@@ -34,36 +34,36 @@ class Table:
     metrics: tuple[str, ...]
     means: Mapping[tuple[str, str, str], float]
     counts: Mapping[str, int]
-    facts: Mapping[str, Any]
+    provenance: Mapping[str, Any]
 
     def text(self, model: str, name: str, metric: str) -> str:
-        """A cell as it is printed: a dash where there is no number."""
+        """Format a cell; a dash for a missing value."""
         value = self.means.get((model, name, metric))
         return "-" if value is None else f"{value:.{METRICS[metric].decimals}f}"
 
     def cells(self, model: str, metric: str, bold: str) -> list[str]:
-        """A row's cells as they are printed, one a set; `bold` is the form of the best."""
+        """Format a row's cells, one per set; `bold` formats the best."""
         texts = {name: self.text(model, name, metric) for name in self.sets}
         return [bold.format(text) if self.is_best(model, name, metric) else text for name, text in texts.items()]
 
     def is_best(self, model: str, name: str, metric: str) -> bool:
-        """Whether no other system's cell is better, as printed; never where there is no other."""
+        """Return whether no other system's printed value is better; False without other systems."""
         mine = self.means.get((model, name, metric))
         others = [self.means.get((other, name, metric)) for other in self.models if other != model]
-        if mine is None or not others or name_is_information(metric):
+        if mine is None or not others or is_informational(metric):
             return False
         sign = 1 if METRICS[metric].direction == "maximize" else -1
         digits = METRICS[metric].decimals
         return all(other is None or sign * round(mine, digits) >= sign * round(other, digits) for other in others)
 
 
-def name_is_information(metric: str) -> bool:
-    """Whether more of a metric is neither better nor worse."""
+def is_informational(metric: str) -> bool:
+    """Return whether a metric has no better direction."""
     return metric == "null_energy"
 
 
-def make_table(rows: Sequence[Score], metrics: Sequence[str], facts: Mapping[str, Any]) -> Table:
-    """Average over the images of each set (METHODS 7: a plain mean of per-image values)."""
+def make_table(rows: Sequence[Score], metrics: Sequence[str], provenance: Mapping[str, Any]) -> Table:
+    """Average per-image values over each set."""
     cells: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
         for metric, value in row.values.items():
@@ -71,11 +71,11 @@ def make_table(rows: Sequence[Score], metrics: Sequence[str], facts: Mapping[str
     models, sets = (tuple(dict.fromkeys(getattr(row, field) for row in rows)) for field in ("model", "set"))
     counts = {name: len({row.image for row in rows if row.set == name}) for name in sets}
     means = {cell: float(np.mean(values)) for cell, values in cells.items()}
-    return Table(models, sets, tuple(metrics), means, counts, facts)
+    return Table(models, sets, tuple(metrics), means, counts, provenance)
 
 
 def to_terminal(table: Table) -> TerminalTable:
-    """For the terminal: the best of each column in bold."""
+    """Format for the terminal, with the best of each column in bold."""
     shown = TerminalTable("metric", "model", box=None, header_style="bold", pad_edge=False)
     for name in table.sets:
         shown.add_column(f"{name} ({table.counts[name]})", justify="right", no_wrap=True)
@@ -87,7 +87,7 @@ def to_terminal(table: Table) -> TerminalTable:
 
 
 def to_markdown(table: Table) -> str:
-    """A Markdown table, the best of each column in bold, with what it depends on below."""
+    """Format as Markdown, with the best of each column in bold and the provenance below."""
     head = ["metric", "model", *(f"{name} ({table.counts[name]})" for name in table.sets)]
     lines = [_row(head), _row(["---", "---", *("---:" for _ in table.sets)])]
     for metric in table.metrics:
@@ -95,12 +95,12 @@ def to_markdown(table: Table) -> str:
             cells = table.cells(model, metric, "**{}**")
             lines.append(_row([_headed(metric) if number == 0 else "", model.replace("|", r"\|"), *cells]))
     lines += ["", *(f"- {metric}: {METRICS[metric].text} ({METRICS[metric].source})" for metric in table.metrics)]
-    lines += [f"- {name}: {_plain(value)}" for name, value in table.facts.items()]
+    lines += [f"- {name}: {_plain(value)}" for name, value in table.provenance.items()]
     return "\n".join(lines) + "\n"
 
 
 def to_latex(table: Table) -> str:
-    """A LaTeX tabular for papers with booktabs, the best of each column in bold."""
+    """Format as a LaTeX tabular with booktabs, with the best of each column in bold."""
     lines = [
         rf"\begin{{tabular}}{{ll{'r' * len(table.sets)}}}",
         r"\toprule",
@@ -117,7 +117,7 @@ def to_latex(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """A row per metric and model, a column per set, all digits; an empty cell where there is no number."""
+    """Format as CSV: a row per metric and model, a column per set, all digits; empty for a missing value."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["metric", "model", *table.sets])
@@ -129,7 +129,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_json(table: Table) -> str:
-    """Means by metric, model and set, with what they depend on."""
+    """Format as JSON: means by metric, model and set, with the provenance."""
     means = {
         metric: {
             model: {
@@ -139,11 +139,14 @@ def to_json(table: Table) -> str:
         }
         for metric in table.metrics
     }
-    return json.dumps({"means": means, "images": dict(table.counts), "facts": dict(table.facts)}, indent=1) + "\n"
+    return (
+        json.dumps({"means": means, "images": dict(table.counts), "provenance": dict(table.provenance)}, indent=1)
+        + "\n"
+    )
 
 
 def to_parquet(table: Table) -> bytes:
-    """The same as the CSV, with the facts as JSON in the file's metadata."""
+    """Format as Parquet, like the CSV, with the provenance as JSON in the file's metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -154,7 +157,7 @@ def to_parquet(table: Table) -> bytes:
     }
     for name in table.sets:
         columns[name] = [table.means.get((model, name, metric)) for metric, model in pairs]
-    whole = pa.table(columns).replace_schema_metadata({"facts": json.dumps(dict(table.facts))})
+    whole = pa.table(columns).replace_schema_metadata({"provenance": json.dumps(dict(table.provenance))})
     sink = io.BytesIO()
     pq.write_table(whole, sink)
     return sink.getvalue()
@@ -172,7 +175,7 @@ WRITERS: Mapping[str, Callable[[Table], str | bytes]] = MappingProxyType(
 
 
 def write_table(table: Table, path: Path) -> None:
-    """Write a table in the form that a file's ending asks for; StorageError if the file system refuses."""
+    """Write a table in the format of the file's suffix; StorageError if the file system refuses."""
     content = WRITERS[path.suffix](table)
     write_atomically(path, content.encode() if isinstance(content, str) else content)
 
@@ -190,7 +193,7 @@ def write_images(rows: Sequence[Score], metrics: Sequence[str], path: Path) -> N
 
 def _headed(metric: str) -> str:
     info = METRICS[metric]
-    arrow = "" if name_is_information(metric) else " ↑" if info.direction == "maximize" else " ↓"
+    arrow = "" if is_informational(metric) else " ↑" if info.direction == "maximize" else " ↓"
     return f"{info.label}{arrow}" + (f" [{info.unit}]" if info.unit else "")
 
 

@@ -1,4 +1,4 @@
-"""Losses: each a function or module of (sr, hr) that returns one unweighted value per image, shape (N,)."""
+"""Losses: functions or modules of (sr, hr) that return one unweighted value per image, shape (N,)."""
 
 from study.losses.adversarial import (
     relativistic_discriminator_loss,

@@ -1,8 +1,8 @@
-"""The adversarial losses, without their weights: ESRGAN's relativistic average GAN (METHODS 3.3), SPSR's variant of its
-discriminator step (4.2), and the plain GAN (1.7).
+"""The adversarial losses, unweighted: ESRGAN's relativistic average GAN (Wang et al. 2018, section 3.2;
+docs/methods/esrgan.md), SPSR's variant of its discriminator step (docs/methods/spsr.md), and the plain GAN.
 
-Discriminators judge an image by one logit, shape (N, 1), or by a map of logits, shape (N, 1, H, W). E[.] is
-the mean over the whole batch, maps included: over what all processes have, where several train one network together.
+Discriminators return one logit per image, shape (N, 1), or a map of logits, shape (N, 1, H, W). E[.] is the mean over
+the whole batch, maps included, over all processes in distributed training.
 """
 
 from collections.abc import Callable
@@ -11,23 +11,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from study.losses.images import at_least_float32
+from study.models.layers import at_least_float32
 
-Mean = Callable[[Tensor], Tensor]  # E[.] of a process's logits, a scalar
+Mean = Callable[[Tensor], Tensor]
+"""E[.]: the mean, a scalar, over the whole batch, of which the argument is this process's part."""
 
 
 def relativistic_generator_loss(real_logits: Tensor, fake_logits: Tensor, *, mean: Mean = torch.mean) -> Tensor:
-    """Ask that fakes look more real than the average real, and reals less real than the average fake.
+    """Compute the generator's relativistic loss: fakes above the average real, reals below the average fake.
 
-    Both terms carry a gradient into the fakes, the one over the reals through E[fake].
+    Both terms have a gradient for the fakes, the one over the reals through E[fake].
 
     Args:
-        real_logits: the discriminator's of HR images, shape (N, ...). Pass them detached, as METHODS 3.3.
+        real_logits: the discriminator's of HR images, shape (N, ...); detached in ESRGAN's trainer.
         fake_logits: those of SR images, same shape, with their graph.
-        mean: E[.]; must carry the gradient.
+        mean: E[.]; differentiable.
 
     Returns:
-        Shape (N,), at least float32, whose mean is the loss; ln 2 for a discriminator that cannot tell.
+        Shape (N,), at least float32, whose mean is the loss; ln 2 for equal logits.
 
     Raises:
         ValueError: if the shapes differ.
@@ -41,20 +42,19 @@ def relativistic_generator_loss(real_logits: Tensor, fake_logits: Tensor, *, mea
 def relativistic_discriminator_loss(
     real_logits: Tensor, fake_logits: Tensor, *, joint: bool = False, mean: Mean = torch.mean
 ) -> Tensor:
-    """Ask that reals look more real than the average fake, and fakes less real than the average real.
+    """Compute the discriminator's relativistic loss: reals above the average fake, fakes below the average real.
 
-    The official trainer runs two backwards, each with the other side's mean detached. Those means are
-    detached here, so one backward on this sum gives exactly the sum of those two gradients; with attached
-    means it would not.
+    The official trainer runs two backward passes, each with the other side's mean detached. One backward pass of this
+    sum, whose means are detached too, gives exactly the sum of those two gradients.
 
     Args:
         real_logits: the discriminator's of HR images, shape (N, ...), with their graph.
         fake_logits: those of detached SR images, same shape, with their graph.
-        joint: leave the means attached, as SPSR's trainer does.
-        mean: E[.]; must carry the gradient where `joint`.
+        joint: keep the means attached, as in SPSR's trainer.
+        mean: E[.]; differentiable where `joint`.
 
     Returns:
-        Shape (N,), at least float32, whose mean is the loss; ln 2 for a discriminator that cannot tell.
+        Shape (N,), at least float32, whose mean is the loss; ln 2 for equal logits.
 
     Raises:
         ValueError: if the shapes differ.
@@ -69,26 +69,26 @@ def relativistic_discriminator_loss(
 
 
 def vanilla_generator_loss(fake_logits: Tensor) -> Tensor:
-    """Ask that fakes look real, whatever the reals look like.
+    """Compute the generator's loss of the plain GAN: BCE of the fakes' logits against 1.
 
     Args:
         fake_logits: the discriminator's of SR images, shape (N, ...), with their graph.
 
     Returns:
-        Shape (N,), at least float32; ln 2 for a discriminator that cannot tell.
+        Shape (N,), at least float32; ln 2 for logits of 0.
     """
     return _cross_entropy(at_least_float32(fake_logits), target=1.0)
 
 
 def vanilla_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Ask that reals look real and fakes do not: the sum of both, not their mean (METHODS 3.3, SRGAN variant).
+    """Compute the discriminator's loss of the plain GAN: the sum, not the mean, over reals and fakes (BasicSR's SRGAN).
 
     Args:
         real_logits: the discriminator's of HR images, shape (N, ...), with their graph.
         fake_logits: those of detached SR images, same shape, with their graph.
 
     Returns:
-        Shape (N,), at least float32; 2 ln 2 for a discriminator that cannot tell.
+        Shape (N,), at least float32; 2 ln 2 for logits of 0.
 
     Raises:
         ValueError: if the shapes differ.
@@ -107,7 +107,7 @@ def _checked_logits(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, T
 
 
 def _cross_entropy(logits: Tensor, *, target: float) -> Tensor:
-    """Binary cross-entropy against one label, averaged over each image's own logits: shape (N,)."""
+    """Compute the binary cross-entropy against one label, averaged over each image's logits: shape (N,)."""
     labels = torch.full_like(logits, target)
     entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     return entropy.flatten(start_dim=1).mean(dim=1) if entropy.ndim > 1 else entropy

@@ -1,4 +1,4 @@
-"""The AESOP loss: a pixel loss that an auto-encoder, pre-trained to keep only fidelity, looks through."""
+"""The AESOP loss (Lee et al., CVPR 2025): a pixel loss between auto-encoded images; docs/methods/aesop.md."""
 
 import torch
 from torch import Tensor, nn
@@ -7,14 +7,14 @@ from study.losses.pixel import PixelCriterion, pixel_loss
 
 
 def aesop_loss(autoencoder: nn.Module, sr: Tensor, hr: Tensor, *, criterion: PixelCriterion = "l1") -> Tensor:
-    """Compare what the auto-encoder A makes of both images: criterion(A(sr), A(hr)), METHODS 1.4.
+    """Compute criterion(A(sr), A(hr)) for an auto-encoder A.
 
-    The gradient passes through A into `sr`. The caller freezes A once (`requires_grad_(False)`) and keeps it
-    out of every optimiser and out of DDP; toggling that here, at each call, would race with other users of A.
+    The gradient passes through A into `sr`. The caller freezes A once (`requires_grad_(False)`) and keeps it out of
+    every optimiser and out of DDP; toggling that at each call would race with other users of A.
 
     Args:
-        autoencoder: image to image, any output size; has no layers that depend on train() or eval().
-        sr, hr: RGB images, shape (N, 3, H, W). `sr` is not clamped: outside [0, 1] it still gets a gradient.
+        autoencoder: image to image, any output size; without layers that depend on train() or eval().
+        sr, hr: RGB images, shape (N, 3, H, W). `sr` is not clamped: values outside [0, 1] get a gradient.
 
     Returns:
         Shape (N,), at least float32; 0 for equal images.

@@ -1,4 +1,4 @@
-"""AESOP's ablation that compares images inside the bottleneck, before the decoder (METHODS 1.6)."""
+"""AESOP's bottleneck ablation: compares images before the decoder; docs/methods/aesop-ablations.md."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from study.models.autoencoder import Autoencoder
 
 
 def bottleneck_loss(autoencoder: Autoencoder, sr: Tensor, hr: Tensor, *, criterion: PixelCriterion = "l1") -> Tensor:
-    """Compare what the encoder makes of both images: criterion(Enc(sr), Enc(hr)).
+    """Compute criterion(Enc(sr), Enc(hr)).
 
     Args:
         autoencoder: frozen by the caller; only its encoder runs.

@@ -1,7 +1,7 @@
-"""The downsampled-space loss: only what becomes of the SR image when it is shrunk again is compared (METHODS 5).
+"""The downsampled-space loss: compares the shrunk SR image with the LR image; docs/methods/consistency.md.
 
-It says nothing about the part of an image that shrinking removes, which is all but 1/scale**2 of it: alone it lets
-artefacts grow there. It is meant to stand beside an adversarial term.
+It has no gradient for the part of an image that shrinking removes, all but 1/scale**2 of it: without an adversarial
+term artefacts grow there.
 """
 
 import torch.nn.functional as F
@@ -9,12 +9,11 @@ from torch import Tensor
 
 from study.config import Downsampling
 from study.data.bicubic import bicubic_downsample
-from study.losses.images import check_same_shape
-from study.losses.pixel import PixelCriterion, pixel_loss
+from study.losses.pixel import PixelCriterion, check_same_shape, pixel_loss
 
 BORDER = 2
-"""LR pixels along each side that are left out: the LR patch was cut out of a whole image that was shrunk, which there
-depends on pixels outside the HR patch. The rest of it, an HR patch explains but for rounding."""
+"""LR pixels to crop along each side: LR patches are cut from a shrunk whole image, so near the border they depend on
+pixels outside the HR patch."""
 
 
 def consistency_loss(
@@ -26,16 +25,15 @@ def consistency_loss(
     downsampling: Downsampling = "matlab",
     border: int = BORDER,
 ) -> Tensor:
-    """Compare the shrunk SR images with the LR images that they were made of.
+    """Compare the shrunk SR images with the LR images from which they were generated.
 
     Args:
         sr: RGB images, shape (N, 3, scale * h, scale * w); not clamped.
         lq: LR images in [0, 1], shape (N, 3, h, w), h and w above 2 * border.
         scale: the SR factor.
         criterion: l1 or l2.
-        downsampling: `matlab` is the operator that made the LR images (METHODS 7.5); `torch` and `torch-antialias` are
-            ablations, bicubic resizes that differ from it.
-        border: LR pixels along each side that are left out; 0 where LR images are whole, not cut out of larger ones.
+        downsampling: `matlab` is the operator that made the LR images; `torch` and `torch-antialias` are ablations.
+        border: LR pixels to crop along each side; 0 for LR images that were not cut from larger ones.
 
     Returns:
         Shape (N,), at least float32. For an HR patch about 1 / (12 * 255**2) by l2, the rounding of LR images to 8 bit.

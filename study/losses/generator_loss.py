@@ -1,6 +1,6 @@
-"""The adversarial stage's objective: the one place where the weighted sum stands (METHODS 1.5, 1.7, 4).
+"""The generator's loss in the adversarial stage: the weighted sum of all methods' terms; docs/methods/.
 
-L_G = w_f * fidelity + w_a * artifact + w_p * perceptual + w_d * adversarial
+L_G = w_f * fidelity + w_l * ldl + w_p * perceptual + w_d * adversarial
       + w_g * gradient + w_gd * gradient_adversarial + w_b * branch                    (the second line is SPSR's)
 """
 
@@ -25,17 +25,16 @@ from study.losses.guidance import GuidanceInputs, fidelity_loss
 from study.losses.ldl import ldl_loss
 
 ADVERSARIAL_TERMS = ("adversarial", "gradient_adversarial")
-"""The terms that have a discriminator each, by whose name it goes."""
+"""The terms with a discriminator each, which has the term's name."""
 
 
 @dataclass(frozen=True)
 class Logits:
-    """What a discriminator says of a batch, shape (N, 1) or (N, 1, H, W).
+    """A discriminator's logits of a batch, shape (N, 1) or (N, 1, H, W).
 
     Attributes:
         fake: of the SR images, with graph.
-        real: of the HR images, with graph where the discriminator learns of it; None for a generator's term of a GAN
-            that does not compare the two.
+        real: of the HR images, with graph in the discriminator's step; None for the generator's term of a plain GAN.
     """
 
     fake: Tensor
@@ -44,13 +43,13 @@ class Logits:
 
 @dataclass
 class LossInputs:
-    """What a generator step has at hand for its terms.
+    """The images that the terms of a generator step compare.
 
     Attributes:
-        sr, hr: images, shape (N, 3, H, W), RGB; `hr` in [0, 1], `sr` unclamped, a leaf that gathers its gradient.
-        lq: the LR images that `sr` was made of, shape (N, 3, H / scale, W / scale).
-        ema_sr: the EMA generator's output without graph, same shape; None unless the artifact term is on.
-        branch: the output of the generator's gradient branch, same shape, another leaf; None unless its term is on.
+        sr, hr: images, shape (N, 3, H, W), RGB; `hr` in [0, 1], `sr` unclamped, a leaf that accumulates its gradient.
+        lq: the LR images from which `sr` was generated, shape (N, 3, H / scale, W / scale).
+        ema_sr: the EMA generator's output without graph, same shape; None unless `ldl` is used.
+        branch: the output of the generator's gradient branch, same shape, another leaf; None unless `branch` is used.
     """
 
     sr: Tensor
@@ -61,7 +60,7 @@ class LossInputs:
 
 
 class GeneratorLoss:
-    """The weighted sum over the terms whose weight is not zero; the others are neither built nor computed."""
+    """The weighted sum of the terms whose weight is not zero; others are neither built nor computed."""
 
     def __init__(
         self,
@@ -72,14 +71,14 @@ class GeneratorLoss:
         mean: Mean = torch.mean,
         autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Choose the terms.
+        """Select the terms.
 
         Args:
             config: weights and kinds.
-            guidance: what the fidelity term measures with.
-            perceptual: frozen distance module, (sr, hr) -> (N,); needed if `config.perceptual` > 0.
-            mean: over the whole batch, where this process has a part of it: of logits, and of a loss map's weights.
-            autocast: where the auto-encoder and VGG-19 compute; other perceptual networks square differences.
+            guidance: networks and constants of the fidelity term.
+            perceptual: frozen distance module, (sr, hr) -> (N,); required if `config.perceptual` > 0.
+            mean: over the whole batch of all processes, of logits and of a loss map's weights.
+            autocast: context of the auto-encoder and VGG-19; other perceptual networks square small differences.
         """
         assert (guidance.autoencoder is not None) == config.uses_autoencoder
         assert (guidance.critics is not None) == config.uses_critics
@@ -89,24 +88,24 @@ class GeneratorLoss:
         self.gan: GanKind = config.gan
         self._config, self._perceptual, self._mean = config, perceptual, mean
         self._guidance = replace(guidance, mean=mean)
-        self._computing = autocast
+        self._autocast = autocast
 
     def uses(self, term: str) -> bool:
-        """Whether a term is part of the sum."""
+        """Return whether a term is part of the sum."""
         return term in self.weights
 
     @property
     def compares_reals(self) -> bool:
-        """Whether the generator's adversarial terms need the discriminators' view of HR images."""
+        """Whether the generator's adversarial terms need logits of HR images."""
         return self.gan != "vanilla"
 
     def add_gradient(self, name: str, inputs: LossInputs, logits: Logits | None = None) -> Tensor:
-        """Add what a term of the sum, with its weight, says to the images' gradient; the term's graph is freed.
+        """Backpropagate one weighted term into the images' gradient; the term's graph is freed.
 
         Args:
-            name: of the term; over all of them, the gradient of the sum is at the images.
+            name: of the term; after all terms, the images hold the gradient of the sum.
             inputs: the images.
-            logits: of an adversarial term; what they hang on is kept.
+            logits: of an adversarial term; their graph is kept.
 
         Returns:
             The unweighted term, a detached scalar (mean over the batch).
@@ -117,7 +116,7 @@ class GeneratorLoss:
         return term.detach()
 
     def discriminator_loss(self, logits: Logits) -> Tensor:
-        """What a discriminator descends, shape (N,); its weight is always 1."""
+        """Compute a discriminator's loss, shape (N,); its weight is always 1."""
         assert logits.real is not None
         if self.gan == "vanilla":
             return vanilla_discriminator_loss(logits.real, logits.fake)
@@ -128,8 +127,8 @@ class GeneratorLoss:
     def _term(self, name: str, inputs: LossInputs, logits: Logits | None) -> Tensor:
         match name:
             case "fidelity":
-                # Only what looks through an auto-encoder: critics compare squares of small differences.
-                with self._computing() if self._config.uses_autoencoder else nullcontext():
+                # Only with an auto-encoder: critics compare squares of small differences, which need float32.
+                with self._autocast() if self._config.uses_autoencoder else nullcontext():
                     return fidelity_loss(self._config, self._guidance, inputs.sr, inputs.hr, inputs.lq)
             case "ldl":
                 assert inputs.ema_sr is not None
@@ -149,8 +148,8 @@ class GeneratorLoss:
         assert self._perceptual is not None
         sharpened = self._config.perceptual_target == "sharpened"
         target = usm_sharpen(inputs.hr) if sharpened else inputs.hr
-        # Absolute differences alone: those that are squared, LPIPS' among them, are too small for few digits.
-        with self._computing() if self._config.perceptual_network == "vgg19" else nullcontext():
+        # Only VGG-19's absolute differences: squares, as in LPIPS, are too small for bfloat16.
+        with self._autocast() if self._config.perceptual_network == "vgg19" else nullcontext():
             distance: Tensor = self._perceptual(inputs.sr, target)
         return distance
 

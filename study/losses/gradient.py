@@ -1,13 +1,13 @@
-"""SPSR's losses on gradient maps (Ma et al., CVPR 2020; METHODS 4.2)."""
+"""SPSR's losses on gradient maps (Ma et al., CVPR 2020); docs/methods/spsr.md."""
 
 from torch import Tensor
 
-from study.losses.images import at_least_float32, check_same_shape
-from study.losses.pixel import pixel_loss
-from study.models.gradient_map import gradient_map
+from study.losses.pixel import check_same_shape, pixel_loss
+from study.models.layers import at_least_float32
+from study.models.spsr import gradient_map
 
 LOSS_PADDING = 2
-"""SPSR's losses and its second discriminator see maps one pixel larger on each side than the image."""
+"""Padding of the maps in SPSR's loss and second discriminator, which are one pixel larger on each side."""
 
 
 def gradient_loss(sr: Tensor, hr: Tensor) -> Tensor:
@@ -27,10 +27,10 @@ def gradient_loss(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def branch_loss(branch: Tensor, hr: Tensor) -> Tensor:
-    """Average the absolute difference of the generator's own gradient map to that of the HR image.
+    """Average the absolute difference between the branch's gradient map and that of the HR image.
 
     Args:
-        branch: what the gradient branch put out, shape (N, 3, H, W).
+        branch: output of the gradient branch, shape (N, 3, H, W).
         hr: RGB images of the same shape.
 
     Returns:
@@ -43,5 +43,5 @@ def branch_loss(branch: Tensor, hr: Tensor) -> Tensor:
 
 
 def discriminated_map(images: Tensor) -> Tensor:
-    """The gradient map as losses and discriminator see it: (N, 3, H, W) to (N, 3, H + 2, W + 2)."""
+    """Compute the gradient map for loss and discriminator: (N, 3, H, W) to (N, 3, H + 2, W + 2)."""
     return gradient_map(at_least_float32(images), padding=LOSS_PADDING)

@@ -1,4 +1,4 @@
-"""The fidelity term: a difference between SR and HR, measured in different places (METHODS 1.4, 1.6, 5, 6)."""
+"""The fidelity term: a difference between SR and HR images, of the kind that `loss.guidance` names; docs/methods/."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -24,15 +24,15 @@ from study.models.critics import Critics
 
 @dataclass(frozen=True)
 class GuidanceInputs:
-    """What a fidelity term measures with.
+    """Networks and constants of the fidelity term.
 
     Attributes:
         autoencoder: frozen; None unless `LossConfig.uses_autoencoder`.
         critics: frozen; None unless `LossConfig.uses_critics`.
-        used_levels: how many of the critics, from the coarsest, are compared.
+        used_levels: number of critics, from the coarsest, that are compared.
         scale: the SR factor.
-        mean: over the whole batch, where this process has a part of it; read by `loss-map` alone.
-        custom: a loss of the user's; None unless `LossConfig.uses_custom`.
+        mean: over the whole batch of all processes; for `loss-map` alone.
+        custom: the custom loss; None unless `LossConfig.uses_custom`.
     """
 
     autoencoder: nn.Module | None = None
@@ -46,14 +46,14 @@ class GuidanceInputs:
 def fidelity_loss(
     config: LossConfig, inputs: GuidanceInputs, sr: Tensor, hr: Tensor, lq: Tensor | None = None
 ) -> Tensor:
-    """Measure the fidelity where `config.guidance` says.
+    """Compute the fidelity term of the kind `config.guidance`.
 
     Args:
-        config: the kind, and the criterion; `loss-map`, `probabilistic`, `mdf`, `ssim`, `ms-ssim` and `own` have their
-            own in place of the criterion.
-        inputs: what to measure with.
+        config: the kind and the criterion; the latter does not apply to `loss-map`, `probabilistic`, `mdf`, `ssim`,
+            `ms-ssim` and `custom`.
+        inputs: networks and constants.
         sr, hr: RGB images, shape (N, 3, H, W).
-        lq: the LR images, shape (N, 3, H / scale, W / scale); read by `consistency` and `own`.
+        lq: the LR images, shape (N, 3, H / scale, W / scale); for `consistency` and `custom`.
 
     Returns:
         Shape (N,), at least float32.

@@ -1,12 +1,13 @@
-"""AESOP's probabilistic ablation: the divergence of two Laplace distributions that the auto-encoder predicts."""
+"""AESOP's probabilistic ablation: a divergence of predicted Laplace distributions; docs/methods/aesop-ablations.md."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from study.losses.images import at_least_float32, check_same_shape
+from study.losses.pixel import check_same_shape
 from study.models.autoencoder import Autoencoder
+from study.models.layers import at_least_float32
 
 Direction = Literal["reverse", "forward"]
 Form = Literal["released", "exact"]
@@ -23,15 +24,15 @@ def probabilistic_loss(
     direction: Direction = "reverse",
     form: Form = "released",
 ) -> Tensor:
-    """Compare the distributions that the auto-encoder sees in both images (METHODS 1.6).
+    """Compute the divergence between the auto-encoder's distributions of both images.
 
-    Scales are clamped at 1e-6 and doubled, as released.
+    Scales are clamped at 1e-6 and doubled, as in the released code.
 
     Args:
         autoencoder: with a scale head; frozen by the caller.
         sr, hr: RGB images, shape (N, 3, H, W); `sr` is not clamped.
         direction: reverse measures from SR (P) to HR (Q), forward from HR to SR.
-        form: of the divergence, see `laplace_divergence`.
+        form: of `laplace_divergence`.
 
     Returns:
         Shape (N,), at least float32.
@@ -48,11 +49,11 @@ def probabilistic_loss(
 
 
 def laplace_divergence(p: tuple[Tensor, Tensor], q: tuple[Tensor, Tensor], *, form: Form = "exact") -> Tensor:
-    """The divergence of Q from P for each value, with P and Q given by mean and scale b > 0.
+    """Compute the divergence of Q from P for each value, with P and Q given by mean and scale b > 0.
 
     "exact" is the Kullback-Leibler divergence of Laplace distributions,
-    ln(b_Q / b_P) + (b_P exp(-d / b_P) + d) / b_Q - 1 with d = |mu_P - mu_Q|; "released" drops the exponential,
-    which makes it an upper bound; both are 0 for equal distributions.
+    ln(b_Q / b_P) + (b_P exp(-d / b_P) + d) / b_Q - 1 with d = |mu_P - mu_Q|; "released" lacks the exponential
+    and is an upper bound; both are 0 for equal distributions.
 
     Returns:
         The shape of the means.

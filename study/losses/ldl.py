@@ -1,13 +1,14 @@
-"""The artifact loss of LDL (Liang et al., CVPR 2022): punish a pixel where the image is locally unsteady.
+"""LDL's loss and map (Liang et al., CVPR 2022): weigh pixels by the residual's variance; docs/methods/ldl.md.
 
-METHODS 4.3. R is the residual of the current image, R_e that of the moving average of the generator.
+R is the residual of the current image, R_e that of the EMA generator's image.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from study.losses.images import at_least_float32, check_same_shape
+from study.losses.pixel import check_same_shape
+from study.models.layers import at_least_float32
 
 WINDOW = 7
 # Keeps the slope of v**(1/5) finite at v = 0, the variance of a residual that is flat.
@@ -15,10 +16,10 @@ EPSILON = 1e-12
 
 
 def ldl_map(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
-    """Weigh each pixel by how likely it is an artifact: Var(R)^(1/5) times the local variance of R.
+    """Compute each pixel's weight: Var(R)^(1/5) times the local variance of R.
 
-    The map is 0 where R < R_e, that is where the current image is already closer to `hr` than the average
-    is. It carries a gradient to `sr` through both variances; only that mask is constant.
+    The map is 0 where R < R_e: where the current image is closer to `hr` than the EMA image. It has a gradient for `sr`
+    through both variances; only the mask is constant.
 
     Args:
         sr, hr, ema_sr: RGB images of one shape (N, 3, H, W), sides of at least 4; `ema_sr` gets no gradient.
@@ -38,11 +39,11 @@ def ldl_map(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
 
 
 def ldl_loss(sr: Tensor, hr: Tensor, ema_sr: Tensor, *, detach_map: bool = False) -> Tensor:
-    """Average |W sr - W hr| over each image, W the artifact map.
+    """Average |W sr - W hr| over each image, with W the map.
 
     Args:
         sr, hr, ema_sr: as for `ldl_map`.
-        detach_map: take W as a constant. The released code does not.
+        detach_map: treat W as a constant, unlike the released code.
 
     Returns:
         Shape (N,), at least float32; 0 for equal images, its gradient finite there.
@@ -72,9 +73,9 @@ def _residual(image: Tensor, hr: Tensor) -> Tensor:
 
 
 def _local_variance(residual: Tensor) -> Tensor:
-    """Unbiased variance in the window around each pixel, mirrored at the border; shape kept."""
+    """Compute the unbiased variance in the window around each pixel, mirrored at the border; shape kept."""
     count = WINDOW**2
-    # E[x^2] - E[x]^2 cancels most digits: float64 has them to spare, and needs no 49-fold copy of the images.
+    # E[x^2] - E[x]^2 cancels most digits: float64 has enough, and avoids a 49-fold copy of the images.
     padded = F.pad(residual.double(), (WINDOW // 2,) * 4, mode="reflect")
     mean = F.avg_pool2d(padded, WINDOW, stride=1)
     mean_square = F.avg_pool2d(padded.square(), WINDOW, stride=1)

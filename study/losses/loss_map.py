@@ -1,22 +1,23 @@
-"""AESOP's ablation that uses the auto-encoded difference as the weights of a pixel loss (METHODS 1.6)."""
+"""AESOP's loss-map ablation: a pixel loss weighted by auto-encoded differences; docs/methods/aesop-ablations.md."""
 
 import torch
 from torch import Tensor, nn
 
 from study.losses.adversarial import Mean
-from study.losses.images import at_least_float32, check_same_shape
+from study.losses.pixel import check_same_shape
+from study.models.layers import at_least_float32
 
-# Keeps the quotient finite where both images are the same to the auto-encoder.
+# Keeps the quotient finite where both auto-encoded images are equal.
 EPSILON = 1e-12
 
 
 def loss_map_loss(autoencoder: nn.Module, sr: Tensor, hr: Tensor, *, mean: Mean = torch.mean) -> Tensor:
-    """Average |sr - hr| over the batch, weighted by |A(sr) - A(hr)|; the weights carry a gradient too.
+    """Average |sr - hr| over the batch, weighted by |A(sr) - A(hr)|; the weights have a gradient too.
 
     Args:
         autoencoder: image to image of the same size; frozen by the caller.
         sr, hr: RGB images, shape (N, 3, H, W); `sr` is not clamped.
-        mean: over the whole batch, where this process has a part of it.
+        mean: over the whole batch of all processes.
 
     Returns:
         Shape (N,), at least float32: each image's share of the weighted sum times N, so that the mean is the loss,

@@ -1,17 +1,16 @@
-"""AESOP's ablation that compares images after a plain bicubic shrink (METHODS 1.6, LR L1)."""
+"""AESOP's LR L1 ablation: compares images after a plain bicubic shrink; docs/methods/aesop-ablations.md."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from study.losses.images import check_same_shape
-from study.losses.pixel import PixelCriterion, pixel_loss
+from study.losses.pixel import PixelCriterion, check_same_shape, pixel_loss
 
 
 def low_resolution_loss(sr: Tensor, hr: Tensor, scale: int, *, criterion: PixelCriterion = "l1") -> Tensor:
     """Compare both images shrunk by torch's bicubic resize without antialiasing.
 
-    That is what the released ablation does. At scale 4 it looks at 4 pixels an axis of each LR pixel, at scale 3 at
-    one: it is not the exact operator that made the LR image (that one is the downsampled-space loss, METHODS 5).
+    This is the released ablation. At scale 4 each LR pixel depends on 4 pixels an axis, at scale 3 on one: it is not
+    the operator that made the LR images, which `consistency_loss` uses.
 
     Args:
         sr, hr: RGB images, shape (N, 3, H, W), sides multiples of the scale; `sr` is not clamped.

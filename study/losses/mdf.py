@@ -1,29 +1,30 @@
-"""MDF, the distance of two images in the features of a task's own discriminators (Mustafa et al., WACV 2022)."""
+"""MDF: the distance of two images in features of task-specific discriminators (Mustafa et al., WACV 2022)."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from study.losses.images import at_least_float32, check_same_shape
+from study.losses.pixel import check_same_shape
 from study.models.critics import RECEPTIVE_FIELD, Critics
+from study.models.layers import at_least_float32
 
 CriticsRange = Literal["unit", "signed"]
 
 
 def mdf_loss(critics: Critics, sr: Tensor, hr: Tensor, *, used: int = 8, shown_range: CriticsRange = "unit") -> Tensor:
-    """Add up the mean squared differences of three features of each critic (METHODS 6.4).
+    """Sum the mean squared differences of three features of each critic; docs/methods/mdf.md.
 
-    All critics see the images at full size; the features are those after the first block, after the last block, and
+    All critics get the images at full size; the features are those after the first block, after the last block, and
     the scores.
 
     Args:
         critics: frozen.
         sr, hr: RGB images, shape (N, 3, H, W), `hr` in [0, 1], sides of at least 11; `sr` is not clamped. The gradient
             goes to `sr` alone.
-        used: how many critics, from the coarsest.
-        shown_range: `unit` shows the images as they are, as the published example does; `signed` in [-1, 1], as the
-            critics were trained.
+        used: number of critics, from the coarsest.
+        shown_range: `unit` for images in [0, 1], as in the published example; `signed` in [-1, 1], as in the critics'
+            training.
 
     Returns:
         Shape (N,), at least float32; 0 for equal images.

@@ -1,4 +1,4 @@
-"""The perceptual loss: how far two images are apart in the features of a frozen ImageNet network."""
+"""The perceptual loss: the distance of two images in the features of a frozen ImageNet network."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -10,41 +10,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.config import PerceptualLayers
-from study.losses.images import at_least_float32, check_same_shape
+from study.losses.pixel import check_same_shape
 from study.models.backbones import BackboneName, ImageNetModule, load_features
+from study.models.layers import at_least_float32
 from study.models.lpips_distance import LPIPS_BACKBONES, LpipsDistance
 
-# The place of each layer in torchvision's VGG-19 `features` (METHODS 4.1).
+# The index of each layer in torchvision's VGG-19 `features`.
 VGG19_INDEX: Mapping[str, int] = MappingProxyType(
     {"conv1_2": 2, "conv2_2": 7, "conv3_4": 16, "conv4_4": 25, "conv5_4": 34}
 )
 
-
-# The ends of MDF's four blocks in torchvision's VGG-16 `features`, and the sides that images are resized to.
+# The ends of MDF's four blocks in torchvision's VGG-16 `features`, and the size to which images are resized.
 VGG16_BLOCKS = (0, 4, 9, 16, 23)
 VGG16_SIDES = (224, 224)
 
 
 def layers_by_index(layers: PerceptualLayers) -> dict[int, float]:
-    """The weights of VGG-19's layers that are above 0, by the layer's place in `features`."""
+    """Return the weights above 0 of VGG-19's layers, by index in `features`."""
     weights: dict[str, float] = layers.model_dump()
     return {VGG19_INDEX[name]: weight for name, weight in weights.items() if weight > 0}
 
 
-# METHODS 1.5.
 VGG19_LAYERS: Mapping[int, float] = MappingProxyType(layers_by_index(PerceptualLayers()))
+"""The five layers of AESOP and LDL; docs/methods/esrgan.md."""
 
 
 class PerceptualLoss(ImageNetModule):
-    """Weighted L1 distance of VGG features, taken before their ReLU (METHODS 4.1, 1.5).
+    """Weighted L1 distance of VGG features before their ReLU (Wang et al. 2018, section 3.3; docs/methods/esrgan.md).
 
     Args:
-        features: a stack of layers such as `load_features("vgg19", path)`; frozen here. Its ReLUs must not
-            work in place: they would overwrite the features (`load_features` sees to it).
+        features: a stack of layers such as `load_features("vgg19", path)`, which is frozen here. Its ReLUs must not
+            work in place (`load_features` ensures it): they would overwrite the features.
         layers: weight of each layer by its index in the stack.
 
     Raises:
-        ValueError: if `layers` is empty or names an index that the stack does not have.
+        ValueError: if `layers` is empty or has an index outside the stack.
     """
 
     def __init__(self, features: nn.Sequential, *, layers: Mapping[int, float] = VGG19_LAYERS) -> None:
@@ -55,7 +55,7 @@ class PerceptualLoss(ImageNetModule):
                 f"but got {sorted(layers)}"
             )
         self.layers = dict(layers)
-        # What follows the last wanted layer would only cost time.
+        # Layers after the last compared one would only cost time.
         self.features = features[: max(layers) + 1].requires_grad_(False)
         self.eval()
 
@@ -85,18 +85,18 @@ class PerceptualLoss(ImageNetModule):
         return [self.layers[index] for index in sorted(self.layers)]
 
     def _extract(self, images: Tensor) -> list[Tensor]:
-        """Features of the wanted layers, shallow to deep."""
+        """Return the features of the compared layers, shallow to deep."""
         features = self.normalised(images)
-        wanted = []
+        found = []
         for index, layer in enumerate(self.features):
             features = layer(features)
             if index in self.layers:
-                wanted.append(features)
-        return wanted
+                found.append(features)
+        return found
 
 
 class ResizedPerceptualLoss(ImageNetModule):
-    """MDF's VGG term: MSE of VGG-16 features of images resized to 224 x 224, mean of four blocks (METHODS 6.6).
+    """MDF's VGG term: MSE of VGG-16 features of images resized to 224 x 224, mean of four blocks; docs/methods/mdf.md.
 
     Args:
         features: VGG-16's stack, such as `load_features("vgg16", path)`; frozen here.
@@ -129,7 +129,7 @@ class ResizedPerceptualLoss(ImageNetModule):
         return torch.stack(distances).mean(dim=0)
 
     def _extract(self, images: Tensor) -> list[Tensor]:
-        """Features behind each block, after its last ReLU."""
+        """Return the features after each block's last ReLU."""
         resized = F.interpolate(images, size=VGG16_SIDES, mode="bilinear", align_corners=False)
         features = self.normalised(resized)
         found = []
@@ -144,14 +144,14 @@ def build_perceptual(
     path: Path,
     layers: PerceptualLayers = PerceptualLayers(),  # noqa: B008  # frozen
 ) -> nn.Module:
-    """Build the perceptual term that fits a backbone, a module called as `loss(sr, hr)` -> (N,).
+    """Build the perceptual term of a backbone, a module called as `loss(sr, hr)` -> (N,).
 
-    VGG-19 gives the feature loss of the AESOP comparison, VGG-16 that of MDF's. The small networks have no such
-    published loss; for them the term is LPIPS itself, whose layer weights were fitted to people's judgement.
+    VGG-19 gives the feature loss of the AESOP comparison, VGG-16 that of MDF's. The small networks have no published
+    feature loss; their term is LPIPS, whose layer weights were fitted to human judgements.
 
     Args:
         path: the backbone's weights, as `find_backbone` gives it.
-        layers: the weights of VGG-19's layers; the other networks have their own.
+        layers: the weights of VGG-19's layers; not used by other networks.
 
     Raises:
         ValueError: if the file does not fit the backbone.

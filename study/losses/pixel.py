@@ -1,19 +1,32 @@
-"""The pixel loss: how far two images are apart, colour value by colour value."""
+"""The pixel loss, and the check of image shapes that all losses share."""
 
 from typing import Literal
 
 from torch import Tensor
 
-from study.losses.images import at_least_float32, check_same_shape
+from study.models.layers import at_least_float32
 
 PixelCriterion = Literal["l1", "l2"]
+
+
+def check_same_shape(sr: Tensor, hr: Tensor) -> None:
+    """Refuse a pair of image batches that torch would silently broadcast.
+
+    Raises:
+        ValueError: unless both are NCHW and of one shape.
+    """
+    if sr.ndim != 4 or sr.shape != hr.shape:
+        raise ValueError(
+            "sr and hr must be image batches (N, C, H, W) of the same shape, "
+            f"but got {tuple(sr.shape)} and {tuple(hr.shape)}; crop or stack them to agree"
+        )
 
 
 def pixel_loss(sr: Tensor, hr: Tensor, *, criterion: PixelCriterion = "l1") -> Tensor:
     """Average the absolute ("l1") or the squared ("l2") difference over each image.
 
     Args:
-        sr, hr: images, shape (N, C, H, W); `sr` is used as it is, values outside [0, 1] included.
+        sr, hr: images, shape (N, C, H, W); `sr` is not clamped.
 
     Returns:
         Shape (N,), at least float32; 0 for equal images.

@@ -1,23 +1,23 @@
-"""Losses of structural similarity: 1 - SSIM, and MS-SSIM mixed with L1 (Wang et al. 2003, 2004; Zhao et al. 2017)."""
+"""Losses of structural similarity: 1 - SSIM, and MS-SSIM with L1 (Wang et al. 2003, 2004; Zhao et al. 2017)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from study.losses.images import at_least_float32, check_same_shape
-from study.losses.pixel import pixel_loss
+from study.losses.pixel import check_same_shape, pixel_loss
+from study.models.layers import at_least_float32
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
 LEVEL_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MS_SSIM_SHARE = 0.84
 SMALLEST_MS_SIDE = 33
-# Below this a level's similarity counts as this: powers of numbers near and below zero have no usable gradient.
+# Lower bound of a level's similarity: powers of numbers near and below zero have no usable gradient.
 FLOOR = 1e-4
 
 
 def ssim_loss(sr: Tensor, hr: Tensor) -> Tensor:
-    """Compute 1 - SSIM of RGB images, each colour for itself, with an 11 x 11 Gaussian window of sigma 1.5.
+    """Compute 1 - SSIM of each colour of RGB images, with an 11 x 11 Gaussian window of sigma 1.5.
 
     Args:
         sr, hr: shape (N, 3, H, W), `hr` in [0, 1], sides of at least 11; `sr` is not clamped.
@@ -34,10 +34,10 @@ def ssim_loss(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def ms_ssim_loss(sr: Tensor, hr: Tensor) -> Tensor:
-    """Compute 0.84 (1 - MS-SSIM) + 0.16 L1 of RGB images (METHODS 6.6).
+    """Compute 0.84 (1 - MS-SSIM) + 0.16 L1 of RGB images (Zhao et al. 2017).
 
-    MS-SSIM has five levels, each half as large as the one before. Its window is 11 x 11, and smaller where the images
-    are below 176 px, so that it fits into the coarsest level.
+    MS-SSIM has five levels, each half as large as the one before. Its window is 11 x 11, and smaller for images below
+    176 px, so that it fits into the coarsest level.
 
     Args:
         sr, hr: shape (N, 3, H, W), `hr` in [0, 1], sides of at least 33; `sr` is not clamped.
@@ -69,7 +69,7 @@ def _check(sr: Tensor, hr: Tensor, smallest: int) -> None:
 
 
 def _similarities(x: Tensor, y: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """SSIM's luminance factor, and its contrast and structure factor, where the window lies inside the images."""
+    """Return SSIM's luminance factor and its contrast and structure factor, for windows inside the images."""
     mean_x, mean_y = _blur(x, window), _blur(y, window)
     variance_x = _blur(x * x, window) - mean_x**2
     variance_y = _blur(y * y, window) - mean_y**2

@@ -1,8 +1,4 @@
-"""Metrics: each measures (sr, hr) pairs and returns one value per image, shape (N,), float64.
-
-What each means stands with its function, by which convention it is taken in `METRICS`. Whoever averages, does so over
-the images of a set.
-"""
+"""Metrics of (sr, hr) pairs: one value per image, shape (N,), float64. `METRICS` has their conventions."""
 
 from study.metrics.autoencoded import ae_psnr
 from study.metrics.dists import DistsMetric

@@ -1,4 +1,4 @@
-"""DISTS (Ding et al., "Image quality assessment: unifying structure and texture similarity", 2020; METHODS 7.4)."""
+"""DISTS (Ding et al., "Image quality assessment: unifying structure and texture similarity", 2020)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ from study.metrics.quantise import check_pair, quantise
 from study.models.backbones import ImageNetModule, load_features
 
 SMALLEST_SIDE = 32
-"""Below, the deepest features would be one pixel, and a variance over it nothing."""
+"""Of images: below it, the deepest features would be one pixel, whose variance is 0."""
 
 CHANNELS = (3, 64, 128, 256, 512, 512)
 _EPSILON = 1e-6
@@ -21,7 +21,7 @@ _EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Moments:
-    """Features of one stage (N, C, h, w) without their mean over the image, that mean, and their variance (N, C)."""
+    """One stage's features (N, C, h, w) minus their mean over the image, that mean, and their variance (N, C)."""
 
     centred: Tensor
     mean: Tensor
@@ -29,16 +29,16 @@ class Moments:
 
 
 class DistsMetric(ImageNetModule):
-    """Distance of structure and texture in VGG-16's features, of 8-bit RGB images at their own size, without any crop.
+    """Distance of structure and texture in VGG-16's features of 8-bit RGB images, not resized and not cropped.
 
-    Lower is better; identical images give 0. The weights of channels are those of its authors.
+    Lower is better; identical images give 0. The channel weights are those of the paper's authors.
 
     Args:
         path: ImageNet weights of VGG-16, as `study.models.backbones.find_backbone` gives it.
 
     Raises:
         ValueError: if the file does not fit VGG-16.
-        ImportError: if the `torchmetrics` package, which has the weights of channels, is missing.
+        ImportError: if the `torchmetrics` package, which has the channel weights, is missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +53,7 @@ class DistsMetric(ImageNetModule):
 
     @torch.no_grad()
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """Measure each pair.
+        """Compute the distance of each pair.
 
         Args:
             sr, hr: RGB images in [0, 1], shape (N, 3, H, W), sides of at least 32; quantised to 8 bits here.
@@ -69,7 +69,7 @@ class DistsMetric(ImageNetModule):
 
     @torch.no_grad()
     def prepare(self, hr: Tensor) -> list[Moments]:
-        """What `compare` needs of the HR images, shape (N, 3, H, W)."""
+        """Compute the moments of HR images, shape (N, 3, H, W), for `compare`."""
         images = quantise(hr).contiguous(memory_format=torch.channels_last)
         features, moments = self.normalised(images), [_moments(images)]
         for stage in self.stages:
@@ -79,7 +79,7 @@ class DistsMetric(ImageNetModule):
 
     @torch.no_grad()
     def compare(self, sr: Tensor, prepared: list[Moments]) -> Tensor:
-        """The distance of images (N, 3, H, W) from those that were prepared: shape (N,), float64."""
+        """Compute the distance of images (N, 3, H, W) from prepared ones: shape (N,), float64."""
         textures, structures = [], []
         for x, y in zip(self.prepare(sr), prepared, strict=True):
             covariance = (x.centred * y.centred).mean(dim=(2, 3)).double()
@@ -90,7 +90,7 @@ class DistsMetric(ImageNetModule):
 
 
 class L2Pool(nn.Module):
-    """Root of a 3x3 Hann-weighted mean of squares, at every second pixel, in the place of a max-pool."""
+    """Root of a 3x3 Hann-weighted mean of squares at every second pixel; replaces max-pooling."""
 
     kernel: Tensor
 
@@ -113,7 +113,7 @@ def _moments(features: Tensor) -> Moments:
 
 
 def _stages(features: nn.Sequential) -> nn.ModuleList:
-    """VGG-16's layers up to relu5_3, cut before each pooling, which becomes an L2 pooling."""
+    """Split VGG-16's layers up to relu5_3 before each pooling, which becomes an L2 pooling."""
     stages: list[nn.Sequential] = [nn.Sequential()]
     for layer in features:
         if isinstance(layer, nn.MaxPool2d):
@@ -125,8 +125,8 @@ def _stages(features: nn.Sequential) -> nn.ModuleList:
 
 @lru_cache(maxsize=1)
 def _channel_weights() -> tuple[Tensor, Tensor]:
-    """The authors' weights of texture and of structure, one a channel of all stages, float64: shape (1475,)."""
-    spec = find_spec("torchmetrics")  # of a top-level package: does not run it
+    """Load the authors' weights of texture and of structure, one per channel of all stages, float64: shape (1475,)."""
+    spec = find_spec("torchmetrics")  # does not import the package
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("DISTS needs the weights inside the `torchmetrics` package: pip install 'torchmetrics>=1.7'")
     path = Path(spec.submodule_search_locations[0]) / "functional" / "image" / "dists_models" / "weights.pt"

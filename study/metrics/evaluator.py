@@ -1,4 +1,4 @@
-"""A set of metrics, built once and asked per image: the same whether a trial, an entry point or a report asks."""
+"""The metrics by name, built once and computed per image, for trials and entry points alike."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -38,47 +38,48 @@ from study.models.lpips_distance import LPIPS_BACKBONES, LpipsNetwork
 BACKBONE_OF: Mapping[str, BackboneName] = MappingProxyType(
     {**{f"lpips_{network}": backbone for network, backbone in LPIPS_BACKBONES.items()}, "dists": "vgg16"}
 )
-"""The published network that a metric needs."""
+"""The published network that a metric requires."""
 
-OF_SHRUNK = ("lr_psnr", "lr_psnr_rgb", "null_energy")
-"""Metrics that mean something only where bicubic shrinking made the LR image."""
+LR_METRICS = ("lr_psnr", "lr_psnr_rgb", "null_energy")
+"""Metrics that require LR images made by bicubic shrinking."""
 
 KEPT_BYTES = 512 << 20
-"""How much of what was prepared of HR images a judge keeps by itself for the next SR image of each."""
+"""Default size of an evaluator's cache of prepared HR images."""
 
 
-class Views:
-    """An image (1, 3, H, W) and what several metrics begin with, made once."""
+class CachedImage:
+    """An image (1, 3, H, W) with the conversions that several metrics share."""
 
     def __init__(self, image: Tensor) -> None:
         self.image = image
 
     @cached_property
     def levels(self) -> Tensor:
-        """See `cropped_levels`."""
+        """Cropped levels, see `cropped_levels`."""
         return cropped_levels(self.image)
 
     @cached_property
     def luma(self) -> Tensor:
-        """See `cropped_luma`."""
+        """Cropped luma, see `cropped_luma`."""
         return luma_of_levels(self.levels)
 
 
 class Measure(NamedTuple):
-    """A metric in two halves: what it needs of the HR image, and how an SR image compares with that."""
+    """A metric in two functions: one prepares an HR image, one compares an SR image with the result."""
 
-    prepare: Callable[[Views], Any]
-    compare: Callable[[Views, Any], Tensor]
+    prepare: Callable[[CachedImage], Any]
+    compare: Callable[[CachedImage, Any], Tensor]
 
 
 class Evaluator:
-    """Metrics by name, in the order in which they are asked for.
+    """Compute metrics by name, in the given order.
 
-    What depends on the HR image alone, such as its features, is done once and kept, up to a bound. Several threads may
-    ask, each about another HR image.
+    Values that depend on the HR image alone, such as its features, are computed once and cached, up to a bound. Several
+    threads may call it, each with another HR image.
 
     Attributes:
         names: of the metrics.
+        device: of the computation.
     """
 
     def __init__(
@@ -94,43 +95,42 @@ class Evaluator:
 
         Args:
             names: of `METRICS`.
-            device: where to compute.
+            device: of the computation.
             backbones: files of published weights, for the metrics in `BACKBONE_OF`.
             autoencoder: frozen, for `ae_psnr`.
-            keep_bytes: how much to keep of HR images.
+            keep_bytes: size of the cache of prepared HR images.
 
         Raises:
-            ValueError: a name that is not known, or one whose weights or auto-encoder are missing; or a file that does
-                not fit.
+            ValueError: an unknown name, one whose weights or auto-encoder are missing, or a file that does not fit.
         """
-        self.names = tuple(names)
+        self.names, self.device = tuple(names), device
         self._measures = {name: _measure(name, device, backbones, autoencoder) for name in names}
-        self._kept: dict[tuple[str, str, int | None], Any] = {}
-        self._keep_bytes, self._bytes = keep_bytes, 0
-        self._keeping = Lock()
+        self._cache: dict[tuple[str, str, int | None], Any] = {}
+        self._cache_limit, self._cache_bytes = keep_bytes, 0
+        self._cache_lock = Lock()
 
     @property
     def perceptual(self) -> str:
-        """The first of the perceptual distances, by which a study evaluates: LPIPS, DISTS or SWD."""
-        return next(name for name in self.names if METRICS[name].direction == "minimize" and name not in OF_SHRUNK)
+        """The first perceptual distance, a study's second objective: LPIPS, DISTS or SWD."""
+        return next(name for name in self.names if METRICS[name].direction == "minimize" and name not in LR_METRICS)
 
     @torch.no_grad()
     def __call__(
         self, sr: Tensor, hr: Tensor, *, shrunk_by: int | None = None, key: str | None = None
     ) -> dict[str, float]:
-        """Evaluator one image.
+        """Compute all metrics of one image.
 
         Args:
             sr, hr: shape (1, 3, H, W), RGB, `hr` in [0, 1]; both are quantised first.
-            shrunk_by: the SR factor where bicubic shrinking made the LR image; without it, what needs it is left out.
-            key: names the HR image, where it will be asked for again.
+            shrunk_by: the SR factor if bicubic shrinking made the LR image; otherwise `LR_METRICS` are omitted.
+            key: identifies the HR image in the cache; None not to cache it.
 
         Raises:
             ValueError: for shapes that differ, images too small, or `hr` outside [0, 1].
         """
-        names = [name for name in self.names if name not in OF_SHRUNK or shrunk_by is not None]
+        names = [name for name in self.names if name not in LR_METRICS or shrunk_by is not None]
         check_pair(sr, hr, smallest_side=max(METRICS[name].smallest_side for name in names))
-        of_sr, of_hr = Views(sr), Views(hr)
+        of_sr, of_hr = CachedImage(sr), CachedImage(hr)
         values = {}
         for name in names:
             measure = self._measures[name](shrunk_by)
@@ -138,35 +138,35 @@ class Evaluator:
         return values
 
     def forget(self, key: str) -> None:
-        """Drop what was kept of an HR image."""
-        with self._keeping:
-            for place in [place for place in self._kept if place[0] == key]:
-                self._bytes -= _bytes_of(self._kept.pop(place))
+        """Remove an HR image from the cache."""
+        with self._cache_lock:
+            for entry in [entry for entry in self._cache if entry[0] == key]:
+                self._cache_bytes -= _bytes_of(self._cache.pop(entry))
 
-    def _prepared(self, name: str, measure: Measure, hr: Views, shrunk_by: int | None, key: str | None) -> Any:
+    def _prepared(self, name: str, measure: Measure, hr: CachedImage, shrunk_by: int | None, key: str | None) -> Any:
         if key is None:
             return measure.prepare(hr)
-        place = (key, name, shrunk_by)
-        if place in self._kept:
-            return self._kept[place]
+        entry = (key, name, shrunk_by)
+        if entry in self._cache:
+            return self._cache[entry]
         prepared = measure.prepare(hr)
         size = _bytes_of(prepared)
-        # The first ones stay: of images that are asked for round and round, dropping the oldest would drop all.
-        with self._keeping:
-            if self._bytes + size <= self._keep_bytes:
-                self._kept[place] = prepared
-                self._bytes += size
+        # A full cache keeps its entries: with images in a fixed cycle, evicting the oldest would miss every time.
+        with self._cache_lock:
+            if self._cache_bytes + size <= self._cache_limit:
+                self._cache[entry] = prepared
+                self._cache_bytes += size
         return prepared
 
 
 def study_evaluator(alexnet: Path | None, device: torch.device) -> Evaluator:
-    """The metrics of a study: PSNR-Y, SSIM-Y and LPIPS, or SWD where AlexNet's weights cannot be had.
+    """Build the metrics of a study: PSNR-Y, SSIM-Y and LPIPS, or SWD without AlexNet's weights.
 
-    For information, LR-PSNR and the null-space energy where low-quality images were made by bicubic shrinking.
+    LR-PSNR and the null-space energy are added for LR images made by bicubic shrinking; no study selects on them.
 
     Args:
-        alexnet: file with the published AlexNet weights; None where there are none.
-        device: where to compute.
+        alexnet: file with the published AlexNet weights, if there is one.
+        device: of the computation.
     """
     perceptual = "swd" if alexnet is None else "lpips_alex"
     backbones: dict[BackboneName, Path] = {} if alexnet is None else {"alexnet": alexnet}
@@ -174,7 +174,7 @@ def study_evaluator(alexnet: Path | None, device: torch.device) -> Evaluator:
 
 
 def check_names(names: Collection[str]) -> None:
-    """Raise ValueError, naming what is known, for a metric that is not."""
+    """Raise ValueError for an unknown metric, listing the known ones."""
     unknown = [name for name in names if name not in METRICS]
     if unknown:
         raise ValueError(f"metrics must be among {', '.join(METRICS)}, but got {', '.join(unknown)}")
@@ -183,10 +183,10 @@ def check_names(names: Collection[str]) -> None:
 def _measure(
     name: str, device: torch.device, backbones: Mapping[BackboneName, Path], autoencoder: nn.Module | None
 ) -> Callable[[int | None], Measure]:
-    """A metric, as a function of the factor by which LR images were shrunk."""
+    """Build a metric as a function of the factor by which LR images were shrunk."""
     check_names([name])
-    if name in OF_SHRUNK:
-        return lambda shrunk_by: _OF_SHRUNK[name](shrunk_by or 1)
+    if name in LR_METRICS:
+        return lambda shrunk_by: _LR_MEASURES[name](shrunk_by or 1)
     measure = _plain_measure(name, device, backbones, autoencoder)
     return lambda shrunk_by: measure
 
@@ -220,14 +220,16 @@ def _network_metric(name: str, path: Path) -> LpipsMetric | DistsMetric:
 _WITHOUT_NETWORK: Mapping[str, Measure] = MappingProxyType(
     {
         "psnr_y": Measure(lambda hr: hr.luma, lambda sr, luma: psnr(sr.luma, luma)),
-        "ssim_y": Measure(lambda hr: blurred(hr.luma), lambda sr, known: ssim(sr.luma, known)),
-        "swd": Measure(lambda hr: projections(hr.image), lambda sr, known: compare_projections(sr.image, known)),
+        "ssim_y": Measure(lambda hr: blurred(hr.luma), lambda sr, prepared: ssim(sr.luma, prepared)),
+        "swd": Measure(lambda hr: projections(hr.image), lambda sr, prepared: compare_projections(sr.image, prepared)),
         "psnr_rgb": Measure(lambda hr: hr.levels, lambda sr, levels: psnr(sr.levels, levels)),
-        "ms_ssim": Measure(lambda hr: blurred_scales(hr.luma), lambda sr, known: multi_scale_ssim(sr.luma, known)),
+        "ms_ssim": Measure(
+            lambda hr: blurred_scales(hr.luma), lambda sr, prepared: multi_scale_ssim(sr.luma, prepared)
+        ),
     }
 )
 
-_OF_SHRUNK: Mapping[str, Callable[[int], Measure]] = MappingProxyType(
+_LR_MEASURES: Mapping[str, Callable[[int], Measure]] = MappingProxyType(
     {
         "lr_psnr": lambda scale: Measure(
             lambda hr: shrunk_luma(hr.image, scale), lambda sr, luma: psnr(shrunk_luma(sr.image, scale), luma)
@@ -242,7 +244,7 @@ _OF_SHRUNK: Mapping[str, Callable[[int], Measure]] = MappingProxyType(
 
 
 def _bytes_of(values: Any) -> int:
-    """The memory of all tensors in some lists and dataclasses."""
+    """Sum the bytes of all tensors in nested lists and dataclasses."""
     if isinstance(values, Tensor):
         return values.numel() * values.element_size()
     if is_dataclass(values):

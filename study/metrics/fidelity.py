@@ -1,7 +1,7 @@
-"""Fidelity to the reference image: PSNR and SSIM on luma, PSNR on RGB, MS-SSIM (METHODS 7.1 and 7.2).
+"""Fidelity to the reference image: PSNR and SSIM on luma, PSNR on RGB, MS-SSIM; docs/methods/metrics.md.
 
-Each metric has two halves, so that what depends on the HR image alone is done once for many SR images of it: a function
-that prepares an image, and one that compares an SR image with what was prepared. The metrics proper are both in one.
+Each metric is a pair of functions, so that one preparation of an HR image serves many SR images: one prepares an image,
+one compares an SR image with the result.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from torch import Tensor
 from study.metrics.quantise import check_pair, to_levels
 
 CROP = 4
-"""HR pixels left out along each side, whatever the scale, as the AESOP tables have it."""
+"""HR pixels to leave out along each side at every scale, as in AESOP's tables."""
 
 # ITU-R BT.601 luma of RGB in [0, 1], in 8-bit units: 16 (black) to 235 (white).
 _LUMA_WEIGHTS = (65.481, 128.553, 24.966)
@@ -22,15 +22,15 @@ _LUMA_OFFSET = 16.0
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, from fine to coarse
-_BAND = 48  # rows that one matrix product blurs: the window's matrix would be nearly empty for all of them
+_BAND = 48  # rows that one matrix product blurs: for all rows, the window's matrix would be nearly empty
 
 MS_SSIM_SIDE = 161
-"""Below, the coarsest of MS-SSIM's five scales would be smaller than its window."""
+"""Of images: below it, the coarsest of MS-SSIM's five scales would be smaller than its window."""
 
 
 @dataclass(frozen=True)
 class Blurred:
-    """An image and its local moments, as SSIM compares them: (N, 1, H, W) and twice (N, 1, H - 10, W - 10), float64."""
+    """An image and its local moments for SSIM: (N, 1, H, W) and twice (N, 1, H - 10, W - 10), float64."""
 
     image: Tensor
     mean: Tensor
@@ -38,13 +38,13 @@ class Blurred:
 
 
 def psnr_y(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
-    """Measure the peak signal-to-noise ratio of luma, in dB: 10 log10(1 / (MSE + 1e-8)).
+    """Compute the peak signal-to-noise ratio of luma, in dB: 10 log10(1 / (MSE + 1e-8)).
 
-    Higher is better; identical images give 80 dB, no pair gives more. Source: METHODS 7.1.
+    Higher is better; identical images give 80 dB, the maximum.
 
     Args:
         sr, hr: RGB images in [0, 1], shape (N, 3, H, W); quantised to 8 bits here. `sr` is clamped.
-        crop: pixels left out along each side, by custom the scale.
+        crop: pixels to leave out along each side.
 
     Returns:
         Shape (N,), float64.
@@ -57,13 +57,13 @@ def psnr_y(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
 
 
 def ssim_y(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
-    """Measure the structural similarity of luma (Wang et al., 2004).
+    """Compute the structural similarity of luma (Wang et al., 2004).
 
-    Higher is better, at most 1, which identical images give. An 11x11 Gaussian window of sigma 1.5, only
-    where it lies inside the image; no down-sampling. Source: METHODS 7.2.
+    Higher is better; identical images give 1, the maximum. The window is an 11x11 Gaussian of sigma 1.5 inside the
+    image; there is no down-sampling.
 
     Args:
-        sr, hr, crop: as for `psnr_y`; what remains after the crop needs sides of at least 11.
+        sr, hr, crop: as for `psnr_y`; the cropped image needs sides of at least 11.
 
     Returns:
         Shape (N,), float64.
@@ -76,19 +76,19 @@ def ssim_y(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
 
 
 def psnr_rgb(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
-    """Measure the peak signal-to-noise ratio over all three channels, in dB; the rest is as for `psnr_y`."""
+    """Compute the peak signal-to-noise ratio over all three channels, in dB; otherwise as `psnr_y`."""
     _check(sr, hr, crop=crop, smallest_side=1)
     return psnr(cropped_levels(sr, crop), cropped_levels(hr, crop))
 
 
 def ms_ssim(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
-    """Measure the multi-scale structural similarity of luma (Wang et al., 2003) on five scales.
+    """Compute the multi-scale structural similarity of luma (Wang et al., 2003) on five scales.
 
-    Higher is better, at most 1, which identical images give. Structure below zero counts as zero. Scales are means of
-    2 x 2 pixels, where an odd side gets zeros in front, as in the pytorch-msssim package.
+    Higher is better; identical images give 1, the maximum. Structure below zero counts as zero. Scales are means of
+    2 x 2 pixels; an odd side is padded with zeros in front, as in the pytorch-msssim package.
 
     Args:
-        sr, hr, crop: as for `psnr_y`; what remains after the crop needs sides of at least 161.
+        sr, hr, crop: as for `psnr_y`; the cropped image needs sides of at least 161.
 
     Returns:
         Shape (N,), float64.
@@ -101,25 +101,25 @@ def ms_ssim(sr: Tensor, hr: Tensor, crop: int = CROP) -> Tensor:
 
 
 def cropped_luma(images: Tensor, crop: int = CROP) -> Tensor:
-    """Quantised luma in 8-bit units, not rounded, without its borders: (N, 1, H - 2 crop, W - 2 crop), float64."""
+    """Return cropped luma of quantised images, in 8-bit units, not rounded: (N, 1, H - 2 crop, W - 2 crop), float64."""
     return luma_of_levels(cropped_levels(images, crop))
 
 
 def cropped_levels(images: Tensor, crop: int = CROP) -> Tensor:
-    """Quantised images in levels of 255 without their borders: (N, 3, H - 2 crop, W - 2 crop), float64."""
+    """Return cropped, quantised images in levels of 255: (N, 3, H - 2 crop, W - 2 crop), float64."""
     height, width = images.shape[-2:]
-    # Round in the images' own precision, as whoever writes them to a file does; only then go to float64.
+    # Round in the images' precision, as when they are written to files; convert to float64 afterwards.
     return to_levels(images[..., crop : height - crop, crop : width - crop]).double()
 
 
 def luma_of_levels(levels: Tensor) -> Tensor:
-    """Luma in 8-bit units of RGB images in levels of 255, not rounded: shape (N, 1, H, W)."""
+    """Return luma in 8-bit units of RGB images in levels of 255, not rounded: shape (N, 1, H, W)."""
     weights = torch.tensor(_LUMA_WEIGHTS, dtype=levels.dtype, device=levels.device).view(1, 3, 1, 1)
     return (levels / 255 * weights).sum(dim=1, keepdim=True) + _LUMA_OFFSET
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
-    """PSNR in dB of images that count levels of 255, shape (N, C, H, W), float64: at most 80."""
+    """Compute the PSNR in dB of images in levels of 255, shape (N, C, H, W), float64: at most 80."""
     mean_square = (x / 255 - y / 255).square().mean(dim=(1, 2, 3))
     return -10 * torch.log10(mean_square + 1e-8)
 
@@ -131,7 +131,7 @@ def blurred(image: Tensor) -> Blurred:
 
 
 def ssim(x: Tensor, y: Blurred) -> Tensor:
-    """SSIM of luma images in 8-bit units, shape (N, 1, H, W), float64."""
+    """Compute the SSIM of luma images in 8-bit units, shape (N, 1, H, W), float64."""
     return _similarity(x, y)[0]
 
 
@@ -141,7 +141,7 @@ def blurred_scales(image: Tensor) -> list[Blurred]:
 
 
 def multi_scale_ssim(x: Tensor, y: list[Blurred]) -> Tensor:
-    """MS-SSIM of luma images in 8-bit units, shape (N, 1, H, W), float64."""
+    """Compute the MS-SSIM of luma images in 8-bit units, shape (N, 1, H, W), float64."""
     parts = [_similarity(*pair) for pair in zip(_scales(x), y, strict=True)]
     factors = [structure for _, structure in parts[:-1]] + [parts[-1][0]]
     weights = x.new_tensor(_SCALE_WEIGHTS)[:, None]
@@ -149,7 +149,7 @@ def multi_scale_ssim(x: Tensor, y: list[Blurred]) -> Tensor:
 
 
 def _scales(image: Tensor) -> list[Tensor]:
-    """An image (N, 1, H, W) and its halves, from fine to coarse."""
+    """Return an image (N, 1, H, W) and its successive halves, from fine to coarse."""
     scales = [image]
     for _ in _SCALE_WEIGHTS[1:]:
         odd = [side % 2 for side in scales[-1].shape[-2:]]
@@ -158,7 +158,7 @@ def _scales(image: Tensor) -> list[Tensor]:
 
 
 def _similarity(x: Tensor, y: Blurred) -> tuple[Tensor, Tensor]:
-    """Mean of SSIM and of its contrast and structure alone, each of shape (N,)."""
+    """Return the means of SSIM and of its contrast and structure factor, each of shape (N,)."""
     mean_x, mean_xx, mean_xy = _blur(torch.stack([x, x * x, x * y.image]))
     squares, product = mean_x**2 + y.mean**2, mean_x * y.mean
     structure = (2 * (mean_xy - product) + _C2) / (mean_xx + y.mean_square - squares + _C2)
@@ -173,26 +173,26 @@ def _check(sr: Tensor, hr: Tensor, *, crop: int, smallest_side: int) -> None:
 
 
 def _blur(images: Tensor) -> Tensor:
-    """Gaussian-weighted mean of each 11x11 window inside the images (..., H, W)."""
+    """Compute the Gaussian-weighted mean of each 11x11 window inside the images (..., H, W)."""
     return _blur_rows(_blur_rows(images).transpose(-1, -2)).transpose(-1, -2)
 
 
 def _blur_rows(images: Tensor) -> Tensor:
     """Weigh each row with its neighbours: (..., H - 10, W).
 
-    As matrix products of bands of rows: on the CPU, PyTorch convolves float64 several times as slowly (measured).
+    Computed as matrix products of bands of rows: on the CPU, a float64 convolution is several times slower (measured).
     """
     rows = images.shape[-2] - _WINDOW + 1
     missing = -rows % _BAND
-    bands = F.pad(images, (0, 0, 0, missing)).unfold(-2, _BAND + _WINDOW - 1, _BAND)  # (..., bands, W, taken)
+    bands = F.pad(images, (0, 0, 0, missing)).unfold(-2, _BAND + _WINDOW - 1, _BAND)  # (..., bands, W, rows)
     weighed = bands @ _window_matrix(images.dtype, images.device).T
     return weighed.transpose(-1, -2).flatten(-3, -2)[..., :rows, :]
 
 
 @lru_cache(maxsize=8)
 def _window_matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What the window does to a band of rows: shape (_BAND, _BAND + 10)."""
-    # The cached tensor outlives this call, which may run without graph.
+    """Return the window's matrix for a band of rows: shape (_BAND, _BAND + 10)."""
+    # Later calls, with graph, share the cached tensor.
     with torch.inference_mode(False):
         offsets = torch.arange(_WINDOW, dtype=dtype, device=device) - _WINDOW // 2
         taps = torch.exp(-(offsets**2) / (2 * _SIGMA**2))

@@ -1,4 +1,4 @@
-"""LPIPS as a metric (METHODS 7.3). Without published weights there is none: see `study.metrics.swd`."""
+"""LPIPS as a metric (Zhang et al., CVPR 2018); requires published weights, unlike `study.metrics.swd`."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from study.models.lpips_distance import SMALLEST_SIDE, LpipsDistance, LpipsNetwo
 
 
 class LpipsMetric(AlwaysEval):
-    """Learned perceptual distance, version 0.1, of 8-bit RGB images without any crop.
+    """Learned perceptual distance, version 0.1, of 8-bit RGB images, not cropped.
 
     Lower is better; identical images give 0.
 
     Args:
         path: ImageNet weights of the backbone, as `study.models.backbones.find_backbone` gives it.
-        network: "alex" is the one that papers report.
+        network: "alex" is what papers report.
 
     Raises:
         ValueError: if the file does not fit the backbone.
@@ -32,7 +32,7 @@ class LpipsMetric(AlwaysEval):
 
     @torch.no_grad()
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """Measure each pair.
+        """Compute the distance of each pair.
 
         Args:
             sr, hr: RGB images in [0, 1], shape (N, 3, H, W), sides of at least 32; quantised to 8 bits here.
@@ -48,14 +48,14 @@ class LpipsMetric(AlwaysEval):
 
     @torch.no_grad()
     def prepare(self, hr: Tensor) -> list[Tensor]:
-        """What `compare` needs of the HR images, shape (N, 3, H, W)."""
-        return self.distance.describe(_laid_out(hr))
+        """Compute the features of HR images, shape (N, 3, H, W), for `compare`."""
+        return self.distance.describe(_quantised(hr))
 
     @torch.no_grad()
     def compare(self, sr: Tensor, prepared: list[Tensor]) -> Tensor:
-        """The distance of images (N, 3, H, W) from those that were prepared: shape (N,), float64."""
-        return self.distance.compare(_laid_out(sr), prepared).double()
+        """Compute the distance of images (N, 3, H, W) from prepared ones: shape (N,), float64."""
+        return self.distance.compare(_quantised(sr), prepared).double()
 
 
-def _laid_out(images: Tensor) -> Tensor:
+def _quantised(images: Tensor) -> Tensor:
     return quantise(images).contiguous(memory_format=torch.channels_last)

@@ -1,33 +1,33 @@
-"""What every metric does first: check the pair, round it to 8 bits as if it came from image files."""
+"""The first steps of every metric: check the pair, and round it to 8 bits as image files do."""
 
-import torch
 from torch import Tensor
+
+from study.models.layers import at_least_float32
 
 
 def quantise(images: Tensor) -> Tensor:
-    """Clamp to [0, 1] and round to the nearest of the 256 values that an 8-bit file holds (METHODS 7).
+    """Clamp to [0, 1] and round to the nearest of the 256 values of an 8-bit file.
 
     Args:
         images: any shape, float, nominally in [0, 1].
 
     Returns:
-        Same shape, at least float32; NaN stays NaN, so that a diverged network shows.
+        Same shape, at least float32; NaN stays NaN, so that a diverged network is noticed.
     """
     return to_levels(images) / 255
 
 
 def to_levels(images: Tensor) -> Tensor:
-    """Images in [0, 1] as whole numbers from 0 to 255; same shape, at least float32."""
-    images = images.to(torch.promote_types(images.dtype, torch.float32))
-    return images.mul(255).round().clamp(0, 255)
+    """Convert images in [0, 1] to whole numbers from 0 to 255; same shape, at least float32."""
+    return at_least_float32(images).mul(255).round().clamp(0, 255)
 
 
 def check_pair(sr: Tensor, hr: Tensor, *, smallest_side: int) -> None:
-    """Refuse what would give a number that means something else.
+    """Refuse pairs whose metrics would be meaningless.
 
     Raises:
         ValueError: unless both are float RGB batches (N, 3, H, W) of one shape, with sides of at least
-            `smallest_side`, and `hr` lies in [0, 1]. (`sr` may leave that range: networks do.)
+            `smallest_side`, and `hr` lies in [0, 1]. Values of `sr` may lie outside.
     """
     if sr.ndim != 4 or sr.shape[1] != 3 or sr.shape != hr.shape:
         raise ValueError(

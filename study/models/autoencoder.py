@@ -1,4 +1,4 @@
-"""AESOP's auto-encoder (Lee et al. 2025) with bottleneck, factor and decoder left open (METHODS 1.2, 1.8)."""
+"""AESOP's auto-encoder (Lee et al., CVPR 2025) with variable bottleneck, factor and decoder; docs/methods/aesop.md."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -8,21 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.data.bicubic import bicubic_downsample
-from study.models.initialisation import scale_kaiming_init
+from study.models.layers import check_images, leaky_relu, scale_kaiming_init
 from study.models.msrresnet import MSRResNet
 from study.models.nearest import enlarge_and_convolve
 from study.models.rrdb import RRDB, RRDBNet
-from study.models.shape_check import check_images
 from study.models.strict_state import check_state
 
 DecoderName = Literal["rrdb", "msrresnet"]
 EncoderName = Literal["learned", "bicubic"]
 
 ENCODER_BLOCKS = 2
-NEGATIVE_SLOPE = 0.2
 SKIP_START_SCALE = 0.1
 
-# Two PU(2) in a row order channels differently from one PU(4); released weights expect two (METHODS 1.2).
+# Two pixel-unshuffles by 2 order channels differently from one by 4; released weights expect two.
 UNSHUFFLES: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2)}
 
 
@@ -32,20 +30,17 @@ class Autoencoder(nn.Module):
     Args:
         bottleneck_channels: channels of the map between encoder and decoder; 3 make it an LR image.
         factor: ratio of the image's side to the bottleneck's, and the decoder's up-scaling: 1 to 4.
-        features: width of both trunks. Where it is no multiple of factor squared, the stem is as wide as fits
-            (at least one channel) and a 1x1 convolution brings it to this width.
+        features: width of both trunks. Where it is no multiple of factor squared, a narrower stem (at least one
+            channel) is followed by a 1x1 convolution to this width.
         blocks: blocks of the decoder; the encoder always has two RRDBs.
         growth: growth of the dense blocks in the encoder and in an RRDB decoder.
         decoder: the decoder's architecture.
         bicubic_skip: add the bicubic-downsampled image to the first three bottleneck channels, and start
-            the encoder's last convolution small (METHODS 1.8.7). Small auto-encoders need it to converge;
-            released weights were trained without.
-        encoder: "bicubic" replaces the encoder by torch's antialiased bicubic resize, without parameters
-            (METHODS 1.6); the bottleneck is then an LR image.
-        scale_head: predict a scale, the expected error, beside each value (METHODS 1.6, probabilistic).
-
-    Attributes:
-        input_multiple: what the sides of the image must be a multiple of.
+            the encoder's last convolution small. Small auto-encoders need it to converge (measured); released weights
+            were trained without.
+        encoder: "bicubic" replaces the encoder by torch's antialiased bicubic resize, without parameters; the
+            bottleneck is then an LR image (docs/methods/aesop-ablations.md).
+        scale_head: predict a scale, the expected error, beside each value (docs/methods/aesop-ablations.md).
 
     Raises:
         ValueError: if the decoder has no such up-scaling, the skip has no three channels to go to, or the bicubic
@@ -68,23 +63,31 @@ class Autoencoder(nn.Module):
         super().__init__()
         widths = f"{bottleneck_channels=}, {factor=}, {features=}, {blocks=}, {growth=}"
         self.settings = f"{widths}, {decoder=}, {bicubic_skip=}, {encoder=}, {scale_head=}"
-        self.bottleneck_channels = bottleneck_channels
         self.factor = factor
         self.bicubic_skip = bicubic_skip
         self.encoder_name = encoder
         if encoder == "learned":
-            self._add_encoder(features, growth)
+            self._add_encoder(features, growth, bottleneck_channels)
         self.decoder = _build_decoder(decoder, features, blocks, growth, factor, bottleneck_channels)
-        self.input_multiple = factor * self.decoder.input_multiple
         self.scale_head = _ScaleHead(features, growth, self.decoder.upsamplings) if scale_head else None
 
-    def _add_encoder(self, features: int, growth: int) -> None:
+    @property
+    def bottleneck_channels(self) -> int:
+        """Channels of the map between encoder and decoder."""
+        return self.decoder.in_channels
+
+    @property
+    def input_multiple(self) -> int:
+        """Number that must divide the sides of the image."""
+        return self.factor * self.decoder.input_multiple
+
+    def _add_encoder(self, features: int, growth: int, bottleneck_channels: int) -> None:
         stem = max(1, features // self.factor**2)
         unshuffled = stem * self.factor**2
         self.conv_first = nn.Sequential(nn.Conv2d(3, stem, 3, padding=1), nn.Conv2d(stem, stem, 3, padding=1))
         self.conv_match = nn.Conv2d(unshuffled, features, 1) if unshuffled != features else nn.Identity()
         self.body = nn.Sequential(*(RRDB(features, growth) for _ in range(ENCODER_BLOCKS)))
-        last = nn.Conv2d(features, self.bottleneck_channels, 3, padding=1)
+        last = nn.Conv2d(features, bottleneck_channels, 3, padding=1)
         self.conv_last = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), last)
         for sequence in (self.conv_first, self.conv_last):
             scale_kaiming_init(*(conv for conv in sequence if isinstance(conv, nn.Conv2d)))
@@ -138,14 +141,13 @@ class Autoencoder(nn.Module):
         return self.decode(self.encode(hr))
 
     def distribution(self, hr: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruct images and say how sure that is: the mean and the scale of each value's Laplace distribution.
+        """Predict the mean and the scale of a Laplace distribution for each value of the reconstruction.
 
         Args:
             hr: RGB in [0, 1], shape (N, 3, H, W).
 
         Returns:
-            Mean and scale, both unbounded and of the shape of `hr`; the scale is meant to be positive, but nothing
-            forces it to be.
+            Mean and scale, both unbounded and of the shape of `hr`; the scale is not constrained to be positive.
 
         Raises:
             ValueError: if H or W is no multiple of `input_multiple`, or the auto-encoder has no scale head.
@@ -161,10 +163,10 @@ class Autoencoder(nn.Module):
         return mean, self.scale_head(first + last)
 
     def load_fidelity(self, generator_state: Mapping[str, Tensor]) -> list[str]:
-        """Start the decoder from a fidelity generator of the decoder's architecture, widths and scale.
+        """Initialise the decoder from a fidelity generator of its architecture, widths and scale.
 
-        With another bottleneck than three channels, the first convolution takes the generator's RGB weights
-        for as many of the first three channels as there are. Weights of further channels are zeroed with
+        With another bottleneck than three channels, the first convolution gets the generator's RGB weights
+        for up to three of its first channels. Weights of further channels are zeroed with
         `bicubic_skip`, so that the decoder starts as the generator on the bicubic image; without it they
         keep their random start.
 
@@ -172,14 +174,14 @@ class Autoencoder(nn.Module):
             generator_state: state dict of an `RRDBNet` or `MSRResNet` with three input channels.
 
         Returns:
-            Names in `generator_state` that could not be taken whole.
+            Names in `generator_state` that were copied in part only.
 
         Raises:
             ValueError: if anything else does not fit; the decoder is then unchanged.
         """
         first = "conv_first.weight"
-        own = self.decoder.state_dict()
-        shapes = {name: tensor.shape for name, tensor in own.items()}
+        current = self.decoder.state_dict()
+        shapes = {name: tensor.shape for name, tensor in current.items()}
         out_channels, _, *kernel = shapes[first]
         # A decoder that un-shuffles its input sees each bottleneck channel as a run of neighbours.
         run = self.decoder.input_multiple**2
@@ -188,18 +190,18 @@ class Autoencoder(nn.Module):
         if self.bottleneck_channels == 3:
             self.decoder.load_state_dict(generator_state)
             return []
-        fitted = self._fit_first_weight(generator_state[first], own[first], min(3, self.bottleneck_channels) * run)
+        fitted = self._fit_first_weight(generator_state[first], current[first], min(3, self.bottleneck_channels) * run)
         self.decoder.load_state_dict({**generator_state, first: fitted})
         return [first]
 
-    def _fit_first_weight(self, rgb_weight: Tensor, own_weight: Tensor, shared: int) -> Tensor:
-        fitted = torch.zeros_like(own_weight) if self.bicubic_skip else own_weight.clone()
+    def _fit_first_weight(self, rgb_weight: Tensor, current: Tensor, shared: int) -> Tensor:
+        fitted = torch.zeros_like(current) if self.bicubic_skip else current.clone()
         fitted[:, :shared] = rgb_weight[:, :shared]
         return fitted
 
 
 class _ScaleHead(nn.Module):
-    """From the decoder's features to a scale for each value of the image."""
+    """Map the decoder's features to a scale for each value of the image."""
 
     def __init__(self, features: int, growth: int, upsamplings: tuple[int, ...]) -> None:
         super().__init__()
@@ -214,8 +216,8 @@ class _ScaleHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         scale = self.conv_first(self.block(features))
         for step, factor in enumerate(self.upsamplings, start=1):
-            scale = F.leaky_relu(enlarge_and_convolve(scale, getattr(self, f"conv_up{step}"), factor), NEGATIVE_SLOPE)
-        return self.conv_last(F.leaky_relu(self.conv_hr(scale), NEGATIVE_SLOPE))
+            scale = leaky_relu(enlarge_and_convolve(scale, getattr(self, f"conv_up{step}"), factor))
+        return self.conv_last(leaky_relu(self.conv_hr(scale)))
 
 
 def _check_settings(bottleneck_channels: int, factor: int, bicubic_skip: bool, encoder: EncoderName) -> None:

@@ -26,7 +26,7 @@ BACKBONES: Mapping[BackboneName, str] = MappingProxyType(
     {
         "vgg19": "the perceptual loss of ESRGAN, SPSR, LDL and AESOP",
         "vgg16": "LPIPS (VGG-16), DISTS, MDF's mix with VGG",
-        "alexnet": "LPIPS (AlexNet), the judge of every study",
+        "alexnet": "LPIPS (AlexNet), the perceptual objective of every study",
         "squeezenet": "LPIPS (SqueezeNet), a cheap perceptual loss",
     }
 )
@@ -56,7 +56,7 @@ class AlwaysEval(nn.Module):
 
 
 class ImageNetModule(AlwaysEval):
-    """What everything in features of torchvision's networks shares: how their images are normalised."""
+    """Base of modules that compare features of torchvision's networks: normalises images as ImageNet training did."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,15 +64,15 @@ class ImageNetModule(AlwaysEval):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Images in [0, 1], shape (N, 3, H, W), as the networks were trained on them."""
+        """Normalise images in [0, 1], shape (N, 3, H, W), by ImageNet's mean and deviation."""
         return (images - self.get_buffer("mean")) / self.get_buffer("std")
 
 
 def find_backbone(name: BackboneName, weights_dir: Path | None) -> Path | None:
-    """Look for a backbone's weights in `weights_dir`, then in torch's cache; None where there are none.
+    """Find a backbone's weights in `weights_dir`, then in torch's cache; return None if there are none.
 
-    In `weights_dir` both torchvision's file name (`alexnet-owt-7be5be79.pth`) and that of a file with the
-    convolutions alone (`alexnet_features.pth`) will do.
+    `weights_dir` may hold torchvision's file (`alexnet-owt-7be5be79.pth`) or one with the convolutions alone
+    (`alexnet_features.pth`).
 
     Raises:
         ValueError: if `weights_dir` is given but is no folder.
@@ -86,9 +86,9 @@ def find_backbone(name: BackboneName, weights_dir: Path | None) -> Path | None:
 
 
 def fetch_backbone(name: BackboneName, weights_dir: Path | None, *, timeout_sec: float = 20.0) -> Path | None:
-    """Find a backbone's weights or else try once to download them; None, with a warning, where that fails.
+    """Find a backbone's weights, or try once to download them; warn and return None if that fails.
 
-    A download goes to torch's cache, under torchvision's file name, only once its hash is right.
+    A download is moved into torch's cache, under torchvision's file name, after its hash was checked.
 
     Args:
         timeout_sec: bounds the whole attempt, name look-up included, not only each read.
@@ -113,14 +113,14 @@ def fetch_backbone(name: BackboneName, weights_dir: Path | None, *, timeout_sec:
 def collect_backbone(
     name: BackboneName, folder: Path, *, features_only: bool = False, advance: Callable[[int], None] | None = None
 ) -> Path:
-    """Put a backbone's weights into a folder, for machines without internet: from torch's cache, or downloaded.
+    """Put a backbone's weights, from torch's cache or downloaded, into a folder for machines without internet.
 
-    What the folder has already stays, once its hash is right.
+    A file that the folder has already is kept after its hash was checked.
 
     Args:
-        folder: made where it does not exist.
-        features_only: keep the convolutions alone, which is all that losses and metrics need.
-        advance: told the bytes of each piece that was downloaded.
+        folder: created if absent.
+        features_only: keep the convolutions alone, which suffice for losses and metrics.
+        advance: called with the bytes of each downloaded block.
 
     Returns:
         The file.
@@ -128,7 +128,7 @@ def collect_backbone(
     Raises:
         ValueError: a hash that is not the published one, or a file that does not fit.
         OSError: the download failed, or the file system refused.
-        http.client.HTTPException: the server broke off.
+        http.client.HTTPException: the server closed the connection.
     """
     folder.mkdir(parents=True, exist_ok=True)
     whole, features = (folder / file_name for file_name in _FILE_NAMES[name])
@@ -153,7 +153,7 @@ def collect_backbone(
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, hex."""
+    """Return the SHA-256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -185,8 +185,8 @@ def load_features(name: BackboneName, path: Path) -> nn.Sequential:
 
 
 def published_url(name: BackboneName) -> str:
-    """Where torchvision publishes a backbone's ImageNet weights."""
-    # Not asked of torchvision, whose import takes seconds at the start of each study; a test compares.
+    """Return the address of torchvision's ImageNet weights of a backbone."""
+    # Spelled here because importing torchvision takes seconds; a test compares it with torchvision's.
     return f"{_PUBLISHED_AT}/{_FILE_NAMES[name][0]}"
 
 
@@ -195,8 +195,8 @@ def _cached(name: BackboneName) -> Path:
 
 
 def _empty_features(name: BackboneName) -> nn.Sequential:
-    """The layers without memory or values: VGG's classifier alone would take half a gigabyte."""
-    # Imported late: torchvision is slow to import, and broken beside a torch of another build.
+    """Build the layers on the meta device: VGG's classifier alone would take half a gigabyte."""
+    # Imported late: torchvision is slow to import, and fails beside a torch of another build.
     from torchvision import models
 
     build = {
@@ -210,7 +210,7 @@ def _empty_features(name: BackboneName) -> nn.Sequential:
 
 
 def _read_features(path: Path) -> dict[str, Tensor]:
-    """The convolutions' tensors, named as inside `features`; a classifier is of no use here and left out."""
+    """Read the convolutions' tensors, named as inside `features`; a classifier is left out."""
     with path.open("rb") as file:
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
@@ -224,11 +224,11 @@ def _read_features(path: Path) -> dict[str, Tensor]:
 
 
 def _download_within(timeout_sec: float, url: str, target: Path) -> str | None:
-    """Download in a thread that can be left behind, for a name look-up knows no time limit.
+    """Download in a thread that can be abandoned, since a name look-up has no time limit.
 
     Returns:
-        None once the file is there, else what went wrong. Whether the whole attempt or a single read of it ran out of
-        time first, is said in the same words: both have the same limit.
+        None if the file was downloaded, else the reason; the same one for a slow attempt and for a slow read, which
+        have the same limit.
     """
     late = f"not done within {timeout_sec:g} s"
     cancelled = threading.Event()
@@ -263,7 +263,7 @@ def _download(
     digest = hashlib.sha256()
     try:
         with urllib.request.urlopen(url, timeout=read_timeout_sec) as response, partial.open("wb") as file:
-            # read1 returns what one packet brought: a slow server cannot keep the loop from its checks.
+            # read1 returns the bytes of one packet: a slow server cannot delay the check for cancellation.
             while block := response.read1(_BLOCK_BYTES):
                 if cancelled.is_set():
                     return
@@ -278,7 +278,7 @@ def _download(
 
 
 def _check_digest(path: Path, digest: str) -> None:
-    """Raise ValueError unless a hash is the one that a torchvision file's name ends in the first digits of."""
+    """Raise ValueError unless the hash begins with the digits at the end of the file's name."""
     expected = path.stem.rpartition("-")[2]
     if not digest.startswith(expected):
         raise ValueError(f"its SHA-256 {digest[:8]} is not the published {expected}; remove {path} if it is there")

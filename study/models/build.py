@@ -1,4 +1,4 @@
-"""Networks from configuration."""
+"""Build networks from their configuration."""
 
 import warnings
 from typing import Any
@@ -29,7 +29,7 @@ from study.models.srresnet import SRResNet
 from study.models.upsampling_heads import HeadedGenerator
 
 SWINIR_IMAGE_SIDE = 64
-"""LR pixels for which SwinIR holds its attention masks ready, as released files do; at other sides it makes them."""
+"""LR pixels for which SwinIR precomputes its attention masks, as released files have them."""
 
 
 def build_generator(config: GeneratorConfig, scale: int) -> nn.Module:
@@ -41,9 +41,9 @@ def build_generator(config: GeneratorConfig, scale: int) -> nn.Module:
 
 
 def _add_enlarged_input(network: nn.Module, inputs: tuple[Tensor], output: Any) -> Any:
-    """Add the bilinearly enlarged input to the image that a network put out.
+    """Add the bilinearly enlarged input to a network's output image.
 
-    A hook, so that a library's network stays as it is and no entry of the state changes its name.
+    As a hook, it changes neither a library's class nor the names in the state.
     """
     image = output[0] if isinstance(output, tuple) else output
     enlarged = F.interpolate(inputs[0], size=image.shape[-2:], mode="bilinear", align_corners=False)
@@ -69,12 +69,12 @@ def _build_network(config: GeneratorConfig, scale: int) -> nn.Module:
 
 
 def build_discriminator(config: DiscriminatorConfig, patch: int, *, margin: int = 0) -> nn.Module:
-    """Build a discriminator with random weights for square patches of a side in pixels.
+    """Build a discriminator with random weights for square patches.
 
     Args:
         config: the kind and its width.
         patch: the side of the HR patches.
-        margin: by how much the images it sees are larger; VGG-style only.
+        margin: by how many pixels its input is larger; VGG-style only.
     """
     if config.name == "unet":
         assert margin == 0
@@ -120,7 +120,7 @@ def _build_swinir(config: SwinIRConfig, scale: int) -> nn.Module:
     from spandrel.architectures.SwinIR import SwinIR
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.meshgrid")  # its call is not ours to change
+        warnings.filterwarnings("ignore", message="torch.meshgrid")  # raised inside the library
         network: nn.Module = SwinIR(
             img_size=SWINIR_IMAGE_SIDE,
             embed_dim=config.features,

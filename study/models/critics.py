@@ -1,7 +1,7 @@
-"""MDF's discriminators, one a scale of one photograph's pyramid, with the generators that they are trained against.
+"""MDF's discriminators, one for each scale of a photograph's pyramid, and the generators of their training.
 
-Both are SinGAN's (Shaham et al., ICCV 2019; METHODS 6.2): five convolutions without padding. Attribute names are
-SinGAN's, so that discriminators trained by it, or by MDF's authors, load once they are saved as a plain state dict.
+Both are SinGAN's (Shaham et al., ICCV 2019; docs/methods/mdf.md): five convolutions without padding. Attribute names
+are SinGAN's, so that discriminators of SinGAN or of MDF's authors load from a plain state dict.
 """
 
 from typing import cast
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from study.models.backbones import AlwaysEval
 
 MARGIN = 5
-"""By how many pixels the five unpadded convolutions shorten each side of an image at each end."""
+"""Pixels that the five unpadded convolutions remove along each edge."""
 
 RECEPTIVE_FIELD = 2 * MARGIN + 1
 NEGATIVE_SLOPE = 0.2
@@ -22,12 +22,12 @@ LEVELS_PER_WIDTH = 4
 
 
 def critic_width(level: int, features: int = 32, largest: int = 128) -> int:
-    """The width of the networks of a level, counted from the coarsest: doubled every four levels."""
+    """Return the width of a level's networks, counted from the coarsest: doubled every four levels."""
     return min(features * 2 ** (level // LEVELS_PER_WIDTH), largest)
 
 
 class Critic(nn.Module):
-    """A patch discriminator of WGAN-GP: scores without a bound, one for each 11 x 11 window."""
+    """A patch discriminator of WGAN-GP: one unbounded score for each 11 x 11 window."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -41,17 +41,17 @@ class Critic(nn.Module):
         return scores
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What MDF compares (METHODS 6.4): after the first block, after the last block, and the scores."""
+        """Return what MDF compares: the features after the first block, after the last block, and the scores."""
         first = self.head(images)
         last = self.body(first)
         return first, last, self.tail(last)
 
 
 class CriticGenerator(nn.Module):
-    """What a critic is trained against: it repairs what the task did to the enlarged image of the level below.
+    """The generator of a level: repairs the task's distortion of the enlarged image of the level below.
 
-    SinGAN adds the network's output to the image before its noise came in. Here it is added to what the network sees: a
-    generator that got the clean image for nothing would never show its critic the distortion.
+    SinGAN adds the network's output to the image without noise. Here it is added to the distorted input: with the
+    clean image at hand, the generator would never show the critic the distortion.
     """
 
     def __init__(self, features: int) -> None:
@@ -61,18 +61,18 @@ class CriticGenerator(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Make images of a level of RGB images in [-1, 1], shape (N, 3, H, W): the same shape, not clamped."""
+        """Repair RGB images in [-1, 1], shape (N, 3, H, W): the same shape, not clamped."""
         detail: Tensor = self.tail(self.body(self.head(F.pad(images, [MARGIN] * 4))))
         return images + detail
 
 
 class Critics(AlwaysEval):
-    """The frozen critics of a whole pyramid, coarse to fine; `train()` on it or on a parent does nothing.
+    """The frozen critics of a whole pyramid, coarse to fine; they stay in evaluation mode.
 
     Args:
-        levels: how many.
+        levels: number of critics.
         features: width of the first four.
-        largest: width above which they do not grow.
+        largest: largest width.
     """
 
     def __init__(self, levels: int = 9, features: int = 32, largest: int = 128) -> None:
@@ -85,7 +85,7 @@ class Critics(AlwaysEval):
         return self.settings
 
     def features(self, images: Tensor, used: int) -> list[Tensor]:
-        """Features of the `used` coarsest levels' critics, three each, all of the same full-size images."""
+        """Return three features of each of the `used` coarsest critics, all of the same full-size images."""
         critics = cast(list[Critic], list(self.levels)[:used])
         return [feature for critic in critics for feature in critic.features(images)]
 
@@ -94,7 +94,7 @@ def _block(channels: int, features: int) -> nn.Sequential:
     block = nn.Sequential()
     block.add_module("conv", nn.Conv2d(channels, features, 3))
     block.add_module("norm", nn.BatchNorm2d(features))
-    # Not in place: a feature that is compared must stay what it was.
+    # Not in place: this would overwrite a feature that is compared.
     block.add_module("LeakyRelu", nn.LeakyReLU(NEGATIVE_SLOPE))
     return block
 
@@ -108,7 +108,7 @@ def _body(features: int) -> nn.Sequential:
 
 @torch.no_grad()
 def _initialise(module: nn.Module) -> None:
-    """Draw weights as SinGAN does; convolutions' biases keep PyTorch's own start."""
+    """Draw weights as SinGAN does; convolutions' biases keep PyTorch's default."""
     if isinstance(module, nn.Conv2d):
         module.weight.normal_(0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

@@ -1,23 +1,18 @@
-"""The discriminators: ESRGAN's VGG-style one, SPSR's variant of it, and the U-Net of Real-ESRGAN (METHODS 3.1, 3.2)."""
+"""The discriminators: ESRGAN's VGG-style one, SPSR's variant of it, and Real-ESRGAN's U-Net (Wang et al. 2021)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.config.discriminator_patch import UNET_MULTIPLE, check_discriminator_patch, discriminator_stages
-from study.models.shape_check import check_images
+from study.models.layers import check_images, leaky_relu
 
-NEGATIVE_SLOPE = 0.2
 HIDDEN_UNITS = 100
 # Width of each stage as a multiple of `features`.
 WIDTHS = (1, 2, 4, 8, 8, 8)
 
 
-def _leaky_relu(features: Tensor) -> Tensor:
-    return F.leaky_relu(features, NEGATIVE_SLOPE, inplace=True)
-
-
 class VGGDiscriminator(nn.Module):
-    """Tell real patches from generated ones by one logit a patch, with BasicSR's attribute names.
+    """Tell real patches from generated ones by one logit per patch; has BasicSR's attribute names.
 
     Each stage is a 3x3 convolution followed by a 4x4 one of stride 2; all but the first convolution are
     bias-free and batch-normalised. Patches below 256 pixels go through five stages, larger ones through
@@ -27,12 +22,12 @@ class VGGDiscriminator(nn.Module):
     Args:
         patch_size: side of the square patches in pixels; see `check_discriminator_patch` for the rule.
         features: width of the first stage.
-        biased: SPSR's variant: every convolution has a bias, and all start Kaiming-normal instead of as PyTorch has it.
-        margin: by how many pixels the patches it sees are larger than `patch_size`, as SPSR's gradient maps are by 2;
-            the first halvings round it away.
+        biased: SPSR's variant: every convolution has a bias, and all weights start Kaiming-normal.
+        margin: by how many pixels its input is larger than `patch_size`, as SPSR's gradient maps are by 2; the first
+            halvings round it away.
 
     Attributes:
-        is_deterministic: in training, asked again without an update it gives the same answer.
+        is_deterministic: in training mode, two calls without an update between them give the same logits.
 
     Raises:
         ValueError: if no head fits the patch size, or the margin is not below 2 ** stages.
@@ -71,7 +66,7 @@ class VGGDiscriminator(nn.Module):
         return self.settings
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Evaluator patches, RGB in [0, 1], shape (N, 3, side, side), by logits of shape (N, 1).
+        """Return logits, shape (N, 1), of patches, RGB in [0, 1], shape (N, 3, side, side).
 
         Raises:
             ValueError: if the patches have another shape.
@@ -83,30 +78,30 @@ class VGGDiscriminator(nn.Module):
                 features = self.get_submodule(f"conv{stage}_{half}")(features)
                 if (stage, half) != (0, 0):
                     features = self.get_submodule(f"bn{stage}_{half}")(features)
-                features = _leaky_relu(features)
-        return self.linear2(_leaky_relu(self.linear1(features.flatten(1))))
+                features = leaky_relu(features)
+        return self.linear2(leaky_relu(self.linear1(features.flatten(1))))
 
     def _check_patches(self, patches: Tensor) -> None:
         side = self.side
         if patches.ndim != 4 or patches.shape[1:] != (3, side, side):
             raise ValueError(
-                f"VGGDiscriminator({self.settings}) takes patches of shape (N, 3, {side}, {side}), "
-                f"but got {tuple(patches.shape)}; build it with the patch size that it will see"
+                f"VGGDiscriminator({self.settings}) needs patches of shape (N, 3, {side}, {side}), "
+                f"but got {tuple(patches.shape)}; build it with the patch size of its input"
             )
 
 
 class UNetDiscriminator(nn.Module):
-    """Tell real pixels from generated ones by a map of logits: Real-ESRGAN's U-Net with spectral norm (METHODS 3.2).
+    """Tell real pixels from generated ones by a map of logits: Real-ESRGAN's U-Net with spectral norm.
 
-    It has BasicSR's attribute names, and the older form of PyTorch's spectral norm, whose entries
-    (`weight_orig`, `weight_u`, `weight_v`) released files have. In training mode every call refines the estimate of
-    each layer's largest singular value by one step.
+    It has BasicSR's attribute names, and the older form of PyTorch's spectral norm, whose entries (`weight_orig`,
+    `weight_u`, `weight_v`) are those of released files. In training mode every call refines the estimate of each
+    layer's largest singular value by one step.
 
     Args:
         features: width of the first layer.
 
     Attributes:
-        is_deterministic: in training, asked again it gives another answer, by a better estimate.
+        is_deterministic: False: in training mode each call has a better estimate, hence other logits.
     """
 
     is_deterministic = False
@@ -131,21 +126,21 @@ class UNetDiscriminator(nn.Module):
         return self.settings
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Evaluator patches, RGB in [0, 1], shape (N, 3, H, W), by logits of shape (N, 1, H, W).
+        """Return logits, shape (N, 1, H, W), of patches, RGB in [0, 1], shape (N, 3, H, W).
 
         Raises:
             ValueError: if H or W is no multiple of 8.
         """
         check_images(patches, network="UNetDiscriminator", channels=3, multiple=UNET_MULTIPLE)
-        levels = [_leaky_relu(self.conv0(patches))]
+        levels = [leaky_relu(self.conv0(patches))]
         for number in (1, 2, 3):
-            levels.append(_leaky_relu(self.get_submodule(f"conv{number}")(levels[-1])))
+            levels.append(leaky_relu(self.get_submodule(f"conv{number}")(levels[-1])))
         features = levels.pop()
         for number in (4, 5, 6):
             enlarged = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-            features = F.leaky_relu(self.get_submodule(f"conv{number}")(enlarged), NEGATIVE_SLOPE) + levels.pop()
+            features = leaky_relu(self.get_submodule(f"conv{number}")(enlarged)) + levels.pop()
         for conv in (self.conv7, self.conv8):
-            features = _leaky_relu(conv(features))
+            features = leaky_relu(conv(features))
         return self.conv9(features)
 
 

@@ -1,18 +1,17 @@
-"""EDSR, residual blocks without batch normalisation on mean-free images (METHODS 2.4)."""
+"""EDSR (Lim et al., CVPRW 2017): residual blocks without batch normalisation, on mean-free images."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.models.shape_check import check_images
-from study.models.upscaling import upscaling_steps
+from study.models.layers import check_images, upscaling_steps
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 LEVELS = 255.0
 
 
 class ScaledResidualBlock(nn.Module):
-    """Convolution, ReLU, convolution, times a factor, plus the input; the shape is kept."""
+    """Add to the input the scaled output of convolution, ReLU, convolution; the shape is kept."""
 
     def __init__(self, features: int, residual_scale: float) -> None:
         super().__init__()
@@ -25,7 +24,7 @@ class ScaledResidualBlock(nn.Module):
 
 
 class EDSR(nn.Module):
-    """The EDSR generator (Lim et al., CVPRW 2017), with BasicSR's attribute names so that released weights load.
+    """The EDSR generator, with BasicSR's attribute names so that released weights load.
 
     Args:
         features: width of the trunk; 256 for the large form.
@@ -42,7 +41,7 @@ class EDSR(nn.Module):
         super().__init__()
         self.settings = f"{features=}, {blocks=}, {scale=}, {residual_scale=}"
         self.scale = scale
-        # Not in the state, as released files do not have it.
+        # Not in the state: released files lack it.
         self.register_buffer("mean", torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1), persistent=False)
         self.conv_first = nn.Conv2d(3, features, 3, padding=1)
         self.body = nn.Sequential(*(ScaledResidualBlock(features, residual_scale) for _ in range(blocks)))

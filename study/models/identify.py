@@ -1,4 +1,4 @@
-"""Which network a weight file is of, by the names and shapes in it: ours first, then whatever spandrel knows."""
+"""Identify the network of a weight file by the names and shapes in it: ours first, then those of spandrel."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from study.config import GeneratorConfig, RRDBConfig, generator_config
 from study.models.build import build_generator
 from study.models.weights import load_weights, read_state
 
-# By kind: the names of a block's first convolution (its number in the brackets), by the sets of names that are in use.
+# By kind: patterns for the name of each block's first convolution (the group is its number), one for each set of names.
 _BLOCKS = {
     "rrdb": (
         r"body\.(\d+)\.rdb1\.conv1\.weight",
@@ -25,7 +25,7 @@ _BLOCKS = {
 _SCALES = (4, 2, 3, 1)
 
 EDSR_LARGE = 256
-"""Width of EDSR's large form, whose blocks' outputs are scaled by 0.1 (METHODS 2.4), which no file says."""
+"""Width of EDSR's large form, whose residual scale of 0.1 (Lim et al. 2017) is in no weight file."""
 
 
 def identify(path: Path, scale: int | None = None) -> tuple[nn.Module, int, str]:
@@ -33,19 +33,19 @@ def identify(path: Path, scale: int | None = None) -> tuple[nn.Module, int, str]
 
     Args:
         path: as for `load_weights`.
-        scale: the SR factor, where the file alone does not tell.
+        scale: the SR factor, for files that fit several.
 
     Returns:
-        The network on the CPU, in eval mode; its SR factor; what it is, in a few words.
+        The network on the CPU, in eval mode; its SR factor; a short description.
 
     Raises:
-        ValueError: a file that cannot be read, or whose network is not known, or not sure.
+        ValueError: an unreadable file, an unknown network, or one that fits several scales.
     """
     state = read_state(path)
     fitting = list(_fitting(state, path, scale))
     if len(fitting) > 1:
         scales = " or ".join(str(factor) for _, _, factor in fitting)
-        raise ValueError(f"{path}: may be of scale {scales}, which its weights do not tell; say --scale")
+        raise ValueError(f"{path}: its weights fit scale {scales}; choose one with --scale")
     if fitting:
         network, config, factor = fitting[0]
         return network.eval(), factor, f"{config.name}, {config.features} features, {config.blocks} blocks"
@@ -53,7 +53,7 @@ def identify(path: Path, scale: int | None = None) -> tuple[nn.Module, int, str]
 
 
 class _Described(nn.Module):
-    """A network of spandrel's behind its descriptor, which pads images to what the network takes."""
+    """A network of spandrel's with its descriptor, which pads images to the sizes that the network accepts."""
 
     def __init__(self, network: nn.Module, descriptor: object) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _Described(nn.Module):
         self._call = descriptor
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, 3, h, w) to (N, 3, h * scale, w * scale), clamped to [0, 1]."""
+        """Enlarge images (N, 3, h, w) to (N, 3, h * scale, w * scale), clamped to [0, 1]."""
         enlarged: Tensor = self._call(images)  # type: ignore[operator]
         return enlarged
 
@@ -69,7 +69,7 @@ class _Described(nn.Module):
 def _fitting(
     state: Mapping[str, Tensor], path: Path, scale: int | None
 ) -> Iterator[tuple[nn.Module, GeneratorConfig, int]]:
-    """Our networks that the file fits, at each scale that it fits."""
+    """Build our networks that the file fits, at each scale that it fits."""
     for config in _candidates(state):
         found = []
         for factor in _SCALES if scale is None else (scale,):
@@ -87,7 +87,7 @@ def _fitting(
 
 
 def _candidates(state: Mapping[str, Tensor]) -> Iterator[GeneratorConfig]:
-    """Our kinds of networks whose names are among the file's, as wide and as deep as it has them."""
+    """Find our kinds of networks whose names are among the file's, with its width and depth."""
     for kind, patterns in _BLOCKS.items():
         for pattern in patterns:
             blocks = {int(match[1]): state[name] for name in state if (match := re.fullmatch(pattern, name))}
@@ -105,7 +105,7 @@ def _candidates(state: Mapping[str, Tensor]) -> Iterator[GeneratorConfig]:
 
 
 def _by_spandrel(state: Mapping[str, Tensor], path: Path, scale: int | None) -> tuple[nn.Module, int, str]:
-    # Imported late: it brings all of its package's architectures.
+    # Imported late: it imports all of its package's architectures.
     from spandrel import MAIN_REGISTRY, ImageModelDescriptor, UnsupportedModelError
 
     try:
@@ -113,7 +113,7 @@ def _by_spandrel(state: Mapping[str, Tensor], path: Path, scale: int | None) -> 
     except UnsupportedModelError as error:
         raise ValueError(
             f"{path}: no network is known whose weights have these names, such as {next(iter(state))}; "
-            "say whose generator it is with --recipe NAME or NAME:SIZE"
+            "name the recipe of its generator with --recipe NAME or NAME:SIZE"
         ) from error
     if not isinstance(descriptor, ImageModelDescriptor) or descriptor.input_channels != 3:
         raise ValueError(f"{path}: is {descriptor.architecture.name}, which does not enlarge RGB images; name another")

@@ -10,27 +10,28 @@ import torch
 from torch import Tensor, nn
 
 from study.models.backbones import AlwaysEval, BackboneName, load_features
+from study.models.layers import at_least_float32
 
 LpipsNetwork = Literal["alex", "vgg", "squeeze"]
 
 LPIPS_BACKBONES: Mapping[LpipsNetwork, BackboneName] = MappingProxyType(
     {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet"}
 )
-# How many values of a layer's features are compared at a time: larger layers are taken in bands of rows. On the CPU, a
-# band that stays in its cache takes two thirds of the time (measured); on a GPU, each band costs its launches.
+# Values of a layer's features that are compared at a time: larger layers have bands of rows. On the CPU, bands
+# that fit the cache need two thirds of the time (measured); on a GPU, each band costs kernel launches.
 _BAND_VALUES = {"cpu": 1 << 18, "other": 1 << 24}
 SMALLEST_SIDE = 32  # below, AlexNet's pooling runs out of pixels
 
 
 class LpipsDistance(AlwaysEval):
-    """The published distance: the `lpips` package's layers and linear heads, the caller's backbone weights.
+    """The published distance, with the `lpips` package's layers and linear heads and the caller's backbone weights.
 
-    The layers' distances are combined here rather than by the package, because its square root has an
-    infinite slope, hence NaN gradients, wherever all channels of a layer are 0.
+    The layers' distances are combined here, because the package's square root has an infinite slope, hence NaN
+    gradients, wherever all channels of a layer are 0.
 
     Args:
         path: ImageNet weights of the network's backbone (`LPIPS_BACKBONES`), as `find_backbone` gives it.
-        network: "alex" is the one that papers report; "squeeze" is a cheap training loss.
+        network: "alex" is what papers report; "squeeze" is a cheap training loss.
 
     Raises:
         ValueError: if the file does not fit the backbone.
@@ -69,18 +70,18 @@ class LpipsDistance(AlwaysEval):
         return self.compare(sr, targets)
 
     def describe(self, images: Tensor) -> list[Tensor]:
-        """Features of the compared layers, of unit length over the channels; images as for `forward`."""
+        """Return the compared layers' features, of unit length over the channels; images as for `forward`."""
         return self._of_layers(images, lambda _, features: _described(features))
 
     def compare(self, sr: Tensor, targets: list[Tensor]) -> Tensor:
-        """The distance of images from others that were described before: shape (N,)."""
+        """Return the distance of images from the images of `describe`'s result: shape (N,)."""
         compute = lambda number, features: _layer_distance(features, targets[number], self.heads[number])  # noqa: E731
         return torch.stack(self._of_layers(sr, compute)).sum(dim=0)
 
     def _of_layers(self, images: Tensor, compute: Callable[[int, Tensor], Tensor]) -> list[Tensor]:
-        """Compute something of each compared layer's number and features.
+        """Call `compute` with each compared layer's number and features.
 
-        Nothing holds features longer than the next layer needs: of a 4K image, all of them would take two gigabytes.
+        Features are freed after the next layer: those of a 4K image would need two gigabytes together.
         """
         held, results = [self.scaling(2 * images - 1)], []
         for number, part in enumerate(self._slices):
@@ -91,11 +92,11 @@ class LpipsDistance(AlwaysEval):
 
 
 def _layer_distance(features: Tensor, target: Tensor, head: nn.Module) -> Tensor:
-    """The weighted square distance of one layer's features (N, C, h, w), averaged over its pixels: (N,)."""
+    """Return the weighted square distance of one layer's features (N, C, h, w), averaged over pixels: (N,)."""
     (weights,) = (weight.flatten() for weight in head.parameters())
     sums = []
     for band, expected in zip(_bands(features), _bands(target), strict=True):
-        band = _at_least_float32(band)
+        band = at_least_float32(band)
         off = (band * _inverse_length(band)).sub_(expected)  # computed as in _described: 0 for equal images
         with torch.autocast(off.device.type, enabled=False):
             sums.append((off.square().movedim(1, -1) @ weights).sum(dim=(1, 2)))
@@ -103,30 +104,26 @@ def _layer_distance(features: Tensor, target: Tensor, head: nn.Module) -> Tensor
 
 
 def _described(features: Tensor) -> Tensor:
-    """One layer's features of unit length, without graph."""
+    """Return one layer's features of unit length, without graph."""
     described = torch.empty_like(features, dtype=torch.promote_types(features.dtype, torch.float32))
     for band, place in zip(_bands(features), _bands(described), strict=True):
-        band = _at_least_float32(band)
+        band = at_least_float32(band)
         torch.mul(band, _inverse_length(band), out=place)
     return described
 
 
 def _bands(features: Tensor) -> tuple[Tensor, ...]:
-    """Features in bands of rows, so that what is computed of them takes little memory; small ones in one."""
+    """Split features into bands of rows to bound the memory of temporaries; small ones are one band."""
     values = _BAND_VALUES.get(features.device.type, _BAND_VALUES["other"])
     return features.split(max(1, values // features[..., 0, :].numel()), dim=2)
 
 
 def _inverse_length(features: Tensor) -> Tensor:
-    """What makes each pixel's features (N, C, h, w) of unit length: (N, 1, h, w); 1e-10 is the published epsilon.
+    """Return 1 / (length + 1e-10), with the published epsilon, of each pixel's features (N, C, h, w): (N, 1, h, w).
 
-    The norm's slope at 0 is 0 in torch, where that of a root of a sum would be infinite.
+    torch's norm has the slope 0 at 0, where the root of a sum of squares has an infinite one.
     """
     return 1 / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + 1e-10)
-
-
-def _at_least_float32(features: Tensor) -> Tensor:
-    return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def _check_images(sr: Tensor, hr: Tensor) -> None:
@@ -138,8 +135,8 @@ def _check_images(sr: Tensor, hr: Tensor) -> None:
 
 
 def _untrained_lpips(network: LpipsNetwork) -> nn.Module:
-    """The package's module with its own heads and a random backbone, so that it downloads nothing."""
-    # The random backbone must not shift the caller's random numbers; torchvision warns of how it is called.
+    """Build the package's module with its heads and a random backbone, without a download."""
+    # The random backbone must not advance the caller's random state; torchvision warns about lpips' arguments.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

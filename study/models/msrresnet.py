@@ -1,22 +1,16 @@
-"""MSRResNet, the SRResNet without batch normalisation that BasicSR trains (METHODS 2.3)."""
+"""MSRResNet, BasicSR's SRResNet without batch normalisation; docs/methods/generators.md."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.models.initialisation import scale_kaiming_init
-from study.models.shape_check import check_images
-from study.models.upscaling import UPSCALING_STEPS
+from study.models.layers import UPSCALING_STEPS, check_images, leaky_relu, scale_kaiming_init
 
 NEGATIVE_SLOPE = 0.1
 UPSAMPLINGS = {1: (), **UPSCALING_STEPS}
 
 
-def _leaky_relu(features: Tensor) -> Tensor:
-    return F.leaky_relu(features, NEGATIVE_SLOPE, inplace=True)
-
-
 class ResidualBlock(nn.Module):
-    """Convolution, ReLU, convolution, plus the input; the shape is kept."""
+    """Add to the input the output of convolution, ReLU, convolution; the shape is kept."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -28,10 +22,10 @@ class ResidualBlock(nn.Module):
 
 
 class MSRResNet(nn.Module):
-    """The residual generator of METHODS 2.3, with BasicSR's attribute names so that released weights load.
+    """The residual generator, with BasicSR's attribute names so that released weights load.
 
-    The network adds its output to the bilinearly enlarged input. As a decoder it may take other than three
-    channels: the first three are then taken for the image, and with fewer than three nothing is added.
+    The network adds its output to the bilinearly enlarged input. A decoder's input may have other than three
+    channels: the first three are then the image, and with fewer than three nothing is added.
 
     Args:
         features: width of the trunk.
@@ -39,10 +33,10 @@ class MSRResNet(nn.Module):
         scale: up-scaling: 2, 3 or 4; 1 to restore images of the same size.
         in_channels: 3 for images; the bottleneck's channels where this is an auto-encoder's decoder.
         init_scale: of the Kaiming-normal weights at the start. The published 0.1, over this many layers without
-            a skip, leaves gradients below Adam's epsilon: a network trained for minutes needs more.
+            a skip, leaves gradients below Adam's epsilon: short training needs more.
 
     Attributes:
-        input_multiple: what the input's sides must be a multiple of: always 1.
+        input_multiple: number that must divide the input's sides: always 1.
 
     Raises:
         ValueError: if the scale is not one of the four.
@@ -91,16 +85,16 @@ class MSRResNet(nn.Module):
         return self.forward_with_features(lq)[0]
 
     def forward_with_features(self, lq: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Up-scale, and return with the result the features after the first and after the last block."""
+        """Up-scale, and return the result with the features after the first and after the last block."""
         check_images(lq, network="MSRResNet", channels=self.in_channels)
-        first = deep = self.body[0](_leaky_relu(self.conv_first(lq)))
+        first = deep = self.body[0](leaky_relu(self.conv_first(lq), NEGATIVE_SLOPE))
         for block in self.body[1:]:
             deep = block(deep)
         features = deep
         for step, factor in enumerate(self.upsamplings, start=1):
             upconv = self.get_submodule(f"upconv{step}")
-            features = _leaky_relu(F.pixel_shuffle(upconv(features), factor))
-        residual = self.conv_last(_leaky_relu(self.conv_hr(features)))
+            features = leaky_relu(F.pixel_shuffle(upconv(features), factor), NEGATIVE_SLOPE)
+        residual = self.conv_last(leaky_relu(self.conv_hr(features), NEGATIVE_SLOPE))
         if self.in_channels >= 3:
             bilinear = F.interpolate(lq[:, :3], scale_factor=self.scale, mode="bilinear", align_corners=False)
             return residual + bilinear, first, deep

@@ -1,6 +1,6 @@
-"""Nearest-neighbour enlarging and the 3x3 convolution behind it, as one convolution of the small image.
+"""Nearest-neighbour enlarging and the 3x3 convolution after it, as one convolution of the small image.
 
-After doubling, a 3x3 window sees no more than 2x2 different pixels, so each of the four phases of the output is a 2x2
+After doubling, a 3x3 window covers 2x2 different pixels at most, so each of the four phases of the output is a 2x2
 convolution of the small image whose weights are sums of the 3x3 ones: 4 multiplications in place of 9, and no enlarged
 copy of the features (the sub-pixel view of resize-convolution, Shi et al. 2016, arXiv 1609.07009).
 """
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# By the phase of an output row: which of the rows of a 3x3 kernel fall on the upper and on the lower of two rows.
+# By the phase of an output row: the rows of a 3x3 kernel that fall on the upper and on the lower of two input rows.
 _SHARED_ROWS = ([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 
 
@@ -22,7 +22,7 @@ def enlarge_and_convolve(features: Tensor, conv: nn.Conv2d, factor: int) -> Tens
     Args:
         features: shape (N, C, H, W).
         conv: 3x3, stride 1, padding 1, with bias.
-        factor: 1 and above; only 2 has the shorter way, with 3 every pixel has a phase of its own.
+        factor: 1 and above; only 2 is computed as one convolution.
 
     Returns:
         Shape (N, C', factor * H, factor * W).
@@ -36,17 +36,17 @@ def enlarge_and_convolve(features: Tensor, conv: nn.Conv2d, factor: int) -> Tens
 
 
 def _phase_weights(weight: Tensor) -> Tensor:
-    """Turn 3x3 kernels (O, I, 3, 3) into the 2x2 ones of the four phases, row by row: (4 * O, I, 2, 2)."""
+    """Convert 3x3 kernels (O, I, 3, 3) to the 2x2 ones of the four phases, row by row: (4 * O, I, 2, 2)."""
     shared = torch.tensor(_SHARED_ROWS, dtype=weight.dtype, device=weight.device)
     phases = torch.einsum("auk,bvl,oikl->aboiuv", shared, shared, weight)
     return phases.flatten(0, 2).contiguous(memory_format=torch.channels_last)
 
 
 class _Interleave(torch.autograd.Function):
-    """Put four phases (N, 4 * C, H + 1, W + 1) in their places: (N, C, 2 * H, 2 * W), channels last.
+    """Interleave four phases (N, 4 * C, H + 1, W + 1) into (N, C, 2 * H, 2 * W), channels last.
 
-    The phases of even rows are what a padded 2x2 convolution gives without its last row, the others without its first;
-    so with columns.
+    Phases of even rows are the padded 2x2 convolution without its last row, the others without its first; likewise for
+    columns.
     """
 
     @staticmethod
@@ -72,12 +72,12 @@ def _empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _places(pixels: Tensor) -> list[Tensor]:
-    """Where the pixels of each phase are, in the order of the phases."""
+    """Return views of the pixels of each phase, in the order of the phases."""
     return [pixels[:, :, down::2, right::2] for down in (0, 1) for right in (0, 1)]
 
 
 def _phases(phases: Tensor) -> list[Tensor]:
-    """What a 2x2 convolution with padding 1 gives for each phase, without the row and column of the others."""
+    """Return each phase of the padded convolution's output, without the row and column of the others."""
     height, width = phases.shape[2] - 1, phases.shape[3] - 1
     corners = [(down, right) for down in (0, 1) for right in (0, 1)]
     return [

@@ -1,7 +1,7 @@
-"""The names under which weights were released, beside the names of our modules (METHODS 12).
+"""Map the names under which weights were released to the names of our modules; docs/weights.md.
 
-RRDBNet, MSRResNet, SwinIR, the auto-encoder and the discriminators carry BasicSR's names. What differs is translated
-here: ESRGAN's two older sets of names, SPSR's generator, and entries that a file holds twice or that are no weights.
+RRDBNet, MSRResNet, SwinIR, the auto-encoder and the discriminators have BasicSR's names. This module translates the
+others: ESRGAN's two older sets of names, SPSR's generator, and entries that are duplicates or no weights.
 """
 
 import re
@@ -14,13 +14,13 @@ from study.models.autoencoder import Autoencoder
 from study.models.rrdb import RRDBNet
 from study.models.spsr import SPSRGenerator
 
-# SwinIR's files hold what follows from its settings: masks for one image size, and where the biases go.
+# Entries of SwinIR's files that follow from its settings: masks for one image size, and indices of the biases.
 CONSTANTS = ("attn_mask", "relative_position_index")
 
-# AESOP's auto-encoder registers its encoder twice: the copy's prefixes, and the primary's.
+# AESOP's auto-encoder registers its encoder twice: prefixes of the copy, and of the primary.
 ENCODER_COPY = {"encoder.0.": "conv_first.", "encoder.2.": "body.", "encoder.3.": "conv_last."}
 
-# SPSR registers the trunk's last but one convolution twice, and keeps the kernels of the gradient map in its files.
+# SPSR registers the trunk's last but one convolution twice, and has the kernels of the gradient map in its files.
 SPSR_COPY = "HR_conv0_new.0."
 SPSR_KERNELS = {
     "get_g_nopadding.weight_h": ((0, 0, 0), (-1, 0, 1), (0, 0, 0)),
@@ -29,14 +29,14 @@ SPSR_KERNELS = {
 
 
 def table_for(module: nn.Module, names: Iterable[str]) -> dict[str, str]:
-    """Say under which name a file holds each entry of a module.
+    """Map each weight of a module to its name in a file.
 
     Args:
         module: the network.
-        names: those of the file, by which its set of names is told.
+        names: those of the file, which identify the set of names.
 
     Returns:
-        Released name by our name, for every entry of the module that is a weight.
+        Released name by our name.
     """
     ours = [name for name in module.state_dict() if not name.endswith(CONSTANTS)]
     given = set(names)
@@ -50,12 +50,12 @@ def table_for(module: nn.Module, names: Iterable[str]) -> dict[str, str]:
 
 
 def without_copies(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop from a file's state what it holds twice, or what is no weight.
+    """Drop duplicates, and entries that are no weights, from a file's state.
 
-    A copy without its primary entry stays, to be reported as unexpected.
+    A copy without its primary entry is kept, so that it is reported as unexpected.
 
     Raises:
-        ValueError: a copy that differs from its primary entry, or other kernels of the gradient map than ours.
+        ValueError: a copy that differs from its primary entry, or different kernels of the gradient map.
     """
     kept = {name: tensor for name, tensor in state.items() if not name.endswith(CONSTANTS)}
     if isinstance(module, Autoencoder):
@@ -67,7 +67,7 @@ def without_copies(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, 
 
 
 def released_state(module: nn.Module) -> dict[str, Tensor]:
-    """A module's state under the names that other tools know, with what they expect twice or as constants."""
+    """Return a module's state under the released names, with the duplicates and constants that other tools expect."""
     state = module.state_dict()
     if isinstance(module, SPSRGenerator):
         released = {spsr_name(name, module): tensor for name, tensor in state.items()}
@@ -91,20 +91,20 @@ def released_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def esrgan_name(name: str) -> str:
-    """ESRGAN's own repository: `body.3.rdb1.conv2.bias` is `RRDB_trunk.3.RDB1.conv2.bias`."""
+    """Translate to the names of ESRGAN's repository: `body.3.rdb1.conv2.bias` is `RRDB_trunk.3.RDB1.conv2.bias`."""
     name = re.sub(r"^body\.(\d+)\.rdb(\d)", r"RRDB_trunk.\1.RDB\2", name)
     name = re.sub(r"^conv_up(\d)", r"upconv\1", name)
     return name.replace("conv_body.", "trunk_conv.").replace("conv_hr.", "HRconv.")
 
 
 def first_esrgan_name(name: str, module: RRDBNet) -> str:
-    """The first release of ESRGAN, by the place in a stack of layers: `conv_body.bias` is `model.1.sub.23.bias`."""
+    """Translate to ESRGAN's first names, which count layers: `conv_body.bias` is `model.1.sub.23.bias`."""
     last = 4 + 3 * len(module.upsamplings)
     return re.sub(r"^conv_last", f"model.{last}", _stacked_name(name, module, "model"))
 
 
 def spsr_name(name: str, module: SPSRGenerator) -> str:
-    """SPSR's repository: `trunk.conv_body.bias` is `model.1.sub.23.bias`."""
+    """Translate to the names of SPSR's repository: `trunk.conv_body.bias` is `model.1.sub.23.bias`."""
     part, _, inner = name.partition(".")
     steps = len(module.trunk.upsamplings)
     if part == "trunk":
@@ -127,7 +127,7 @@ def spsr_name(name: str, module: SPSRGenerator) -> str:
 
 
 def _stacked_name(name: str, module: RRDBNet, stack: str) -> str:
-    """The names of an RRDB trunk as places in one stack: first, body with its shortcut, then three a step, then two."""
+    """Translate an RRDB trunk's name to its index in one stack: first, body, then three a step, then two."""
     name = re.sub(r"^body\.(\d+)\.(.*)", lambda m: f"{stack}.1.sub.{m[1]}.{_dense_name(m[2])}", name)
     name = re.sub(r"^conv_up(\d)", lambda m: f"{stack}.{3 * int(m[1])}", name)
     places = {
@@ -139,7 +139,7 @@ def _stacked_name(name: str, module: RRDBNet, stack: str) -> str:
 
 
 def _dense_name(name: str) -> str:
-    """`rdb1.conv2.bias` is `RDB1.conv2.0.bias`."""
+    """Translate a name within a dense block: `rdb1.conv2.bias` is `RDB1.conv2.0.bias`."""
     return re.sub(r"^rdb(\d)\.conv(\d)", r"RDB\1.conv\2.0", name)
 
 
@@ -170,7 +170,7 @@ def _primary_name(name: str, copies: Mapping[str, str]) -> str | None:
 def _without_kernels(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, rows in SPSR_KERNELS.items():
         if name in state and not torch.equal(state[name].float(), torch.tensor(rows)[None, None].float()):
-            raise ValueError(f"holds other gradient kernels than SPSR's in {name}; choose other weights")
+            raise ValueError(f"{name} must hold SPSR's gradient kernel, but holds another; choose other weights")
     return {name: tensor for name, tensor in state.items() if name not in SPSR_KERNELS}
 
 

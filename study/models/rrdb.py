@@ -6,28 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from study.models.image_layer import make_image
-from study.models.initialisation import scale_kaiming_init
+from study.models.layers import check_images, leaky_relu, make_image, scale_kaiming_init
 from study.models.nearest import enlarge_and_convolve
-from study.models.shape_check import check_images
 
-NEGATIVE_SLOPE = 0.2
 RESIDUAL_SCALE = 0.2
 
-# Scales 1 and 2 shrink the input first and keep the body and the x4 tail, as BasicSR does (METHODS 2.1).
+# Scales 1 and 2 un-shuffle the input first and keep the body and the x4 tail, as in BasicSR.
 UNSHUFFLE = {1: 4, 2: 2, 3: 1, 4: 1}
 UPSAMPLINGS = {1: (2, 2), 2: (2, 2), 3: (3,), 4: (2, 2)}
-# Without shrinking, as ESRGAN's own repository and SPSR have it.
+# Without un-shuffling, as in the repositories of ESRGAN and SPSR.
 PLAIN_UPSAMPLINGS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2)}
 
 
-def _leaky_relu(features: Tensor) -> Tensor:
-    # In place: the convolution before it does not need its own output for the backward pass.
-    return F.leaky_relu(features, NEGATIVE_SLOPE, inplace=True)
-
-
 class ResidualDenseBlock(nn.Module):
-    """Five convolutions, each seeing the block's input and all earlier outputs; the shape is kept."""
+    """Five convolutions, each of the block's input and all earlier outputs; the shape is kept."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -41,7 +33,7 @@ class ResidualDenseBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         dense = features
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            dense = torch.cat((dense, _leaky_relu(conv(dense))), dim=1)  # grows by `growth` channels
+            dense = torch.cat((dense, leaky_relu(conv(dense))), dim=1)  # grows by `growth` channels
         return features + RESIDUAL_SCALE * self.conv5(dense)
 
 
@@ -59,20 +51,20 @@ class RRDB(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """The RRDB generator (METHODS 2.1), with BasicSR's attribute names so that released weights load.
+    """The RRDB generator, with BasicSR's attribute names so that released weights load; docs/methods/generators.md.
 
     Args:
         features: width of the trunk.
         blocks: number of RRDBs.
         growth: channels that each convolution of a dense block adds.
         scale: up-scaling: 1, 2, 3 or 4. Scale 1 needs input sides divisible by 4, scale 2 by 2. BasicSR has
-            no scale 3, which here is one nearest x3 step (SPSR's choice).
+            no scale 3; here it is one nearest x3 step, as in SPSR.
         in_channels: 3 for images; the bottleneck's channels where this is an auto-encoder's decoder.
-        out_channels: 3 for images; another number where this is a part of a larger network.
-        unshuffle: at scales 1 and 2, shrink the input first; otherwise the body runs at the input's own size.
+        out_channels: 3 for images; another number inside a larger network.
+        unshuffle: at scales 1 and 2, un-shuffle the input first; otherwise the body runs at the input's size.
 
     Attributes:
-        input_multiple: what the input's sides must be a multiple of.
+        input_multiple: number that must divide the input's sides.
 
     Raises:
         ValueError: if the scale is not one of the four.
@@ -125,7 +117,7 @@ class RRDBNet(nn.Module):
         return self.reconstruct(shallow, deep)
 
     def forward_with_features(self, lq: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Up-scale, and return with the result the features after the first and after the last block."""
+        """Up-scale, and return the result with the features after the first and after the last block."""
         shallow, deep, kept = self.extract(lq, taps=(1,))
         return self.reconstruct(shallow, deep), kept[1], deep
 
@@ -134,7 +126,7 @@ class RRDBNet(nn.Module):
 
         Args:
             lq: as for `forward`.
-            taps: after which blocks, counted from 1, to keep the features.
+            taps: blocks, counted from 1, whose output to keep.
 
         Returns:
             The shallow features, those after the last block, and the kept ones by block, all of one shape.
@@ -149,8 +141,8 @@ class RRDBNet(nn.Module):
         return shallow, deep, kept
 
     def reconstruct(self, shallow: Tensor, deep: Tensor) -> Tensor:
-        """Make the output of what `extract` gave."""
+        """Make the output from the features of `extract`."""
         features = shallow + self.conv_body(deep)
         for step, factor in enumerate(self.upsamplings, start=1):
-            features = _leaky_relu(enlarge_and_convolve(features, getattr(self, f"conv_up{step}"), factor))
-        return make_image(self.conv_last, _leaky_relu(self.conv_hr(features)))
+            features = leaky_relu(enlarge_and_convolve(features, getattr(self, f"conv_up{step}"), factor))
+        return make_image(self.conv_last, leaky_relu(self.conv_hr(features)))

@@ -1,4 +1,4 @@
-"""SPSR's generator (Ma et al., CVPR 2020): an RRDB trunk beside a branch that up-scales the gradient map."""
+"""SPSR's gradient map and generator (Ma et al., CVPR 2020): an RRDB trunk and a branch that up-scales the map."""
 
 from collections.abc import Mapping
 
@@ -7,35 +7,52 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.config import SPSR_TAPS
-from study.models.gradient_map import gradient_map
-from study.models.image_layer import make_image
-from study.models.initialisation import scale_kaiming_init
+from study.models.layers import leaky_relu, make_image, scale_kaiming_init
 from study.models.nearest import enlarge_and_convolve
 from study.models.rrdb import RRDB, RRDBNet
 from study.models.strict_state import check_state
 
-NEGATIVE_SLOPE = 0.2
 TRUNK_LAST = "conv_last."
 
+# Keeps the slope of the square root finite where an image is flat.
+GRADIENT_EPSILON = 1e-6
 
-def _leaky_relu(features: Tensor) -> Tensor:
-    return F.leaky_relu(features, NEGATIVE_SLOPE, inplace=True)
+
+def gradient_map(images: Tensor, *, padding: int = 1) -> Tensor:
+    """Compute sqrt(v^2 + h^2 + 1e-6) of the central differences v and h of each colour.
+
+    Args:
+        images: shape (N, C, H, W), padded with zeros.
+        padding: 1 keeps the size, as inside the generator; 2 adds a pixel on each side, as in SPSR's losses.
+
+    Returns:
+        Shape (N, C, H + 2 * padding - 2, W + 2 * padding - 2), above 0.
+
+    Raises:
+        ValueError: if padding is below 1.
+    """
+    if padding < 1:
+        raise ValueError(f"gradient_map's padding must be at least 1, but got {padding=}; use 1 to keep the size")
+    padded = F.pad(images, (padding,) * 4)
+    vertical = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
+    horizontal = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+    return torch.sqrt(vertical.square() + horizontal.square() + GRADIENT_EPSILON)
 
 
 class SPSRGenerator(nn.Module):
-    """Up-scale an image with the help of its up-scaled gradient map (METHODS 4.2).
+    """Up-scale an image with the help of its up-scaled gradient map; docs/methods/spsr.md.
 
-    The branch starts from the gradient map of the input and takes up the trunk's features after each quarter of its
-    blocks; both meet in the fusion layers. The branch is needed for inference as well.
+    The branch starts from the gradient map of the input and merges the trunk's features after each quarter of its
+    blocks; the fusion layers combine both. Inference needs the branch as well.
 
     Args:
         features: width of trunk and branch.
         blocks: RRDBs of the trunk, at least four.
         growth: growth of all dense blocks.
-        scale: 2, 3 or 4. Scale 2 is one nearest x2 step, without BasicSR's shrinking of the input.
+        scale: 2, 3 or 4. Scale 2 is one nearest x2 step, without BasicSR's un-shuffling of the input.
 
     Attributes:
-        fusion: the layers that bring trunk and branch together; SPSR trains them alone at first.
+        fusion: the layers that combine trunk and branch; SPSR trains them alone at first.
 
     Raises:
         ValueError: for another scale, or fewer blocks.
@@ -44,7 +61,7 @@ class SPSRGenerator(nn.Module):
     def __init__(self, features: int = 64, blocks: int = 23, growth: int = 32, scale: int = 4) -> None:
         if scale not in (2, 3, 4) or blocks < SPSR_TAPS:
             raise ValueError(
-                f"SPSRGenerator takes a scale of 2, 3 or 4 and at least {SPSR_TAPS} blocks, but got "
+                f"SPSRGenerator needs a scale of 2, 3 or 4 and at least {SPSR_TAPS} blocks, but got "
                 f"{scale=} and {blocks=}"
             )
         super().__init__()
@@ -63,11 +80,11 @@ class SPSRGenerator(nn.Module):
 
         Args:
             lq: the images.
-            with_branch: return the branch's own output as well.
+            with_branch: return the branch's output as well.
 
         Returns:
             RGB nominally in [0, 1], not clamped, shape (N, 3, scale * H, scale * W); with `with_branch`, a pair of it
-            and of the up-scaled gradient map, of the same shape.
+            and the up-scaled gradient map, of the same shape.
 
         Raises:
             ValueError: if the shape does not fit.
@@ -78,24 +95,24 @@ class SPSRGenerator(nn.Module):
         return (sr, self.branch.conv_image(structure)) if with_branch else sr
 
     def load_fidelity(self, generator_state: Mapping[str, Tensor]) -> list[str]:
-        """Start the trunk from a PSNR-oriented `RRDBNet(unshuffle=False)` of the same widths and scale.
+        """Initialise the trunk from a PSNR-oriented `RRDBNet(unshuffle=False)` of the same widths and scale.
 
         Returns:
-            Names in `generator_state` that have no place here: the last convolution, which makes an image there.
+            Names in `generator_state` that were not used: the last convolution, which makes an image there.
 
         Raises:
             ValueError: if anything else does not fit; the trunk is then unchanged.
         """
-        own = self.trunk.state_dict()
+        current = self.trunk.state_dict()
         given = {name: tensor for name, tensor in generator_state.items() if not name.startswith(TRUNK_LAST)}
-        shapes = {name: tensor.shape for name, tensor in own.items() if not name.startswith(TRUNK_LAST)}
+        shapes = {name: tensor.shape for name, tensor in current.items() if not name.startswith(TRUNK_LAST)}
         check_state(given, shapes, source="the fidelity generator's state", network=self.trunk)
-        self.trunk.load_state_dict(own | given)
+        self.trunk.load_state_dict(current | given)
         return [name for name in generator_state if name.startswith(TRUNK_LAST)]
 
 
 class _GradientBranch(nn.Module):
-    """From the gradient map of the input and the trunk's features to features at the output's size."""
+    """Map the input's gradient map and the trunk's features to features at the output's size."""
 
     def __init__(self, features: int, growth: int, upsamplings: tuple[int, ...]) -> None:
         super().__init__()
@@ -116,12 +133,12 @@ class _GradientBranch(nn.Module):
             features = merge(block(torch.cat((features, tap), dim=1)))
         features = shallow + self.conv_body(features)
         for step, factor in enumerate(self.upsamplings, start=1):
-            features = _leaky_relu(enlarge_and_convolve(features, getattr(self, f"conv_up{step}"), factor))
-        return self.conv_last(_leaky_relu(self.conv_hr(features)))
+            features = leaky_relu(enlarge_and_convolve(features, getattr(self, f"conv_up{step}"), factor))
+        return self.conv_last(leaky_relu(self.conv_hr(features)))
 
 
 class _Fusion(nn.Module):
-    """From the features of branch and trunk to the image."""
+    """Map the features of branch and trunk to the image."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -132,4 +149,4 @@ class _Fusion(nn.Module):
 
     def forward(self, structure: Tensor, image_features: Tensor) -> Tensor:
         features = self.merge(self.block(torch.cat((structure, image_features), dim=1)))
-        return make_image(self.conv_last, _leaky_relu(self.conv_hr(features)))
+        return make_image(self.conv_last, leaky_relu(self.conv_hr(features)))

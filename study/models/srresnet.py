@@ -1,13 +1,12 @@
-"""SRResNet as its paper has it, with batch normalisation (Ledig et al., CVPR 2017; METHODS 2.5)."""
+"""SRResNet with batch normalisation, as in its paper (Ledig et al., CVPR 2017)."""
 
 from torch import Tensor, nn
 
-from study.models.shape_check import check_images
-from study.models.upscaling import upscaling_steps
+from study.models.layers import check_images, upscaling_steps
 
 
 class NormalisedBlock(nn.Module):
-    """Convolution, batch norm, PReLU, convolution, batch norm, plus the input; the shape is kept."""
+    """Add to the input convolution, batch norm, PReLU, convolution, batch norm of it; the shape is kept."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -26,8 +25,7 @@ class NormalisedBlock(nn.Module):
 class SRResNet(nn.Module):
     """The generator of SRGAN.
 
-    In training it normalises by the batch, so what it makes of an image depends on the others; in evaluation it does
-    not.
+    In training mode it normalises by the batch, so an output depends on the batch's other images.
 
     Args:
         features: width of the trunk.

@@ -1,4 +1,4 @@
-"""The comparison of a state dict with the network that it is meant for."""
+"""Compare a state dict with the network that it is loaded into."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 SHOWN_PER_KIND = 3
 
-# How the names of a network's first characteristic entry begin; the first that is found tells.
+# Characteristic beginnings of names, by network; the first match counts.
 SIGNATURES = {
     "layers.0.residual_group": "SwinIR",
     "b_fea_conv.": "SPSR's generator",
     "branch.conv_first.": "SPSR's generator, by our names",
     "decoder.": "an auto-encoder of AESOP",
-    "RRDB_trunk.": "an RRDBNet of ESRGAN's own repository",
+    "RRDB_trunk.": "an RRDBNet of ESRGAN's repository",
     "model.1.sub.": "an RRDBNet by ESRGAN's first names",
     "body.0.rdb1.": "an RRDBNet",
     "conv_after_body.": "an EDSR",
@@ -30,14 +30,14 @@ def check_state(
     """Check that a state dict has exactly the expected names, each with the expected shape.
 
     Args:
-        state: what was given.
-        shapes: what is needed, by name.
-        source: where the state comes from, for the message.
-        network: what it is meant for, for the message.
+        state: the given tensors, by name.
+        shapes: the expected shapes, by name.
+        source: origin of the state, for the message.
+        network: the network to load, for the message.
 
     Raises:
-        ValueError: naming the source, the network, the first few names of each kind of mismatch, how much does
-            match, and what the names look like.
+        ValueError: naming the source, the network, the first few names of each kind of mismatch, the number of
+            matches, and the network that the names resemble.
     """
     missing = [name for name in shapes if name not in state]
     unexpected = [name for name in state if name not in shapes]
@@ -60,7 +60,7 @@ def check_state(
 
 
 def recognise(state: Mapping[str, Tensor]) -> str | None:
-    """Say which known network a state dict seems to belong to, by its names; None for an unknown one (METHODS 12)."""
+    """Describe the known network that a state dict's names resemble; return None for an unknown one."""
     found = next((network for name, network in SIGNATURES.items() if any(key.startswith(name) for key in state)), None)
     if found is None:
         return None
@@ -69,7 +69,7 @@ def recognise(state: Mapping[str, Tensor]) -> str | None:
 
 
 def _scale_of(state: Mapping[str, Tensor]) -> str | None:
-    """The up-scaling factor, where the names or shapes tell it."""
+    """Describe the up-scaling factor, if names or shapes tell it."""
     if "conv_first.weight" in state and state["conv_first.weight"].shape[1:2] in ((12,), (48,)):
         return f"scale {2 if state['conv_first.weight'].shape[1] == 12 else 1}"
     sub_pixel = [state[name] for name in ("upsample.0.weight", "upconv1.weight") if name in state]
@@ -83,7 +83,7 @@ def _scale_of(state: Mapping[str, Tensor]) -> str | None:
 
 
 def _blocks_of(state: Mapping[str, Tensor]) -> str | None:
-    """The number of blocks in the trunk."""
+    """Count the blocks in the trunk."""
     counted = re.compile(r"(?:body|RRDB_trunk|layers|model\.1\.sub)\.(\d+)\.[A-Za-z]")
     numbers = {int(match[1]) for name in state if (match := counted.match(name))}
     return f"{len(numbers)} block{'s' * (len(numbers) > 1)}" if numbers else None

@@ -1,4 +1,4 @@
-"""Large images in tiles: within a bound on memory, and equal to the whole where tiles overlap enough."""
+"""Upscale large images in tiles, within a bound on memory; exact where the tiles overlap enough."""
 
 import math
 import weakref
@@ -13,16 +13,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 ALIGNMENT = 16
-"""Tiles begin at multiples of this many LR pixels, so that attention windows lie as in the image."""
+"""Tiles begin at multiples of this many LR pixels, so that attention windows are those of the image."""
 
 MOST_OVERLAP = 64
-"""LR pixels that tiles overlap by at most, unless more is asked for: RRDBNet's whole field would cost too much."""
+"""Largest default overlap of tiles in LR pixels: RRDBNet's whole receptive field would cost too much."""
 
 _PROBE_SIDE = 48
 _WIDEST_PROBE = 2048
-# More than any generator here takes for an LR pixel.
+# More than any generator here needs for an LR pixel.
 _MOST_BYTES = 64 << 10
-# Work space of convolutions and the allocator's rounding are not seen by the tally.
+# Covers the work space of convolutions and the allocator's rounding, which are not counted.
 _SAFETY = 1.5
 
 Upscale = Callable[[Tensor], Tensor]
@@ -30,45 +30,45 @@ Upscale = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Tiling:
-    """How images are cut.
+    """The geometry of the tiles.
 
     Attributes:
         side: of a tile without its overlap, in LR pixels.
-        overlap: LR pixels that a tile sees beyond each of its sides.
-        field: how far an output pixel sees, in LR pixels; None where it sees all of the image.
+        overlap: LR pixels beyond each side that are input of a tile.
+        receptive_field: radius of an output pixel's receptive field in LR pixels; None if it is the whole image.
     """
 
     side: int
     overlap: int
-    field: int | None
+    receptive_field: int | None
 
     @property
     def exact(self) -> bool:
-        """Whether tiles give what the whole image would, up to the order of sums."""
-        return self.field is not None and self.overlap >= self.field
+        """Whether tiles equal the whole image, up to the order of sums."""
+        return self.receptive_field is not None and self.overlap >= self.receptive_field
 
 
 class Upscaler:
-    """A generator with a bound on the memory that it may take: images larger than that are done in tiles.
+    """A generator with a bound on its memory: images that would exceed it are computed in tiles.
 
     Attributes:
-        tiling: how, once an image had to be cut.
-        difference: where that is not exact, how much a tile of the first such image changed when it saw further, by its
-            overlap again or by `ALIGNMENT`: the largest change of a value.
+        tiling: the tiles, once an image was cut.
+        difference: where tiles are not exact, the largest change of a value in the first tile of the first such image
+            when its overlap grows by the overlap or by `ALIGNMENT`, whichever is larger.
     """
 
     def __init__(
         self, generator: nn.Module, scale: int, *, bound: int, tile: int | None = None, overlap: int | None = None
     ) -> None:
-        """Take a generator in eval mode.
+        """Wrap a generator in eval mode.
 
         Args:
             generator: images (1, 3, h, w) to (1, 3, h * scale, w * scale), or a tuple that begins with it.
             scale: the SR factor.
-            bound: bytes that one forward pass may take.
-            tile: LR pixels a side of a tile, for every image that is larger; None to cut only what exceeds the bound.
-            overlap: LR pixels that tiles see beyond their sides; None for the generator's field of view, at most
-                `MOST_OVERLAP`.
+            bound: largest memory of one forward pass in bytes.
+            tile: LR pixels a side of a tile, for every larger image; None to cut only images that exceed the bound.
+            overlap: LR pixels beyond their sides that are input of tiles; None for the generator's receptive field, at
+                most `MOST_OVERLAP`.
 
         Raises:
             ValueError: a tile below 1 pixel, or an overlap below 0.
@@ -76,7 +76,7 @@ class Upscaler:
         if (tile is not None and tile < 1) or (overlap is not None and overlap < 0):
             raise ValueError(f"tile must be at least 1 and overlap at least 0 LR pixels, but got {tile} and {overlap}")
         self._generator, self._scale, self._bound = generator, scale, bound
-        self._asked_tile, self._asked_overlap = tile, overlap
+        self._tile, self._overlap = tile, overlap
         self._bytes_per_pixel: float | None = None
         self.tiling: Tiling | None = None
         self.difference: float | None = None
@@ -85,7 +85,7 @@ class Upscaler:
     def __call__(self, lq: Tensor) -> Tensor:
         """Upscale one image, shape (1, 3, h, w), RGB in [0, 1]: (1, 3, h * scale, w * scale), not clamped."""
         height, width = lq.shape[-2:]
-        if self._asked_tile is None and self._fits(height * width):
+        if self._tile is None and self._fits(height * width):
             return self._whole(lq)
         tiling = self._choose(lq.device)
         if max(height, width) <= tiling.side:
@@ -95,7 +95,7 @@ class Upscaler:
         return upscale_in_tiles(self._whole, lq, self._scale, tiling.side, tiling.overlap)
 
     def _difference(self, lq: Tensor, tiling: Tiling) -> float:
-        """The largest change of a value in the first tile of an image, when it sees further."""
+        """Return the largest change of a value in an image's first tile when its overlap grows."""
         side, edge = tiling.side, tiling.side * self._scale
         reaches = (tiling.overlap, tiling.overlap + max(tiling.overlap, ALIGNMENT))
         near, far = (self._whole(lq[..., : side + reach, : side + reach]) for reach in reaches)
@@ -105,24 +105,24 @@ class Upscaler:
         return first_image(self._generator(lq.contiguous(memory_format=torch.channels_last)))
 
     def _fits(self, pixels: int) -> bool:
-        """Whether an image of so many LR pixels is within the bound; small ones are, without measuring."""
+        """Whether an image of so many LR pixels is within the bound; small ones need no measurement."""
         return pixels * _MOST_BYTES <= self._bound or pixels * self._cost() <= self._bound
 
     def _cost(self) -> float:
-        """Bytes an LR pixel, measured once."""
+        """Return the bytes for each LR pixel, measured once."""
         if self._bytes_per_pixel is None:
             self._bytes_per_pixel = _SAFETY * peak_bytes(self._generator, _PROBE_SIDE) / _PROBE_SIDE**2
         return self._bytes_per_pixel
 
     def _choose(self, device: torch.device) -> Tiling:
-        """Tiles of the side asked for, or as large as the bound allows."""
+        """Return tiles of the given side, or as large as the bound allows."""
         if self.tiling is None:
-            field = field_of_view(self._generator)
-            overlap = self._asked_overlap
+            field = receptive_field(self._generator)
+            overlap = self._overlap
             if overlap is None:
                 overlap = MOST_OVERLAP if field is None else min(field, MOST_OVERLAP)
             overlap = _aligned(overlap)
-            side = self._asked_tile
+            side = self._tile
             if side is None:
                 side = max(1, math.isqrt(int(self._bound / self._cost())) - 2 * overlap - ALIGNMENT)
             self.tiling = Tiling(_aligned(side), overlap, field)
@@ -130,12 +130,12 @@ class Upscaler:
 
 
 def memory_bound(device: torch.device) -> int:
-    """Bytes that a forward pass may take where nothing else is said: 4 GiB, on a GPU half of what is free."""
+    """Return the default bound of a forward pass in bytes: 4 GiB, on a GPU half of the free memory."""
     return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 4 << 30
 
 
 def upscale_in_tiles(upscale: Upscale, lq: Tensor, scale: int, side: int, overlap: int) -> Tensor:
-    """Put an image together from tiles, each of which was given `overlap` more pixels on each side where there are any.
+    """Assemble an image from tiles, each computed from `overlap` more pixels on each side within the image.
 
     Args:
         upscale: images (1, 3, h, w) to (1, 3, h * scale, w * scale).
@@ -159,10 +159,10 @@ def upscale_in_tiles(upscale: Upscale, lq: Tensor, scale: int, side: int, overla
 
 
 @torch.no_grad()
-def field_of_view(generator: nn.Module) -> int | None:
-    """How far around itself an output pixel sees, in LR pixels; None if further than half of 2,048 pixels.
+def receptive_field(generator: nn.Module) -> int | None:
+    """Measure the radius of an output pixel's receptive field in LR pixels; return None above half of 2,048 pixels.
 
-    Found by trying: some columns of a strip become NaN, and so does all that has seen them.
+    Columns of a strip are set to NaN: every output pixel that depends on them is NaN as well.
     """
     device = next(generator.parameters()).device
     width = 8 * ALIGNMENT
@@ -182,7 +182,7 @@ def field_of_view(generator: nn.Module) -> int | None:
 
 @torch.no_grad()
 def peak_bytes(generator: nn.Module, side: int) -> int:
-    """The most memory that tensors take at a time while a generator works on a square image, its weights apart."""
+    """Measure the peak memory of tensors, weights apart, in a generator's forward pass on a square image."""
     device = next(generator.parameters()).device
     with _Tally() as tally:
         generator(torch.zeros(1, 3, side, side, device=device).contiguous(memory_format=torch.channels_last))
@@ -190,12 +190,12 @@ def peak_bytes(generator: nn.Module, side: int) -> int:
 
 
 def first_image(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """The image among a generator's outputs: SPSR's has gradient maps beside it."""
+    """Return the image among a generator's outputs: SPSR's has gradient maps beside it."""
     return output if isinstance(output, Tensor) else output[0]
 
 
 class _Tally(TorchDispatchMode):
-    """Counts the bytes of tensors that are made, and takes them off when they go."""
+    """Count the bytes of live tensors that were created in this mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,16 +212,16 @@ class _Tally(TorchDispatchMode):
         return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        place = storage._cdata
-        if place in self._known:
+        key = storage._cdata
+        if key in self._known:
             return
-        self._known.add(place)
+        self._known.add(key)
         self.live += storage.nbytes()
         self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._forget, place, storage.nbytes())
+        weakref.finalize(storage, self._forget, key, storage.nbytes())
 
-    def _forget(self, place: int, size: int) -> None:
-        self._known.discard(place)
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
         self.live -= size
 
 

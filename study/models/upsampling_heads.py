@@ -1,4 +1,4 @@
-"""Up-sampling heads to compare on one trunk (METHODS 2.6; Shi et al. 2016, Aitken et al. 2017, Odena et al. 2016)."""
+"""Up-sampling heads to compare on one trunk (Shi et al. 2016, Odena et al. 2016, Aitken et al. 2017)."""
 
 import math
 from itertools import pairwise
@@ -10,35 +10,33 @@ from torch import Tensor, nn
 
 from study.config import Head
 from study.data.bicubic import bicubic_upsample
-from study.models.initialisation import scale_kaiming_init
+from study.models.layers import check_images, scale_kaiming_init, upscaling_steps
 from study.models.msrresnet import ResidualBlock
 from study.models.rrdb import RRDB
-from study.models.shape_check import check_images
-from study.models.upscaling import upscaling_steps
 
 TRUNK_SLOPE = {"rrdb": 0.2, "msrresnet": 0.1}
 HEAD_SLOPE = 0.2
-# Kernel, stride and padding of a transposed convolution: the stride divides the kernel, or its output is uneven.
+# Kernel, stride and padding of a transposed convolution: its output is uneven unless the stride divides the kernel.
 TRANSPOSED = {2: (4, 2, 1), 3: (9, 3, 3)}
 
 
 class HeadedGenerator(nn.Module):
-    """The trunk of RRDBNet or MSRResNet with one of the up-sampling heads of METHODS 2.6.
+    """The trunk of RRDBNet or MSRResNet with an up-sampling head; docs/methods/consistency.md.
 
-    `espcn` makes all sub-pixels of the image by one convolution; `sub-pixel` enlarges the features step by step so;
-    `nearest` and `transposed` do it by nearest-neighbour resizing and by transposed convolutions; `pre-upsampling`
-    enlarges the image by bicubic first and runs the trunk at its final size. All but `espcn` end with two convolutions.
+    `espcn` computes all sub-pixels of the image by one convolution, `sub-pixel` enlarges the features step by step;
+    `nearest` and `transposed` use nearest-neighbour resizing and transposed convolutions; `pre-upsampling` enlarges the
+    image by bicubic first and runs the trunk at its final size. All but `espcn` end with two convolutions.
 
     Args:
-        trunk: whose trunk.
-        head: which head; not `own`.
-        features, blocks, growth: of the trunk; `growth` is read by rrdb.
+        trunk: the network of the trunk.
+        head: any but `native`.
+        features, blocks, growth: of the trunk; `growth` is for rrdb alone.
         scale: up-scaling: 2, 3 or 4.
-        icnr: let sub-pixel convolutions start as nearest-neighbour resizing (Aitken et al. 2017).
+        icnr: initialise sub-pixel convolutions as nearest-neighbour resizing (Aitken et al. 2017).
         init_scale: of MSRResNet's weights at the start.
 
     Raises:
-        ValueError: another scale.
+        ValueError: if the scale is not one of the three.
     """
 
     def __init__(
@@ -122,12 +120,12 @@ def _enlarge(head: Head, features: int, factor: int) -> list[nn.Module]:
         case "transposed":
             kernel, stride, padding = TRANSPOSED[factor]
             return [nn.ConvTranspose2d(features, features, kernel, stride, padding)]
-    raise ValueError(f"no head is called {head!r}")
+    raise ValueError(f"head must be sub-pixel, nearest or transposed here, but got {head!r}")
 
 
 @torch.no_grad()
 def _start_as_nearest(head: nn.Sequential) -> None:
-    """Give the factor**2 channels that become one channel's sub-pixels equal kernels, scaled as drawn."""
+    """Copy one kernel to the factor**2 channels that become one channel's sub-pixels."""
     for conv, shuffle in pairwise(head):
         if isinstance(conv, nn.Conv2d) and isinstance(shuffle, nn.PixelShuffle):
             repeats = shuffle.upscale_factor**2

@@ -1,8 +1,8 @@
-"""Reading and writing of weight files, ours and those of other tools, as data: nothing in a file is ever executed."""
+"""Read, write and interpolate weights, ours and those of other tools; no code in a file is ever executed."""
 
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +15,10 @@ from study.models.released_names import CONSTANTS, released_state, table_for, wi
 from study.models.spsr import SPSRGenerator
 from study.models.strict_state import check_state
 
-# BasicSR writes the averaged weights beside the raw ones; the averaged ones are the released network.
+# BasicSR writes averaged weights beside raw ones; the averaged ones are the released network.
 WRAPPERS = ("params_ema", "params")
 
-# What training over several GPUs puts before every name.
+# Prefix of every name after training on several GPUs.
 PARALLEL_PREFIX = "module."
 
 Layout = Literal["basicsr", "plain"]
@@ -27,9 +27,9 @@ Layout = Literal["basicsr", "plain"]
 def load_weights(module: nn.Module, path: str | Path) -> None:
     """Load a weight file into a network, strictly.
 
-    The file holds a state dict, or a dict with it under `params_ema` or, failing that, `params`. Its names may be ours,
-    or those under which the network was released (METHODS 12): BasicSR's and both older sets of ESRGAN's for RRDBNet,
-    SPSR's for its generator, AESOP's with its encoder held twice, SwinIR's, BasicSR's for the others.
+    The file holds a state dict, or a dict with it under `params_ema` or, failing that, `params`. Its names are ours,
+    or those under which the network was released: BasicSR's and both older sets of ESRGAN's for RRDBNet, SPSR's for
+    its generator, AESOP's with its duplicate encoder, SwinIR's, BasicSR's for the others.
 
     Args:
         module: the network, changed in place; it keeps its device and dtype.
@@ -46,29 +46,29 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     table = table_for(module, state)
-    own = module.state_dict()
-    check_state(state, {table[name]: own[name].shape for name in table}, source=str(path), network=module)
-    constants = {name: tensor for name, tensor in own.items() if name.endswith(CONSTANTS)}
+    current = module.state_dict()
+    check_state(state, {table[name]: current[name].shape for name in table}, source=str(path), network=module)
+    constants = {name: tensor for name, tensor in current.items() if name.endswith(CONSTANTS)}
     module.load_state_dict(constants | {name: state[released] for name, released in table.items()})
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the state dict in a weight file, under the file's own names, on the CPU; ValueError as `load_weights`."""
+    """Read the state dict in a weight file, under the file's names, on the CPU; ValueError as `load_weights`."""
     return _select_state(_read(path), path)
 
 
 def save_weights(module: nn.Module, path: str | Path, layout: Layout = "basicsr") -> None:
-    """Write a network's weights into a file that is whole or absent.
+    """Write a network's weights atomically.
 
     Args:
         module: the network.
         path: a .pth or .pt file, or a .safetensors file.
-        layout: "basicsr" writes the names under which the network is known to BasicSR, chaiNNer and its authors' code
-            (a .pth holds them under `params`; SPSR's, as its authors have it, bare); "plain" writes our names, bare.
+        layout: "basicsr" writes the names of BasicSR, chaiNNer and the authors' code (a .pth holds them under `params`;
+            SPSR's, as its authors have it, bare); "plain" writes our names, bare.
 
     Raises:
         ValueError: another ending, or another layout.
-        StorageError: the file system refused; what was there before is untouched.
+        StorageError: the file system refused; an earlier file is unchanged.
     """
     path = Path(path)
     _check_suffix(path)
@@ -83,6 +83,32 @@ def save_weights(module: nn.Module, path: str | Path, layout: Layout = "basicsr"
     buffer = io.BytesIO()
     torch.save({"params": tensors} if wrapped else tensors, buffer)
     write_atomically(path, buffer.getvalue())
+
+
+def interpolate_states(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """Compute (1 - alpha) * first + alpha * second of two networks' weights; integer entries are the first's.
+
+    Wang et al., "Deep network interpolation", CVPR 2019.
+
+    Args:
+        first, second: state dicts of the same names and shapes.
+        alpha: 0 gives the first, 1 the second; values outside [0, 1] extrapolate.
+
+    Raises:
+        ValueError: entries in only one of them, or of different shapes.
+    """
+    different = sorted(set(first) ^ set(second)) or sorted(
+        name for name in first if first[name].shape != second[name].shape
+    )
+    if different:
+        raise ValueError(
+            f"the two networks are not alike: they differ in {len(different)} entries, such as {different[0]}; "
+            "interpolate two of one architecture"
+        )
+    return {
+        name: torch.lerp(tensor, second[name].to(tensor), alpha) if tensor.is_floating_point() else tensor
+        for name, tensor in first.items()
+    }
 
 
 def _read_pickle(path: Path) -> Any:
@@ -129,7 +155,7 @@ def _read(path: Path) -> Any:
 
 
 def _select_state(content: Any, path: Path) -> dict[str, Tensor]:
-    """Find the state dict in a file's content, preferring the averaged weights."""
+    """Return the state dict in a file's content, preferably the averaged weights."""
     if isinstance(content, dict):
         content = next((content[key] for key in WRAPPERS if key in content), content)
     if not isinstance(content, dict) or not content:

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from study.losses.generator_loss import ADVERSARIAL_TERMS, GeneratorLoss, Logits, LossInputs
 from study.losses.gradient import discriminated_map
-from study.losses.images import at_least_float32
 from study.losses.pixel import pixel_loss
 from study.models import Autoencoder, SPSRGenerator
+from study.models.layers import at_least_float32
 from study.training.distributed import DistributedContext
 from study.training.state import TrainState
 

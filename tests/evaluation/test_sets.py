@@ -1,4 +1,4 @@
-"""Sets are found by name and by folder, and every image that does not fit is named."""
+"""Sets are found by name and by folder, and every mismatched image is named."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 def test_sets_are_taken_by_name_from_one_folder(root: Path) -> None:
     places = find_sets([root], [], ["Set14", "mine"], 4)
 
-    assert [(place.name, place.hr.relative_to(root.resolve()), place.lr) for place in places] == [
+    assert [(place.name, place.hr.relative_to(root.resolve()), place.lq) for place in places] == [
         ("Set14", Path("Set14/HR"), None),
         ("mine", Path("mine/HR"), None),
     ]
@@ -48,26 +48,26 @@ def test_folders_are_sets_by_their_own_names_or_given_ones(root: Path) -> None:
 def test_low_quality_images_beside_hr_are_found(root: Path) -> None:
     save(root / "Set5" / "LRbicx4" / "babyx4.png", 15, 12)
 
-    assert find_sets([root / "Set5"], [], [], 4)[0].lr == (root / "Set5" / "LRbicx4").resolve()
-    assert find_sets([root / "Set5"], [], [], 2)[0].lr is None
+    assert find_sets([root / "Set5"], [], [], 4)[0].lq == (root / "Set5" / "LRbicx4").resolve()
+    assert find_sets([root / "Set5"], [], [], 2)[0].lq is None
 
 
-def test_all_that_does_not_fit_is_said_at_once(root: Path) -> None:
+def test_all_mismatches_are_reported_at_once(root: Path) -> None:
     with pytest.raises(SetError) as raised:
         find_sets([root / "nothing", root / "Set5"], [root], ["a", "b", "c"], 4)
 
     text = str(raised.value)
-    assert "--lr must name one folder for each of --hr, but got 1 for 2" in text
+    assert "--lq must name one folder for each of --hr, but got 1 for 2" in text
     assert "or one set for each of --hr, but got a, b, c" in text
     with pytest.raises(SetError, match=r"or one set for each of --hr, but below .* there is no Set15, Urban100"):
         find_sets([root], [], ["Set5", "Set15", "Urban100"], 4)
     with pytest.raises(SetError, match="there is no such folder"):
         find_sets([root / "nothing", root / "Set5"], [], [], 4)
-    with pytest.raises(SetError, match="two sets are called Set5; name them with --set"):
+    with pytest.raises(SetError, match="two sets are called Set5; name them with --name"):
         find_sets([root / "Set5", root / "Set5" / "HR"], [], [], 4)
 
 
-def test_hr_is_cropped_to_multiples_of_12_and_lr_made_by_bicubic(root: Path) -> None:
+def test_hr_is_cropped_to_12_and_lr_made_by_bicubic(root: Path) -> None:
     test = open_set(find_sets([root / "Set5"], [], [], 4)[0], 4)
 
     whole = np.asarray(Image.open(root / "Set5" / "HR" / "baby.png"))
@@ -78,7 +78,7 @@ def test_hr_is_cropped_to_multiples_of_12_and_lr_made_by_bicubic(root: Path) -> 
     assert test.made
 
 
-def test_given_low_quality_images_are_used_as_they_are(root: Path) -> None:
+def test_given_low_quality_images_are_used_unchanged(root: Path) -> None:
     lq = save(root / "lq" / "baby_x4.png", 15, 13, seed=5)  # of the whole image, rounded up
     place = find_sets([root / "Set5"], [root / "lq"], [], 4)[0]
 
@@ -89,7 +89,7 @@ def test_given_low_quality_images_are_used_as_they_are(root: Path) -> None:
 
 
 def test_at_scale_1_low_quality_images_are_given_or_refused(root: Path) -> None:
-    with pytest.raises(SetError, match=r"Set5: at scale 1 nothing says what .* name them with --lr"):
+    with pytest.raises(SetError, match=r"Set5: at scale 1 the low-quality images must be given; name them with --lq"):
         open_set(find_sets([root / "Set5"], [], [], 1)[0], 1)
     noisy = save(root / "noisy" / "baby.png", seed=5)
 
@@ -112,7 +112,7 @@ def test_every_low_quality_image_that_does_not_fit_is_named(root: Path) -> None:
     assert "baby is 20 x 20 px, but HR is 50 x 60 px at scale 4" in text
 
 
-def test_hr_images_too_small_to_be_judged_are_named(root: Path) -> None:
+def test_hr_images_that_are_too_small_are_named(root: Path) -> None:
     save(root / "mine" / "HR" / "dot.png", 30, 80)
 
     with pytest.raises(SetError, match=r"dot\.png: 80 x 30 px, but both sides must have at least 36 px"):

@@ -94,12 +94,12 @@ def test_csv_json_and_parquet_hold_all_digits(table: Table, tmp_path: Path) -> N
     assert values["means"]["psnr_y"]["my_model"] == {"Set5": 28.5, "Set14": 25.0004}
     assert values["means"]["lpips_alex"]["bicubic"] == {"Set5": 0.35}
     assert values["images"] == {"Set5": 2, "Set14": 1}
-    assert values["facts"] == {"scale": 4}
+    assert values["provenance"] == {"scale": 4}
 
     read = pq.read_table(io.BytesIO(to_parquet(table)))
     assert read.to_pylist()[1] == {"metric": "psnr_y", "model": "my_model", "Set5": 28.5, "Set14": 25.0004}
     assert read.to_pylist()[2]["Set14"] is None
-    assert json.loads(read.schema.metadata[b"facts"]) == {"scale": 4}
+    assert json.loads(read.schema.metadata[b"provenance"]) == {"scale": 4}
     for ending in (".md", ".tex", ".csv", ".json", ".parquet"):
         write_table(table, tmp_path / f"table{ending}")
         assert (tmp_path / f"table{ending}").stat().st_size > 50

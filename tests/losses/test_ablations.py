@@ -1,4 +1,4 @@
-"""AESOP's ablations (METHODS 1.6): what they are for simple images, and against plain formulas."""
+"""AESOP's ablations: values for simple images, and plain formulas."""
 
 import math
 
@@ -52,7 +52,7 @@ def test_bottleneck_loss_compares_codes_image_by_image(autoencoder: Autoencoder,
 
 
 class Blue(nn.Module):
-    """Sees the blue channel alone."""
+    """An encoder of the blue channel alone."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images * torch.tensor([0.0, 0.0, 1.0], dtype=images.dtype).view(1, 3, 1, 1)
@@ -70,7 +70,7 @@ def test_loss_map_weighs_the_difference_over_the_whole_batch(pair: tuple[Tensor,
     torch.testing.assert_close(gradient(found, sr), expected_gradient)  # the weights are not constants
 
 
-def test_loss_map_of_equal_images_is_zero_with_a_finite_gradient() -> None:
+def test_loss_map_of_equal_images_has_a_finite_gradient() -> None:
     hr = torch.rand(2, 3, 8, 8)
     sr = hr.clone().requires_grad_()
     loss = loss_map_loss(Blue(), sr, hr)
@@ -78,14 +78,14 @@ def test_loss_map_of_equal_images_is_zero_with_a_finite_gradient() -> None:
     assert torch.isfinite(gradient(loss, sr)).all()
 
 
-def test_lr_l1_at_scale_4_has_the_four_taps_of_torch(pair: tuple[Tensor, Tensor]) -> None:
+def test_lr_l1_at_scale_4_has_torchs_four_taps(pair: tuple[Tensor, Tensor]) -> None:
     sr, hr = pair
     expected = (plain.torch_bicubic_quarter(sr) - plain.torch_bicubic_quarter(hr)).abs().mean(dim=(1, 2, 3))
     torch.testing.assert_close(low_resolution_loss(sr, hr, 4), expected)
 
 
 def test_lr_l1_at_scale_3_sees_every_third_pixel(pair: tuple[Tensor, Tensor]) -> None:
-    """The centre of an LR pixel falls on the middle one of three, and without antialiasing it alone counts."""
+    """The centre of an LR pixel is the middle one of three; without antialiasing only that one counts."""
     sr, hr = (images[..., :15, :24] for images in pair)
     expected = (sr[..., 1::3, 1::3] - hr[..., 1::3, 1::3]).abs().mean(dim=(1, 2, 3))
     torch.testing.assert_close(low_resolution_loss(sr, hr, 3), expected)

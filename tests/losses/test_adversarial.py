@@ -1,4 +1,4 @@
-"""The relativistic losses against METHODS 3.3, values and gradients."""
+"""The relativistic losses against ESRGAN's formulas, values and gradients."""
 
 import copy
 import math
@@ -34,7 +34,7 @@ def cross_entropy(logits: Tensor, label: float) -> Tensor:
 
 @pytest.mark.parametrize("shape", [(4, 1), (4, 1, 3, 5), (4,)])
 @pytest.mark.parametrize("logit", [0.0, -7.5])
-def test_a_discriminator_that_cannot_tell_gives_ln_2(shape: tuple[int, ...], logit: float) -> None:
+def test_equal_logits_give_ln_2(shape: tuple[int, ...], logit: float) -> None:
     constant = torch.full(shape, logit)
 
     for loss in (relativistic_generator_loss, relativistic_discriminator_loss):
@@ -75,7 +75,7 @@ def test_generator_gradient_is_that_of_the_formula(logit_maps: bool) -> None:
 
 
 @pytest.mark.parametrize("logit_maps", [False, True])
-def test_discriminator_gradient_is_that_of_the_official_two_backwards(logit_maps: bool) -> None:
+def test_discriminator_gradient_equals_the_official_two_backwards(logit_maps: bool) -> None:
     discriminator = tiny_discriminator(logit_maps=logit_maps)
     official = copy.deepcopy(discriminator)
     real, fake = reals_and_fakes()
@@ -96,7 +96,7 @@ def test_discriminator_gradient_is_that_of_the_official_two_backwards(logit_maps
 
 
 def test_attached_means_would_give_another_gradient() -> None:
-    """Why the discriminator's means are detached: the joint formula is not what the trainer descends."""
+    """The official trainer's gradient has detached means; the joint formula differs."""
     real, fake = (torch.tensor(values, requires_grad=True) for values in ([1.0, 3.0], [0.5, -0.5]))
     joint = (cross_entropy(real - fake.mean(), 1) + cross_entropy(fake - real.mean(), 0)) / 2
     (attached,) = torch.autograd.grad(joint, real)
@@ -121,7 +121,7 @@ def test_logits_of_different_shapes_are_refused() -> None:
         relativistic_generator_loss(torch.zeros(4, 1), torch.zeros(2, 1))
 
 
-def test_joint_discriminator_gradient_is_that_of_the_formula_with_attached_means() -> None:
+def test_joint_discriminator_gradient_has_attached_means() -> None:
     discriminator = tiny_discriminator(logit_maps=False)
     real, fake = reals_and_fakes()
     on_real, on_fake = discriminator(real), discriminator(fake)
@@ -143,7 +143,7 @@ def test_plain_gan_is_two_cross_entropies_and_their_sum(shape: tuple[int, ...]) 
     assert found.mean().item() == pytest.approx((cross_entropy(real, 1) + cross_entropy(fake, 0)).item(), rel=1e-6)
 
 
-def test_a_plain_discriminator_that_cannot_tell() -> None:
+def test_plain_gan_of_zero_logits() -> None:
     constant = torch.zeros(4, 1)
     assert vanilla_generator_loss(constant) == pytest.approx([math.log(2)] * 4)
     assert vanilla_discriminator_loss(constant, constant) == pytest.approx([2 * math.log(2)] * 4)

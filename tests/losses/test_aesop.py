@@ -8,7 +8,7 @@ from study.losses import aesop_loss, pixel_loss
 
 
 class AveragingAutoencoder(nn.Module):
-    """Keeps what a 4x4 average keeps, then one trainable gain."""
+    """An auto-encoder of a 4x4 average and one trainable gain."""
 
     def __init__(self) -> None:
         super().__init__()

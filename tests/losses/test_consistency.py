@@ -1,4 +1,4 @@
-"""The downsampled-space loss against the matrix of bicubic shrinking, and against what it is said not to see."""
+"""The downsampled-space loss against the matrix of bicubic shrinking and its null space."""
 
 import numpy as np
 import pytest
@@ -35,8 +35,8 @@ def test_value_and_gradient_are_those_of_the_formula(scale: int, criterion: str,
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_nothing_in_the_null_space_is_seen(scale: int) -> None:
-    """Alone, the loss never corrects what shrinking removes: its gradient has no part there (METHODS 5)."""
+def test_the_null_space_has_no_gradient(scale: int) -> None:
+    """The gradient has no part in the null space of shrinking, so the loss never corrects it."""
     lq, sr = images(0, 1, 3, 10, 10), images(1, 1, 3, 10 * scale, 10 * scale).requires_grad_()
     matrix = downsampling_matrix(10 * scale, scale)
     seen = torch.from_numpy(np.linalg.pinv(matrix) @ matrix)
@@ -50,7 +50,7 @@ def test_nothing_in_the_null_space_is_seen(scale: int) -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_a_patch_of_the_photograph_explains_its_lr_patch_but_for_rounding(scale: int) -> None:
+def test_an_hr_patch_gives_its_lr_patch_up_to_rounding(scale: int) -> None:
     rng = np.random.default_rng(0)
     photograph = rng.integers(0, 256, (96, 96, 3), np.uint8)
     pairs = make_pairs(ImageSet.loaded("set", ("a",), [photograph]), scale)
@@ -58,7 +58,7 @@ def test_a_patch_of_the_photograph_explains_its_lr_patch_but_for_rounding(scale:
     top, side = 24 // scale, 48 // scale
     inner_low = lq[..., top : top + side, top : top + side]
     value = consistency_loss(hr[..., 24:72, 24:72], inner_low, scale)
-    assert value.item() == pytest.approx(1 / (12 * 255**2), rel=0.15)  # METHODS 5: 58.9 dB
+    assert value.item() == pytest.approx(1 / (12 * 255**2), rel=0.15)  # 58.9 dB
 
 
 @pytest.mark.parametrize("antialias", [False, True])

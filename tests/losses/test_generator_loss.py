@@ -1,4 +1,4 @@
-"""The weighted sum: its value, its gradient, and what it leaves out."""
+"""The weighted sum: value, gradient, and terms of weight 0."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ class SquaredDistance(nn.Module):
         return (sr - hr).square().mean(dim=(1, 2, 3))
 
 
-def evaluated() -> LossInputs:
+def loss_inputs() -> LossInputs:
     generator = torch.Generator().manual_seed(3)
     draw = lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
     return LossInputs(draw(2, 3, 12, 12).requires_grad_(), draw(2, 3, 12, 12), ema_sr=draw(2, 3, 12, 12))
@@ -29,7 +29,7 @@ def logits_of(at: LossInputs) -> Logits:
 
 
 def add_all(chosen: GeneratorLoss, at: LossInputs) -> tuple[dict[str, float], Tensor]:
-    """Each term of the sum, and the sum's gradient at the images."""
+    """Return each term of the sum, and the sum's gradient for the images."""
     at.sr.grad = None
     terms = {
         name: chosen.add_gradient(name, at, logits_of(at) if name == "adversarial" else None) for name in chosen.weights
@@ -45,24 +45,24 @@ def generator_loss(config: LossConfig, autoencoder: nn.Module | None = None) -> 
 
 
 def single(term: str, guidance: str = "pixel") -> LossConfig:
-    """That term alone, with weight 1."""
+    """Configure one term alone, with weight 1."""
     return LossConfig.model_validate({name: float(name == term) for name in WEIGHTS} | {"guidance": guidance})
 
 
 def test_gradients_add_up_to_the_weighted_sums() -> None:
-    at = evaluated()
+    at = loss_inputs()
     terms, gradient = add_all(generator_loss(LossConfig(guidance="pixel", **WEIGHTS)), at)
     assert list(terms) == list(WEIGHTS)
     expected = torch.zeros_like(at.sr)
     for name, weight in WEIGHTS.items():
-        alone, own = add_all(generator_loss(single(name)), at)
-        expected += weight * own
+        alone, gradient_alone = add_all(generator_loss(single(name)), at)
+        expected += weight * gradient_alone
         assert terms[name] == alone[name]  # reported without its weight
     torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-15)
 
 
-def test_a_term_keeps_what_its_logits_hang_on_and_no_graph_of_its_own() -> None:
-    at, chosen = evaluated(), generator_loss(single("adversarial"))
+def test_a_term_frees_its_graph_but_keeps_the_logits() -> None:
+    at, chosen = loss_inputs(), generator_loss(single("adversarial"))
     steepness = torch.ones((), dtype=torch.float64, requires_grad=True)
     logits = Logits(real=at.hr.mean(dim=(2, 3)) * steepness, fake=at.sr.mean(dim=(2, 3)) * steepness)
     chosen.add_gradient("adversarial", at, logits)
@@ -72,8 +72,8 @@ def test_a_term_keeps_what_its_logits_hang_on_and_no_graph_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(("criterion", "power"), [("l1", 1), ("l2", 2)])
-def test_guidance_decides_where_the_fidelity_is_measured(criterion: str, power: int) -> None:
-    at = evaluated()
+def test_guidance_selects_the_fidelity_term(criterion: str, power: int) -> None:
+    at = loss_inputs()
     blur = nn.AvgPool2d(4)
     for guidance, autoencoder in (("pixel", None), ("aesop", blur)):
         config = LossConfig.model_validate(single("fidelity", guidance).model_dump() | {"criterion": criterion})
@@ -93,12 +93,12 @@ def test_a_term_of_weight_zero_is_neither_used_nor_computed(off: str, monkeypatc
     if off in functions:
         monkeypatch.setattr(module, functions[off], None)  # calling it would fail
     chosen = generator_loss(LossConfig.model_validate(WEIGHTS | {off: 0, "guidance": "pixel"}))
-    terms, _ = add_all(chosen, evaluated())
+    terms, _ = add_all(chosen, loss_inputs())
     assert off not in terms
     assert [chosen.uses(name) for name in WEIGHTS] == [name != off for name in WEIGHTS]
 
 
-def test_parts_that_do_not_fit_the_configuration_are_a_mistake_of_ours() -> None:
+def test_parts_must_match_the_configuration() -> None:
     for config, autoencoder, perceptual in (
         (single("fidelity", "aesop"), None, None),
         (single("fidelity", "pixel"), nn.Identity(), None),

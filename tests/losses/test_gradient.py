@@ -1,4 +1,4 @@
-"""SPSR's gradient losses against METHODS 4.2."""
+"""SPSR's gradient losses against their formulas."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def test_gradient_loss_is_the_mean_square_of_wider_maps() -> None:
     assert not gradient_loss(hr, hr).any()
 
 
-def test_branch_loss_is_l1_to_the_map_of_the_images_size() -> None:
+def test_branch_loss_is_l1_to_the_unpadded_map() -> None:
     branch, hr = (torch.rand(2, 3, 9, 8, dtype=torch.float64) for _ in range(2))
     expected = (branch - plain.gradients(hr, 1)).abs().mean(dim=(1, 2, 3))
     torch.testing.assert_close(branch_loss(branch, hr), expected)

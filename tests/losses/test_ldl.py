@@ -1,4 +1,4 @@
-"""The artifact loss against loops written from METHODS 4.3, and at its singular points."""
+"""LDL's loss against loops written from its formulas, and at its singular points."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ def unbiased_variance(values: list[float]) -> float:
 
 
 def looped_map(sr: Tensor, hr: Tensor, ema_sr: Tensor) -> Tensor:
-    """METHODS 4.3 for one image (3, H, W), pixel by pixel: (1, H, W)."""
+    """Compute the map of one image (3, H, W) pixel by pixel: (1, H, W)."""
     height, width = hr.shape[1:]
     residual = [[float((hr - sr)[:, i, j].abs().sum()) for j in range(width)] for i in range(height)]
     average = [[float((hr - ema_sr)[:, i, j].abs().sum()) for j in range(width)] for i in range(height)]

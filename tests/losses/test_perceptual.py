@@ -1,4 +1,4 @@
-"""The perceptual term: VGG features against hooks on torchvision's own network, LPIPS for the small ones."""
+"""The perceptual term: VGG features against hooks on torchvision's network, LPIPS for the small ones."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ LAYERS = {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}
 
 @pytest.fixture(scope="module")
 def vgg19_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A features-only file of VGG-19 with random weights."""
+    """Write a features-only file of VGG-19 with random weights."""
     torch.manual_seed(0)
     with torch.device("meta"):
         features = torchvision.models.vgg19(weights=None).features
@@ -39,7 +39,7 @@ def image_pair(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def hooked_distance(path: Path, sr: Tensor, hr: Tensor) -> Tensor:
-    """METHODS 4.1 with the five layers of 1.5, by hooks that clone conv outputs before in-place ReLUs."""
+    """Compute the five-layer loss by hooks that clone conv outputs before in-place ReLUs."""
     with torch.device("meta"):
         features = torchvision.models.vgg19(weights=None).features
     features.load_state_dict(torch.load(path, weights_only=True), assign=True)
@@ -63,7 +63,7 @@ def test_equals_hooks_on_torchvisions_network(vgg19_file: Path) -> None:
         assert loss(hr, hr).tolist() == [0, 0]
 
 
-def test_gradient_goes_to_sr_alone_and_values_outside_the_range_count(vgg19_file: Path) -> None:
+def test_gradient_reaches_sr_alone_also_outside_the_range(vgg19_file: Path) -> None:
     loss = build_perceptual("vgg19", vgg19_file)
     sr, hr = (image.requires_grad_() for image in image_pair(1))
 
@@ -76,7 +76,7 @@ def test_gradient_goes_to_sr_alone_and_values_outside_the_range_count(vgg19_file
 
 
 def test_chosen_layers_only(vgg19_file: Path) -> None:
-    """ESRGAN's own term: conv5_4 alone."""
+    """ESRGAN's term: conv5_4 alone."""
     sr, hr = image_pair(2)
     features = load_features("vgg19", vgg19_file)
     deepest = PerceptualLoss(features, layers={34: 1.0})
@@ -101,7 +101,7 @@ def test_shapes_that_would_broadcast_are_refused(vgg19_file: Path) -> None:
 
 
 def test_small_networks_give_lpips(shared_data: Path) -> None:
-    """The published distance (1, 3, 64, 64 crops), with a gradient, from the file that the user has."""
+    """The published distance (1, 3, 64, 64 crops), with a gradient, from the user's file."""
     lpips = pytest.importorskip("lpips")
     sr, hr = image_pair(3)
     loss = build_perceptual("squeezenet", shared_data / "weights" / "squeezenet1_1_features.pth")
@@ -116,7 +116,7 @@ def test_small_networks_give_lpips(shared_data: Path) -> None:
     assert torch.allclose(loss(sr, hr), expected, rtol=1e-5)
 
 
-def test_neither_lpips_nor_an_engine_is_imported_with_the_losses_and_metrics() -> None:
+def test_importing_losses_imports_neither_lpips_nor_engines() -> None:
     script = (
         "import sys, study.losses, study.metrics;"
         "print(sorted({'lpips', 'torchvision', 'ray', 'mlflow', 'optuna'} & set(sys.modules)))"
@@ -128,14 +128,14 @@ def test_neither_lpips_nor_an_engine_is_imported_with_the_losses_and_metrics() -
     assert done.stdout.strip() == "[]"
 
 
-def test_layers_are_chosen_by_name_and_those_of_weight_zero_left_out() -> None:
-    # METHODS 4.1: the places in torchvision's VGG-19.
+def test_layers_of_weight_zero_are_left_out() -> None:
+    # The indices in torchvision's VGG-19.
     assert layers_by_index(PerceptualLayers()) == {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}
     esrgan = PerceptualLayers(conv1_2=0, conv2_2=0, conv3_4=0, conv4_4=0, conv5_4=1)
     assert layers_by_index(esrgan) == {34: 1.0}
 
 
-def test_the_places_are_convolutions_before_a_relu() -> None:
+def test_the_layers_are_convolutions_before_a_relu() -> None:
     with torch.device("meta"):
         features = torchvision.models.vgg19(weights=None).features
     for index in VGG19_INDEX.values():
@@ -145,7 +145,7 @@ def test_the_places_are_convolutions_before_a_relu() -> None:
 
 @pytest.fixture(scope="module")
 def vgg16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A features-only file of VGG-16 with random weights."""
+    """Write a features-only file of VGG-16 with random weights."""
     torch.manual_seed(0)
     features = torchvision.models.vgg16(weights=None).features
     path = tmp_path_factory.mktemp("weights") / "vgg16_features.pth"
@@ -154,7 +154,7 @@ def vgg16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_mdfs_vgg_term_equals_hooks_on_torchvisions_network(vgg16_file: Path) -> None:
-    """METHODS 6.6: relu1_2, 2_2, 3_3, 4_3 of images resized to 224, MSE a block, mean of four."""
+    """relu1_2, 2_2, 3_3, 4_3 of images resized to 224, one MSE per block, mean of four."""
     sr, hr = image_pair()
     loss = build_perceptual("vgg16", vgg16_file)
     features = torchvision.models.vgg16(weights=None).features

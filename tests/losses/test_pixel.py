@@ -1,4 +1,4 @@
-"""The pixel loss against arithmetic done by hand."""
+"""The pixel loss against values computed by hand."""
 
 import pytest
 import torch

@@ -29,7 +29,7 @@ def test_ssim_is_scikit_images() -> None:
 
 
 def factors(x: Tensor, y: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """Luminance, and contrast and structure, of each window, one window at a time."""
+    """Compute luminance, and contrast and structure, one window at a time."""
     offsets = torch.arange(window) - window // 2
     taps = torch.exp(-(offsets.double() ** 2) / 4.5)
     kernel = torch.outer(taps, taps) / taps.sum() ** 2

@@ -1,4 +1,4 @@
-"""Plain transcriptions of METHODS 7 in NumPy and loops of PyTorch: slow, and sharing nothing with our metrics."""
+"""Plain transcriptions of docs/methods/metrics.md in NumPy and PyTorch loops, independent of `study.metrics`."""
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ def gaussian_valid(image: np.ndarray) -> np.ndarray:
 
 
 def ssim_parts(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Mean SSIM and mean of its contrast-structure part of two luma images in 8-bit units."""
+    """Compute mean SSIM and the mean of its contrast-structure part of two luma images in 8-bit units."""
     c1, c2 = 6.5025, 58.5225
     mx, my = gaussian_valid(x), gaussian_valid(y)
     vx, vy = gaussian_valid(x * x) - mx**2, gaussian_valid(y * y) - my**2
@@ -50,7 +50,7 @@ def ms_ssim_of(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def halved(image: np.ndarray) -> np.ndarray:
-    """2 x 2 means; an odd side gets a row or column of zeros in front, as pytorch-msssim pads it."""
+    """Compute 2 x 2 means; an odd side is padded with zeros in front, as in pytorch-msssim."""
     padded = np.pad(image, [(side % 2, side % 2) for side in image.shape])
     height, width = (side // 2 * 2 for side in padded.shape)
     cut = padded[:height, :width]
@@ -65,7 +65,7 @@ def keys_cubic(t: float) -> float:
 
 
 def shrink_row(row: np.ndarray, scale: int) -> np.ndarray:
-    """MATLAB's bicubic along one row, pixel by pixel (METHODS 7.5)."""
+    """Apply MATLAB's bicubic along one row, pixel by pixel."""
     length = len(row)
     result = []
     for i in range(1, length // scale + 1):
@@ -82,14 +82,14 @@ def shrink_row(row: np.ndarray, scale: int) -> np.ndarray:
 
 
 def shrink(levels: np.ndarray, scale: int, *, rounded: bool) -> np.ndarray:
-    """Rows first, then columns, of (C, H, W) levels; rounded to whole levels after each where asked for."""
+    """Shrink rows first, then columns, of (C, H, W) levels; optionally round to whole levels after each."""
     limit = (lambda image: np.rint(np.clip(image, 0, 255))) if rounded else (lambda image: image)
     once = limit(np.apply_along_axis(shrink_row, 1, levels, scale))
     return np.asarray(limit(np.apply_along_axis(shrink_row, 2, once, scale)))
 
 
 def lpips_of(sr: Tensor, hr: Tensor, slices: list[nn.Module], heads: list[Tensor]) -> float:
-    """LPIPS of one pair (3, H, W) in float64, from the backbone's slices and the heads' weights (METHODS 7.3)."""
+    """Compute LPIPS of one pair (3, H, W) in float64, from the backbone's slices and the heads' weights."""
     shift = torch.tensor([-0.030, -0.088, -0.188], dtype=torch.float64).view(1, 3, 1, 1)
     scale = torch.tensor([0.458, 0.448, 0.450], dtype=torch.float64).view(1, 3, 1, 1)
     x, y = ((2 * torch.from_numpy(levels_of(image, 0)[None] / 255) - 1 - shift) / scale for image in (sr, hr))
@@ -102,7 +102,7 @@ def lpips_of(sr: Tensor, hr: Tensor, slices: list[nn.Module], heads: list[Tensor
 
 
 def dists_of(sr: Tensor, hr: Tensor, layers: nn.Sequential, alpha: Tensor, beta: Tensor) -> float:
-    """DISTS of one pair (3, H, W) in float64, from VGG-16's layers and the weights of channels (METHODS 7.4)."""
+    """Compute DISTS of one pair (3, H, W) in float64, from VGG-16's layers and the channel weights."""
     mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(1, 3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(1, 3, 1, 1)
     window = torch.from_numpy(np.outer(np.hanning(5)[1:-1], np.hanning(5)[1:-1]))

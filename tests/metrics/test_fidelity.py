@@ -1,4 +1,4 @@
-"""PSNR-Y and SSIM-Y against METHODS 10 and scikit-image."""
+"""PSNR-Y and SSIM-Y against closed forms and scikit-image."""
 
 import math
 
@@ -13,7 +13,7 @@ from study.metrics import METRICS, psnr_y, quantise, ssim_y
 
 
 def photograph_pair() -> tuple[Tensor, Tensor]:
-    """Two crops of a photograph, each beside a noisy copy that leaves [0, 1]: (2, 3, 60, 48)."""
+    """Return two crops of a photograph, each with a noisy copy that exceeds [0, 1]: (2, 3, 60, 48)."""
     levels = torch.from_numpy(skimage.data.astronaut()).permute(2, 0, 1) / 255
     hr = torch.stack([levels[:, 100:160, 180:228], levels[:, 300:360, 10:58]])
     noise = torch.randn(hr.shape, generator=torch.Generator().manual_seed(0))
@@ -21,7 +21,7 @@ def photograph_pair() -> tuple[Tensor, Tensor]:
 
 
 def luma_by_hand(image: Tensor, crop: int) -> np.ndarray:
-    """Quantise, crop, then luma, as METHODS 7.1 says; one image (3, H, W), values 16 to 235."""
+    """Quantise, crop, then convert to luma; one image (3, H, W), values 16 to 235."""
     levels = np.clip(np.round(image.numpy() * 255), 0, 255).astype(np.float64) / 255
     red, green, blue = levels[:, crop : image.shape[1] - crop, crop : image.shape[2] - crop]
     return np.asarray(65.481 * red + 128.553 * green + 24.966 * blue + 16)
@@ -120,7 +120,7 @@ def test_a_diverged_network_shows_as_nan() -> None:
         (torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 255.0), "divide 8-bit values by 255"),
     ],
 )
-def test_what_would_mislead_is_refused(sr: Tensor, hr: Tensor, message: str) -> None:
+def test_invalid_pairs_are_refused(sr: Tensor, hr: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ssim_y(sr, hr)
 
@@ -137,4 +137,3 @@ def test_directions_in_the_table_are_those_of_the_functions() -> None:
         assert slight > strong
         assert METRICS[name].direction == "maximize"
     assert {METRICS[name].direction for name in ("lpips_alex", "swd")} == {"minimize"}
-    assert all(name == info.name for name, info in METRICS.items())

@@ -41,7 +41,7 @@ def test_null_energy_is_what_the_projection_leaves(scale: int) -> None:
     assert null_energy(image, scale).item() == pytest.approx(np.mean((levels - seen) ** 2), rel=1e-9)
 
 
-def test_shrinking_sees_all_of_a_flat_image_and_little_of_noise() -> None:
+def test_null_energy_of_flat_images_and_of_noise() -> None:
     flat = torch.full((1, 3, 48, 48), 128 / 255)
     assert null_energy(flat, 4).item() < 1e-18
     noise = photograph(3, 48, 48)

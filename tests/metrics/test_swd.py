@@ -26,7 +26,7 @@ def blurred_plane(plane: np.ndarray) -> np.ndarray:
 
 
 def pyramid(planes: np.ndarray) -> list[np.ndarray]:
-    """Laplacian pyramid of (3, H, W): blur, drop every second, subtract what expands from that."""
+    """Compute the Laplacian pyramid of (3, H, W): blur, drop every second, subtract the expanded result."""
     levels = []
     while (min(planes.shape[1:]) + 1) // 2 >= 16:
         half = np.stack([blurred_plane(plane) for plane in planes])[:, ::2, ::2]
@@ -38,7 +38,7 @@ def pyramid(planes: np.ndarray) -> list[np.ndarray]:
 
 
 def all_patches(level: np.ndarray) -> np.ndarray:
-    """Every 7x7x3 patch, (P, 3, 49), normalised by its channel's own mean and deviation."""
+    """Return every 7x7x3 patch, (P, 3, 49), normalised by its channel's mean and deviation."""
     _, height, width = level.shape
     patches = np.stack(
         [level[:, i : i + 7, j : j + 7].reshape(3, 49) for i in range(height - 6) for j in range(width - 6)]
@@ -47,7 +47,7 @@ def all_patches(level: np.ndarray) -> np.ndarray:
 
 
 def transcribed_swd(sr: Tensor, hr: Tensor, directions: list[np.ndarray]) -> float:
-    """The distance of one pair, one line and one scipy Wasserstein distance at a time."""
+    """Compute the distance of one pair by one scipy Wasserstein distance per direction."""
     of_sr, of_hr = (pyramid(np.clip(np.round(image[0].numpy() * 255), 0, 255).astype(np.float64)) for image in (sr, hr))
     distances = []
     for sr_level, hr_level, lines in zip(of_sr, of_hr, directions, strict=True):
@@ -88,7 +88,7 @@ def test_grows_with_noise_and_with_blur() -> None:
 
 
 def test_misplaced_texture_costs_less_than_missing_texture() -> None:
-    """What it is for: PSNR prefers the blurred texture to the same texture moved by one pixel."""
+    """PSNR, in contrast, prefers the blurred texture to the same texture moved by one pixel."""
     texture = noisy(torch.full((1, 3, 192, 192), 0.5), 0.1).clamp(0, 1)
     moved = texture.roll(1, dims=3)
     flat = torch.from_numpy(ndimage.gaussian_filter(texture.numpy(), (0, 0, 2, 2)))

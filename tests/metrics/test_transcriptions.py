@@ -1,4 +1,4 @@
-"""Every metric against a plain transcription of METHODS 7 to 1e-6, and against its library to 1e-4."""
+"""Every metric against a plain transcription to 1e-6, and against its library to 1e-4."""
 
 import copy
 import math
@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 
 
 def pair(height: int = 96, width: int = 72, top: int = 120, left: int = 180) -> tuple[Tensor, Tensor]:
-    """A photograph and what bicubic x4 leaves of it: (1, 3, H, W) each."""
+    """Return a photograph, shrunk and enlarged by bicubic x4, and the original: (1, 3, H, W) each."""
     levels = torch.from_numpy(skimage.data.astronaut()).permute(2, 0, 1)[None] / 255
     hr = levels[..., top : top + height, left : left + width]
     return bicubic_upsample(bicubic_downsample(hr, 4), 4)[..., :height, :width], hr
@@ -44,7 +44,7 @@ def pair(height: int = 96, width: int = 72, top: int = 120, left: int = 180) -> 
 
 @pytest.fixture(scope="module")
 def vgg16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """VGG-16 with random weights: the arithmetic is the same, only the numbers mean nothing."""
+    """Write VGG-16 with random weights, which test the arithmetic as well."""
     import torchvision
 
     torch.manual_seed(0)
@@ -99,7 +99,7 @@ def test_both_forms_of_lr_psnr(scale: int) -> None:
     assert lr_psnr_rgb(hr, hr, scale).item() == pytest.approx(80)
 
 
-def test_ae_psnr_is_the_psnr_of_what_comes_through() -> None:
+def test_ae_psnr_is_the_psnr_of_auto_encoded_images() -> None:
     sr, hr = pair()
     autoencoder = Autoencoder(features=16, blocks=1, growth=8, decoder="msrresnet", bicubic_skip=True).eval()
     with torch.no_grad():
@@ -163,7 +163,7 @@ def test_dists(vgg16_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert metric(torch.cat([sr, hr]), torch.cat([hr, hr])).tolist() == pytest.approx([found, 0], abs=1e-6)
 
 
-def test_the_judge_gives_what_the_functions_give(vgg16_file: Path) -> None:
+def test_the_evaluator_gives_the_functions_values(vgg16_file: Path) -> None:
     sr, hr = pair(180, 172)
     autoencoder = Autoencoder(features=16, blocks=1, growth=8, decoder="msrresnet", bicubic_skip=True).eval()
     names = ["psnr_y", "ssim_y", "psnr_rgb", "ms_ssim", "swd", "lr_psnr", "lr_psnr_rgb", "ae_psnr", "dists"]
@@ -189,7 +189,7 @@ def test_the_judge_gives_what_the_functions_give(vgg16_file: Path) -> None:
     assert set(evaluator(sr, hr)) == set(names) - {"lr_psnr", "lr_psnr_rgb"}
 
 
-def test_what_was_kept_of_an_image_is_used_for_it_alone() -> None:
+def test_cached_values_are_used_for_their_image_alone() -> None:
     evaluator = study_evaluator(None, CPU)
     (sr, hr), (other_sr, other_hr) = pair(), pair(top=300, left=20)
 
@@ -202,7 +202,7 @@ def test_what_was_kept_of_an_image_is_used_for_it_alone() -> None:
     assert evaluator(other_sr, other_hr, key="first") == other
 
 
-def test_a_judge_says_what_it_lacks() -> None:
+def test_an_evaluator_names_missing_parts() -> None:
     with pytest.raises(ValueError, match=r"dists needs the published weights of vgg16"):
         Evaluator(["dists"], CPU)
     with pytest.raises(ValueError, match=r"ae_psnr needs an auto-encoder"):
@@ -217,8 +217,8 @@ def test_equal_images_give_the_better_end_of_every_range() -> None:
     hr = pair(180, 172)[1]
     evaluator = Evaluator([name for name in METRICS if name not in BACKBONE_OF and name != "ae_psnr"], CPU)
     for name, value in evaluator(hr, hr, shrunk_by=4).items():
-        low, high = METRICS[name].range
+        lowest, highest = METRICS[name].range
         if name != "null_energy":  # of the SR image alone
-            assert value == pytest.approx(high if METRICS[name].direction == "maximize" else low, abs=1e-6), name
-        assert low <= value <= high or math.isclose(value, high), name
+            assert value == pytest.approx(highest if METRICS[name].direction == "maximize" else lowest, abs=1e-6), name
+        assert lowest <= value <= highest or math.isclose(value, highest), name
     assert all(info.source and info.crop in (0, 4) for info in METRICS.values())

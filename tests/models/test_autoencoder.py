@@ -1,4 +1,4 @@
-"""The auto-encoder against METHODS 1.2 and 1.8."""
+"""The auto-encoder against docs/methods/aesop.md and plain transcriptions."""
 
 from typing import Literal
 
@@ -119,7 +119,7 @@ def test_reconstruction_is_the_decoded_code_and_keeps_the_shape(decoder: str, fa
     assert network.input_multiple == multiple
     assert reconstruction.shape == hr.shape
     assert torch.equal(reconstruction, network.decode(network.encode(hr)))
-    with pytest.raises(ValueError, match=rf"Autoencoder takes images .* multiples of {multiple}, but got"):
+    with pytest.raises(ValueError, match=rf"Autoencoder needs images .* multiples of {multiple}, but got"):
         network(torch.rand(1, 3, 3 * multiple + 1, 5 * multiple))
 
 
@@ -156,9 +156,7 @@ def test_bicubic_skip_fills_the_first_three_channels(factor: int) -> None:
 
 @pytest.mark.parametrize("channels", [3, 5])
 @pytest.mark.parametrize(("decoder", "factor"), [("rrdb", 4), ("rrdb", 2), ("rrdb", 3), ("msrresnet", 4)])
-def test_skipping_autoencoder_starts_as_the_generator_on_the_bicubic_image(
-    decoder: str, factor: int, channels: int
-) -> None:
+def test_skipping_autoencoder_starts_as_generator_of_bicubic(decoder: str, factor: int, channels: int) -> None:
     torch.manual_seed(0)
     generator = RRDBNet(8, 1, 2, factor) if decoder == "rrdb" else MSRResNet(8, 1, factor)
     with_random_weights(generator)
@@ -173,7 +171,7 @@ def test_skipping_autoencoder_starts_as_the_generator_on_the_bicubic_image(
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
-def test_fidelity_weights_of_another_bottleneck_are_taken_where_they_fit(channels: int) -> None:
+def test_fidelity_weights_of_another_bottleneck_are_copied_in_part(channels: int) -> None:
     torch.manual_seed(0)
     generator = RRDBNet(8, 1, 2, 2)
     network = Autoencoder(channels, 2, 8, blocks=1, growth=2)
@@ -257,14 +255,14 @@ def test_the_bicubic_encoder_is_torchs_antialiased_resize(factor: int) -> None:
     size = (24 // factor, 36 // factor)
     expected = F.interpolate(images, size=size, mode="bicubic", antialias=True, align_corners=False)
     torch.testing.assert_close(network.encode(images), expected)
-    # Away from the borders it is MATLAB's (METHODS 7.5).
+    # Away from the borders it is MATLAB's.
     inside = (slice(None), slice(None), slice(2, -2), slice(2, -2))
     torch.testing.assert_close(network.encode(images)[inside], bicubic_downsample(images, factor)[inside])
 
 
 @pytest.mark.parametrize(("decoder", "factor"), [("rrdb", 4), ("rrdb", 3), ("rrdb", 2), ("msrresnet", 4)])
 def test_the_scale_head_equals_a_plain_transcription(decoder: str, factor: int) -> None:
-    """METHODS 1.6: from the sum of the features after the first and after the last block of the decoder's trunk."""
+    """Its input is the sum of the features after the first and after the last block of the decoder's trunk."""
     torch.manual_seed(factor)
     network = Autoencoder(3, factor, 16, 3, 4, decoder, scale_head=True).double()
     with torch.no_grad():

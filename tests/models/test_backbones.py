@@ -27,7 +27,7 @@ def squeezenet_state() -> dict[str, Tensor]:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache in the place of torch's."""
+    """Replace torch's cache by an empty one."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     return tmp_path / "hub" / "checkpoints"
 
@@ -40,7 +40,7 @@ def weights_dir(tmp_path: Path) -> Path:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves `payload`, at once, dribbling without end, or never."""
+    """A server that sends `payload` at once, byte by byte without end, or never."""
 
     payload = b"weights"
 
@@ -58,7 +58,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_misspelt_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["vgg19", "vgg16", "alexnet", "squeezenet"])
 def test_cached_name_is_that_of_torchvisions_download(name: backbones.BackboneName, cache: Path) -> None:
-    """Else torch's own cache would be missed, and the hash would be another file's."""
+    """Another name would miss torch's cache, and have another file's hash."""
     cache.mkdir(parents=True)
     expected = cache / backbones.published_url(name).rpartition("/")[2]
     expected.touch()
@@ -124,7 +124,7 @@ def test_a_download_lands_in_the_cache(server: str, cache: Path, monkeypatch: py
 
 
 @pytest.mark.usefixtures("cache")
-def test_what_is_there_is_not_downloaded(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_files_are_not_downloaded(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     serve(monkeypatch, "http://127.0.0.1:9")  # nothing listens there
     (weights_dir / "alexnet_features.pth").touch()
 
@@ -148,7 +148,7 @@ def test_collecting_downloads_once_into_the_folder(
 
 
 @pytest.mark.usefixtures("cache")
-def test_collecting_takes_what_torchs_cache_has(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collecting_copies_from_torchs_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file_name = serve(monkeypatch, "http://127.0.0.1:9")  # nothing listens there
     cache.mkdir(parents=True)
     (cache / file_name).write_bytes(Handler.payload)
@@ -253,7 +253,7 @@ def test_no_layer_overwrites_what_another_returned(squeezenet_state: dict[str, T
     assert torch.equal(convolved, before)
 
 
-def test_loading_leaves_the_random_numbers_alone(squeezenet_state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_loading_keeps_the_random_state(squeezenet_state: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(squeezenet_state, tmp_path / "weights.pth")
     state = torch.random.get_rng_state()
 
@@ -313,7 +313,7 @@ def test_an_unreadable_file_is_refused_by_name(
         load_features("squeezenet", path)
 
 
-def test_train_on_a_parent_leaves_a_frozen_module_alone() -> None:
+def test_train_on_a_parent_does_not_change_a_frozen_module() -> None:
     frozen = AlwaysEval()
     frozen.dropout = nn.Dropout()
 

@@ -72,7 +72,7 @@ def test_autoencoder(decoder: str, factor: int, bicubic_skip: bool) -> None:
 
 
 PUBLISHED = {
-    # METHODS 2.1, 2.2, 2.3, 4.2 and 10.
+    # The counts of docs/methods/generators.md.
     ("rrdb", 2): 16_703_171,
     ("rrdb", 4): 16_697_987,
     ("swinir", 2): 11_752_487,

@@ -1,4 +1,4 @@
-"""MDF's networks against METHODS 6.2: counts, sizes, names, widths."""
+"""MDF's networks: parameter counts, sizes, names and widths of the released files."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def test_a_generator_adds_detail_to_an_image_of_its_size() -> None:
 
 
 def test_names_are_singans() -> None:
-    """So that released discriminators load, once they are a plain state dict."""
+    """Released discriminators then load from a plain state dict."""
     layers = ["head", "body.block1", "body.block2", "body.block3"]
     names = [f"{layer}.{part}" for layer in layers for part in ("conv", "norm")] + ["tail"]
     assert list(dict(Critic(2).named_parameters())) == [
@@ -57,7 +57,7 @@ def test_weights_start_as_singans() -> None:
     assert (norms.mean().item(), norms.std().item()) == (pytest.approx(1, abs=0.01), pytest.approx(0.02, rel=0.2))
 
 
-def test_a_pyramid_of_critics_is_frozen_and_always_in_eval_mode() -> None:
+def test_critics_are_frozen_and_always_in_eval_mode() -> None:
     critics = Critics(levels=9)
     counts = [sum(parameter.numel() for parameter in critic.parameters()) for critic in critics.levels]
     assert counts == [29_185] * 4 + [113_665] * 4 + [448_513]

@@ -1,4 +1,4 @@
-"""The VGG-style discriminator against METHODS 3.1, and the rule for its patch size."""
+"""The discriminators against plain transcriptions, and the rule for the patch size."""
 
 import re
 
@@ -14,7 +14,7 @@ State = dict[str, Tensor]
 
 
 def batch_norm(state: State, name: str, x: Tensor) -> Tensor:
-    """Normalise by the batch's own statistics, as in training."""
+    """Normalise by the batch's statistics, as in training."""
     mean = x.mean((0, 2, 3), keepdim=True)
     variance = ((x - mean) ** 2).mean((0, 2, 3), keepdim=True)
     weight, bias = (state[f"{name}.{kind}"].reshape(1, -1, 1, 1) for kind in ("weight", "bias"))
@@ -125,7 +125,7 @@ def test_spsr_variant_has_biases_and_starts_kaiming_normal() -> None:
 
 
 @pytest.mark.parametrize(("patch_size", "head_side"), [(32, 1), (64, 2), (128, 4), (256, 4)])
-def test_gradient_maps_that_are_two_pixels_larger_fit_the_same_head(patch_size: int, head_side: int) -> None:
+def test_gradient_maps_two_pixels_larger_fit_the_same_head(patch_size: int, head_side: int) -> None:
     network = VGGDiscriminator(patch_size, 1, biased=True, margin=2)
     assert network.linear1.in_features == 8 * head_side**2
     assert network(torch.rand(2, 3, patch_size + 2, patch_size + 2)).shape == (2, 1)
@@ -140,7 +140,7 @@ def test_a_margin_that_would_change_the_head_is_refused(margin: int) -> None:
 
 
 def unet_transcription(weights: State, x: Tensor) -> Tensor:
-    """METHODS 3.2, with weights that are normalised already."""
+    """Compute the U-Net with weights that are normalised already."""
     levels = [slope(F.conv2d(x, weights["conv0"], weights["bias0"], padding=1))]
     for number in (1, 2, 3):
         levels.append(slope(F.conv2d(levels[-1], weights[f"conv{number}"], stride=2, padding=1)))

@@ -1,4 +1,4 @@
-"""EDSR against METHODS 2.4: counts, released names, and a plain transcription of the formulas."""
+"""EDSR: published parameter counts, released names, and a plain transcription of the formulas."""
 
 from pathlib import Path
 

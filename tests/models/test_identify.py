@@ -1,4 +1,4 @@
-"""A weight file tells which network it is of."""
+"""The network of a weight file is identified from its names and shapes."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def same_image(a: Tensor, b: Tensor) -> bool:
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("name", ["rrdb", "msrresnet", "edsr", "srresnet", "swinir", "spsr"])
-def test_every_generator_is_known_by_its_file(tmp_path: Path, name: str, scale: int, ending: str) -> None:
+def test_every_generator_is_identified_from_its_file(tmp_path: Path, name: str, scale: int, ending: str) -> None:
     torch.manual_seed(0)
     network = build_generator(config_of(name), scale).eval()
     path = tmp_path / f"weights{ending}"
@@ -43,10 +43,10 @@ def test_every_generator_is_known_by_its_file(tmp_path: Path, name: str, scale: 
         assert same_image(found(LOW), network(LOW))
 
 
-def test_a_scale_that_the_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
+def test_an_ambiguous_scale_must_be_given(tmp_path: Path) -> None:
     save_weights(build_generator(config_of("rrdb"), 3), tmp_path / "x.pth")
 
-    with pytest.raises(ValueError, match=r"x\.pth: may be of scale 2 or 3, .* say --scale"):
+    with pytest.raises(ValueError, match=r"x\.pth: its weights fit scale 2 or 3; choose one with --scale"):
         identify(tmp_path / "x.pth")
 
 

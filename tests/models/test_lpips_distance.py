@@ -1,4 +1,4 @@
-"""LPIPS from a local backbone file: its gradients, its modes and its manners."""
+"""LPIPS from a local backbone file: gradients, modes and side effects."""
 
 import builtins
 import warnings
@@ -15,7 +15,7 @@ from study.models.lpips_distance import LpipsDistance
 
 @pytest.fixture(scope="module")
 def alexnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """AlexNet's convolutions with random weights: enough where the value does not matter."""
+    """Write AlexNet's convolutions with random weights, for tests that do not depend on the value."""
     from torchvision.models import alexnet
 
     torch.manual_seed(0)
@@ -25,13 +25,13 @@ def alexnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dead_backbone(distance: LpipsDistance) -> None:
-    """Make every ReLU of the backbone give 0, as real ones do on some patches."""
+    """Set every ReLU output of the backbone to 0, as happens on some patches."""
     for parameter in distance.backbone.parameters():
         parameter.data.fill_(0 if parameter.ndim > 1 else -1)
 
 
 def test_gradient_is_finite_where_features_are_all_zero(alexnet_file: Path) -> None:
-    """The package's own root has slope infinity there, and gives NaN."""
+    """The package's root has an infinite slope there, and gives NaN."""
     pytest.importorskip("lpips")
     distance = LpipsDistance(alexnet_file)
     dead_backbone(distance)
@@ -59,7 +59,7 @@ def test_gradient_goes_to_sr_alone(alexnet_file: Path) -> None:
     assert all(parameter.grad is None for parameter in distance.parameters())
 
 
-def test_train_on_a_parent_switches_no_dropout_on(alexnet_file: Path) -> None:
+def test_train_on_a_parent_keeps_dropout_off(alexnet_file: Path) -> None:
     pytest.importorskip("lpips")
     torch.manual_seed(2)
     distance = LpipsDistance(alexnet_file)
@@ -72,9 +72,7 @@ def test_train_on_a_parent_switches_no_dropout_on(alexnet_file: Path) -> None:
     assert torch.equal(distance(sr, hr), before)
 
 
-def test_building_is_silent_and_leaves_the_random_numbers_alone(
-    alexnet_file: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_building_is_silent_and_keeps_the_random_state(alexnet_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("lpips")
     state = torch.random.get_rng_state()
 

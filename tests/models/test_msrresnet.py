@@ -1,4 +1,4 @@
-"""MSRResNet against METHODS 2.3: counts, names, and a plain transcription of the formulas."""
+"""MSRResNet: published parameter counts, names, and a plain transcription of the formulas."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def shuffle(x: Tensor, r: int) -> Tensor:
 
 
 def bilinear_weights(size: int, r: int) -> Tensor:
-    """Matrix (size * r, size) of half-pixel-centred linear interpolation with repeated edges."""
+    """Return the matrix (size * r, size) of half-pixel-centred linear interpolation with repeated edges."""
     matrix = torch.zeros(size * r, size, dtype=torch.float64)
     for i in range(size * r):
         position = min(max((i + 0.5) / r - 0.5, 0.0), size - 1.0)
@@ -105,5 +105,5 @@ def test_unknown_scale_is_refused(scale: int) -> None:
 
 
 def test_wrong_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"MSRResNet takes images of shape \(N, 3, H, W\), but got \(3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"MSRResNet needs images of shape \(N, 3, H, W\), but got \(3, 8, 8\)"):
         MSRResNet(4, 1)(torch.rand(3, 8, 8))

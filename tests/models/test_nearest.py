@@ -1,4 +1,4 @@
-"""The short way through nearest-neighbour enlarging against the long one, and against an output written out by hand."""
+"""Fused nearest-neighbour enlarging and convolution against the two operations, and against a result by hand."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def long_way(features: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
 @pytest.mark.parametrize("factor", [1, 2, 3])
 @pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 1, 1, 1), (3, 2, 1, 6)])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_values_and_gradients_are_those_of_the_long_way(
+def test_values_and_gradients_equal_the_two_operations(
     factor: int, shape: tuple[int, ...], layout: torch.memory_format
 ) -> None:
     torch.manual_seed(factor)
@@ -33,7 +33,7 @@ def test_values_and_gradients_are_those_of_the_long_way(
 
 
 def test_one_pixel_written_out() -> None:
-    """Doubled, a pixel p stands in all four places; each sees four of the kernel's nine taps, the rest is padding."""
+    """Doubled, a pixel p has four copies; each is covered by four of the kernel's nine taps, the rest is padding."""
     conv = nn.Conv2d(1, 1, 3, padding=1)
     with torch.no_grad():
         conv.weight.copy_(torch.arange(1.0, 10.0).view(1, 1, 3, 3))

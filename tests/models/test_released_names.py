@@ -1,4 +1,4 @@
-"""Files under the names of METHODS 12, which the tests make themselves: in, same output, same names out."""
+"""Files under released names, written by the tests: loading keeps the output, saving the names."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -93,7 +93,7 @@ def test_plain_files_hold_a_bare_state_under_our_names(tmp_path: Path) -> None:
     assert set(torch.load(tmp_path / "w.pth", weights_only=True)) == set(network.state_dict())
 
 
-# --- names typed out from METHODS 12 ---------------------------------------------------------------------------------
+# --- names as in the authors' repositories ---------------------------------------------------------------------------
 
 
 def both(*names: str) -> Iterator[str]:
@@ -126,7 +126,7 @@ def oldest_names(blocks: int) -> list[str]:
 def test_both_older_sets_of_rrdb_names_load(
     names_of: Callable[[int], list[str]], wrapped: bool, tmp_path: Path
 ) -> None:
-    """The entries stand in one order in all three sets, which is how a file of each is made here."""
+    """All three sets of names have the same order, by which the test writes a file of each."""
     source, target = shaken(RRDBNet(6, 2, 3, 4), 1), RRDBNet(6, 2, 3, 4)
     state = dict(zip(names_of(2), source.state_dict().values(), strict=True))
     torch.save({"params_ema": state} if wrapped else state, tmp_path / "old.pth")
@@ -145,7 +145,7 @@ def test_oldest_names_of_a_generator_that_enlarges_once(tmp_path: Path) -> None:
 
 
 def spsr_names() -> dict[str, str]:
-    """Released name by ours, for the full generator: 23 blocks, scale 4."""
+    """Map our names to the released ones, for the full generator: 23 blocks, scale 4."""
     table = dict(zip(both("trunk.conv_first"), both("model.0"), strict=True))
     for block in range(23):
         ours = dense(f"trunk.body.{block}", "rdb", "conv{}")
@@ -178,7 +178,7 @@ def spsr_names() -> dict[str, str]:
 
 
 def spsr_file(network: nn.Module) -> State:
-    """What SPSR's authors would have saved: with the convolution held twice, and the kernels."""
+    """Make a state as SPSR's authors save it: with the duplicate convolution and the kernels."""
     state = {spsr_names()[name]: tensor.clone() for name, tensor in network.state_dict().items()}
     state |= {name.replace("model.8", "HR_conv0_new.0"): state[name].clone() for name in both("model.8")}
     across = torch.tensor([[0.0, 0, 0], [-1, 0, 1], [0, 0, 0]])[None, None]
@@ -202,7 +202,7 @@ def test_spsr_files_load_and_are_written_name_for_name(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("HR_conv0_new.0.bias", r"spsr\.pth: holds a convolution twice, but HR_conv0_new\.0\.bias differs"),
-        ("get_g_nopadding.weight_v", r"spsr\.pth: holds other gradient kernels than SPSR's in get_g_nopadding"),
+        ("get_g_nopadding.weight_v", r"spsr\.pth: get_g_nopadding\.weight_v must hold SPSR's gradient kernel"),
     ],
 )
 def test_an_spsr_file_that_contradicts_itself_is_refused(name: str, message: str, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_an_spsr_file_that_contradicts_itself_is_refused(name: str, message: str
 
 
 def test_swinir_files_for_another_patch_load(tmp_path: Path) -> None:
-    """Masks depend on the image side that a network was built for; they are no weights."""
+    """Masks depend on the image side of the network; they are no weights."""
     source, target = shaken(swinir(), 1), shaken(swinir(), 2)
     state = {
         name: torch.zeros(9, 64, 64) if name.endswith("attn_mask") else tensor
@@ -257,7 +257,7 @@ def test_the_unet_discriminator_has_the_released_names() -> None:
     assert set(UNetDiscriminator(2).state_dict()) == expected
 
 
-def test_an_auto_encoder_is_written_as_its_authors_hold_it(tmp_path: Path) -> None:
+def test_an_auto_encoder_is_written_in_its_authors_form(tmp_path: Path) -> None:
     network = Autoencoder(3, 4, 16, 1, 2)
     save_weights(network, tmp_path / "ae.pth")
     written = torch.load(tmp_path / "ae.pth", weights_only=True)["params"]
@@ -309,7 +309,7 @@ def test_weights_of_another_network_are_recognised(
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
-def test_half_of_a_file_is_named_with_what_does_match(tmp_path: Path) -> None:
+def test_a_partial_file_is_reported_with_its_matches(tmp_path: Path) -> None:
     state = RRDBNet(6, 1, 2).state_dict()
     half = {(f"net.{name}" if number % 2 else name): tensor for number, (name, tensor) in enumerate(state.items())}
     torch.save(half, tmp_path / "half.pth")
@@ -338,10 +338,8 @@ def test_an_unknown_layout_or_ending_is_refused(tmp_path: Path) -> None:
         (SwinIRConfig(features=12, blocks=1, depth=2, heads=2), 3, "SwinIR"),
     ],
 )
-def test_chainners_reader_takes_what_we_write(
-    config: GeneratorConfig, scale: int, architecture: str, tmp_path: Path
-) -> None:
-    """spandrel, which chaiNNer reads with, finds out architecture, scale and widths (but a growth of 32) by itself."""
+def test_spandrel_reads_what_we_write(config: GeneratorConfig, scale: int, architecture: str, tmp_path: Path) -> None:
+    """spandrel, chaiNNer's reader, infers architecture, scale and widths (for a growth of 32)."""
     network = shaken(build_generator(config, scale), 3).eval()
     save_weights(network, tmp_path / "net.pth")
     found = spandrel.ModelLoader().load_from_file(tmp_path / "net.pth")

@@ -1,4 +1,4 @@
-"""RRDBNet against METHODS 2.1: counts, names, and a plain transcription of the formulas."""
+"""RRDBNet: published parameter counts, names, and a plain transcription of the formulas."""
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def transcription(state: State, lq: Tensor, *, scale: int, blocks: int) -> Tenso
 
 
 def with_random_weights(network: torch.nn.Module) -> torch.nn.Module:
-    """Weights far from the small start, so that an error in a residual branch shows."""
+    """Draw weights far from the small start, so that errors in residual branches are visible."""
     network = network.double()
     for tensor in network.state_dict().values():
         tensor.copy_(0.2 * torch.randn(tensor.shape, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""SPSR's generator against METHODS 4.2 written out plainly from its state dict."""
+"""SPSR's gradient map and generator against plain transcriptions of their formulas."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from study.models import RRDBNet, SPSRGenerator
+from study.models.spsr import gradient_map
 from tests.training import plain_methods as plain
 
 State = dict[str, Tensor]
@@ -99,6 +100,32 @@ def test_a_fidelity_generator_that_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"blocks": 3}, {"scale": 1}, {"scale": 8}])
-def test_what_it_cannot_be_is_refused(settings: dict[str, int]) -> None:
+def test_unsupported_scales_and_depths_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="scale of 2, 3 or 4 and at least 4 blocks"):
         SPSRGenerator(**settings)
+
+
+@pytest.mark.parametrize("padding", [1, 2, 3])
+def test_gradient_map_is_the_root_of_two_squared_convolutions(padding: int) -> None:
+    images = torch.rand(2, 3, 7, 9, dtype=torch.float64)
+    found = gradient_map(images, padding=padding)
+    assert found.shape == (2, 3, 7 + 2 * padding - 2, 9 + 2 * padding - 2)
+    torch.testing.assert_close(found, plain.gradients(images, padding), rtol=1e-12, atol=1e-14)
+
+
+def test_gradient_map_of_a_ramp_is_constant_inside() -> None:
+    ramp = 0.05 * torch.arange(8.0).view(1, 1, 1, 8).expand(1, 3, 6, 8)
+    inside = gradient_map(ramp)[:, :, 1:-1, 1:-1]
+    torch.testing.assert_close(inside, torch.full_like(inside, (0.1**2 + 1e-6) ** 0.5))
+
+
+def test_gradient_map_has_a_finite_slope_where_flat() -> None:
+    images = torch.zeros(1, 3, 6, 6, requires_grad=True)
+    gradient_map(images).sum().backward()
+    assert images.grad is not None
+    assert torch.isfinite(images.grad).all()
+
+
+def test_gradient_map_refuses_a_padding_below_one() -> None:
+    with pytest.raises(ValueError, match="padding must be at least 1, but got padding=0"):
+        gradient_map(torch.zeros(1, 3, 6, 6), padding=0)

@@ -9,7 +9,7 @@ from study.models import SRResNet
 
 
 def transcription(state: dict[str, Tensor], lq: Tensor, factors: tuple[int, ...], blocks: int) -> Tensor:
-    """In evaluation: running statistics."""
+    """Apply batch norm with running statistics."""
 
     def conv(name: str, x: Tensor) -> Tensor:
         weight = state[f"{name}.weight"]
@@ -39,7 +39,7 @@ def test_output_equals_a_plain_transcription(scale: int, factors: tuple[int, ...
     torch.manual_seed(scale)
     network = SRResNet(6, 2, scale).double()
     lq = torch.rand(2, 3, 9, 8, dtype=torch.float64)
-    network.train()(lq)  # gives batch norm statistics of its own
+    network.train()(lq)  # updates the running statistics
     output = network.eval()(lq)
     assert output.shape == (2, 3, 9 * scale, 8 * scale)
     torch.testing.assert_close(output, transcription(network.state_dict(), lq, factors, 2), rtol=1e-9, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Tiles give what the whole image gives where they overlap by the field of view; memory is counted and bounded."""
+"""Tiles that overlap by the receptive field equal the whole image; memory is counted and bounded."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from study.config import MSRResNetConfig, RRDBConfig, SPSRConfig, SwinIRConfig
 from study.models.build import build_generator
-from study.models.tiling import ALIGNMENT, Upscaler, field_of_view, peak_bytes, upscale_in_tiles
+from study.models.tiling import ALIGNMENT, Upscaler, peak_bytes, receptive_field, upscale_in_tiles
 
 GIB = 1 << 30
 SMALL = {
@@ -33,7 +33,7 @@ def image(height: int, width: int) -> Tensor:
 
 
 class Chain(nn.Module):
-    """As many convolutions of 3 x 3 as its depth, whose field of view is that many pixels."""
+    """As many 3 x 3 convolutions as its depth, which is the radius of its receptive field."""
 
     def __init__(self, depth: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Chain(nn.Module):
 
 
 class Global(nn.Module):
-    """Every output pixel sees the whole image."""
+    """A network whose output pixels depend on the whole image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,23 +57,23 @@ class Global(nn.Module):
 
 @pytest.mark.parametrize("depth", [1, 5, 60, 200])
 def test_the_field_of_convolutions_is_their_number(depth: int) -> None:
-    assert field_of_view(Chain(depth)) == depth
+    assert receptive_field(Chain(depth)) == depth
 
 
 def test_msrresnets_field_follows_from_its_layers() -> None:
     # The first convolution and two in each of three blocks; then one at x1, one at x2 and two at x4: 1 + 1/2 + 2/4.
-    assert field_of_view(generator_of("msrresnet")) == 7 + 2
+    assert receptive_field(generator_of("msrresnet")) == 7 + 2
 
 
-def test_a_network_that_sees_everything_has_no_field() -> None:
-    assert field_of_view(Global()) is None
+def test_a_global_network_has_no_receptive_field() -> None:
+    assert receptive_field(Global()) is None
 
 
 @pytest.mark.parametrize("name", list(SMALL))
 @pytest.mark.parametrize("scale", [2, 4])
 def test_tiles_equal_the_whole_where_they_overlap_by_the_field(name: str, scale: int) -> None:
     network = generator_of(name, scale)
-    field = field_of_view(network)
+    field = receptive_field(network)
     assert field is not None
     overlap = -(-field // ALIGNMENT) * ALIGNMENT
     lq = image(4 * ALIGNMENT + 6, 3 * ALIGNMENT - 2)
@@ -96,7 +96,7 @@ def test_swinir_fills_its_last_windows_by_reflection(size: tuple[int, int]) -> N
     assert torch.allclose(found, filled[..., : 4 * size[0], : 4 * size[1]], atol=1e-6)
 
 
-def test_too_little_overlap_shows_and_is_measured() -> None:
+def test_the_difference_of_too_little_overlap_is_measured() -> None:
     network = Chain(40)
     lq = image(96, 96)
     with torch.no_grad():
@@ -106,7 +106,7 @@ def test_too_little_overlap_shows_and_is_measured() -> None:
     found = upscale(lq)
 
     assert upscale.tiling is not None
-    assert (upscale.tiling.exact, upscale.tiling.field, upscale.tiling.overlap) == (False, 40, 0)
+    assert (upscale.tiling.exact, upscale.tiling.receptive_field, upscale.tiling.overlap) == (False, 40, 0)
     assert (found - whole).abs().max() > 1e-5
     assert upscale.difference is not None
     assert upscale.difference > 1e-5  # of what 16 px more bring, where twice nothing would bring nothing
@@ -126,7 +126,7 @@ def test_the_overlap_is_the_field_unless_it_is_named() -> None:
     assert upscale.difference is None
 
 
-def test_what_fits_is_done_in_one_piece() -> None:
+def test_an_image_within_the_bound_is_not_cut() -> None:
     network = generator_of("msrresnet")
     upscale = Upscaler(network, 4, bound=GIB)
     lq = image(40, 52)
@@ -138,7 +138,7 @@ def test_what_fits_is_done_in_one_piece() -> None:
     assert upscale.tiling is None
 
 
-def test_what_does_not_fit_is_cut_so_that_a_tile_fits() -> None:
+def test_an_image_above_the_bound_is_cut_to_fit() -> None:
     network = generator_of("msrresnet")
     bound = 4 << 20
     seen: list[int] = []
@@ -163,6 +163,6 @@ def test_memory_is_that_of_the_tensors_alive_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(("tile", "overlap"), [(0, 0), (16, -1)])
-def test_sizes_that_mean_nothing_are_refused(tile: int, overlap: int) -> None:
+def test_invalid_sizes_are_refused(tile: int, overlap: int) -> None:
     with pytest.raises(ValueError, match="tile must be at least 1 and overlap at least 0"):
         Upscaler(Chain(1), 1, bound=GIB, tile=tile, overlap=overlap)

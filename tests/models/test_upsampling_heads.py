@@ -1,4 +1,4 @@
-"""Up-sampling heads: layer by layer as METHODS 2.6 has them, ICNR as its paper defines it."""
+"""Up-sampling heads: layers as in docs/methods/consistency.md, ICNR as its paper defines it."""
 
 from typing import get_args
 
@@ -16,7 +16,7 @@ HEADS = [head for head in get_args(Head) if head != "native"]
 
 
 def kinds(head: nn.Sequential) -> list[tuple[object, ...]]:
-    """What a head consists of, in plain words."""
+    """Describe the layers of a head."""
     found: list[tuple[object, ...]] = []
     for layer in head:
         match layer:
@@ -69,15 +69,15 @@ def test_every_head_enlarges_by_every_scale(head: Head, scale: int, trunk: str) 
 
 def test_nearest_behind_rrdbs_trunk_is_rrdbnet() -> None:
     torch.manual_seed(0)
-    own, headed = RRDBNet(4, 2, 2), HeadedGenerator("rrdb", "nearest", 4, 2, 2)
+    plain, headed = RRDBNet(4, 2, 2), HeadedGenerator("rrdb", "nearest", 4, 2, 2)
     places = {"conv_up1": "head.1", "conv_up2": "head.4", "conv_hr": "head.6", "conv_last": "head.8"}
     renamed = {}
-    for name, value in own.state_dict().items():
+    for name, value in plain.state_dict().items():
         layer = name.rpartition(".")[0]
         renamed[name.replace(layer, places.get(layer, layer))] = value
     headed.load_state_dict(renamed)
     lq = torch.rand(1, 3, 7, 6)
-    torch.testing.assert_close(headed(lq), own(lq))
+    torch.testing.assert_close(headed(lq), plain(lq))
 
 
 def test_pre_upsampling_runs_the_trunk_on_the_bicubic_image() -> None:

@@ -1,4 +1,4 @@
-"""Loading of weight files: BasicSR's layouts, mismatches, and files that must not be trusted."""
+"""Weight files: BasicSR's layouts, mismatches, and untrusted files; interpolation of weights."""
 
 import os
 import pickle
@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from study.models import Autoencoder, MSRResNet, RRDBNet, VGGDiscriminator, load_weights, save_weights
+from study.models import Autoencoder, MSRResNet, RRDBNet, SRResNet, VGGDiscriminator, load_weights, save_weights
+from study.models.weights import interpolate_states
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "rrdb": lambda: RRDBNet(6, 1, 2, 4),
@@ -21,7 +22,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 class MakesDirectory:
-    """Pickles into a program that makes a directory when it is unpickled."""
+    """An object that creates a directory when it is unpickled."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -44,7 +45,7 @@ def randomised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def with_duplicate_encoder(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add the second copy of the encoder that AESOP's files hold."""
+    """Add the duplicate encoder of AESOP's files."""
     positions = {"conv_first.": "encoder.0.", "body.": "encoder.2.", "conv_last.": "encoder.3."}
     copies = {
         copy + name.removeprefix(primary): tensor.clone()
@@ -236,3 +237,31 @@ def test_weights_include_buffers(tmp_path: Path) -> None:
     other = nn.BatchNorm2d(3)
     load_weights(other, tmp_path / "weights.safetensors")
     assert torch.equal(other.get_buffer("running_mean"), module.get_buffer("running_mean"))
+
+
+def test_an_interpolation_is_the_weighted_mean_of_all_weights() -> None:
+    first, second = (MSRResNet(8, 1, 2).state_dict() for _ in range(2))
+
+    interpolation = interpolate_states(first, second, 0.25)
+
+    assert interpolation.keys() == first.keys()
+    assert all(torch.allclose(interpolation[name], 0.75 * first[name] + 0.25 * second[name]) for name in first)
+    assert all(torch.equal(tensor, first[name]) for name, tensor in interpolate_states(first, second, 0).items())
+    assert all(torch.equal(tensor, second[name]) for name, tensor in interpolate_states(first, second, 1).items())
+
+
+def test_interpolated_counters_are_the_first_networks() -> None:
+    networks = [SRResNet(8, 1, 2) for _ in range(2)]
+    networks[1].train()(torch.rand(1, 3, 8, 8))
+    first, second = (network.state_dict() for network in networks)
+    counter = next(name for name in first if name.endswith("num_batches_tracked"))
+
+    assert second[counter] == 1
+    assert interpolate_states(first, second, 0.5)[counter] == 0
+
+
+def test_different_networks_are_not_interpolated() -> None:
+    with pytest.raises(ValueError, match=r"differ in \d+ entries, such as"):
+        interpolate_states(MSRResNet(8, 1, 2).state_dict(), MSRResNet(8, 2, 2).state_dict(), 0.5)
+    with pytest.raises(ValueError, match=r"differ in 1 entries, such as weight"):
+        interpolate_states(nn.Linear(2, 3).state_dict(), nn.Linear(4, 3).state_dict(), 0.5)
