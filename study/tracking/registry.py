@@ -52,7 +52,9 @@ class ModelRegistry:
             for name in (plain, f"{plain}-{study[:8]}"):
                 found = self._find(name)
                 if found is None:
-                    self._client.create_registered_model(name, {"aesop.study": study}, f"Weights on the front of {name}")
+                    self._client.create_registered_model(
+                        name, {"aesop.study": study}, f"Weights on the front of {name}"
+                    )
                 if found is None or found.tags.get("aesop.study") == study:
                     self._cursor.model = name
                     break

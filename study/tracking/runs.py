@@ -140,9 +140,9 @@ def describe_study(study: StudyMetadata) -> str:
             "",
             "- This run is the study: `hypervolume` and `front_size` by trials that ended, references (`bicubic.*`, "
             "`fidelity.*`), and artifacts (the report; `journal/`, all events).",
-            "- Each child is a trial: its metrics by iteration; tables show the last point's. `interpolation.weights.*` "
-            "and `interpolation.images.*` are interpolations with its fidelity generator, by the trial's share in "
-            "percent.",
+            "- Each child is a trial: its metrics by iteration; tables show the last point's. "
+            "`interpolation.weights.*` and `interpolation.images.*` are interpolations with its fidelity generator, "
+            "by the trial's share in percent.",
             "- Tag `front` = `yes`: the trial has a point or interpolation on the front (`front.points`, "
             "`front.interpolations`).",
             "- For the trade-off, open the study in the list of runs, mark its trials, Compare, Scatter Plot.",

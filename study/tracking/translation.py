@@ -71,13 +71,14 @@ class Sender:
             case StudyStateChanged():
                 self._change_study_state(event, at)
             case TrialStarted():
-                tags = {"recipe": event.config.get("recipe", self._study.recipe), **event.upstream}
+                recipe = str(event.config.get("recipe", self._study.recipe))
+                tags = {"recipe": recipe} | {str(stage): key for stage, key in event.upstream.items()}
                 params = {name: str(value) for name, value in flatten(event.config).items()}
                 self._batches.add(self.runs.trial(event.trial, at), at, params=params, tags=tags)
             case PointEvaluated():
-                metrics = {**event.metrics, **{f"term.{name}": value for name, value in event.terms.items()}}
-                run = self.runs.trial(event.point.trial, at)
-                self._batches.add(run, at, metrics | _costs(event.spent), step=event.point.iteration)
+                terms = {f"term.{name}": value for name, value in event.terms.items()}
+                metrics = {**event.metrics, **terms, **_costs(event.spent)}
+                self._batches.add(self.runs.trial(event.point.trial, at), at, metrics, step=event.point.iteration)
             case TrialEnded():
                 self._end_trial(event, at)
             case InterpolationEvaluated():

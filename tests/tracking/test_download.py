@@ -1,6 +1,5 @@
-"""A study fetched from MLflow is the study that was sent, or it is said what is missing."""
+"""A study fetched from MLflow is the study that was sent, or an error names what is missing."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +7,10 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis.statistics.tables import load_results
+from study.record.events import Entry, Event, FilesPublished, TrialEnded, TrialStarted, write_entry
+from study.record.metadata import read_metadata
 from study.tracking.download import MlflowSourceError, fetch_study
+from tests.tracking.journals import evaluated, write_study
 
 SAMPLES = "trials/0000/points/0000080"
 Send = Callable[..., str]
@@ -24,10 +26,10 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def send(uri: str, tmp_path: Path, request: pytest.FixtureRequest) -> Send:
-    """Puts a journal into MLflow, in segments as the exporter leaves them; returns the parent's run id."""
+    """Put a journal into MLflow, in segments as the exporter leaves them; returns the parent's run id."""
     name = request.node.name.replace("[", "-").strip("]")
 
-    def send(segments: dict[int, bytes], *, study: str = "0af1", facts: bool = True, size: int = 0) -> str:
+    def send(segments: dict[int, bytes], *, study: str = "0af1", metadata: bool = True, size: int = 0) -> str:
         client = MlflowClient(uri)
         found = client.get_experiment_by_name(name)
         experiment = found.experiment_id if found else client.create_experiment(name, (tmp_path / "artifacts").as_uri())
@@ -37,8 +39,10 @@ def send(uri: str, tmp_path: Path, request: pytest.FixtureRequest) -> Send:
         client.log_text(child, "a crop", "samples/0000080/baby.png")
         for offset, segment in segments.items():
             client.log_text(parent, segment.decode(), f"journal/{offset:012d}.jsonl")
-        if facts:
-            client.log_text(parent, json.dumps(FACTS | {"name": name}), "study.json")
+        if metadata:
+            write_study(tmp_path / "sent", name=name, id=study)
+            client.log_artifact(parent, str(tmp_path / "sent" / "study.json"))
+            (tmp_path / "sent" / "study.json").unlink()
         return str(parent)
 
     return send
@@ -49,31 +53,24 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.node.name.replace("[", "-").strip("]"))
 
 
-AXES = [{"metric": "psnr_y", "direction": "maximize"}, {"metric": "swd", "direction": "minimize"}]
-FACTS = {
-    "space": "quick",
-    "recipe": "aesop",
-    "size": "tiny",
-    "trials": 2,
-    "seed": 0,
-    "objectives": AXES,
-    "notes": [],
-    "reference": {"psnr_y": 20.0, "swd": 60.0},
-    "data": {},
-    "scale": 4,
-    "code_version": "0.1",
-    "config": {},
-    "groups": ["loss.guidance"],
-}
-POINT = {"event": "point", "trial": 0, "iteration": 80, "metrics": {"psnr_y": 28.0, "swd": 20.0}, "samples": SAMPLES}
-EVENTS = [
-    {"event": "trial", "trial": 0, "config": {"loss": {"guidance": "aesop"}}, "params": {}, "upstream": {}},
-    POINT,
-    {"event": "end", "trial": 0, "state": "COMPLETE"},
-    {"event": "files", "run": 0, "folder": "samples/0000080", "paths": [f"{SAMPLES}/baby.png"], "content": "x"},
-    {"event": "files", "run": None, "folder": "report", "paths": ["report.html"], "content": "y"},
+def crops(*paths: str) -> FilesPublished:
+    return FilesPublished(trial=0, folder="samples/0000080", paths=paths, content="x")
+
+
+def line_of(event: Event) -> bytes:
+    return (write_entry(Entry(1.0, event)) + "\n").encode()
+
+
+LINES = [
+    line_of(event)
+    for event in (
+        TrialStarted(trial=0, config={"loss": {"guidance": "aesop"}}, params={}, upstream={}),
+        evaluated(0, 80, {"psnr_y": 28.0, "swd": 20.0}, samples=SAMPLES),
+        TrialEnded(trial=0, state="COMPLETE"),
+        crops(f"{SAMPLES}/baby.png"),
+        FilesPublished(trial=None, folder="report", paths=("report.html",), content="y"),
+    )
 ]
-LINES = [(json.dumps({"time": 1.0, **event}) + "\n").encode() for event in EVENTS]
 JOURNAL = b"".join(LINES)
 ENDS = [sum(map(len, LINES[:count])) for count in range(len(LINES) + 1)]
 
@@ -93,7 +90,7 @@ def test_the_segments_make_the_journal(
     folder = fetch_study(uri, name, tmp_path / "fetched")
     assert (folder / "journal.jsonl").read_bytes() == JOURNAL
     results = load_results(folder)
-    assert results.facts.name == name
+    assert read_metadata(folder).name == name
     assert results.points[["trial", "iteration", "psnr_y", "state"]].values.tolist() == [[0, 80, 28.0, "COMPLETE"]]
     assert results.points["config.loss.guidance"].tolist() == ["aesop"]
     assert (folder / results.points["samples"][0] / "baby.png").read_text() == "a crop"
@@ -127,7 +124,7 @@ def test_a_missing_last_segment_is_named_too(uri: str, name: str, send: Send, tm
 
 
 def test_a_study_that_has_only_begun_says_so(uri: str, name: str, send: Send, tmp_path: Path) -> None:
-    send({}, facts=False)
+    send({}, metadata=False)
     with pytest.raises(MlflowSourceError, match=r"no study\.json; it comes within a minute"):
         fetch_study(uri, name, tmp_path / "fetched")
 
@@ -150,8 +147,8 @@ def test_several_studies_of_a_name_are_told_by_their_ids(uri: str, name: str, se
 
 
 def test_a_name_in_the_journal_leads_nowhere_else(uri: str, name: str, send: Send, tmp_path: Path) -> None:
-    hostile = {**EVENTS[3], "paths": ["../baby.png", "/tmp/baby.png", "study.json"]}
-    send({0: LINES[0] + (json.dumps({"time": 1.0, **hostile}) + "\n").encode()})
+    hostile = crops("../baby.png", "/tmp/baby.png", "study.json")
+    send({0: LINES[0] + line_of(hostile)})
     folder = fetch_study(uri, name, tmp_path / "fetched")
     assert {path.name for path in folder.rglob("*")} == {"study.json", "journal.jsonl"}
     assert not (tmp_path / "baby.png").exists()

@@ -15,8 +15,18 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from study.record.events import (
+    Event,
+    FilesPublished,
+    FrontMoved,
+    StudyStateChanged,
+    TrialEnded,
+    TrialStarted,
+)
 from study.record.journal import Journal
+from study.record.points import TrialPoint
 from study.tracking.exporter import Exporter
+from tests.tracking.journals import evaluated, write_study
 
 TRIALS, POINTS = 6, 12
 
@@ -79,9 +89,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def new_study(folder: Path, name: str) -> Path:
     run_dir = folder / name
     run_dir.mkdir()
-    study = {"id": f"id-{name}", "name": name, "space": "quick", "recipe": "aesop", "size": "tiny", "data": {}}
-    objectives = [{"metric": "psnr_y"}, {"metric": "swd"}]
-    (run_dir / "study.json").write_text(json.dumps(study | {"code_version": "0.1", "objectives": objectives}))
+    write_study(run_dir)
     (run_dir / "crop.png").write_bytes(b"a crop")
     return run_dir
 
@@ -103,23 +111,24 @@ class Writer:
         self._thread.join(120)
         assert not self._thread.is_alive()
 
-    def _append(self, event: str, **facts: object) -> None:
+    def _append(self, event: Event) -> None:
         began = time.monotonic()
-        self.journal.append(event, **facts)
+        self.journal.append(event)
         self.seconds.append(time.monotonic() - began)
         time.sleep(self._pause)
 
     def _write(self) -> None:
-        self._append("study", state="RUNNING")
+        self._append(StudyStateChanged(state="RUNNING"))
         for trial in range(TRIALS):
-            self._append("trial", trial=trial, config={"seed": trial}, params={}, upstream={})
+            self._append(TrialStarted(trial=trial, config={"seed": trial}, params={}, upstream={}))
             for point in range(1, POINTS + 1):
                 metrics = {"psnr_y": trial + point / 100, "swd": trial - point / 100}
-                self._append("point", trial=trial, iteration=point, metrics=metrics, terms={"pixel": 0.5}, budget={})
-            self._append("end", trial=trial, state="COMPLETE", cause=None)
-            self._append("front", trials_ended=trial + 1, hypervolume=trial, members=[f"trial {trial} at {POINTS}"])
-            self._append("files", run=trial, folder="samples", paths=["crop.png"], content="x")
-        self._append("study", state="COMPLETE")
+                self._append(evaluated(trial, point, metrics, terms={"pixel": 0.5}))
+            self._append(TrialEnded(trial=trial, state="COMPLETE"))
+            front = (TrialPoint(trial, POINTS),)
+            self._append(FrontMoved(trials_ended=trial + 1, hypervolume=trial, members=front))
+            self._append(FilesPublished(trial=trial, folder="samples", paths=("crop.png",), content="x"))
+        self._append(StudyStateChanged(state="COMPLETE"))
 
 
 History = dict[tuple[str, str], list[tuple[int, float]]]
@@ -152,7 +161,7 @@ def undisturbed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tup
     writer.wait()
     assert exporter.close() == 0
     metrics, runs = stored(server, "calm")
-    assert len(metrics) == 3 * TRIALS + 2
+    assert len(metrics) == 5 * TRIALS + 2
     assert all(len(history) == POINTS for (run, _), history in metrics.items() if run != "parent")
     return metrics, runs
 
@@ -216,6 +225,6 @@ def start_driver(run_dir: Path, uri: str) -> "subprocess.Popen[bytes]":
 
 
 def offset_of(run_dir: Path) -> int:
-    """How far MLflow has come."""
-    notes = run_dir / "mlflow.json"
-    return int(json.loads(notes.read_text())["offset"]) if notes.exists() else 0
+    """Return the byte of the journal that MLflow has reached."""
+    cursor = run_dir / "mlflow.json"
+    return int(json.loads(cursor.read_text())["offset"]) if cursor.exists() else 0
