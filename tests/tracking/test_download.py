@@ -80,10 +80,10 @@ ENDS = [sum(map(len, LINES[:count])) for count in range(len(LINES) + 1)]
     [
         [(0, 5)],
         [(0, 2), (2, 3), (3, 5)],
-        [(0, 2), (0, 3), (2, 3), (1, 2), (3, 5)],  # a driver that died before it had noted what it had sent
+        [(0, 2), (0, 3), (2, 3), (1, 2), (3, 5)],  # a driver that died before it saved the cursor
     ],
 )
-def test_the_segments_make_the_journal(
+def test_segments_are_joined_into_the_journal(
     uri: str, name: str, send: Send, tmp_path: Path, cuts: list[tuple[int, int]]
 ) -> None:
     send({ENDS[first]: JOURNAL[ENDS[first] : ENDS[last]] for first, last in sorted(cuts, key=lambda cut: cut[1])})
@@ -97,7 +97,7 @@ def test_the_segments_make_the_journal(
     assert not (folder / "report.html").exists()
 
 
-def test_what_was_fetched_before_is_replaced_and_a_study_s_own_directory_is_not(
+def test_fetching_replaces_earlier_downloads_but_no_run_directory(
     uri: str, name: str, send: Send, tmp_path: Path
 ) -> None:
     send({0: JOURNAL})
@@ -110,32 +110,32 @@ def test_what_was_fetched_before_is_replaced_and_a_study_s_own_directory_is_not(
         fetch_study(uri, name, tmp_path / "fetched")
 
 
-def test_a_missing_segment_is_named(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+def test_missing_segment_is_named(uri: str, name: str, send: Send, tmp_path: Path) -> None:
     send({0: JOURNAL[: ENDS[1]], ENDS[2]: JOURNAL[ENDS[2] :]})
     with pytest.raises(MlflowSourceError, match=f"lacks the segment journal/{ENDS[1]:012d}.jsonl"):
         fetch_study(uri, name, tmp_path / "fetched")
     assert not (tmp_path / "fetched").exists()
 
 
-def test_a_missing_last_segment_is_named_too(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+def test_missing_last_segment_is_named(uri: str, name: str, send: Send, tmp_path: Path) -> None:
     send({0: JOURNAL[: ENDS[3]]}, size=len(JOURNAL))
     with pytest.raises(MlflowSourceError, match=f"lacks the segment journal/{ENDS[3]:012d}.jsonl"):
         fetch_study(uri, name, tmp_path / "fetched")
 
 
-def test_a_study_that_has_only_begun_says_so(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+def test_study_without_metadata_is_refused(uri: str, name: str, send: Send, tmp_path: Path) -> None:
     send({}, metadata=False)
     with pytest.raises(MlflowSourceError, match=r"no study\.json; it comes within a minute"):
         fetch_study(uri, name, tmp_path / "fetched")
 
 
-def test_an_unknown_name_gets_those_that_there_are(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+def test_unknown_name_is_answered_with_the_known_ones(uri: str, name: str, send: Send, tmp_path: Path) -> None:
     send({0: JOURNAL})
     with pytest.raises(MlflowSourceError, match=f"no study 'nothing'; there are: .*{name}"):
         fetch_study(uri, "nothing", tmp_path / "fetched")
 
 
-def test_several_studies_of_a_name_are_told_by_their_ids(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+def test_studies_of_one_name_are_chosen_by_id(uri: str, name: str, send: Send, tmp_path: Path) -> None:
     send({0: JOURNAL}, study="0af1")
     send({0: JOURNAL[: ENDS[2]]}, study="9b22")
     with pytest.raises(MlflowSourceError, match=r"2 studies are called .*/(0af1|9b22), .*/(0af1|9b22)"):
@@ -146,7 +146,7 @@ def test_several_studies_of_a_name_are_told_by_their_ids(uri: str, name: str, se
         fetch_study(uri, f"{name}/77", tmp_path / "fetched")
 
 
-def test_a_name_in_the_journal_leads_nowhere_else(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+def test_paths_in_the_journal_stay_inside_the_directory(uri: str, name: str, send: Send, tmp_path: Path) -> None:
     hostile = crops("../baby.png", "/tmp/baby.png", "study.json")
     send({0: LINES[0] + line_of(hostile)})
     folder = fetch_study(uri, name, tmp_path / "fetched")
@@ -154,14 +154,14 @@ def test_a_name_in_the_journal_leads_nowhere_else(uri: str, name: str, send: Sen
     assert not (tmp_path / "baby.png").exists()
 
 
-def test_a_server_that_is_away_is_named_without_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server_is_named_without_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(MlflowSourceError, match=r"MLflow at http://127\.0\.0\.1:9 cannot be read") as caught:
         fetch_study("http://me:secret@127.0.0.1:9", "quick", tmp_path / "fetched")
     assert "secret" not in str(caught.value)
 
 
-def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_missing_database_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(MlflowSourceError, match="there is no database"):
         fetch_study(f"sqlite:///{tmp_path / 'none.db'}", "quick", tmp_path / "fetched")
     assert not (tmp_path / "none.db").exists()

@@ -1,4 +1,4 @@
-"""From the journal to a real MLflow database: everything arrives, once each, whatever happens on the way."""
+"""Export of a journal to a real MLflow database: everything arrives once, also after failures."""
 
 import json
 import math
@@ -153,10 +153,10 @@ def assert_whole(server: str, run_dir: Path) -> None:
     assert len(history(server, runs["parent"], "hypervolume")) == len(POINTS)
 
 
-# --- what arrives --------------------------------------------------------------------------------------------------
+# --- what arrives ----------------------------------------------------------------------------------------------------
 
 
-def test_a_study_arrives_whole(server: str, run_dir: Path) -> None:
+def test_every_run_metric_and_tag_arrives(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     conclude(journal)
@@ -174,7 +174,7 @@ def test_a_study_arrives_whole(server: str, run_dir: Path) -> None:
     assert "cause" not in first.data.tags
 
 
-def test_the_parent_tells_what_was_run_on_what(server: str, run_dir: Path) -> None:
+def test_parent_run_describes_study_images_and_artifacts(server: str, run_dir: Path) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     assert follow(run_dir, server) == 0
     parent = runs_of(server, run_dir)["parent"]
@@ -188,7 +188,7 @@ def test_the_parent_tells_what_was_run_on_what(server: str, run_dir: Path) -> No
     assert artifact["spent"] == {"iterations": 800, "pixels_seen": 0, "device_seconds": 0.0, "peak_gib": None}
 
 
-def test_runs_carry_the_times_of_their_events(server: str, run_dir: Path) -> None:
+def test_runs_have_the_times_of_their_events(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     entries = list(journal.entries())
@@ -203,7 +203,7 @@ def test_runs_carry_the_times_of_their_events(server: str, run_dir: Path) -> Non
     assert {entry.timestamp for entry in stored} == {int(point.time * 1000) for point in points}
 
 
-def test_an_interrupted_study_says_so_and_runs_again_when_continued(server: str, run_dir: Path) -> None:
+def test_interrupted_study_is_killed_then_running_when_continued(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     journal.append(StudyStateChanged(state="INTERRUPTED"))
@@ -219,7 +219,7 @@ def test_an_interrupted_study_says_so_and_runs_again_when_continued(server: str,
     assert_whole(server, run_dir)
 
 
-def test_what_is_no_number_and_what_is_very_long_arrive_too(server: str, run_dir: Path) -> None:
+def test_nan_and_very_long_tags_arrive(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     journal.append(evaluated(1, 160, {"psnr_y": math.nan}))
@@ -231,13 +231,13 @@ def test_what_is_no_number_and_what_is_very_long_arrive_too(server: str, run_dir
     assert len(history(server, run, "psnr_y")) == 2
 
 
-def test_events_are_sent_while_the_study_goes_on(server: str, run_dir: Path) -> None:
+def test_events_are_sent_while_the_study_runs(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     exporter = Exporter(run_dir, server, wait_seconds=0.05)
     exporter.start()
-    notes, size, deadline = run_dir / "mlflow.json", journal.path.stat().st_size, time.monotonic() + 30
-    while not (notes.exists() and json.loads(notes.read_text())["offset"] == size):
+    cursor, size, deadline = run_dir / "mlflow.json", journal.path.stat().st_size, time.monotonic() + 30
+    while not (cursor.exists() and json.loads(cursor.read_text())["offset"] == size):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     conclude(journal)
@@ -245,10 +245,10 @@ def test_events_are_sent_while_the_study_goes_on(server: str, run_dir: Path) -> 
     assert_whole(server, run_dir)
 
 
-# --- once each -----------------------------------------------------------------------------------------------------
+# --- nothing twice ---------------------------------------------------------------------------------------------------
 
 
-def test_a_second_start_sends_nothing_twice(server: str, run_dir: Path) -> None:
+def test_second_start_stores_nothing_twice(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     assert follow(run_dir, server) == 0
@@ -258,25 +258,25 @@ def test_a_second_start_sends_nothing_twice(server: str, run_dir: Path) -> None:
     assert_whole(server, run_dir)
 
 
-@pytest.mark.parametrize("noted", ["nothing", "a half"])
-def test_a_crash_between_sending_and_noting_doubles_nothing(server: str, run_dir: Path, noted: str) -> None:
-    journal, notes = Journal(run_dir / "journal.jsonl"), run_dir / "mlflow.json"
-    if noted == "a half":
+@pytest.mark.parametrize("saved", ["nothing", "half"])
+def test_crash_before_the_cursor_is_saved_stores_nothing_twice(server: str, run_dir: Path, saved: str) -> None:
+    journal, cursor = Journal(run_dir / "journal.jsonl"), run_dir / "mlflow.json"
+    if saved == "half":
         begin(journal)
         assert follow(run_dir, server) == 0
-        shutil.copy(notes, run_dir / "older.json")
+        shutil.copy(cursor, run_dir / "older.json")
     else:
         begin(journal)
     conclude(journal)
     assert follow(run_dir, server) == 0
-    notes.unlink()
-    if noted == "a half":
-        (run_dir / "older.json").rename(notes)
+    cursor.unlink()
+    if saved == "half":
+        (run_dir / "older.json").rename(cursor)
     assert follow(run_dir, server) == 0
     assert_whole(server, run_dir)
 
 
-def test_two_studies_of_one_name_are_kept_apart(server: str, run_dir: Path, tmp_path: Path) -> None:
+def test_two_studies_of_one_name_have_separate_runs(server: str, run_dir: Path, tmp_path: Path) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     assert follow(run_dir, server) == 0
     other = tmp_path / "other"
@@ -291,7 +291,7 @@ def test_two_studies_of_one_name_are_kept_apart(server: str, run_dir: Path, tmp_
     assert len(client.search_runs([experiment.experiment_id])) == 2 * 3
 
 
-# --- a server that is away -----------------------------------------------------------------------------------------
+# --- outages ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 
 
-def test_a_server_that_is_away_stops_nobody_and_gets_all_later(
+def test_study_goes_on_without_a_server_and_is_sent_later(
     server: str, run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = Journal(run_dir / "journal.jsonl")
@@ -319,7 +319,7 @@ def test_a_server_that_is_away_stops_nobody_and_gets_all_later(
     assert_whole(server, run_dir)
 
 
-def test_a_server_that_comes_back_gets_what_it_missed(
+def test_returning_server_gets_what_it_missed(
     server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
@@ -343,20 +343,20 @@ def test_a_server_that_comes_back_gets_what_it_missed(
     assert_whole(server, run_dir)
 
 
-def test_the_notes_hold_no_password(run_dir: Path, impatient: None) -> None:
+def test_cursor_has_no_password(run_dir: Path, impatient: None) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     follow(run_dir, "http://me:secret@127.0.0.1:9")
     assert all("secret" not in path.read_text() for path in run_dir.iterdir())
 
 
-def test_the_password_is_not_said_either(run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_have_no_password(run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     follow(run_dir, "http://me:secret@127.0.0.1:9")
     assert "cannot be written" in caplog.text
     assert "secret" not in caplog.text
 
 
-def test_by_default_the_database_lies_beside_the_study(tmp_path: Path) -> None:
+def test_default_database_is_beside_the_study(tmp_path: Path) -> None:
     assert default_uri(tmp_path / "runs" / "quick") == f"sqlite:///{tmp_path.resolve()}/runs/mlflow.db"
 
 
@@ -367,7 +367,7 @@ assert connect(sys.argv[1]).search_experiments()[0].name == "Default"
 """
 
 
-def test_studies_that_start_at_the_same_time_make_one_database(tmp_path: Path) -> None:
+def test_concurrent_starts_create_one_usable_database(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
     starting = [
         subprocess.Popen([sys.executable, "-c", MAKE_TABLES, uri], stderr=subprocess.PIPE, text=True) for _ in range(3)
@@ -377,7 +377,7 @@ def test_studies_that_start_at_the_same_time_make_one_database(tmp_path: Path) -
         assert process.returncode == 0, errors
 
 
-def test_interpolations_stand_in_their_trial_s_run_under_few_names(server: str, run_dir: Path) -> None:
+def test_interpolations_are_metrics_of_their_trial_by_percent(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     first, second = TrialPoint(0, 80), TrialPoint(1, 80)
@@ -395,7 +395,7 @@ def test_interpolations_stand_in_their_trial_s_run_under_few_names(server: str, 
     assert runs["parent"].data.tags["search_ended"] == "0.5 of --device-hours 0.5 are spent"
 
 
-def test_a_trial_shows_its_last_point_whatever_interpolations_came_later(server: str, run_dir: Path) -> None:
+def test_interpolations_do_not_replace_a_trials_last_metrics(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     point = InterpolatedPoint(TrialPoint(0, 160), FIDELITY, "weights", 0.1)
@@ -409,10 +409,10 @@ def test_a_trial_shows_its_last_point_whatever_interpolations_came_later(server:
     ]  # the trial's share
 
 
-# --- metadata ------------------------------------------------------------------------------------------------------
+# --- metadata --------------------------------------------------------------------------------------------------------
 
 
-def test_every_run_names_its_images_and_its_code(server: str, run_dir: Path) -> None:
+def test_every_run_has_its_images_and_code_version(server: str, run_dir: Path) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     assert follow(run_dir, server) == 0
     for run in runs_of(server, run_dir).values():
@@ -431,11 +431,11 @@ def test_every_run_names_its_images_and_its_code(server: str, run_dir: Path) -> 
         ("0.1.0", None),
     ],
 )
-def test_the_commit_is_found_in_the_code_version(version: str, commit: str | None) -> None:
+def test_commit_is_found_in_the_code_version(version: str, commit: str | None) -> None:
     assert commit_of(version) == commit
 
 
-def test_the_note_tells_what_the_study_is_and_names_stay_text(server: str, run_dir: Path) -> None:
+def test_note_describes_the_study_and_escapes_markup(server: str, run_dir: Path) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     hostile = "<script>alert(1)</script> [click](javascript:alert(1)) **big**\n# title"
     search = replace(read_metadata(run_dir).search, space=hostile)
@@ -449,7 +449,7 @@ def test_the_note_tells_what_the_study_is_and_names_stay_text(server: str, run_d
         assert markup not in note
 
 
-def test_the_front_moves_on_and_so_do_the_tags(server: str, run_dir: Path) -> None:
+def test_front_tags_follow_the_front(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     assert follow(run_dir, server) == 0
@@ -471,7 +471,7 @@ def test_the_front_moves_on_and_so_do_the_tags(server: str, run_dir: Path) -> No
     assert standing() == {"0": ("no", "0", "0"), "1": ("yes", "1", "0")}
 
 
-def test_a_front_s_members_are_counted_by_trial() -> None:
+def test_front_members_are_counted_by_trial() -> None:
     third, twelfth, generator = TrialPoint(3, 80), TrialPoint(12, 160), FidelityPoint("fidelity-0123456789abcdef")
     members = [
         third,
@@ -485,10 +485,10 @@ def test_a_front_s_members_are_counted_by_trial() -> None:
     assert on_front(members) == {"3": [1, 1], "12345": [1, 0], "12": [0, 2]}
 
 
-# --- few requests --------------------------------------------------------------------------------------------------
+# --- few requests ----------------------------------------------------------------------------------------------------
 
 
-def test_what_waits_goes_in_few_requests_and_arrives_once(
+def test_waiting_events_are_sent_in_few_requests(
     server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(run_dir / "journal.jsonl")
@@ -516,14 +516,14 @@ def test_what_waits_goes_in_few_requests_and_arrives_once(
         assert len(run.data.params) == 250
 
 
-# --- files and models ----------------------------------------------------------------------------------------------
+# --- files and models ------------------------------------------------------------------------------------------------
 
 
 def artifacts_of(server: str, run: Run, folder: str) -> list[str]:
     return sorted(entry.path for entry in MlflowClient(server).list_artifacts(run.info.run_id, folder))
 
 
-def test_files_arrive_after_an_outage_and_one_that_is_gone_holds_up_nothing(
+def test_files_arrive_after_an_outage_and_missing_ones_are_skipped(
     server: str, run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = Journal(run_dir / "journal.jsonl")
@@ -545,7 +545,7 @@ def test_files_arrive_after_an_outage_and_one_that_is_gone_holds_up_nothing(
     assert "crops/gone.png" in caplog.text
 
 
-def test_what_a_server_refuses_is_left_out_in_the_end(
+def test_files_that_the_server_refuses_are_left_out(
     server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(run_dir / "journal.jsonl")
@@ -580,7 +580,7 @@ def runs_of_or_none(server: str, run_dir: Path) -> dict[str, str]:
     return {} if parent is None else dict(parent.data.tags)
 
 
-def test_the_journal_itself_goes_along_in_segments(server: str, run_dir: Path) -> None:
+def test_journal_is_uploaded_in_segments(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     assert follow(run_dir, server) == 0

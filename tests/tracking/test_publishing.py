@@ -25,7 +25,7 @@ from study.record.events import (
     TrialStarted,
 )
 from study.record.journal import Journal
-from study.record.paths import point_samples, reference_samples
+from study.record.paths import RunDirectory, point_samples, reference_samples
 from study.record.points import FidelityPoint, InterpolatedPoint, Spent, TrialPoint
 from study.record.state import Recorder
 from study.search.pareto_archive import Candidate
@@ -130,12 +130,10 @@ def send(output: Path, uri: str) -> None:
 def test_weights_and_crops_of_the_front_are_recorded_once(output: Path, recorder: Recorder) -> None:
     assert publish_all(output, recorder) == []
     once = events(output)
-    assert (
-        once.count("model_published") == 3
-    )  # the point, the generator, the interpolation of weights; images have none
-    assert (
-        once.count("aliases_published") == once.count("front_moved") - 1 == 1
-    )  # interpolations have moved the front on
+    # The point, the generator and the interpolation of weights; one of images has none.
+    assert once.count("model_published") == 3
+    # Interpolations moved the front after its first event.
+    assert once.count("aliases_published") == once.count("front_moved") - 1 == 1
     assert models(output) == ["fidelity abcdef", f"{PAIR} weights-5000", "trial 0 at 160"]
     again = Recorder(Journal(output / "journal.jsonl"))
     assert publish_all(output, again) == []
@@ -143,7 +141,7 @@ def test_weights_and_crops_of_the_front_are_recorded_once(output: Path, recorder
     assert len(again.record.hypervolumes) == 1  # the final front is no step of the search
 
 
-def test_a_changed_report_is_published_anew_and_a_broken_one_is_said(output: Path, recorder: Recorder) -> None:
+def test_changed_report_is_published_and_failing_report_is_a_warning(output: Path, recorder: Recorder) -> None:
     publish_all(output, recorder)
     before = events(output)
 
@@ -163,14 +161,14 @@ def test_a_changed_report_is_published_anew_and_a_broken_one_is_said(output: Pat
     assert publish(output, recorder, GOALS, artifacts, None) == []
 
 
-def test_the_registry_gives_the_weights_back(
+def test_registered_models_hold_the_weights(
     output: Path, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_all(output, recorder)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     send(output, uri)
-    (output / "mlflow.json").unlink()  # as if nothing had been noted
+    (output / "mlflow.json").unlink()  # as if the cursor had never been saved
     send(output, uri)
     client = MlflowClient(uri)
     assert [model.name for model in client.search_registered_models()] == ["quick-one"]
@@ -197,7 +195,7 @@ def test_the_registry_gives_the_weights_back(
     assert set(flavours) == {"aesop_study"}
 
 
-def test_a_member_that_left_the_front_says_so_and_the_alias_moves(
+def test_tags_and_aliases_follow_the_front(
     output: Path, recorder: Recorder, tmp_path: Path
 ) -> None:
     publish_all(output, recorder)
@@ -221,7 +219,7 @@ def test_a_member_that_left_the_front_says_so_and_the_alias_moves(
     assert found.tags["label"] == "trial 1 at 80"
 
 
-def test_a_second_study_of_the_name_has_a_model_of_its_own(output: Path, recorder: Recorder, tmp_path: Path) -> None:
+def test_second_study_of_a_name_gets_its_own_model(output: Path, recorder: Recorder, tmp_path: Path) -> None:
     publish_all(output, recorder)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     send(output, uri)
@@ -233,10 +231,22 @@ def test_a_second_study_of_the_name_has_a_model_of_its_own(output: Path, recorde
     assert len(client.search_model_versions("name = 'quick-one-another0'")) == 3
 
 
-def test_weights_that_are_gone_are_left_out(output: Path, recorder: Recorder) -> None:
+def test_missing_weights_are_left_out(output: Path, recorder: Recorder) -> None:
     (output / "trials/0000/points/0000160.safetensors").unlink()
     assert publish_all(output, recorder) == []
     assert models(output) == ["fidelity abcdef", f"{PAIR} weights-5000"]
+
+
+def test_interpolation_of_two_generators_is_registered(output: Path, recorder: Recorder) -> None:
+    point = InterpolatedPoint(GENERATOR, FidelityPoint("fidelity-fedcba9876543210"), "weights", 0.5)
+    directory = RunDirectory(output)
+    directory.weights(point).parent.mkdir()
+    directory.weights(point).write_bytes(directory.weights(OF_WEIGHTS).read_bytes())
+    values = metrics(31.0, 19.0)
+    recorder.add(InterpolationEvaluated(point=point, metrics=values, images={}, spent=Spent(), samples=""))
+    assert publish_all(output, recorder) == []
+    assert models(output) == [point.label]
+    assert open_checkpoint(directory.model(point) / "weights.safetensors").scale == 4
 
 
 # --- aliases -------------------------------------------------------------------------------------------------------
@@ -249,13 +259,13 @@ def member(point: TrialPoint, psnr: float, swd: float) -> Candidate:
     return Candidate(point, (psnr, swd))
 
 
-def test_what_members_add_is_the_area_that_only_they_dominate() -> None:
+def test_contribution_is_the_area_that_one_member_alone_dominates() -> None:
     front = [member(A, 30.0, 50.0), member(B, 28.0, 30.0), member(C, 25.0, 20.0)]
     # From the corner (20, 60): a alone has (30 - 28) x (60 - 50), b (28 - 25) x (50 - 30), c (25 - 20) x (30 - 20).
     assert contributions(front, GOALS) == pytest.approx([20.0, 60.0, 50.0])
 
 
-def test_the_balanced_one_lies_between_the_ends_if_anything_does() -> None:
+def test_balanced_alias_lies_between_the_ends_if_possible() -> None:
     front = [member(A, 30.0, 59.0), member(B, 28.0, 58.0), member(C, 27.0, 50.0), member(D, 26.0, 1.0)]
     assert contributions(front, GOALS)[3] == max(contributions(front, GOALS))
     chosen = aliases(front, (A, B, C, D), GOALS)
@@ -269,5 +279,5 @@ def test_the_balanced_one_lies_between_the_ends_if_anything_does() -> None:
     ("study", "name"),
     [("quick", "quick"), ("a/b:c", "a-b-c"), ("..", "study"), ("it's", "it-s"), ("v1.2", "v1-2"), ("größe", "gr-e")],
 )
-def test_a_study_s_name_becomes_a_model_s(study: str, name: str) -> None:
+def test_model_name_has_only_allowed_characters(study: str, name: str) -> None:
     assert model_name(study) == name
