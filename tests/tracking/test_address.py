@@ -43,9 +43,7 @@ def test_how_to_open_names_a_server_or_a_command() -> None:
     assert shown.endswith("mlflow ui --backend-store-uri sqlite:////runs/mlflow.db")
 
 
-def test_commands_outside_of_path_are_called_by_their_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_outside_of_path_are_called_by_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / ".venv" / "bin"
     folder.mkdir(parents=True)
     (folder / "tool").touch(mode=0o755)

@@ -319,9 +319,7 @@ def test_study_goes_on_without_a_server_and_is_sent_later(
     assert_whole(server, run_dir)
 
 
-def test_returning_server_gets_what_it_missed(
-    server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_returning_server_gets_what_it_missed(server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     exporter = Exporter(run_dir, server, wait_seconds=0.02)
     tries: list[str] = []
@@ -488,9 +486,7 @@ def test_front_members_are_counted_by_trial() -> None:
 # --- few requests ----------------------------------------------------------------------------------------------------
 
 
-def test_waiting_events_are_sent_in_few_requests(
-    server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_events_are_sent_in_few_requests(server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     metrics = {f"metric{index}": float(index) for index in range(3)}  # and two costs of each point
     many = {f"field{index}": index for index in range(250)}

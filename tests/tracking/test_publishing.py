@@ -195,9 +195,7 @@ def test_registered_models_hold_the_weights(
     assert set(flavours) == {"aesop_study"}
 
 
-def test_tags_and_aliases_follow_the_front(
-    output: Path, recorder: Recorder, tmp_path: Path
-) -> None:
+def test_tags_and_aliases_follow_the_front(output: Path, recorder: Recorder, tmp_path: Path) -> None:
     publish_all(output, recorder)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     send(output, uri)
