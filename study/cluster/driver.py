@@ -43,12 +43,12 @@ from study.record.metadata import write_metadata
 from study.record.state import Recorder, StudyRecord
 from study.search.description import describe, write_custom_losses
 from study.search.interpolation import InterpolationPlan
-from study.search.pareto_archive import ParetoArchive
+from study.search.pareto_archive import ParetoArchive, record_front
 from study.search.repetition import RepeatedRun
 from study.search.trials import Asked, TrialSource, UnusableTrial
 from study.search.warm_start import WarmStart
 from study.tracking.exporter import Exporter
-from study.tracking.publishing import Report, publish, record_front
+from study.tracking.publishing import Report, publish
 from study.training.context import RunContext
 from study.training.evaluation import baseline_name
 from study.training.stages.graph import artifact_key

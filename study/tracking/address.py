@@ -1,4 +1,4 @@
-"""MLflow's tracking URIs, which may hold a user and a password: what may be shown of them."""
+"""MLflow's tracking URIs, which may hold a user and a password: which parts may be shown."""
 
 import re
 import shutil
@@ -10,24 +10,21 @@ _SECRET_OPTION = re.compile(r"(?<=[?&])(user|password|passwd|pwd|token|sslpasswo
 
 
 def public_uri(uri: str) -> str:
-    """A URI without the user and password that it may hold: what may be printed."""
+    """Return a URI without the user and password that it may hold, to be printed."""
     login = _login_of(uri)
     shown = uri.replace(f"{login}@", "", 1) if login else uri
     return _SECRET_OPTION.sub(r"\1=...", shown)
 
 
 def how_to_open(uri: str) -> str:
-    """What to open in a browser, or the command that serves it."""
+    """Return the address to open in a browser, or the command that serves a database."""
     if uri.startswith("http"):
         return public_uri(uri)
     return f"{installed_command('mlflow')} ui --backend-store-uri {public_uri(uri)}"
 
 
 def installed_command(name: str) -> str:
-    """How to call a command that was installed with this Python: by its path where the shell would not find it.
-
-    Nobody has to activate the environment that `make` sets up.
-    """
+    """Return the name of a command that was installed with this Python; its path if it is not on the shell's PATH."""
     beside = Path(sys.executable).with_name(name)
     if shutil.which(name) is not None or not beside.is_file():
         return name
@@ -35,7 +32,7 @@ def installed_command(name: str) -> str:
 
 
 def without_secrets(text: str, uri: str) -> str:
-    """A text, such as an error's message, without the user and password that a URI holds."""
+    """Return a text, such as an error's message, without the user and password of a URI."""
     login = _login_of(uri)
     user, _, password = login.partition(":")
     secrets = {login, password, *(value for _, value in _SECRET_OPTION.findall(uri))}

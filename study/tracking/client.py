@@ -1,41 +1,130 @@
-"""The way to an MLflow database or server."""
+"""Connections to MLflow, and batches of what is sent there: a request costs far more than its content."""
 
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from study.files import file_lock
 
+TAG_LENGTH = 4000
+"""Longest value of a tag; what is longer is cut."""
+
 
 def default_uri(output: Path) -> str:
-    """The SQLite database beside a study's directory: `runs/quick` goes into `runs/mlflow.db`."""
+    """Return the URI of the SQLite database beside a study's directory: `runs/quick` goes into `runs/mlflow.db`."""
     return f"sqlite:///{output.resolve().parent / 'mlflow.db'}"
 
 
 def connect(uri: str) -> Any:
-    """A client of MLflow that fails soon; any exception of MLflow's or SQLAlchemy's if it is away."""
-    # A server that is away shall be noticed in seconds: we keep the records and try again ourselves.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    """Return a client that writes, after making a new database's tables.
+
+    It gives up in seconds: the journal keeps what could not be sent.
+
+    Raises:
+        Exception: MLflow's or SQLAlchemy's, if the server or database is away.
+    """
+    with _lock_tables(uri):
+        return open_client(uri, retries=1, timeout_seconds=10)
+
+
+def open_client(uri: str, *, retries: int, timeout_seconds: int) -> Any:
+    """Return a client after a first request; raises as `connect`. Variables of the environment take precedence."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(retries))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(timeout_seconds))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Else it prints a line for each run that ends, with the server's address, password and all.
+    # Else MLflow prints a line for each run that ends, with the server's address and password.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    with _making_tables(uri):
-        client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)  # makes the tables of a new database now
+    client = MlflowClient(tracking_uri=uri)
+    client.search_experiments(max_results=1)  # makes the tables of a new database now
     return client
 
 
-def _making_tables(uri: str) -> AbstractContextManager[None]:
-    """One after the other: two studies that make a database's tables at the same time leave it broken for good."""
+def segment_path(offset: int) -> str:
+    """Return the artifact path of the part of a journal that begins at a byte."""
+    return f"journal/{offset:012d}.jsonl"
+
+
+@dataclass
+class _Batch:
+    metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    status: tuple[str, int | None] | None = None
+
+
+class Batches:
+    """Metrics, parameters and tags that wait to be sent, by run, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, _Batch] = {}
+        self.size = 0
+        """Number of metrics, parameters and tags that wait."""
+
+    def add(
+        self,
+        run: str,
+        at: int,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        step: int = 0,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add values to a run's batch.
+
+        Args:
+            run: its id.
+            at: time of the event in milliseconds. It makes sending twice harmless: MLflow stores the same name, step,
+                time and value once.
+            metrics, step: values by name, and the step that they belong to.
+            params: values by name.
+            tags: values by name; a later one replaces an earlier one, None is left out.
+        """
+        batch = self._runs.setdefault(run, _Batch())
+        batch.metrics += [(name, float(value), at, step) for name, value in (metrics or {}).items()]
+        batch.params |= params or {}
+        batch.tags |= {name: str(value)[:TAG_LENGTH] for name, value in (tags or {}).items() if value is not None}
+        self.size += len(metrics or {}) + len(params or {}) + len(tags or {})
+
+    def set_status(self, run: str, status: str, ended_at: int | None = None) -> None:
+        """Set a run's status once all that was added before is sent; `ended_at` in milliseconds."""
+        self._runs.setdefault(run, _Batch()).status = (status, ended_at)
+
+    def send(self, client: Any) -> None:
+        """Send everything; the client cuts long batches into requests of the size that MLflow accepts."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        for run, batch in self._runs.items():
+            client.log_batch(
+                run,
+                metrics=[Metric(*metric) for metric in batch.metrics],
+                params=[Param(name, value) for name, value in batch.params.items()],
+                tags=[RunTag(name, value) for name, value in batch.tags.items()],
+            )
+            if batch.status is not None:
+                _set_status(client, run, *batch.status)
+        self._runs, self.size = {}, 0
+
+
+def _lock_tables(uri: str) -> AbstractContextManager[None]:
+    """Keep other processes of this machine out: tables that two make at the same time stay broken."""
     if not uri.startswith("sqlite:///"):
         return nullcontext()  # a server makes its own
     database = Path(uri.removeprefix("sqlite:///"))
-    return file_lock(database.with_name(f".{database.name}.lock"))
+    return only_one(database.with_name(f".{database.name}.lock"))
+
+
+def _set_status(client: Any, run: str, status: str, ended_at: int | None) -> None:
+    if ended_at is None:
+        client.update_run(run, status=status)
+    else:
+        client.set_terminated(run, status, end_time=ended_at)

@@ -1,16 +1,15 @@
-"""What a finished study shows in MLflow beyond numbers: crops, weights and the report, as events of its journal.
+"""What a finished study shows in MLflow beside numbers: crops, weights and the report, as events of its journal.
 
-The driver records them; the exporter, which follows the journal, uploads them. Recorded once, they are not again by a
-study that is continued, unless they changed.
+The driver records them, the exporter uploads them. A study that is continued records only what changed.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import moocore
@@ -18,181 +17,187 @@ import numpy as np
 
 from study import __version__
 from study.files import write_atomically, write_json
-from study.record.state import Records
+from study.record.events import (
+    AliasesPublished,
+    FilesPublished,
+    InterpolationEvaluated,
+    ModelPublished,
+    PointEvaluated,
+    ReferenceEvaluated,
+)
+from study.record.goals import Goals
+from study.record.paths import CONFIG, WEIGHTS, RunDirectory, reference_samples
+from study.record.points import FidelityPoint, InterpolatedPoint, PointId, TrialPoint
+from study.record.state import Recorder, StudyRecord
 from study.search.front import as_losses
-from study.search.pareto_archive import Candidate, Goals, ParetoArchive
-from study.training.artifact_store import WEIGHTS, ArtifactFolder
+from study.search.pareto_archive import Candidate, ParetoArchive, record_front
+from study.training.artifact_store import ArtifactFolder
 
 Report = Callable[[Path], Iterable[Path]]
 """Makes a study's report from its directory; returns its files."""
 
-_MODEL_FILES = (WEIGHTS, "config.json", "MLmodel")
-# Names a folder of two files to MLflow; no flavour of it could load them without running code.
-_MLMODEL = """flavors:
+_MLMODEL = "MLmodel"
+# Describes a folder of two files to MLflow; it has no flavour that could load them by running code.
+_MLMODEL_TEXT = f"""flavors:
   aesop_study:
-    config: config.json
-    version: {version}
-    weights: weights.safetensors
+    config: {CONFIG}
+    version: {__version__}
+    weights: {WEIGHTS}
 """
 
 
-@dataclass(frozen=True)
-class _Evaluated:
-    """Something that was evaluated: whose run it belongs to, and where its crops are."""
-
-    trial: int | None
-    samples: str | None
-
-
 def publish(
-    output: Path, records: Records, goals: Goals, artifacts: ArtifactFolder, report: Report | None
+    output: Path, recorder: Recorder, goals: Goals, artifacts: ArtifactFolder, report: Report | None
 ) -> list[str]:
-    """Record what a finished study is to show.
+    """Record what a finished study shows.
 
     Args:
         output: the study's directory.
-        records: of it.
+        recorder: of the study.
         goals: what its front is of.
         artifacts: where fidelity generators are.
         report: makes the report.
 
     Returns:
-        What could not be published, a sentence each. Nothing of it makes the study less complete.
+        What could not be published, a sentence each; the study is complete all the same.
     """
-    front = ParetoArchive(records, goals)
+    archive = ParetoArchive(recorder.record, goals)
+    publisher = _Publisher(RunDirectory(output), recorder, archive, artifacts)
     steps: dict[str, Callable[[], None]] = {
-        "the front": lambda: _publish_front(records, front),
-        "sample crops": lambda: _publish_samples(output, records, front),
-        "weights": lambda: _publish_models(output, records, front, goals, artifacts),
-        "the report": lambda: _publish_report(output, records, report),
+        "the front": lambda: record_front(recorder, archive, final=True),
+        "sample crops": publisher.publish_samples,
+        "weights": lambda: publisher.publish_models(goals),
+        "the report": lambda: publisher.publish_report(report),
     }
     problems = []
     for what, step in steps.items():
         try:
             step()
-        except Exception as error:  # whatever it is: the study is complete
+        except Exception as error:  # the study is complete whatever it is
             problems.append(f"{what} could not be published: {type(error).__name__}: {error}")
     return problems
 
 
-def record_front(records: Records, front: ParetoArchive, *, final: bool = False) -> None:
-    """Record the front as it is now."""
-    ended = sum(state != "RUNNING" for state in records.states.values())
-    members = [member.label for member in front.members]
-    record = records.last_front if final else records.front
-    record(trials_ended=ended, hypervolume=front.hypervolume, members=members)
-
-
 def contributions(members: Sequence[Candidate], goals: Goals) -> list[float]:
-    """The hypervolume that the front would lose without each of its members."""
-    directions = list(goals.directions.values())
-    losses = as_losses(np.array([member.values for member in members]), directions)
-    corner = as_losses(np.array([list(goals.reference.values())]), directions)[0]
+    """Return the hypervolume that the front would lose without each of its members."""
+    losses = as_losses(np.array([member.values for member in members]), goals.directions)
+    corner = as_losses(np.array([goals.corner]), goals.directions)[0]
     return [float(value) for value in moocore.hv_contributions(losses, ref=corner)]
 
 
-def aliases(members: Sequence[Candidate], registered: Iterable[str], goals: Goals) -> dict[str, str]:
-    """Name members of a front with registered weights, by label: its ends, and between them the one that adds most.
+def aliases(members: Sequence[Candidate], registered: Iterable[PointId], goals: Goals) -> dict[str, PointId]:
+    """Name members of a front with registered weights: its ends, and between them the one that contributes most.
 
-    What the ends add to the hypervolume depends on where its reference point is, and where that is far away they
-    would always be the ones that add most: so they are balanced only if there is nothing between.
+    What the ends contribute to the hypervolume depends on its reference point; with one that is far away, they would
+    always contribute most. So an end is `balanced` only if no member with registered weights lies between.
     """
-    named = set(registered)
-    having = [index for index, member in enumerate(members) if member.label in named]
-    if not having:
+    available = set(registered)
+    indices = [index for index, member in enumerate(members) if member.point in available]
+    if not indices:
         return {}
     added = contributions(members, goals)
-    losses = as_losses(np.array([member.values for member in members]), list(goals.directions.values()))
-    ends = [min(having, key=lambda index, axis=axis: losses[index, axis]) for axis in (0, 1)]  # type: ignore[misc]
-    between = [index for index in having if index not in ends] or having
+    losses = as_losses(np.array([member.values for member in members]), goals.directions)
+    ends = [min(indices, key=lambda index, axis=axis: losses[index, axis]) for axis in (0, 1)]  # type: ignore[misc]
+    between = [index for index in indices if index not in ends] or indices
     best = max(between, key=lambda index: added[index])
     chosen = {"most-faithful": ends[0], "most-perceptual": ends[1], "balanced": best}
-    return {alias: members[index].label for alias, index in chosen.items()}
+    return {alias: members[index].point for alias, index in chosen.items()}
 
 
-def _publish_front(records: Records, front: ParetoArchive) -> None:
-    record_front(records, front, final=True)
+@dataclass(frozen=True)
+class _Publisher:
+    """Records what belongs to the members of a study's front."""
+
+    output: RunDirectory
+    recorder: Recorder
+    archive: ParetoArchive
+    artifacts: ArtifactFolder
+
+    def publish_samples(self) -> None:
+        """Record the crops of the images, the references and the front."""
+        record = self.recorder.record
+        references = [reference_samples("hr"), reference_samples("lq")]
+        for folder in (*references, *(reference.samples for reference in record.references.values())):
+            self._record_crops(None, folder, folder)
+        for point in self.archive.points:
+            folder = _evaluation(point, record).samples
+            # A trial's own run need not repeat whose point it is.
+            shown = PurePosixPath(folder).name if isinstance(point, TrialPoint) else folder
+            self._record_crops(_trial_of(point), folder, shown)
+
+    def publish_models(self, goals: Goals) -> None:
+        """Register the weights on the front; interpolations of images, and points whose files are gone, have none."""
+        record, registered = self.recorder.record, []
+        for point in self.archive.points:
+            weights = self._weights_of(point)
+            if weights is None or not weights.is_file():
+                continue
+            trial, folder = _trial_of(point), self.output.model(point)
+            _write_model(folder, weights, self._config_of(point))
+            paths = tuple(self._relative(folder / name) for name in (WEIGHTS, CONFIG, _MLMODEL))
+            tags: dict[str, str | int | None] = {
+                **{name: f"{value:.6g}" for name, value in _evaluation(point, record).metrics.items()},
+                "trial": trial,
+                "iteration": point.iteration if isinstance(point, TrialPoint) else None,
+                "sha256": _digest(weights)[:16],
+            }
+            model = ModelPublished(point=point, trial=trial, folder=self._relative(folder), paths=paths, tags=tags)
+            self.recorder.add(model)
+            registered.append(point)
+        names = aliases(self.archive.members, registered, goals)
+        self.recorder.add(AliasesPublished(aliases=names, members=self.archive.points))
+
+    def publish_report(self, report: Report | None) -> None:
+        """Make the report and record its files."""
+        if report is not None:
+            self._record_files(None, "report", list(report(self.output.root)))
+
+    def _record_crops(self, trial: int | None, folder: str, shown: str) -> None:
+        files = sorted((self.output.root / folder).glob("*.png"))
+        if folder and files:
+            self._record_files(trial, f"samples/{shown}", files)
+
+    def _record_files(self, trial: int | None, folder: str, files: Sequence[Path]) -> None:
+        content = hashlib.sha256()
+        for file in files:
+            content.update(hashlib.sha256(file.read_bytes()).digest())
+        paths = tuple(self._relative(file) for file in files)
+        self.recorder.add(FilesPublished(trial=trial, folder=folder, paths=paths, content=content.hexdigest()[:16]))
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.output.root).as_posix()
+
+    def _weights_of(self, point: PointId) -> Path | None:
+        if isinstance(point, FidelityPoint):
+            return self.artifacts.open(point.key) / WEIGHTS if self.artifacts.has(point.key) else None
+        return self.output.weights(point)
+
+    def _config_of(self, point: PointId) -> dict[str, Any]:
+        """Return what stands beside a model's weights and describes their network."""
+        owner = point.owner if isinstance(point, InterpolatedPoint) else point
+        if isinstance(owner, TrialPoint):
+            return {"key": point.label, "config": self.recorder.record.trials[owner.trial].config}
+        config: dict[str, Any] = json.loads((self.artifacts.open(owner.key) / CONFIG).read_text())
+        return config if point is owner else {**config, "key": point.label}
 
 
-def _publish_samples(output: Path, records: Records, front: ParetoArchive) -> None:
-    evaluated = _evaluated(records)
-    for name in ("hr", "lq"):
-        _publish_folder(output, records, None, f"references/{name}")
-    for reference in records.references:
-        _publish_folder(output, records, None, evaluated["reference", reference].samples)
-    for member in front.members:
-        found = evaluated[_key(member)]
-        _publish_folder(output, records, found.trial, found.samples)
+def _trial_of(point: PointId) -> int | None:
+    return None if isinstance(point, FidelityPoint) else point.trial
 
 
-def _publish_folder(output: Path, records: Records, trial: int | None, folder: str | None) -> None:
-    """Publish a folder of crops under `samples/`, without what a trial's own run need not repeat of its path."""
-    if folder is None:
-        return
-    files = sorted((output / folder).glob("*.png"))
-    if files:
-        shown = folder if trial is None else folder.removeprefix(f"trials/{trial:04d}/points/")
-        _record_files(output, records, trial, f"samples/{shown}", files)
-
-
-def _publish_report(output: Path, records: Records, report: Report | None) -> None:
-    if report is not None:
-        _record_files(output, records, None, "report", list(report(output)))
-
-
-def _record_files(output: Path, records: Records, trial: int | None, folder: str, files: Sequence[Path]) -> None:
-    content = hashlib.sha256()
-    for file in files:
-        content.update(hashlib.sha256(file.read_bytes()).digest())
-    paths = [file.relative_to(output).as_posix() for file in files]
-    records.files(trial, folder, paths, content.hexdigest()[:16])
-
-
-def _publish_models(
-    output: Path, records: Records, front: ParetoArchive, goals: Goals, artifacts: ArtifactFolder
-) -> None:
-    """Register the weights on the front; interpolations of images, and points whose files are gone, have none."""
-    evaluated, members, registered = _evaluated(records), front.members, []
-    for member in members:
-        weights = _weights_of(member, output, artifacts)
-        if weights is None or not weights.is_file():
-            continue
-        trial = evaluated[_key(member)].trial
-        folder = output / "models" / _slug(member)
-        _write_model(folder, weights, _config_of(member, trial, records, weights))
-        paths = [(folder / name).relative_to(output).as_posix() for name in _MODEL_FILES]
-        tags = {
-            **{name: f"{value:.6g}" for name, value in _metrics_of(member, records).items()},
-            "trial": trial,
-            "iteration": member.iteration,
-            "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()[:16],
-        }
-        records.model(trial, member.label, folder.relative_to(output).as_posix(), paths, tags)
-        registered.append(member.label)
-    records.aliases(aliases(members, registered, goals), [member.label for member in members])
-
-
-def _weights_of(member: Candidate, output: Path, artifacts: ArtifactFolder) -> Path | None:
-    if member.trial is not None:
-        return output / "trials" / f"{member.trial:04d}" / "points" / f"{member.iteration:07d}.safetensors"
-    if member.fidelity is not None:
-        return artifacts.open(member.fidelity) / WEIGHTS if artifacts.has(member.fidelity) else None
-    assert member.interpolation is not None
-    # The worker that evaluated an interpolation of weights left them there; one of images has none.
-    return output / "interpolations" / member.interpolation[0] / f"{member.interpolation[1]}.safetensors"
-
-
-def _config_of(member: Candidate, trial: int | None, records: Records, weights: Path) -> dict[str, Any]:
-    """What stands beside a model's weights, and names the network that they are of."""
-    if member.fidelity is not None:
-        return dict(json.loads((weights.parent / "config.json").read_text()))
-    assert trial is not None
-    return {"key": member.label, "config": records.configs[trial]}
+def _evaluation(point: PointId, record: StudyRecord) -> PointEvaluated | ReferenceEvaluated | InterpolationEvaluated:
+    match point:
+        case TrialPoint():
+            return record.points[point]
+        case FidelityPoint():
+            return record.references[point.key]
+        case InterpolatedPoint():
+            return record.interpolations[point]
 
 
 def _write_model(folder: Path, weights: Path, config: Mapping[str, Any]) -> None:
-    write_json(folder / "config.json", config)
-    write_atomically(folder / "MLmodel", _MLMODEL.format(version=__version__).encode())
+    write_json(folder / CONFIG, config)
+    write_atomically(folder / _MLMODEL, _MLMODEL_TEXT.encode())
     linked = folder / WEIGHTS
     linked.unlink(missing_ok=True)
     try:
@@ -201,48 +206,5 @@ def _write_model(folder: Path, weights: Path, config: Mapping[str, Any]) -> None
         shutil.copyfile(weights, linked)
 
 
-def _metrics_of(member: Candidate, records: Records) -> Mapping[str, float]:
-    if member.trial is not None:
-        return records.points[member.trial, member.iteration or 0]
-    return (
-        records.references[member.fidelity]
-        if member.fidelity is not None
-        else records.interpolations[_interpolation(member)]
-    )
-
-
-def _slug(member: Candidate) -> str:
-    """A name for a folder."""
-    if member.trial is not None:
-        return f"trial-{member.trial:04d}-at-{member.iteration:07d}"
-    return member.fidelity if member.fidelity is not None else "-".join(_interpolation(member))
-
-
-def _interpolation(member: Candidate) -> tuple[str, str]:
-    assert member.interpolation is not None
-    return member.interpolation
-
-
-def _key(member: Candidate) -> tuple[Any, ...]:
-    if member.trial is not None:
-        return ("point", member.trial, member.iteration)
-    return ("reference", member.fidelity) if member.fidelity is not None else ("interpolation", *_interpolation(member))
-
-
-def _evaluated(records: Records) -> dict[tuple[Any, ...], _Evaluated]:
-    return dict(_read_evaluated(records))
-
-
-def _read_evaluated(records: Records) -> Iterator[tuple[tuple[Any, ...], _Evaluated]]:
-    """Everything that was evaluated, from the journal; an interpolation belongs to the last of its parents that is a trial."""
-    for event in records.journal.events():
-        match event["event"]:
-            case "point":
-                found = _Evaluated(event["trial"], event.get("samples"))
-                yield ("point", event["trial"], event["iteration"]), found
-            case "reference":
-                yield ("reference", event["name"]), _Evaluated(None, event.get("samples"))
-            case "interpolation":
-                trials = [parent["trial"] for parent in event["parents"] if parent["trial"] is not None]
-                found = _Evaluated(trials[-1] if trials else None, event.get("samples"))
-                yield ("interpolation", event["pair"], event["name"]), found
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

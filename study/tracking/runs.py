@@ -1,94 +1,90 @@
-"""The runs of a study in MLflow, found there or made: a parent, and a child a trial."""
+"""The runs of a study in MLflow, found or made: a parent, and a child a trial."""
 
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from study.record.metadata import StudyMetadata
 from study.tracking.cursor import Cursor
 
-_PARENT = "study"
+STUDY_PART = "study"
+"""The tag `aesop.part` of a study's own run; `trial_part` has those of its trials."""
 _NOTE_LENGTH = 5000
-# What MLflow takes.
-_NAME_LENGTH, _DIGEST_LENGTH = 500, 36
+_NAME_LENGTH, _DIGEST_LENGTH = 500, 36  # MLflow's limits for a data set
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:])")
 
 
 class StudyRuns:
-    """Finds or makes each run once, and gives it what is known from the start."""
+    """Finds or makes each run once, with the tags that are known from the start."""
 
-    def __init__(self, client: Any, study: Mapping[str, Any], cursor: Cursor, artifacts: str | None) -> None:
-        """Begin with what the notes know.
+    def __init__(self, client: Any, study: StudyMetadata, cursor: Cursor, artifacts: str | None) -> None:
+        """Begin with the runs of the cursor.
 
         Args:
             client: of MLflow.
-            study: the content of `study.json`.
+            study: whose runs they are.
             cursor: gets the ids.
             artifacts: where a new experiment's artifacts go; None leaves it to the server.
         """
         self._client, self._study, self._cursor, self._artifacts = client, study, cursor, artifacts
-        # A driver that died, or a request whose answer was lost, may have left a run that the notes do not know.
-        self._in_doubt = True
+        # A driver that died, or a request whose answer was lost, may have left a run that the cursor lacks.
+        self._search_first = True
 
-    def in_no_doubt(self) -> None:
-        """Take note that the notes are on disk: what they do not know is not there."""
-        self._in_doubt = False
+    def trust_cursor(self) -> None:
+        """Stop looking for runs that the cursor lacks: it was saved, and all runs since then are in it."""
+        self._search_first = False
 
-    def parent(self, at: float) -> str:
-        """The study's run; `at` is when it began, in seconds."""
+    def parent(self, at: int) -> str:
+        """Return the id of the study's run; a new one starts `at`, in milliseconds."""
         cursor = self._cursor
-        if cursor.is_new and self._in_doubt:
+        if cursor.is_new and self._search_first:
             self._find_all()
         if cursor.parent is None:
-            cursor.parent = self._make(_PARENT, self._study["name"], at, self._tags_of_parent())
+            cursor.parent = self._make(STUDY_PART, self._study.name, at, self._parent_tags())
         return cursor.parent
 
-    def trial(self, number: int, at: float) -> str:
-        """A trial's run."""
+    def trial(self, number: int, at: int) -> str:
+        """Return the id of a trial's run; a new one starts `at`, in milliseconds."""
         parent, runs = self.parent(at), self._cursor.runs
         if str(number) not in runs:
-            tags = {"mlflow.parentRunId": parent, "trial": str(number), "front": "no", **self._tags_of_all()}
-            runs[str(number)] = self._make(_part(number), f"{self._study['name']}-{number:04d}", at, tags)
+            tags = {"mlflow.parentRunId": parent, "trial": str(number), "front": "no", **self._common_tags()}
+            runs[str(number)] = self._make(trial_part(number), f"{self._study.name}-{number:04d}", at, tags)
         return runs[str(number)]
 
-    def _make(self, part: str, name: str, at: float, tags: dict[str, str]) -> str:
-        mine = {"aesop.study": self._study["id"], "aesop.part": part}
-        found = self._search(mine, 1) if self._in_doubt else []
-        run = (
-            found[0]
-            if found
-            else self._client.create_run(self._experiment(), start_time=int(at * 1000), tags=tags | mine, run_name=name)
-        )
-        inputs = _dataset_inputs(self._study)
-        if inputs:
-            self._client.log_inputs(run.info.run_id, inputs)
+    def _make(self, part: str, name: str, at: int, tags: dict[str, str]) -> str:
+        identity = {"aesop.study": self._study.id, "aesop.part": part}
+        found = self._search(identity, limit=1) if self._search_first else []
+        if found:
+            run = found[0]
+        else:
+            run = self._client.create_run(self._experiment(), start_time=at, tags=tags | identity, run_name=name)
+        self._client.log_inputs(run.info.run_id, _dataset_inputs(self._study))
         return str(run.info.run_id)
 
     def _find_all(self) -> None:
-        """Find what a study has on a server that the notes know nothing of."""
-        for run in self._search({"aesop.study": self._study["id"]}):
-            part = run.data.tags["aesop.part"]
-            if part == _PARENT:
+        """Find all runs that the study has on the server already."""
+        for run in self._search({"aesop.study": self._study.id}):
+            if run.data.tags["aesop.part"] == STUDY_PART:
                 self._cursor.parent = run.info.run_id
             else:
                 self._cursor.runs[run.data.tags["trial"]] = run.info.run_id
-        self._in_doubt = False
+        self._search_first = False
 
-    def _search(self, tags: Mapping[str, str], most: int | None = None) -> list[Any]:
+    def _search(self, tags: Mapping[str, str], limit: int | None = None) -> list[Any]:
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         found: list[Any] = []
         token: str | None = None
         while True:
-            page = self._client.search_runs([self._experiment()], query, max_results=most or 1000, page_token=token)
+            page = self._client.search_runs([self._experiment()], query, max_results=limit or 1000, page_token=token)
             found += page
             token = page.token
-            if most is not None or not token:
+            if limit is not None or not token:
                 return found
 
     def _experiment(self) -> str:
-        cursor = self._cursor
+        cursor, name = self._cursor, self._study.name
         if cursor.experiment is None:
-            name = self._study["name"]
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 cursor.experiment = self._client.create_experiment(name, self._artifacts)
@@ -97,53 +93,59 @@ class StudyRuns:
         assert cursor.experiment is not None
         return cursor.experiment
 
-    def _tags_of_all(self) -> dict[str, str]:
+    def _common_tags(self) -> dict[str, str]:
         study = self._study
-        commit = commit_of(study["code_version"])
-        tags = {"recipe": study["recipe"], "state": "RUNNING", "code_version": study["code_version"]}
-        # The UI has the commit with the name of what ran.
+        tags = {"recipe": study.recipe, "state": "RUNNING", "code_version": study.code_version}
+        # MLflow's UI shows the commit beside the name of the source.
         tags |= {"mlflow.source.name": "aesop-study", "mlflow.source.type": "LOCAL"}
+        commit = commit_of(study.code_version)
         return tags if commit is None else {**tags, "mlflow.source.git.commit": commit}
 
-    def _tags_of_parent(self) -> dict[str, str]:
+    def _parent_tags(self) -> dict[str, str]:
         study = self._study
-        tags = {name: study[name] for name in ("space", "size")}
-        tags |= {"study": study["name"], "mlflow.note.content": describe_study(study)}
-        images = {f"data.{name}": facts["fingerprint"] for name, facts in study["data"].items()}
-        return self._tags_of_all() | tags | images
+        tags = {"space": study.search.space, "size": study.size, "study": study.name}
+        images = {f"data.{part}": images.fingerprint for part, images in study.images.items()}
+        return self._common_tags() | tags | images | {"mlflow.note.content": describe_study(study)}
+
+
+def trial_part(number: int) -> str:
+    """Return the tag `aesop.part` of a trial's run."""
+    return f"trial-{number:04d}"
 
 
 def commit_of(code_version: str) -> str | None:
-    """The commit in a code version such as `0.1+v1-3-gabc1234-dirty`; None if it names none."""
+    """Return the commit in a code version such as `0.1+v1-3-gabc1234-dirty`; None if it names none."""
     found = re.search(r"(?:\+|-g)([0-9a-f]{7,40})(?:-dirty)?$", code_version)
     return found.group(1) if found else None
 
 
-def describe_study(study: Mapping[str, Any]) -> str:
-    """What a study is and how to read its runs, as Markdown; names of users' stay text."""
-    name, space, recipe = (as_text(str(study[key])) for key in ("name", "space", "recipe"))
+def describe_study(study: StudyMetadata) -> str:
+    """Describe a study and how to read its runs, as Markdown; text from users is escaped."""
+    name, space, recipe, size = map(as_text, (study.name, study.search.space, study.recipe, study.size))
     axes = [
-        f"`{axis['metric']}` ({'higher' if axis.get('direction') == 'maximize' else 'lower'} is better)"
-        for axis in study["objectives"]
+        f"`{objective.metric}` ({'higher' if objective.direction == 'maximize' else 'lower'} is better)"
+        for objective in study.objectives
     ]
     images = [
-        f"- {as_text(kind)}: {as_text(str(facts.get('name', '')))}, fingerprint {as_text(facts['fingerprint'][:16])}"
-        for kind, facts in study["data"].items()
+        f"- {as_text(part)}: {as_text(images.name)}, fingerprint {as_text(images.fingerprint[:16])}"
+        for part, images in study.images.items()
     ]
-    notes = [f"- {as_text(note)}" for note in study.get("notes", ())]
+    notes = [f"- {as_text(note)}" for note in study.notes]
     return "\n".join(
         [
             f"## Study {name}",
             "",
-            f"Space {space}, recipe {recipe} at size {as_text(str(study['size']))}, "
-            f"code {as_text(study['code_version'])}. The answer is the Pareto front of {' against '.join(axes)}.",
+            f"Space {space}, recipe {recipe} at size {size}, code {as_text(study.code_version)}. "
+            f"The answer is the Pareto front of {' against '.join(axes)}.",
             "",
             "- This run is the study: `hypervolume` and `front_size` by trials that ended, references (`bicubic.*`, "
-            "`fidelity.*`), its artifacts (the report; `journal/`, all that happened).",
-            "- Each child is a trial; its metrics by iteration, the last point's are shown. `interpolation.weights.*` and "
-            "`interpolation.pixels.*` are interpolations with its fidelity generator, by the trial's share in percent.",
-            "- Tag `front` = `yes`: the trial has a point or interpolation on the front (`front.points`, `front.interpolations`).",
-            "- To see the trade-off: open the study in the list of runs, mark its trials, Compare, Scatter Plot.",
+            "`fidelity.*`), and artifacts (the report; `journal/`, all events).",
+            "- Each child is a trial: its metrics by iteration; tables show the last point's. "
+            "`interpolation.weights.*` and `interpolation.images.*` are interpolations with its fidelity generator, "
+            "by the trial's share in percent.",
+            "- Tag `front` = `yes`: the trial has a point or interpolation on the front (`front.points`, "
+            "`front.interpolations`).",
+            "- For the trade-off, open the study in the list of runs, mark its trials, Compare, Scatter Plot.",
             "",
             "Images:",
             "",
@@ -154,22 +156,17 @@ def describe_study(study: Mapping[str, Any]) -> str:
 
 
 def as_text(words: str) -> str:
-    """Words that Markdown shall show as they are: no markup, no HTML, one line."""
+    """Escape words for Markdown: no markup, no HTML, one line."""
     plain = " ".join(words.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKUP.sub(r"\\\1", plain)
 
 
-def _part(number: int) -> str:
-    return f"trial-{number:04d}"
-
-
-def _dataset_inputs(study: Mapping[str, Any]) -> list[Any]:
+def _dataset_inputs(study: StudyMetadata) -> list[Any]:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = []
-    for context, facts in study["data"].items():
-        name, fingerprint = facts.get("name", context), facts["fingerprint"]
-        source = json.dumps({"fingerprint": fingerprint, "images": len(facts.get("images", ()))})
-        dataset = Dataset(name[:_NAME_LENGTH], fingerprint[:_DIGEST_LENGTH], "aesop-study", source)
-        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+    for part, images in study.images.items():
+        source = json.dumps({"fingerprint": images.fingerprint, "images": len(images.images)})
+        dataset = Dataset(images.name[:_NAME_LENGTH], images.fingerprint[:_DIGEST_LENGTH], "aesop-study", source)
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", part)]))
     return inputs

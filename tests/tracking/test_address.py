@@ -1,4 +1,4 @@
-"""What is shown of an address: never the user, never the password."""
+"""Addresses are shown without user and password."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ from study.tracking.address import how_to_open, installed_command, public_uri, w
         ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
     ],
 )
-def test_an_address_is_shown_without_who_comes(uri: str, shown: str | None) -> None:
+def test_public_uri_has_no_user_and_no_password(uri: str, shown: str | None) -> None:
     expected = "postgresql://host/db?user=...&password=...&sslmode=require" if shown is None else shown
     assert public_uri(uri) == expected
     assert "secret" not in public_uri(uri)
@@ -29,7 +29,7 @@ def test_an_address_is_shown_without_who_comes(uri: str, shown: str | None) -> N
     "uri",
     ["http://me:s%40cret@host:5000", "postgresql://me:s%40cret@host/db", "postgresql://host/db?password=s%40cret"],
 )
-def test_a_message_is_shown_without_the_password(uri: str) -> None:
+def test_messages_have_no_user_and_no_password(uri: str) -> None:
     message = f'FATAL: no entry for user "me" with s@cret or s%40cret at {uri}'
     shown = without_secrets(message, uri)
     assert "cret" not in shown
@@ -37,15 +37,13 @@ def test_a_message_is_shown_without_the_password(uri: str) -> None:
     assert without_secrets(message, "http://host") == message
 
 
-def test_a_server_is_opened_and_a_database_served() -> None:
+def test_how_to_open_names_a_server_or_a_command() -> None:
     assert how_to_open("http://me:secret@host:5000") == "http://host:5000"
     shown = how_to_open("sqlite:////runs/mlflow.db")
     assert shown.endswith("mlflow ui --backend-store-uri sqlite:////runs/mlflow.db")
 
 
-def test_a_command_is_called_by_its_path_where_the_shell_would_not_find_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_outside_of_path_are_called_by_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / ".venv" / "bin"
     folder.mkdir(parents=True)
     (folder / "tool").touch(mode=0o755)

@@ -1,6 +1,5 @@
-"""A study fetched from MLflow is the study that was sent, or it is said what is missing."""
+"""A study fetched from MLflow is the study that was sent, or an error names what is missing."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +7,10 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis.statistics.tables import load_results
+from study.record.events import Entry, Event, FilesPublished, TrialEnded, TrialStarted, write_entry
+from study.record.metadata import read_metadata
 from study.tracking.download import MlflowSourceError, fetch_study
+from tests.tracking.journals import evaluated, write_study
 
 SAMPLES = "trials/0000/points/0000080"
 Send = Callable[..., str]
@@ -24,10 +26,10 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def send(uri: str, tmp_path: Path, request: pytest.FixtureRequest) -> Send:
-    """Puts a journal into MLflow, in segments as the exporter leaves them; returns the parent's run id."""
+    """Put a journal into MLflow, in segments as the exporter leaves them; returns the parent's run id."""
     name = request.node.name.replace("[", "-").strip("]")
 
-    def send(segments: dict[int, bytes], *, study: str = "0af1", facts: bool = True, size: int = 0) -> str:
+    def send(segments: dict[int, bytes], *, study: str = "0af1", metadata: bool = True, size: int = 0) -> str:
         client = MlflowClient(uri)
         found = client.get_experiment_by_name(name)
         experiment = found.experiment_id if found else client.create_experiment(name, (tmp_path / "artifacts").as_uri())
@@ -37,8 +39,10 @@ def send(uri: str, tmp_path: Path, request: pytest.FixtureRequest) -> Send:
         client.log_text(child, "a crop", "samples/0000080/baby.png")
         for offset, segment in segments.items():
             client.log_text(parent, segment.decode(), f"journal/{offset:012d}.jsonl")
-        if facts:
-            client.log_text(parent, json.dumps(FACTS | {"name": name}), "study.json")
+        if metadata:
+            write_study(tmp_path / "sent", name=name, id=study)
+            client.log_artifact(parent, str(tmp_path / "sent" / "study.json"))
+            (tmp_path / "sent" / "study.json").unlink()
         return str(parent)
 
     return send
@@ -49,31 +53,24 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.node.name.replace("[", "-").strip("]"))
 
 
-AXES = [{"metric": "psnr_y", "direction": "maximize"}, {"metric": "swd", "direction": "minimize"}]
-FACTS = {
-    "space": "quick",
-    "recipe": "aesop",
-    "size": "tiny",
-    "trials": 2,
-    "seed": 0,
-    "objectives": AXES,
-    "notes": [],
-    "reference": {"psnr_y": 20.0, "swd": 60.0},
-    "data": {},
-    "scale": 4,
-    "code_version": "0.1",
-    "config": {},
-    "groups": ["loss.guidance"],
-}
-POINT = {"event": "point", "trial": 0, "iteration": 80, "metrics": {"psnr_y": 28.0, "swd": 20.0}, "samples": SAMPLES}
-EVENTS = [
-    {"event": "trial", "trial": 0, "config": {"loss": {"guidance": "aesop"}}, "params": {}, "upstream": {}},
-    POINT,
-    {"event": "end", "trial": 0, "state": "COMPLETE"},
-    {"event": "files", "run": 0, "folder": "samples/0000080", "paths": [f"{SAMPLES}/baby.png"], "content": "x"},
-    {"event": "files", "run": None, "folder": "report", "paths": ["report.html"], "content": "y"},
+def crops(*paths: str) -> FilesPublished:
+    return FilesPublished(trial=0, folder="samples/0000080", paths=paths, content="x")
+
+
+def line_of(event: Event) -> bytes:
+    return (write_entry(Entry(1.0, event)) + "\n").encode()
+
+
+LINES = [
+    line_of(event)
+    for event in (
+        TrialStarted(trial=0, config={"loss": {"guidance": "aesop"}}, params={}, upstream={}),
+        evaluated(0, 80, {"psnr_y": 28.0, "swd": 20.0}, samples=SAMPLES),
+        TrialEnded(trial=0, state="COMPLETE"),
+        crops(f"{SAMPLES}/baby.png"),
+        FilesPublished(trial=None, folder="report", paths=("report.html",), content="y"),
+    )
 ]
-LINES = [(json.dumps({"time": 1.0, **event}) + "\n").encode() for event in EVENTS]
 JOURNAL = b"".join(LINES)
 ENDS = [sum(map(len, LINES[:count])) for count in range(len(LINES) + 1)]
 
@@ -83,24 +80,24 @@ ENDS = [sum(map(len, LINES[:count])) for count in range(len(LINES) + 1)]
     [
         [(0, 5)],
         [(0, 2), (2, 3), (3, 5)],
-        [(0, 2), (0, 3), (2, 3), (1, 2), (3, 5)],  # a driver that died before it had noted what it had sent
+        [(0, 2), (0, 3), (2, 3), (1, 2), (3, 5)],  # a driver that died before it saved the cursor
     ],
 )
-def test_the_segments_make_the_journal(
+def test_segments_are_joined_into_the_journal(
     uri: str, name: str, send: Send, tmp_path: Path, cuts: list[tuple[int, int]]
 ) -> None:
     send({ENDS[first]: JOURNAL[ENDS[first] : ENDS[last]] for first, last in sorted(cuts, key=lambda cut: cut[1])})
     folder = fetch_study(uri, name, tmp_path / "fetched")
     assert (folder / "journal.jsonl").read_bytes() == JOURNAL
     results = load_results(folder)
-    assert results.facts.name == name
+    assert read_metadata(folder).name == name
     assert results.points[["trial", "iteration", "psnr_y", "state"]].values.tolist() == [[0, 80, 28.0, "COMPLETE"]]
     assert results.points["config.loss.guidance"].tolist() == ["aesop"]
     assert (folder / results.points["samples"][0] / "baby.png").read_text() == "a crop"
     assert not (folder / "report.html").exists()
 
 
-def test_what_was_fetched_before_is_replaced_and_a_study_s_own_directory_is_not(
+def test_fetching_replaces_earlier_downloads_but_no_run_directory(
     uri: str, name: str, send: Send, tmp_path: Path
 ) -> None:
     send({0: JOURNAL})
@@ -113,32 +110,32 @@ def test_what_was_fetched_before_is_replaced_and_a_study_s_own_directory_is_not(
         fetch_study(uri, name, tmp_path / "fetched")
 
 
-def test_a_missing_segment_is_named(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+def test_missing_segment_is_named(uri: str, name: str, send: Send, tmp_path: Path) -> None:
     send({0: JOURNAL[: ENDS[1]], ENDS[2]: JOURNAL[ENDS[2] :]})
     with pytest.raises(MlflowSourceError, match=f"lacks the segment journal/{ENDS[1]:012d}.jsonl"):
         fetch_study(uri, name, tmp_path / "fetched")
     assert not (tmp_path / "fetched").exists()
 
 
-def test_a_missing_last_segment_is_named_too(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+def test_missing_last_segment_is_named(uri: str, name: str, send: Send, tmp_path: Path) -> None:
     send({0: JOURNAL[: ENDS[3]]}, size=len(JOURNAL))
     with pytest.raises(MlflowSourceError, match=f"lacks the segment journal/{ENDS[3]:012d}.jsonl"):
         fetch_study(uri, name, tmp_path / "fetched")
 
 
-def test_a_study_that_has_only_begun_says_so(uri: str, name: str, send: Send, tmp_path: Path) -> None:
-    send({}, facts=False)
+def test_study_without_metadata_is_refused(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+    send({}, metadata=False)
     with pytest.raises(MlflowSourceError, match=r"no study\.json; it comes within a minute"):
         fetch_study(uri, name, tmp_path / "fetched")
 
 
-def test_an_unknown_name_gets_those_that_there_are(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+def test_unknown_name_is_answered_with_the_known_ones(uri: str, name: str, send: Send, tmp_path: Path) -> None:
     send({0: JOURNAL})
     with pytest.raises(MlflowSourceError, match=f"no study 'nothing'; there are: .*{name}"):
         fetch_study(uri, "nothing", tmp_path / "fetched")
 
 
-def test_several_studies_of_a_name_are_told_by_their_ids(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+def test_studies_of_one_name_are_chosen_by_id(uri: str, name: str, send: Send, tmp_path: Path) -> None:
     send({0: JOURNAL}, study="0af1")
     send({0: JOURNAL[: ENDS[2]]}, study="9b22")
     with pytest.raises(MlflowSourceError, match=r"2 studies are called .*/(0af1|9b22), .*/(0af1|9b22)"):
@@ -149,22 +146,22 @@ def test_several_studies_of_a_name_are_told_by_their_ids(uri: str, name: str, se
         fetch_study(uri, f"{name}/77", tmp_path / "fetched")
 
 
-def test_a_name_in_the_journal_leads_nowhere_else(uri: str, name: str, send: Send, tmp_path: Path) -> None:
-    hostile = {**EVENTS[3], "paths": ["../baby.png", "/tmp/baby.png", "study.json"]}
-    send({0: LINES[0] + (json.dumps({"time": 1.0, **hostile}) + "\n").encode()})
+def test_paths_in_the_journal_stay_inside_the_directory(uri: str, name: str, send: Send, tmp_path: Path) -> None:
+    hostile = crops("../baby.png", "/tmp/baby.png", "study.json")
+    send({0: LINES[0] + line_of(hostile)})
     folder = fetch_study(uri, name, tmp_path / "fetched")
     assert {path.name for path in folder.rglob("*")} == {"study.json", "journal.jsonl"}
     assert not (tmp_path / "baby.png").exists()
 
 
-def test_a_server_that_is_away_is_named_without_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server_is_named_without_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(MlflowSourceError, match=r"MLflow at http://127\.0\.0\.1:9 cannot be read") as caught:
         fetch_study("http://me:secret@127.0.0.1:9", "quick", tmp_path / "fetched")
     assert "secret" not in str(caught.value)
 
 
-def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_missing_database_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(MlflowSourceError, match="there is no database"):
         fetch_study(f"sqlite:///{tmp_path / 'none.db'}", "quick", tmp_path / "fetched")
     assert not (tmp_path / "none.db").exists()

@@ -1,4 +1,4 @@
-"""From the journal to a real MLflow database: everything arrives, once each, whatever happens on the way."""
+"""Export of a journal to a real MLflow database: everything arrives once, also after failures."""
 
 import json
 import math
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,31 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from study.config import flatten, to_dict
-from study.config.recipes import aesop
+from study.config import flatten
+from study.record.events import (
+    ArtifactEnded,
+    FilesPublished,
+    FrontMoved,
+    InterpolationEvaluated,
+    PointEvaluated,
+    ReferenceEvaluated,
+    SearchEnded,
+    StudyStateChanged,
+    TrialEnded,
+    TrialStarted,
+)
 from study.record.journal import Journal
+from study.record.metadata import read_metadata
+from study.record.points import FidelityPoint, InterpolatedPoint, Limits, PointId, Spent, TrialPoint
 from study.tracking.client import default_uri
 from study.tracking.exporter import Exporter
 from study.tracking.runs import as_text, commit_of
 from study.tracking.translation import on_front
+from tests.tracking.journals import CONFIG, evaluated, rewrite_study, write_study
 
-NOBODY = "http://127.0.0.1:9"  # the discard port: nothing listens there
-CONFIG = to_dict(aesop("tiny"))
+AWAY = "http://127.0.0.1:9"  # the discard port: nothing listens there
 POINTS = {(0, 80): (27.5, 14.25), (0, 160): (27.0, 11.5), (1, 80): (28.0, 20.0)}
+FIDELITY = FidelityPoint("fidelity-00aa")
 
 
 @pytest.fixture(scope="module")
@@ -40,50 +55,63 @@ def run_dir(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """The directory of a study that has written no event yet."""
     folder = tmp_path / "quick"
     folder.mkdir()
-    study = {
-        "id": f"id-of-{request.node.name}",
-        "name": request.node.name,
-        "space": "quick",
-        "recipe": "aesop",
-        "size": "tiny",
-        "code_version": "0.1+abcdef012345-dirty",
-        "objectives": [{"metric": "psnr_y"}, {"metric": "swd"}],
-        "data": {
-            "train": {"name": "photographs", "fingerprint": "5f3c9a11", "images": ["a", "b"]},
-            "val": {"name": "held <b>out</b>", "fingerprint": "00ff" * 16, "images": ["c"]},
-        },
-    }
-    (folder / "study.json").write_text(json.dumps(study))
+    write_study(folder, name=request.node.name, id=f"id-of-{request.node.name}")
     return folder
+
+
+def start_trial(journal: Journal, trial: int) -> None:
+    config, upstream = {**CONFIG, "seed": trial}, {"fidelity": FIDELITY.key}
+    journal.append(TrialStarted(trial=trial, config=config, params={}, upstream=upstream))
+
+
+def move_front(journal: Journal, trials_ended: int, hypervolume: float, *members: PointId, final: bool = False) -> None:
+    journal.append(FrontMoved(trials_ended=trials_ended, hypervolume=hypervolume, members=members, final=final))
 
 
 def begin(journal: Journal) -> None:
     """Trials 0 and 1 of three, and what comes before them."""
-    journal.append("study", state="RUNNING")
-    journal.append("reference", name="bicubic", kind="bicubic", metrics={"psnr_y": 26.5, "swd": 34.0})
-    facts = {"stage": "fidelity", "state": "COMPLETE", "cause": None, "metrics": {"psnr_y": 29.5}, "reused": False}
-    journal.append("artifact", key="fidelity-00aa", config=CONFIG, budget={"iterations": 800}, **facts)
+    journal.append(StudyStateChanged(state="RUNNING"))
+    bicubic = {"psnr_y": 26.5, "swd": 34.0}
+    journal.append(
+        ReferenceEvaluated(name="bicubic", kind="bicubic", metrics=bicubic, images={}, samples="references/bicubic")
+    )
+    journal.append(
+        ArtifactEnded(
+            key=FIDELITY.key,
+            stage="fidelity",
+            config=CONFIG,
+            state="COMPLETE",
+            metrics={"psnr_y": 29.5},
+            spent=Spent(iterations=800),
+        )
+    )
     for trial in (0, 1):
-        config = {**CONFIG, "seed": trial}
-        journal.append("trial", trial=trial, config=config, params={}, upstream={"fidelity": "fidelity-00aa"})
+        start_trial(journal, trial)
     for (trial, iteration), (psnr, swd) in POINTS.items():
-        metrics = {"psnr_y": psnr, "swd": swd}
-        terms = {"fidelity": 0.01 * iteration}
-        budget = {"iterations": iteration, "pixels_seen": 100 * iteration, "device_seconds": 0.5}
-        journal.append("point", trial=trial, iteration=iteration, metrics=metrics, terms=terms, budget=budget)
-        journal.append("front", trials_ended=0, hypervolume=psnr, members=["a", "b"])
-    journal.append("end", trial=0, state="COMPLETE", cause=None, overhead_seconds=0.02, seconds=9.0, warm=True)
+        spent = Spent(iterations=iteration, pixels_seen=100 * iteration, device_seconds=0.5)
+        metrics, terms = {"psnr_y": psnr, "swd": swd}, {"fidelity": 0.01 * iteration}
+        journal.append(evaluated(trial, iteration, metrics, terms=terms, spent=spent))
+        move_front(journal, 0, psnr, FIDELITY, FidelityPoint("fidelity-00bb"))
+    journal.append(TrialEnded(trial=0, state="COMPLETE", overhead_seconds=0.02, seconds=9.0, warm=True))
 
 
 def conclude(journal: Journal) -> None:
-    journal.append("end", trial=1, state="PRUNED", cause=None, overhead_seconds=None, seconds=4.0, warm=False)
-    journal.append("trial", trial=2, config={}, params={}, upstream={})
-    journal.append("end", trial=2, state="FAILED", cause="diverged: loss is nan")
-    journal.append("study", state="COMPLETE")
+    journal.append(TrialEnded(trial=1, state="PRUNED", seconds=4.0))
+    journal.append(TrialStarted(trial=2, config={}, params={}, upstream={}))
+    journal.append(TrialEnded(trial=2, state="FAILED", cause="diverged: loss is nan"))
+    journal.append(StudyStateChanged(state="COMPLETE"))
+
+
+def add_interpolation(journal: Journal, point: InterpolatedPoint, metrics: dict[str, float]) -> None:
+    journal.append(InterpolationEvaluated(point=point, metrics=metrics, images={}, spent=Spent(), samples=""))
+
+
+def publish(journal: Journal, trial: int | None, folder: str, *paths: str) -> None:
+    journal.append(FilesPublished(trial=trial, folder=folder, paths=paths, content="x"))
 
 
 def follow(run_dir: Path, uri: str) -> int:
-    """Start a exporter and close it at once; returns how many events wait."""
+    """Start an exporter and close it at once; returns how many events wait."""
     exporter = Exporter(run_dir, uri, wait_seconds=0.05)
     exporter.start()
     return exporter.close()
@@ -92,11 +120,11 @@ def follow(run_dir: Path, uri: str) -> int:
 def runs_of(server: str, run_dir: Path) -> dict[str, Run]:
     """The study's runs: `parent`, and the children by trial number."""
     client = MlflowClient(server)
-    experiment = client.get_experiment_by_name(json.loads((run_dir / "study.json").read_text())["name"])
+    experiment = client.get_experiment_by_name(read_metadata(run_dir).name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     named = {run.data.tags.get("trial", "parent"): run for run in runs}
-    assert len(named) == len(runs)  # nobody twice
+    assert len(named) == len(runs)  # none twice
     return named
 
 
@@ -125,10 +153,10 @@ def assert_whole(server: str, run_dir: Path) -> None:
     assert len(history(server, runs["parent"], "hypervolume")) == len(POINTS)
 
 
-# --- what arrives --------------------------------------------------------------------------------------------------
+# --- what arrives ----------------------------------------------------------------------------------------------------
 
 
-def test_a_study_arrives_whole(server: str, run_dir: Path) -> None:
+def test_every_run_metric_and_tag_arrives(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     conclude(journal)
@@ -146,7 +174,7 @@ def test_a_study_arrives_whole(server: str, run_dir: Path) -> None:
     assert "cause" not in first.data.tags
 
 
-def test_the_parent_tells_what_was_run_on_what(server: str, run_dir: Path) -> None:
+def test_parent_run_describes_study_images_and_artifacts(server: str, run_dir: Path) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     assert follow(run_dir, server) == 0
     parent = runs_of(server, run_dir)["parent"]
@@ -155,30 +183,35 @@ def test_the_parent_tells_what_was_run_on_what(server: str, run_dir: Path) -> No
     assert parent.data.tags["data.train"] == "5f3c9a11"
     assert history(server, parent, "bicubic.psnr_y") == [(0, 26.5)]
     artifact = json.loads(parent.data.tags["fidelity-00aa"])
-    assert (artifact["stage"], artifact["reused"], artifact["budget"]) == ("fidelity", False, {"iterations": 800})
+    assert (artifact["stage"], artifact["state"], artifact["reused"]) == ("fidelity", "COMPLETE", False)
+    assert artifact["metrics"] == {"psnr_y": 29.5}
+    assert artifact["spent"] == {"iterations": 800, "pixels_seen": 0, "device_seconds": 0.0, "peak_gib": None}
 
 
-def test_runs_carry_the_times_of_their_events(server: str, run_dir: Path) -> None:
+def test_runs_have_the_times_of_their_events(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
-    events = [event for event in journal.events() if event.get("trial") == 0]
+    entries = list(journal.entries())
+    started = next(e for e in entries if isinstance(e.event, TrialStarted) and e.event.trial == 0)
+    ended = next(e for e in entries if isinstance(e.event, TrialEnded))
+    points = [e for e in entries if isinstance(e.event, PointEvaluated) and e.event.point.trial == 0]
     assert follow(run_dir, server) == 0
     run = runs_of(server, run_dir)["0"]
-    assert run.info.start_time == int(events[0]["time"] * 1000)
-    assert run.info.end_time == int(events[-1]["time"] * 1000)
+    assert run.info.start_time == int(started.time * 1000)
+    assert run.info.end_time == int(ended.time * 1000)
     stored = MlflowClient(server).get_metric_history(run.info.run_id, "psnr_y")
-    assert {entry.timestamp for entry in stored} == {int(e["time"] * 1000) for e in events if e["event"] == "point"}
+    assert {entry.timestamp for entry in stored} == {int(point.time * 1000) for point in points}
 
 
-def test_an_interrupted_study_says_so_and_runs_again_when_continued(server: str, run_dir: Path) -> None:
+def test_interrupted_study_is_killed_then_running_when_continued(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
-    journal.append("study", state="INTERRUPTED")
+    journal.append(StudyStateChanged(state="INTERRUPTED"))
     assert follow(run_dir, server) == 0
     runs = runs_of(server, run_dir)
     assert (runs["parent"].info.status, runs["parent"].data.tags["state"]) == ("KILLED", "INTERRUPTED")
     assert (runs["0"].info.status, runs["1"].info.status) == ("FINISHED", "RUNNING")
-    journal.append("study", state="RUNNING")
+    journal.append(StudyStateChanged(state="RUNNING"))
     assert follow(run_dir, server) == 0
     assert runs_of(server, run_dir)["parent"].info.status == "RUNNING"
     conclude(journal)
@@ -186,12 +219,11 @@ def test_an_interrupted_study_says_so_and_runs_again_when_continued(server: str,
     assert_whole(server, run_dir)
 
 
-def test_what_is_no_number_and_what_is_very_long_arrive_too(server: str, run_dir: Path) -> None:
+def test_nan_and_very_long_tags_arrive(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
-    budget = {"iterations": 160}
-    journal.append("point", trial=1, iteration=160, metrics={"psnr_y": math.nan}, terms={}, budget=budget)
-    journal.append("end", trial=1, state="FAILED", cause="x" * 20_000)
+    journal.append(evaluated(1, 160, {"psnr_y": math.nan}))
+    journal.append(TrialEnded(trial=1, state="FAILED", cause="x" * 20_000))
     assert follow(run_dir, server) == 0
     run = runs_of(server, run_dir)["1"]
     assert set(run.data.tags["cause"]) == {"x"}
@@ -199,13 +231,13 @@ def test_what_is_no_number_and_what_is_very_long_arrive_too(server: str, run_dir
     assert len(history(server, run, "psnr_y")) == 2
 
 
-def test_events_are_sent_while_the_study_goes_on(server: str, run_dir: Path) -> None:
+def test_events_are_sent_while_the_study_runs(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     exporter = Exporter(run_dir, server, wait_seconds=0.05)
     exporter.start()
-    notes, size, deadline = run_dir / "mlflow.json", journal.path.stat().st_size, time.monotonic() + 30
-    while not (notes.exists() and json.loads(notes.read_text())["offset"] == size):
+    cursor, size, deadline = run_dir / "mlflow.json", journal.path.stat().st_size, time.monotonic() + 30
+    while not (cursor.exists() and json.loads(cursor.read_text())["offset"] == size):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     conclude(journal)
@@ -213,10 +245,10 @@ def test_events_are_sent_while_the_study_goes_on(server: str, run_dir: Path) -> 
     assert_whole(server, run_dir)
 
 
-# --- once each -----------------------------------------------------------------------------------------------------
+# --- nothing twice ---------------------------------------------------------------------------------------------------
 
 
-def test_a_second_start_sends_nothing_twice(server: str, run_dir: Path) -> None:
+def test_second_start_stores_nothing_twice(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     assert follow(run_dir, server) == 0
@@ -226,40 +258,40 @@ def test_a_second_start_sends_nothing_twice(server: str, run_dir: Path) -> None:
     assert_whole(server, run_dir)
 
 
-@pytest.mark.parametrize("noted", ["nothing", "a half"])
-def test_a_crash_between_sending_and_noting_doubles_nothing(server: str, run_dir: Path, noted: str) -> None:
-    journal, notes = Journal(run_dir / "journal.jsonl"), run_dir / "mlflow.json"
-    if noted == "a half":
+@pytest.mark.parametrize("saved", ["nothing", "half"])
+def test_crash_before_the_cursor_is_saved_stores_nothing_twice(server: str, run_dir: Path, saved: str) -> None:
+    journal, cursor = Journal(run_dir / "journal.jsonl"), run_dir / "mlflow.json"
+    if saved == "half":
         begin(journal)
         assert follow(run_dir, server) == 0
-        shutil.copy(notes, run_dir / "older.json")
+        shutil.copy(cursor, run_dir / "older.json")
     else:
         begin(journal)
     conclude(journal)
     assert follow(run_dir, server) == 0
-    notes.unlink()
-    if noted == "a half":
-        (run_dir / "older.json").rename(notes)
+    cursor.unlink()
+    if saved == "half":
+        (run_dir / "older.json").rename(cursor)
     assert follow(run_dir, server) == 0
     assert_whole(server, run_dir)
 
 
-def test_two_studies_of_one_name_are_kept_apart(server: str, run_dir: Path, tmp_path: Path) -> None:
+def test_two_studies_of_one_name_have_separate_runs(server: str, run_dir: Path, tmp_path: Path) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     assert follow(run_dir, server) == 0
     other = tmp_path / "other"
     other.mkdir()
-    study = json.loads((run_dir / "study.json").read_text())
-    (other / "study.json").write_text(json.dumps({**study, "id": "another"}))
+    study = read_metadata(run_dir)
+    write_study(other, name=study.name, id="another")
     begin(Journal(other / "journal.jsonl"))
     assert follow(other, server) == 0
     client = MlflowClient(server)
-    experiment = client.get_experiment_by_name(study["name"])
+    experiment = client.get_experiment_by_name(study.name)
     assert experiment is not None
     assert len(client.search_runs([experiment.experiment_id])) == 2 * 3
 
 
-# --- a server that is away -----------------------------------------------------------------------------------------
+# --- outages ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -268,18 +300,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 
 
-def test_a_server_that_is_away_stops_nobody_and_gets_all_later(
+def test_study_goes_on_without_a_server_and_is_sent_later(
     server: str, run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
-    exporter = Exporter(run_dir, NOBODY, wait_seconds=0.01)
+    exporter = Exporter(run_dir, AWAY, wait_seconds=0.01)
     began = time.monotonic()
     exporter.start()
     assert time.monotonic() - began < 1.0
     time.sleep(0.5)  # some rounds of failing
     conclude(journal)
-    assert exporter.close() == len(list(journal.events()))
+    assert exporter.close() == len(list(journal.entries()))
     assert time.monotonic() - began < 30.0
     warnings = [record for record in caplog.records if "cannot be written" in record.getMessage()]
     assert len(warnings) == 1  # not one each round
@@ -287,9 +319,7 @@ def test_a_server_that_is_away_stops_nobody_and_gets_all_later(
     assert_whole(server, run_dir)
 
 
-def test_a_server_that_comes_back_gets_what_it_missed(
-    server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_returning_server_gets_what_it_missed(server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     exporter = Exporter(run_dir, server, wait_seconds=0.02)
     tries: list[str] = []
@@ -311,20 +341,20 @@ def test_a_server_that_comes_back_gets_what_it_missed(
     assert_whole(server, run_dir)
 
 
-def test_the_notes_hold_no_password(run_dir: Path, impatient: None) -> None:
+def test_cursor_has_no_password(run_dir: Path, impatient: None) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     follow(run_dir, "http://me:secret@127.0.0.1:9")
     assert all("secret" not in path.read_text() for path in run_dir.iterdir())
 
 
-def test_the_password_is_not_said_either(run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_have_no_password(run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     follow(run_dir, "http://me:secret@127.0.0.1:9")
     assert "cannot be written" in caplog.text
     assert "secret" not in caplog.text
 
 
-def test_by_default_the_database_lies_beside_the_study(tmp_path: Path) -> None:
+def test_default_database_is_beside_the_study(tmp_path: Path) -> None:
     assert default_uri(tmp_path / "runs" / "quick") == f"sqlite:///{tmp_path.resolve()}/runs/mlflow.db"
 
 
@@ -335,7 +365,7 @@ assert connect(sys.argv[1]).search_experiments()[0].name == "Default"
 """
 
 
-def test_studies_that_start_at_the_same_time_make_one_database(tmp_path: Path) -> None:
+def test_concurrent_starts_create_one_usable_database(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
     starting = [
         subprocess.Popen([sys.executable, "-c", MAKE_TABLES, uri], stderr=subprocess.PIPE, text=True) for _ in range(3)
@@ -345,32 +375,29 @@ def test_studies_that_start_at_the_same_time_make_one_database(tmp_path: Path) -
         assert process.returncode == 0, errors
 
 
-def test_interpolations_stand_in_their_trial_s_run_under_few_names(server: str, run_dir: Path) -> None:
+def test_interpolations_are_metrics_of_their_trial_by_percent(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
-    fidelity, first, second = (
-        {"trial": trial, "iteration": iteration} for trial, iteration in ((None, None), (0, 80), (1, 80))
-    )
-    evaluated = {"share": 0.25, "metrics": {"psnr_y": 28.5, "swd": 12.0, "ssim_y": 0.9}, "budget": {}}
-    journal.append("interpolation", pair="a", name="x", space="weights", parents=[fidelity, first], **evaluated)
-    journal.append("interpolation", pair="b", name="y", space="images", parents=[first, second], **evaluated)
-    journal.append("enough", limits={}, cause="0.5 of --device-hours 0.5 are spent")
+    first, second = TrialPoint(0, 80), TrialPoint(1, 80)
+    metrics = {"psnr_y": 28.5, "swd": 12.0, "ssim_y": 0.9}
+    add_interpolation(journal, InterpolatedPoint(FIDELITY, first, "weights", 0.25), metrics)
+    add_interpolation(journal, InterpolatedPoint(first, second, "images", 0.25), metrics)
+    journal.append(SearchEnded(limits=Limits(trials=2), cause="0.5 of --device-hours 0.5 are spent"))
     assert follow(run_dir, server) == 0
     runs = runs_of(server, run_dir)
     assert history(server, runs["0"], "interpolation.weights.psnr_y") == [(25, 28.5)]
-    assert history(server, runs["1"], "interpolation_of_neighbours.pixels.swd") == [(25, 12.0)]
+    assert history(server, runs["1"], "interpolation_of_neighbours.images.swd") == [(25, 12.0)]
     assert not any(
         "ssim_y" in name for run in runs.values() for name in run.data.metrics if name.startswith("interpolation")
     )
-    assert runs["parent"].data.tags["enough"] == "0.5 of --device-hours 0.5 are spent"
+    assert runs["parent"].data.tags["search_ended"] == "0.5 of --device-hours 0.5 are spent"
 
 
-def test_a_trial_shows_its_last_point_whatever_interpolations_came_later(server: str, run_dir: Path) -> None:
+def test_interpolations_do_not_replace_a_trials_last_metrics(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
-    parents = [{"trial": 0, "iteration": 160}, {"trial": None, "iteration": None}]
-    evaluated = {"share": 0.1, "metrics": {"psnr_y": 35.0, "swd": 1.0}, "budget": {}}
-    journal.append("interpolation", pair="a", name="x", space="weights", parents=parents, **evaluated)
+    point = InterpolatedPoint(TrialPoint(0, 160), FIDELITY, "weights", 0.1)
+    add_interpolation(journal, point, {"psnr_y": 35.0, "swd": 1.0})
     assert follow(run_dir, server) == 0
     shown = runs_of(server, run_dir)["0"].data.metrics
     assert (shown["psnr_y"], shown["swd"]) == POINTS[0, 160]
@@ -380,10 +407,10 @@ def test_a_trial_shows_its_last_point_whatever_interpolations_came_later(server:
     ]  # the trial's share
 
 
-# --- facts ---------------------------------------------------------------------------------------------------------
+# --- metadata --------------------------------------------------------------------------------------------------------
 
 
-def test_every_run_names_its_images_and_its_code(server: str, run_dir: Path) -> None:
+def test_every_run_has_its_images_and_code_version(server: str, run_dir: Path) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
     assert follow(run_dir, server) == 0
     for run in runs_of(server, run_dir).values():
@@ -402,15 +429,15 @@ def test_every_run_names_its_images_and_its_code(server: str, run_dir: Path) -> 
         ("0.1.0", None),
     ],
 )
-def test_the_commit_is_found_in_the_code_version(version: str, commit: str | None) -> None:
+def test_commit_is_found_in_the_code_version(version: str, commit: str | None) -> None:
     assert commit_of(version) == commit
 
 
-def test_the_note_tells_what_the_study_is_and_names_stay_text(server: str, run_dir: Path) -> None:
+def test_note_describes_the_study_and_escapes_markup(server: str, run_dir: Path) -> None:
     begin(Journal(run_dir / "journal.jsonl"))
-    study = json.loads((run_dir / "study.json").read_text())
     hostile = "<script>alert(1)</script> [click](javascript:alert(1)) **big**\n# title"
-    (run_dir / "study.json").write_text(json.dumps(study | {"space": hostile, "notes": [hostile]}))
+    search = replace(read_metadata(run_dir).search, space=hostile)
+    rewrite_study(run_dir, search=search, notes=(hostile,))
     assert follow(run_dir, server) == 0
     note = runs_of(server, run_dir)["parent"].data.tags["mlflow.note.content"]
     assert "`psnr_y`" in note
@@ -420,7 +447,7 @@ def test_the_note_tells_what_the_study_is_and_names_stay_text(server: str, run_d
         assert markup not in note
 
 
-def test_the_front_moves_on_and_so_do_the_tags(server: str, run_dir: Path) -> None:
+def test_front_tags_follow_the_front(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     assert follow(run_dir, server) == 0
@@ -430,43 +457,44 @@ def test_the_front_moves_on_and_so_do_the_tags(server: str, run_dir: Path) -> No
         if name != "parent"
     }
     assert standing() == {"0": ("no", None, None), "1": ("no", None, None)}
-    first = ["trial 0 at 160", "trial 0 at 80", "fidelity 8212fe", "fidelity-00aa--0001-0000080 weights-5000"]
-    journal.append("front", trials_ended=1, hypervolume=1.0, members=first)
+    late, early, other = TrialPoint(0, 160), TrialPoint(0, 80), TrialPoint(1, 80)
+    move_front(journal, 1, 1.0, late, early, FIDELITY, InterpolatedPoint(FIDELITY, other, "weights", 0.5))
     assert follow(run_dir, server) == 0
     assert standing() == {"0": ("yes", "2", "0"), "1": ("yes", "0", "1")}
-    second = ["0001-0000080--0000-0000160 pixels-2500", "0000-0000080--0001-0000080 pixels-2500", "trial 1 at 80"]
-    journal.append("front", trials_ended=2, hypervolume=2.0, members=[*second, "fidelity-00aa--0001-0000080 pixels-1"])
-    journal.append("front", trials_ended=2, hypervolume=2.0, members=["trial 1 at 80"], final=True)
+    pairs = ((other, late, 0.25), (early, other, 0.25), (FIDELITY, other, 0.0001))
+    between = [InterpolatedPoint(first, second, "images", share) for first, second, share in pairs]
+    move_front(journal, 2, 2.0, *between, other)
+    move_front(journal, 2, 2.0, other, final=True)
     assert follow(run_dir, server) == 0
     assert standing() == {"0": ("no", "0", "0"), "1": ("yes", "1", "0")}
 
 
-def test_a_front_s_members_are_counted_by_trial() -> None:
+def test_front_members_are_counted_by_trial() -> None:
+    third, twelfth, generator = TrialPoint(3, 80), TrialPoint(12, 160), FidelityPoint("fidelity-0123456789abcdef")
     members = [
-        "trial 3 at 80",
-        "trial 12345 at 80",
-        "fidelity-0123456789abcdef--0003-0000160 weights-5000",
-        "0003-0000080--0012-0000160 pixels-2500",
-        "0012-0000160--fidelity-0123456789abcdef weights-5000",
-        "fidelity 8212fe",
+        third,
+        TrialPoint(12345, 80),
+        InterpolatedPoint(generator, TrialPoint(3, 160), "weights", 0.5),
+        InterpolatedPoint(third, twelfth, "images", 0.25),
+        InterpolatedPoint(twelfth, generator, "weights", 0.5),
+        InterpolatedPoint(generator, FIDELITY, "images", 0.5),
+        FIDELITY,
     ]
     assert on_front(members) == {"3": [1, 1], "12345": [1, 0], "12": [0, 2]}
 
 
-# --- few requests --------------------------------------------------------------------------------------------------
+# --- few requests ----------------------------------------------------------------------------------------------------
 
 
-def test_what_waits_goes_in_few_requests_and_arrives_once(
-    server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_events_are_sent_in_few_requests(server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(run_dir / "journal.jsonl")
-    metrics = {f"metric{index}": float(index) for index in range(5)}
+    metrics = {f"metric{index}": float(index) for index in range(3)}  # and two costs of each point
     many = {f"field{index}": index for index in range(250)}
     for trial in range(2):
-        journal.append("trial", trial=trial, config=many, params={}, upstream={})
+        journal.append(TrialStarted(trial=trial, config=many, params={}, upstream={}))
     for iteration in range(300):
         for trial in range(2):
-            journal.append("point", trial=trial, iteration=iteration, metrics=metrics, terms={}, budget={})
+            journal.append(evaluated(trial, iteration, metrics))
     sizes: list[tuple[int, int, int]] = []
     plain = SqlAlchemyStore.log_batch
 
@@ -480,18 +508,18 @@ def test_what_waits_goes_in_few_requests_and_arrives_once(
     assert all(sum(size) <= 1000 and size[1] <= 100 and size[2] <= 100 for size in sizes)
     for trial in ("0", "1"):
         run = runs_of(server, run_dir)[trial]
-        assert history(server, run, "metric3") == [(iteration, 3.0) for iteration in range(300)]
+        assert history(server, run, "metric2") == [(iteration, 2.0) for iteration in range(300)]
         assert len(run.data.params) == 250
 
 
-# --- files and models ----------------------------------------------------------------------------------------------
+# --- files and models ------------------------------------------------------------------------------------------------
 
 
 def artifacts_of(server: str, run: Run, folder: str) -> list[str]:
     return sorted(entry.path for entry in MlflowClient(server).list_artifacts(run.info.run_id, folder))
 
 
-def test_files_arrive_after_an_outage_and_one_that_is_gone_holds_up_nothing(
+def test_files_arrive_after_an_outage_and_missing_ones_are_skipped(
     server: str, run_dir: Path, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = Journal(run_dir / "journal.jsonl")
@@ -500,9 +528,9 @@ def test_files_arrive_after_an_outage_and_one_that_is_gone_holds_up_nothing(
     (run_dir / "crops" / "baby.png").write_bytes(b"1")
     (run_dir.parent / "secret.png").write_bytes(b"2")
     paths = ["crops/baby.png", "crops/gone.png", "../secret.png", "crops"]
-    journal.append("files", run=0, folder="samples/80", paths=paths, content="x")
-    journal.append("files", run=None, folder="report", paths=["study.json"], content="y")
-    assert follow(run_dir, NOBODY) > 0
+    publish(journal, 0, "samples/80", *paths)
+    publish(journal, None, "report", "study.json")
+    assert follow(run_dir, AWAY) > 0
     conclude(journal)
     assert follow(run_dir, server) == 0
     assert_whole(server, run_dir)
@@ -513,12 +541,12 @@ def test_files_arrive_after_an_outage_and_one_that_is_gone_holds_up_nothing(
     assert "crops/gone.png" in caplog.text
 
 
-def test_what_a_server_refuses_is_left_out_in_the_end(
+def test_files_that_the_server_refuses_are_left_out(
     server: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
-    journal.append("files", run=None, folder="report", paths=["study.json"], content="y")
+    publish(journal, None, "report", "study.json")
     conclude(journal)
     tries = []
 
@@ -541,14 +569,14 @@ def test_what_a_server_refuses_is_left_out_in_the_end(
 
 def runs_of_or_none(server: str, run_dir: Path) -> dict[str, str]:
     """The parent's tags; none before there is one."""
-    name = json.loads((run_dir / "study.json").read_text())["name"]
+    name = read_metadata(run_dir).name
     if MlflowClient(server).get_experiment_by_name(name) is None:
         return {}
     parent = runs_of(server, run_dir).get("parent")
     return {} if parent is None else dict(parent.data.tags)
 
 
-def test_the_journal_itself_goes_along_in_segments(server: str, run_dir: Path) -> None:
+def test_journal_is_uploaded_in_segments(server: str, run_dir: Path) -> None:
     journal = Journal(run_dir / "journal.jsonl")
     begin(journal)
     assert follow(run_dir, server) == 0
@@ -563,6 +591,6 @@ def test_the_journal_itself_goes_along_in_segments(server: str, run_dir: Path) -
         Path(client.download_artifacts(parent.info.run_id, path)) for path in artifacts_of(server, parent, "journal")
     ]
     assert b"".join(part.read_bytes() for part in parts) == journal.path.read_bytes()
-    facts = client.download_artifacts(parent.info.run_id, "study.json")
-    assert Path(facts).read_text() == (run_dir / "study.json").read_text()
+    metadata = client.download_artifacts(parent.info.run_id, "study.json")
+    assert Path(metadata).read_text() == (run_dir / "study.json").read_text()
     assert parent.data.tags["journal.bytes"] == str(journal.path.stat().st_size)

@@ -14,19 +14,36 @@ from study.config.recipes import aesop
 from study.evaluation.systems import open_checkpoint
 from study.models import save_weights
 from study.models.build import build_generator
+from study.record.events import (
+    FrontMoved,
+    InterpolationEvaluated,
+    ModelPublished,
+    PointEvaluated,
+    ReferenceEvaluated,
+    StudyStateChanged,
+    TrialEnded,
+    TrialStarted,
+)
 from study.record.journal import Journal
-from study.record.state import Records
-from study.search.pareto_archive import Candidate, Goals
+from study.record.paths import RunDirectory, point_samples, reference_samples
+from study.record.points import FidelityPoint, InterpolatedPoint, Spent, TrialPoint
+from study.record.state import Recorder
+from study.search.pareto_archive import Candidate
 from study.tracking.exporter import Exporter
 from study.tracking.publishing import aliases, contributions, publish
 from study.tracking.registry import model_name
 from study.training.artifact_store import ArtifactFolder
+from tests.tracking.journals import GOALS, evaluated, rewrite_study, write_study
 
 CONFIG = replace(aesop("tiny"), {"generator.features": 4, "generator.blocks": 1})
-GOALS = Goals({"psnr_y": "maximize", "swd": "minimize"}, {"psnr_y": 20.0, "swd": 60.0})
 KEY = "fidelity-0123456789abcdef"
-PAIR = f"{KEY}--0000-0000160"
-VALUES = {"fidelity": (30.0, 40.0), "interpolation": (29.5, 25.0), "images": (29.2, 24.0), "late": (29.0, 20.0)}
+GENERATOR, POINT = FidelityPoint(KEY), TrialPoint(0, 160)
+OF_WEIGHTS, OF_IMAGES = (InterpolatedPoint(GENERATOR, POINT, space, 0.5) for space in ("weights", "images"))
+PAIR = OF_WEIGHTS.pair
+
+
+def metrics(psnr: float, swd: float) -> dict[str, float]:
+    return {"psnr_y": psnr, "swd": swd}
 
 
 @pytest.fixture
@@ -48,16 +65,9 @@ def output(tmp_path: Path) -> Path:
     (tmp_path / "artifacts" / KEY / "config.json").write_text(json.dumps({"key": KEY, "part": part}))
     for folder in ("references/hr", "references/lq", "references/bicubic", f"references/{KEY}"):
         add_crop(output / folder)
-    for folder in (
-        "trials/0000/points/0000160",
-        f"interpolations/{PAIR}/weights-5000",
-        f"interpolations/{PAIR}/pixels-5000",
-    ):
-        add_crop(output / folder)
-    axes = [{"metric": name, "direction": direction} for name, direction in GOALS.directions.items()]
-    images = {name: {"name": name, "fingerprint": "5f3c", "images": ["baby"]} for name in ("train", "test")}
-    facts = {"id": "0af1", "name": output.name, "space": "quick", "recipe": "aesop", "size": "tiny", "objectives": axes}
-    (output / "study.json").write_text(json.dumps(facts | {"code_version": "0.1", "data": images}))
+    for point in (POINT, OF_WEIGHTS, OF_IMAGES):
+        add_crop(output / point_samples(point))
+    write_study(output, config=to_dict(CONFIG), id="0af1")
     return output
 
 
@@ -67,38 +77,48 @@ def add_crop(folder: Path) -> None:
 
 
 @pytest.fixture
-def records(output: Path) -> Records:
-    def metrics(name: str) -> dict[str, float]:
-        return dict(zip(GOALS.directions, VALUES[name], strict=True))
-
-    records = Records(Journal(output / "journal.jsonl"))
-    records.study("RUNNING")
-    records.reference("bicubic", kind="bicubic", metrics={"psnr_y": 26.0, "swd": 50.0}, samples="references/bicubic")
-    records.reference(KEY, kind="fidelity", metrics=metrics("fidelity"), samples=f"references/{KEY}")
-    records.trial(0, to_dict(CONFIG), {}, {"fidelity": KEY})
-    records.point(0, {"iteration": 80, "metrics": {"psnr_y": 28.0, "swd": 30.0}, "terms": {}, "budget": {}})
-    point = {"iteration": 160, "metrics": metrics("late"), "terms": {}, "budget": {}}
-    records.point(0, {**point, "samples": "trials/0000/points/0000160"})
-    records.end(0, "COMPLETE")
-    records.front(trials_ended=1, hypervolume=1.0, members=["trial 0 at 160", "fidelity abcdef"])
-    parents = [{"trial": None, "iteration": None, "fidelity": KEY}, {"trial": 0, "iteration": 160, "fidelity": KEY}]
-    for name, values in (("weights-5000", "interpolation"), ("pixels-5000", "images")):
-        facts = {"space": name.split("-")[0], "share": 0.5, "parents": parents, "metrics": metrics(values)}
-        records.interpolation(PAIR, name, {**facts, "samples": f"interpolations/{PAIR}/{name}"})
-    records.study("COMPLETE")
-    return records
+def recorder(output: Path) -> Recorder:
+    recorder = Recorder(Journal(output / "journal.jsonl"))
+    recorder.add(StudyStateChanged(state="RUNNING"))
+    for name, kind, values in (("bicubic", "bicubic", metrics(26.0, 50.0)), (KEY, "fidelity", metrics(30.0, 40.0))):
+        samples = reference_samples(name)
+        recorder.add(ReferenceEvaluated(name=name, kind=kind, metrics=values, images={}, samples=samples))
+    run_trial(recorder, evaluated(0, 80, metrics(28.0, 30.0)), point_evaluated(POINT, metrics(29.0, 20.0)))
+    recorder.add(FrontMoved(trials_ended=1, hypervolume=1.0, members=(POINT, GENERATOR)))
+    for point, values in ((OF_WEIGHTS, metrics(29.5, 25.0)), (OF_IMAGES, metrics(29.2, 24.0))):
+        samples = point_samples(point)
+        recorder.add(InterpolationEvaluated(point=point, metrics=values, images={}, spent=Spent(), samples=samples))
+    recorder.add(StudyStateChanged(state="COMPLETE"))
+    return recorder
 
 
-def publish_all(output: Path, records: Records) -> list[str]:
+def point_evaluated(point: TrialPoint, values: dict[str, float]) -> PointEvaluated:
+    return evaluated(point.trial, point.iteration, values, samples=point_samples(point))
+
+
+def run_trial(recorder: Recorder, *points: PointEvaluated) -> None:
+    trial = points[0].point.trial
+    recorder.add(TrialStarted(trial=trial, config=to_dict(CONFIG), params={}, upstream={"fidelity": KEY}))
+    for point in points:
+        recorder.add(point)
+    recorder.add(TrialEnded(trial=trial, state="COMPLETE"))
+
+
+def publish_all(output: Path, recorder: Recorder) -> list[str]:
     def report(folder: Path) -> list[Path]:
         (folder / "report.html").write_text("<p>the answer</p>")
         return [folder / "report.html"]
 
-    return publish(output, records, GOALS, ArtifactFolder(output.parents[1] / "artifacts"), report)
+    return publish(output, recorder, GOALS, ArtifactFolder(output.parents[1] / "artifacts"), report)
 
 
 def events(output: Path) -> list[str]:
-    return [json.loads(line)["event"] for line in (output / "journal.jsonl").read_text().splitlines()]
+    return [entry.event.type for entry in Journal(output / "journal.jsonl").entries()]
+
+
+def models(output: Path) -> list[str]:
+    entries = Journal(output / "journal.jsonl").entries()
+    return [entry.event.point.label for entry in entries if isinstance(entry.event, ModelPublished)]
 
 
 def send(output: Path, uri: str) -> None:
@@ -107,21 +127,22 @@ def send(output: Path, uri: str) -> None:
     assert exporter.close() == 0
 
 
-def test_weights_and_crops_of_the_front_are_recorded_once(output: Path, records: Records) -> None:
-    assert publish_all(output, records) == []
+def test_weights_and_crops_of_the_front_are_recorded_once(output: Path, recorder: Recorder) -> None:
+    assert publish_all(output, recorder) == []
     once = events(output)
-    assert once.count("model") == 3  # the point, the generator, the interpolation of weights; images have none
-    assert once.count("aliases") == once.count("front") - 1 == 1  # interpolations have moved the front on
-    models = [event["label"] for event in records.journal.events() if event["event"] == "model"]
-    assert models == ["fidelity abcdef", f"{PAIR} weights-5000", "trial 0 at 160"]
-    again = Records(Journal(output / "journal.jsonl"))
+    # The point, the generator and the interpolation of weights; one of images has none.
+    assert once.count("model_published") == 3
+    # Interpolations moved the front after its first event.
+    assert once.count("aliases_published") == once.count("front_moved") - 1 == 1
+    assert models(output) == ["fidelity abcdef", f"{PAIR} weights-5000", "trial 0 at 160"]
+    again = Recorder(Journal(output / "journal.jsonl"))
     assert publish_all(output, again) == []
     assert events(output) == once
-    assert len(again.hypervolumes) == 1  # the final front is no step of the search
+    assert len(again.record.hypervolumes) == 1  # the final front is no step of the search
 
 
-def test_a_changed_report_is_published_anew_and_a_broken_one_is_said(output: Path, records: Records) -> None:
-    publish_all(output, records)
+def test_changed_report_is_published_and_failing_report_is_a_warning(output: Path, recorder: Recorder) -> None:
+    publish_all(output, recorder)
     before = events(output)
 
     def another(folder: Path) -> list[Path]:
@@ -132,22 +153,22 @@ def test_a_changed_report_is_published_anew_and_a_broken_one_is_said(output: Pat
         raise RuntimeError("no glyph for this")
 
     artifacts = ArtifactFolder(output.parents[1] / "artifacts")
-    assert publish(output, records, GOALS, artifacts, another) == []
-    assert events(output) == [*before, "files"]
-    assert publish(output, records, GOALS, artifacts, broken) == [
+    assert publish(output, recorder, GOALS, artifacts, another) == []
+    assert events(output) == [*before, "files_published"]
+    assert publish(output, recorder, GOALS, artifacts, broken) == [
         "the report could not be published: RuntimeError: no glyph for this"
     ]
-    assert publish(output, records, GOALS, artifacts, None) == []
+    assert publish(output, recorder, GOALS, artifacts, None) == []
 
 
-def test_the_registry_gives_the_weights_back(
-    output: Path, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_registered_models_hold_the_weights(
+    output: Path, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish_all(output, records)
+    publish_all(output, recorder)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     send(output, uri)
-    (output / "mlflow.json").unlink()  # as if nothing had been noted
+    (output / "mlflow.json").unlink()  # as if the cursor had never been saved
     send(output, uri)
     client = MlflowClient(uri)
     assert [model.name for model in client.search_registered_models()] == ["quick-one"]
@@ -174,20 +195,15 @@ def test_the_registry_gives_the_weights_back(
     assert set(flavours) == {"aesop_study"}
 
 
-def test_a_member_that_left_the_front_says_so_and_the_alias_moves(
-    output: Path, records: Records, tmp_path: Path
-) -> None:
-    publish_all(output, records)
+def test_tags_and_aliases_follow_the_front(output: Path, recorder: Recorder, tmp_path: Path) -> None:
+    publish_all(output, recorder)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     send(output, uri)
-    better = {"iteration": 80, "metrics": {"psnr_y": 31.0, "swd": 19.0}, "terms": {}, "budget": {}}
-    records.trial(1, to_dict(CONFIG), {}, {"fidelity": KEY})
-    records.point(1, better)
-    records.end(1, "COMPLETE")
+    run_trial(recorder, evaluated(1, 80, metrics(31.0, 19.0)))
     place = output / "trials/0001/points/0000080.safetensors"
     place.parent.mkdir(parents=True)
     save_weights(build_generator(CONFIG.generator, 4), place, layout="plain")
-    publish_all(output, records)
+    publish_all(output, recorder)
     send(output, uri)
     client = MlflowClient(uri)
     versions = {version.tags["label"]: version for version in client.search_model_versions("name = 'quick-one'")}
@@ -201,12 +217,11 @@ def test_a_member_that_left_the_front_says_so_and_the_alias_moves(
     assert found.tags["label"] == "trial 1 at 80"
 
 
-def test_a_second_study_of_the_name_has_a_model_of_its_own(output: Path, records: Records, tmp_path: Path) -> None:
-    publish_all(output, records)
+def test_second_study_of_a_name_gets_its_own_model(output: Path, recorder: Recorder, tmp_path: Path) -> None:
+    publish_all(output, recorder)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     send(output, uri)
-    facts = json.loads((output / "study.json").read_text())
-    (output / "study.json").write_text(json.dumps(facts | {"id": "another0id"}))
+    rewrite_study(output, id="another0id")
     (output / "mlflow.json").unlink()
     send(output, uri)
     client = MlflowClient(uri)
@@ -214,39 +229,53 @@ def test_a_second_study_of_the_name_has_a_model_of_its_own(output: Path, records
     assert len(client.search_model_versions("name = 'quick-one-another0'")) == 3
 
 
-def test_weights_that_are_gone_are_left_out(output: Path, records: Records) -> None:
+def test_missing_weights_are_left_out(output: Path, recorder: Recorder) -> None:
     (output / "trials/0000/points/0000160.safetensors").unlink()
-    assert publish_all(output, records) == []
-    models = [event["label"] for event in records.journal.events() if event["event"] == "model"]
-    assert models == ["fidelity abcdef", f"{PAIR} weights-5000"]
+    assert publish_all(output, recorder) == []
+    assert models(output) == ["fidelity abcdef", f"{PAIR} weights-5000"]
+
+
+def test_interpolation_of_two_generators_is_registered(output: Path, recorder: Recorder) -> None:
+    point = InterpolatedPoint(GENERATOR, FidelityPoint("fidelity-fedcba9876543210"), "weights", 0.5)
+    directory = RunDirectory(output)
+    directory.weights(point).parent.mkdir()
+    directory.weights(point).write_bytes(directory.weights(OF_WEIGHTS).read_bytes())
+    values = metrics(31.0, 19.0)
+    recorder.add(InterpolationEvaluated(point=point, metrics=values, images={}, spent=Spent(), samples=""))
+    assert publish_all(output, recorder) == []
+    assert models(output) == [point.label]
+    assert open_checkpoint(directory.model(point) / "weights.safetensors").scale == 4
 
 
 # --- aliases -------------------------------------------------------------------------------------------------------
 
 
-def member(label: str, psnr: float, swd: float) -> Candidate:
-    return Candidate(label, (psnr, swd))
+A, B, C, D = (TrialPoint(trial, 80) for trial in range(4))
 
 
-def test_what_members_add_is_the_area_that_only_they_dominate() -> None:
-    front = [member("a", 30.0, 50.0), member("b", 28.0, 30.0), member("c", 25.0, 20.0)]
+def member(point: TrialPoint, psnr: float, swd: float) -> Candidate:
+    return Candidate(point, (psnr, swd))
+
+
+def test_contribution_is_the_area_that_one_member_alone_dominates() -> None:
+    front = [member(A, 30.0, 50.0), member(B, 28.0, 30.0), member(C, 25.0, 20.0)]
     # From the corner (20, 60): a alone has (30 - 28) x (60 - 50), b (28 - 25) x (50 - 30), c (25 - 20) x (30 - 20).
     assert contributions(front, GOALS) == pytest.approx([20.0, 60.0, 50.0])
 
 
-def test_the_balanced_one_lies_between_the_ends_if_anything_does() -> None:
-    front = [member("a", 30.0, 59.0), member("b", 28.0, 58.0), member("c", 27.0, 50.0), member("d", 26.0, 1.0)]
+def test_balanced_alias_lies_between_the_ends_if_possible() -> None:
+    front = [member(A, 30.0, 59.0), member(B, 28.0, 58.0), member(C, 27.0, 50.0), member(D, 26.0, 1.0)]
     assert contributions(front, GOALS)[3] == max(contributions(front, GOALS))
-    chosen = aliases(front, "abcd", GOALS)
-    assert chosen == {"most-faithful": "a", "most-perceptual": "d", "balanced": "c"}
-    assert aliases(front, "ab", GOALS) == {"most-faithful": "a", "most-perceptual": "b", "balanced": "a"}
-    assert aliases(front, "c", GOALS) == dict.fromkeys(("most-faithful", "most-perceptual", "balanced"), "c")
-    assert aliases(front, "", GOALS) == aliases([], "", GOALS) == {}
+    chosen = aliases(front, (A, B, C, D), GOALS)
+    assert chosen == {"most-faithful": A, "most-perceptual": D, "balanced": C}
+    assert aliases(front, (A, B), GOALS) == {"most-faithful": A, "most-perceptual": B, "balanced": A}
+    assert aliases(front, (C,), GOALS) == dict.fromkeys(("most-faithful", "most-perceptual", "balanced"), C)
+    assert aliases(front, (), GOALS) == aliases([], (), GOALS) == {}
 
 
 @pytest.mark.parametrize(
     ("study", "name"),
     [("quick", "quick"), ("a/b:c", "a-b-c"), ("..", "study"), ("it's", "it-s"), ("v1.2", "v1-2"), ("größe", "gr-e")],
 )
-def test_a_study_s_name_becomes_a_model_s(study: str, name: str) -> None:
+def test_model_name_has_only_allowed_characters(study: str, name: str) -> None:
     assert model_name(study) == name
