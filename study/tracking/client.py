@@ -120,7 +120,7 @@ def _lock_tables(uri: str) -> AbstractContextManager[None]:
     if not uri.startswith("sqlite:///"):
         return nullcontext()  # a server makes its own
     database = Path(uri.removeprefix("sqlite:///"))
-    return only_one(database.with_name(f".{database.name}.lock"))
+    return file_lock(database.with_name(f".{database.name}.lock"))
 
 
 def _set_status(client: Any, run: str, status: str, ended_at: int | None) -> None:
