@@ -14,7 +14,7 @@ from study.search.front import hypervolume, non_dominated
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something evaluated that may be on the front: which, and its objectives in their order."""
+    """A point that may be on the front, with its objectives in their order."""
 
     point: PointId
     values: tuple[float, ...]
@@ -23,11 +23,11 @@ class Candidate:
 class ParetoArchive:
     """The front of a study's record, which grows with it.
 
-    Only what is new is compared, with the front as it was. When a trial fails, its points go, and the front is made anew.
+    New candidates are compared with the members alone. When a trial fails, the front is computed anew without its points.
     """
 
     def __init__(self, record: StudyRecord, goals: Goals) -> None:
-        """Start with what the record holds."""
+        """Start with the points that the record holds."""
         self._record, self._goals = record, goals
         self._members: list[Candidate] = []
         self._seen, self._failed = [0, 0, 0], record.count("FAILED")
