@@ -23,7 +23,7 @@ class Candidate:
 class ParetoArchive:
     """The front of a study's record, which grows with it.
 
-    New candidates are compared with the members alone. When a trial fails, the front is computed anew without its points.
+    New candidates are compared with the members alone. When a trial fails, the front is computed anew.
     """
 
     def __init__(self, record: StudyRecord, goals: Goals) -> None:
