@@ -23,8 +23,8 @@ GROUPS = ("loss.adversarial", "generator.head")
 HEADS = ("nearest", "espcn", "sub-pixel", "transposed", "pre-upsampling")
 
 
-def in_turn(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:
-    """Every head with and without the adversarial term."""
+def stratify(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:
+    """Return every head with and without the adversarial term."""
     del networks
     return {"generator.head": HEADS, "loss.adversarial": (base.loss.adversarial, 0.0)}
 

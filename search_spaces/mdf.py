@@ -36,8 +36,8 @@ NEEDS = {"vgg-mix": "vgg16", "lpips-mix": "alexnet"}
 AROUND = 3
 
 
-def in_turn(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:
-    """The losses whose network is at hand."""
+def stratify(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:
+    """Return the losses whose network is at hand."""
     del base
     return {"recipe": tuple(name for name in LOSSES if NEEDS.get(name) is None or NEEDS[name] in networks)}
 

@@ -25,8 +25,8 @@ NETWORKS = ("vgg16", "alexnet", "squeezenet")
 WEIGHTS = (1e-2, 1e-4, 1e-3, 1e-1, 1.0)
 
 
-def in_turn(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:
-    """Every weight with every network at hand."""
+def stratify(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any, ...]]:
+    """Return every weight with every network at hand."""
     del base
     return {"loss.perceptual_network": _at_hand(networks), "loss.perceptual": WEIGHTS}
 

@@ -10,7 +10,7 @@ import optuna
 from study.config import RunConfig, Stage, to_dict
 from study.cost.measurement import Cost
 from study.data import ImageSet
-from study.search.spaces import SearchSpace, in_turn
+from study.search.spaces import SearchSpace, stratify
 from study.training.artifact_store import ArtifactFolder
 from study.training.evaluation import evaluation_spacing
 from study.training.stages.graph import STAGES, artifact_key, needs_of
@@ -105,7 +105,7 @@ def draw_configs(space: SearchSpace, base: RunConfig, trials: int, seed: int) ->
     study.enqueue_trial(space.own_values(base))
     configs = []
     for number in range(trials):
-        study.sampler = in_turn(optuna.samplers.RandomSampler(seed=seed * 1_000_003 + number), space, number)
+        study.sampler = stratify(optuna.samplers.RandomSampler(seed=seed * 1_000_003 + number), space, number)
         configs.append(space.sample(study.ask(), base))
     return configs
 

@@ -56,7 +56,7 @@ class TrialStarted:
         trial: its number, from 0.
         config: its run; empty where the draw was no valid one.
         params: the sampled values, by config path.
-        distributions: what each was sampled from; empty for what was not sampled (a repeated or a single run).
+        distributions: of the sampled values, by config path; empty for a single run.
         upstream: keys of the artifacts that it starts from, by stage.
     """
 

@@ -1,4 +1,4 @@
-"""What a study optimises: objectives with their directions and reference point, and bounds that a point must meet."""
+"""The goals of a study: objectives with directions and reference point, and constraints on points."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from study.record.points import Metrics, Spent
 
 Direction = Literal["maximize", "minimize"]
 COSTS = ("peak_gib",)
-"""What may be bounded beside metrics: GPU or process memory while a trial trains."""
+"""Costs that may be constrained beside metrics: largest memory of a process while a trial trains, GiB."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Objective:
-    """One axis of the front: a metric by name, what "better" means, and how figures call it."""
+    """One axis of the front: a metric with its direction, and the unit and label of its axis in figures."""
 
     metric: str
     direction: Direction
@@ -29,8 +29,8 @@ class Constraint:
     """A bound on a metric, such as `lr_psnr>=45`, or on a cost, such as `peak_gib<=40`.
 
     Attributes:
-        metric: name of either.
-        sense: which way.
+        metric: name of the metric or cost.
+        sense: whether the bound is the least or the largest value.
         bound: in the metric's unit.
     """
 
@@ -42,9 +42,9 @@ class Constraint:
         return f"{self.metric}{self.sense}{self.bound:g}"
 
     def violation(self, metrics: Metrics) -> float:
-        """Return by how much the bound is missed, in the metric's unit: at most 0 if met, infinite without a value.
+        """Return the violation in the metric's unit: at most 0 if the bound is met, infinite without a value.
 
-        Interpolations and fidelity generators have no cost of their own, so they meet every bound on one.
+        Interpolations and fidelity generators have no cost, so they meet every bound on one.
         """
         value = metrics.get(self.metric, math.nan)
         if math.isnan(value):
@@ -54,12 +54,12 @@ class Constraint:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Goals:
-    """What a study's front is of.
+    """Objectives and constraints of a study.
 
     Attributes:
-        objectives: at least two; figures use the first (fidelity) and the second (perception).
+        objectives: at least two; figures use the first (fidelity) and the second (perceptual distance).
         reference: the worst value of interest of each objective, by metric: the corner of the hypervolume.
-        constraints: a point that misses one does not count.
+        constraints: a point that violates one does not count.
     """
 
     objectives: tuple[Objective, ...]
@@ -77,12 +77,12 @@ class Goals:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The objectives' names, in their order."""
+        """Names of the objectives, in their order."""
         return tuple(objective.metric for objective in self.objectives)
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """What "better" means, in the order of the objectives."""
+        """Directions of the objectives, in their order."""
         return tuple(objective.direction for objective in self.objectives)
 
     @property
@@ -95,17 +95,17 @@ class Goals:
         return tuple(float(metrics.get(name, math.nan)) for name in self.metrics)
 
     def violation(self, metrics: Metrics) -> float:
-        """Return by how much a point misses its bounds, each as a share of the bound's size; 0 if it misses none."""
+        """Return the total violation of a point; 0 if it meets every constraint."""
         return total_violation(metrics, self.constraints)
 
 
 def total_violation(metrics: Metrics, constraints: Sequence[Constraint]) -> float:
-    """Return by how much a point misses its bounds, each as a share of the bound's size; 0 if it misses none."""
-    missed = (max(0.0, constraint.violation(metrics)) / (abs(constraint.bound) or 1.0) for constraint in constraints)
-    return sum(missed)
+    """Return the sum of a point's violations, each relative to the size of its bound; 0 if it meets every one."""
+    violations = (max(0.0, constraint.violation(metrics)) / (abs(constraint.bound) or 1.0) for constraint in constraints)
+    return sum(violations)
 
 
 def bounded_values(metrics: Metrics, spent: Spent) -> Metrics:
-    """Return all that may be bounded of a trial's point: its metrics, and what it cost."""
+    """Return all that may be constrained of a trial's point: its metrics and costs."""
     costs = {name: getattr(spent, name) for name in COSTS}
     return {**metrics, **{name: value for name, value in costs.items() if value is not None}}

@@ -1,5 +1,6 @@
-"""What events are made of: identities of points, what something cost, what a parameter was drawn from."""
+"""Identities of points, costs, distributions of parameters and limits, of which events are composed."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -12,14 +13,14 @@ Metrics = Mapping[str, float]
 ImageMetrics = Mapping[str, Metrics]
 """Metrics by image name."""
 ConfigValues = Mapping[str, Any]
-"""A `study.config.RunConfig` as plain JSON types; empty for a trial whose draw was no valid run."""
+"""A `study.config.RunConfig` as plain JSON types; empty for a trial whose sampled values make no valid run."""
 
 STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=STRICT)
 class Spent:
-    """What training and evaluation took up to a moment.
+    """Cumulative cost of training and evaluation.
 
     Attributes:
         iterations: training iterations.
@@ -36,11 +37,11 @@ class Spent:
 
 @dataclass(frozen=True, config=STRICT)
 class Distribution:
-    """The range that Optuna drew a parameter from.
+    """The distribution that a parameter is sampled from.
 
     Attributes:
         kind: `float`, `int` or `categorical`.
-        low, high, log, step: of numbers, as in Optuna; `step` None for a continuous range.
+        low, high, log, step: of a number, as in Optuna, both ends included; `step` None for a continuous range.
         choices: of a categorical parameter.
     """
 
@@ -50,6 +51,15 @@ class Distribution:
     log: bool = False
     step: float | None = None
     choices: tuple[str | int | float | bool | None, ...] = ()
+
+    def contains(self, value: Any) -> bool:
+        """Return whether a value can be sampled."""
+        if self.kind == "categorical":
+            return value in self.choices
+        if self.low is None or self.high is None or not isinstance(value, int | float):
+            return False
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-8)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -62,12 +72,12 @@ class TrialPoint:
 
     @property
     def label(self) -> str:
-        """For people; never parsed."""
+        """Name for people; never parsed."""
         return f"trial {self.trial} at {self.iteration}"
 
     @property
     def slug(self) -> str:
-        """For file names and MLflow; never parsed."""
+        """Name for files and MLflow; never parsed."""
         return f"{self.trial:04d}-{self.iteration:07d}"
 
 
@@ -80,12 +90,12 @@ class FidelityPoint:
 
     @property
     def label(self) -> str:
-        """For people; never parsed."""
+        """Name for people; never parsed."""
         return f"fidelity {self.key[-6:]}"
 
     @property
     def slug(self) -> str:
-        """For file names and MLflow; never parsed."""
+        """Name for files and MLflow; never parsed."""
         return self.key
 
 
@@ -105,63 +115,64 @@ class InterpolatedPoint:
 
     @property
     def trial(self) -> int | None:
-        """The trial that it counts as a result of: its second parent's, else its first's; None between generators."""
+        """The trial that it is a result of: the owner's; None between fidelity generators."""
         owner = self.owner
         return owner.trial if isinstance(owner, TrialPoint) else None
 
     @property
     def owner(self) -> TrialPoint | FidelityPoint:
-        """The parent that it belongs to: the second where that is a trial's, else the first."""
+        """The parent that it is a result of: the second where that is a trial's, else the first."""
         return self.second if isinstance(self.second, TrialPoint) else self.first
 
     @property
     def other(self) -> TrialPoint | FidelityPoint:
-        """The parent that it does not belong to."""
+        """The parent that is not the owner."""
         return self.first if self.owner is self.second else self.second
 
     @property
     def share_of_owner(self) -> float:
-        """How much of it the owner has, above 0 and below 1."""
+        """Share of the owner, above 0 and below 1."""
         return self.share if self.owner is self.second else 1 - self.share
 
     @property
     def pair(self) -> str:
-        """Names the two parents: the folder of all interpolations between them."""
+        """Name of the two parents, and of the folder of all interpolations between them."""
         return pair_name(self.first, self.second)
 
     @property
     def name(self) -> str:
-        """Tells the interpolations of a pair apart: `weights-5000` is half and half."""
+        """Name among the interpolations of a pair: `weights-5000` is half and half."""
         return f"{self.space}-{round(1e4 * self.share):04d}"
 
     @property
     def label(self) -> str:
-        """For people; never parsed."""
+        """Name for people; never parsed."""
         return f"{self.pair} {self.name}"
 
     @property
     def slug(self) -> str:
-        """For file names and MLflow; never parsed."""
+        """Name for files and MLflow; never parsed."""
         return f"{self.pair}-{self.name}"
 
 
 PointId = Annotated[TrialPoint | FidelityPoint | InterpolatedPoint, Field(discriminator="kind")]
-"""Identifies anything that may stand on the front."""
+"""Identifies a point that may be on the front."""
 
 
 def pair_name(first: TrialPoint | FidelityPoint, second: TrialPoint | FidelityPoint) -> str:
-    """Name the two parents of interpolations."""
+    """Return the name of the two parents of interpolations."""
     return f"{first.slug}--{second.slug}"
 
 
 @dataclass(frozen=True, config=STRICT)
 class Limits:
-    """What ends the drawing of trials, as it was when it did.
+    """Limits of sampling that were in force when it ended (`search/stopping.py`).
 
     Attributes:
-        trials: how many at most.
-        device_hours: to spend; None for any.
-        plateau_trials, plateau_share: none once the hypervolume grew by less than this share over so many trials.
+        trials: their largest number.
+        device_hours: to spend at most; None for any.
+        plateau_trials, plateau_share: sampling ends once the hypervolume grew by less than this share over so many
+            trials; None for no such limit.
     """
 
     trials: int

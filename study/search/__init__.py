@@ -1,1 +1,1 @@
-"""What a study varies and what comes out of it: search spaces, samplers, the front."""
+"""The search: spaces, samplers, early stopping, the Pareto archive, interpolation, earlier studies."""

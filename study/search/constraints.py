@@ -1,4 +1,4 @@
-"""Read the bounds that a point must meet, as people write them."""
+"""Parse constraints such as `lr_psnr>=45`."""
 
 import re
 from collections.abc import Collection
@@ -9,14 +9,14 @@ _FORM = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=)\s*([-+0-9.eE]+)\s*")
 
 
 def parse_constraint(text: str, metrics: Collection[str]) -> Constraint:
-    """Read a bound as people write it.
+    """Parse a constraint.
 
     Args:
         text: `METRIC>=NUMBER` or `METRIC<=NUMBER`.
-        metrics: the names of those that a study measures.
+        metrics: names of those that the study measures.
 
     Raises:
-        ValueError: it is not of this form, or the study does not measure it.
+        ValueError: the text has another form, or the study does not measure the metric.
     """
     match = _FORM.fullmatch(text)
     if match is None:

@@ -1,4 +1,4 @@
-"""What a study is, for its `study.json`: from its search space, its run and the opened context."""
+"""The metadata of a study (`study.json`), from its search space, its run and its context."""
 
 import subprocess
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ from study.training.context import RunContext
 
 @dataclass(frozen=True)
 class Description:
-    """What identifies a study beside its images.
+    """A study but for its images.
 
     Attributes:
         name: the study's.
-        search: how its trials are drawn.
+        search: space, number of trials, seed and groups.
         space_fingerprint: hash of the space's text; empty for a single run.
         base: the run that trials vary.
-        goals: what its front is of.
-        notes: sentences that every reader has to see.
-        plan: how trials are chosen; None for a single run.
+        goals: objectives, reference point and constraints.
+        notes: caveats for readers of the results.
+        plan: options of the search; None for a single run.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Description:
 
 
 def objectives_of(context: RunContext) -> tuple[Objective, ...]:
-    """Return the two axes of every front: fidelity, then perceptual distance."""
+    """Return the two objectives: fidelity, then perceptual distance."""
     infos = {name: METRICS[name] for name in ("psnr_y", context.evaluator.perceptual)}
     return tuple(Objective(name, info.direction, info.unit, info.label) for name, info in infos.items())
 
@@ -63,7 +63,7 @@ def describe(study: Description, context: RunContext) -> StudyMetadata:
 
 
 def identity_of(study: Description, context: RunContext) -> dict[str, Any]:
-    """Return what makes a study the one that it is, and may not change when it is continued."""
+    """Return the settings that a resumed study cannot change, by name."""
     losses = [sha256.removeprefix("sha256:")[:16] for sha256 in context.custom_losses]
     return {
         "space": study.search.space,
@@ -81,13 +81,13 @@ def identity_of(study: Description, context: RunContext) -> dict[str, Any]:
 
 
 def write_custom_losses(output: Path, context: RunContext) -> None:
-    """Keep the texts of a study's custom losses in its directory, to be read by people."""
+    """Write the texts of a study's custom losses into its directory."""
     for sha256, text in context.custom_losses.items():
         write_atomically(RunDirectory(output).custom_loss(sha256), text.encode())
 
 
 def code_version() -> str:
-    """Return the package's version, with the commit where it runs from a checkout."""
+    """Return the package's version, and the commit in a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
@@ -97,7 +97,7 @@ def code_version() -> str:
 
 
 def _without_custom_loss(config: RunConfig) -> dict[str, Any]:
-    """Custom losses count by their content, wherever the files are."""
+    """Leave out the path of a custom loss: its identity is its content."""
     values = to_dict(config)
     del values["loss"]["custom"]
     return values

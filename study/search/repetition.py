@@ -1,10 +1,9 @@
-"""The best settings of an earlier study, trained again with seeds that it never had.
+"""The best settings of an earlier study, trained again with new seeds.
 
-A search tells what looked best on the images that it searched by, with the luck that its runs had. Trained again, with
-other seeds and evaluated on other images, the same settings show what they are worth.
+A search selects by results on its validation images, with the luck of its runs. Trained again with other seeds and
+evaluated on other images, the same settings have results that did not select them.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,16 @@ from typing import Any
 import numpy as np
 
 from study.config import RunConfig, flatten, replace, to_dict
-from study.search.front import Direction, hypervolume
+from study.record.events import PointEvaluated, TrialStarted
+from study.record.goals import Goals, bounded_values
+from study.record.state import StudyRecord
+from study.search.front import hypervolume, non_dominated
 from study.search.spaces import SearchSpace
-from study.search.warm_start import WarmStartError, drawn_again, points_of, trials_of
+from study.search.warm_start import EarlierStudy, WarmStartError, draw_again, read_earlier
 
 OPTION = "--repeat"
 MAY_DIFFER = ("seed", "data.train", "data.val", "eval_schedule.")
-"""Fields in which a repeated run is another one on purpose."""
+"""Fields in which a repeated run differs by intent."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Repetition:
 
     Attributes:
         origin: the earlier study's directory.
-        members: how many settings of each of its groups, at most.
-        seeds: how many runs of each.
+        members: settings of each of its groups, at most.
+        seeds: runs of each setting.
     """
 
     origin: Path
@@ -39,7 +41,7 @@ class Repetition:
 
 @dataclass(frozen=True)
 class RepeatedRun:
-    """One run: a trial of the earlier study with another seed."""
+    """A trial of the earlier study with another seed."""
 
     trial: int
     params: Mapping[str, Any]
@@ -48,29 +50,24 @@ class RepeatedRun:
 
 
 def load_repetition(repetition: Repetition, space: SearchSpace, base: RunConfig) -> tuple[RepeatedRun, ...]:
-    """Choose the settings, and give each its seeds.
+    """Choose the settings to repeat and their seeds.
 
-    Of each group, by the first of the earlier study's groups, the trials on its front are taken that together have the
-    largest hypervolume, chosen one after the other; of trials with equal settings, one. The best of every group come
-    first, so that a study that is stopped has tried all groups alike.
+    In each group, by the first of the earlier study's groups, trials on the group's front are chosen greedily, each the
+    one that adds the most hypervolume; of trials with equal settings, one. The best of every group come first, so that
+    an interrupted study has tried all groups alike.
 
     Raises:
-        WarmStartError: it is no finished study, has no trial on a front, or a trial of it does not fit the space.
+        WarmStartError: it is no study, has no trial on a front, or a trial of it does not fit the space.
     """
-    origin = repetition.origin
-    trials = trials_of(origin, OPTION)
-    groups = _best_of_groups(origin, repetition.members, [trial.params for trial in trials])
+    earlier = read_earlier(repetition.origin, OPTION)
+    groups = _best_of_groups(earlier, repetition.members)
     if not groups:
-        raise WarmStartError(f"{OPTION} {origin}: no trial of it is on a front; there is nothing to repeat")
-    known = [json.loads(trial.user_attrs["config"])["seed"] for trial in trials if "config" in trial.user_attrs]
-    seeds = range(max(known) + 1, max(known) + 1 + repetition.seeds)
-    configs = {
-        number: drawn_again(f"{OPTION} {origin}", number, trials[number].params, space, base)
-        for members in groups
-        for number in members
-    }
+        raise WarmStartError(f"{earlier.origin}: no trial of it is on a front; there is nothing to repeat")
+    last = max(trial.config["seed"] for trial in earlier.record.trials.values() if trial.config)
+    seeds = range(last + 1, last + 1 + repetition.seeds)
+    configs = {number: draw_again(earlier, number, space, base) for members in groups for number in members}
     return tuple(
-        RepeatedRun(number, trials[number].params, seed, replace(configs[number], {"seed": seed}))
+        RepeatedRun(number, earlier.trials[number].params, seed, replace(configs[number], {"seed": seed}))
         for rank in range(repetition.members)
         for seed in seeds
         for number in (members[rank] for members in groups if rank < len(members))
@@ -78,49 +75,67 @@ def load_repetition(repetition: Repetition, space: SearchSpace, base: RunConfig)
 
 
 def other_than_before(origin: Path, runs: Sequence[RepeatedRun], fingerprint: str) -> list[str]:
-    """In what repeated runs differ from the trials that they repeat: fields but `MAY_DIFFER`, and training images.
+    """Return in what repeated runs differ from the trials that they repeat: fields but `MAY_DIFFER`, training images.
 
     Args:
         origin: the earlier study's directory.
         runs: the repeated ones.
         fingerprint: of the images that they train on.
     """
-    trials = trials_of(origin, OPTION)
+    earlier = read_earlier(origin, OPTION)
     different: set[str] = set()
     for run in runs:
-        before = flatten(json.loads(trials[run.trial].user_attrs["config"]))
-        now = flatten(to_dict(run.config))
+        before, now = flatten(earlier.record.trials[run.trial].config), flatten(to_dict(run.config))
         different |= {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
-    before = json.loads((origin / "study.json").read_text())["data"]["train"]["fingerprint"]
-    images = ["set of training images"] if before != fingerprint else []
-    return [*sorted(path for path in different if not path.startswith(MAY_DIFFER)), *images]
+    same_images = earlier.metadata.images["train"].fingerprint == fingerprint
+    fields = sorted(path for path in different if not path.startswith(MAY_DIFFER))
+    return [*fields, *([] if same_images else ["set of training images"])]
 
 
-def _best_of_groups(origin: Path, members: int, settings: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-    """For each group, its best trials by number, the first chosen first; groups in the order of their first trial."""
-    facts = json.loads((origin / "study.json").read_text())
-    directions: list[Direction] = [objective["direction"] for objective in facts["objectives"]]
-    metrics = [objective["metric"] for objective in facts["objectives"]]
-    corner = [facts["reference"][metric] for metric in metrics]
-    rows = points_of(origin, OPTION, ["trial", "group_front", *metrics])
-    groups: dict[str, dict[int, list[list[float]]]] = {}
-    for row in sorted((row for row in rows if row["group_front"] is not None), key=lambda row: row["trial"]):
-        points = groups.setdefault(row["group_front"], {}).setdefault(row["trial"], [])
-        points.append([row[metric] for metric in metrics])
-    return [_spread(points, corner, directions, members, settings) for points in groups.values()]
+def _best_of_groups(earlier: EarlierStudy, members: int) -> list[list[int]]:
+    """Return each group's best trials by number, the first chosen first; groups in the order of their first trial."""
+    record, goals = earlier.record, earlier.metadata.goals
+    candidates: dict[str, list[PointEvaluated]] = {}
+    for point in sorted(record.live_points(), key=lambda point: (point.trial, point.iteration)):
+        event = record.points[point]
+        allowed = goals.violation(bounded_values(event.metrics, event.spent)) <= 0
+        if allowed and np.isfinite(goals.values(event.metrics)).all():
+            group = _group_of(record.trials[point.trial], earlier.metadata.search.groups, record)
+            candidates.setdefault(group, []).append(event)
+    fronts = [_front_by_trial(events, goals) for events in candidates.values()]
+    settings = [trial.params for trial in earlier.trials]
+    return [_choose(front, goals, members, settings) for front in sorted(fronts, key=min)]
 
 
-def _spread(
-    points: Mapping[int, list[list[float]]],
-    corner: Sequence[float],
-    directions: Sequence[Direction],
-    members: int,
-    settings: Sequence[Mapping[str, Any]],
+def _group_of(trial: TrialStarted, groups: Sequence[str], record: StudyRecord) -> str:
+    """Return a trial's value of the first of the groups; "none" of a stage that the trial does not start from."""
+    if not groups:
+        return "all"
+    stage = groups[0].partition(".")[0]
+    if stage not in trial.upstream and any(stage in other.upstream for other in record.trials.values()):
+        return "none"
+    value = flatten(trial.config).get(groups[0])
+    if value is None:
+        return "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _front_by_trial(events: Sequence[PointEvaluated], goals: Goals) -> dict[int, list[tuple[float, ...]]]:
+    values = [goals.values(event.metrics) for event in events]
+    points: dict[int, list[tuple[float, ...]]] = {}
+    for event, value, on_front in zip(events, values, non_dominated(np.array(values), goals.directions), strict=True):
+        if on_front:
+            points.setdefault(event.point.trial, []).append(value)
+    return points
+
+
+def _choose(
+    points: Mapping[int, list[tuple[float, ...]]], goals: Goals, members: int, settings: Sequence[Mapping[str, Any]]
 ) -> list[int]:
-    """Trials of different settings chosen one after the other, each the one that adds the most hypervolume."""
+    """Choose trials of different settings greedily, each the one that adds the most hypervolume."""
 
     def volume(trials: Sequence[int]) -> float:
-        return hypervolume(np.concatenate([points[trial] for trial in trials]), corner, directions)
+        return hypervolume(np.concatenate([points[trial] for trial in trials]), goals.corner, goals.directions)
 
     chosen: list[int] = []
     while len(chosen) < members:

@@ -1,15 +1,18 @@
-"""Search spaces: one Python file per question, loaded by name or path and tried out before anything is spent on it.
+"""Search spaces: one Python file per question, loaded by name or path and checked before any training.
 
-A space file defines `SIZE`, `TRIALS` (defaults), `REFERENCE` (the hypervolume's reference point, by metric), `GROUPS`
-(config paths by which fronts are told apart), `base(size, networks) -> RunConfig` and
-`sample(trial, base) -> {config path: value}`. It may define `STRATIFY`, by config path the values that trials take in
-turn instead of by the sampler's choice, so that a comparison of them rests on equally many trials each; or, in its
-place, a function `in_turn(base, networks)` that makes it of the base and of the names of the frozen networks at hand.
-It may define `NETWORKS`, the frozen networks that its trials can use; by default the one that its base uses.
+A space file defines
 
-A parameter is named by the config path that it sets. Where one path has ranges of its own for several methods, what
-follows an `@` tells them apart: `loss.fidelity@ldl`. A relative path of `loss.custom` starts where the
-space file is.
+- `SIZE`, `TRIALS`: defaults.
+- `REFERENCE`: the hypervolume's reference point, by metric.
+- `GROUPS`: config paths; trials are grouped by their values.
+- `base(size, networks) -> RunConfig` and `sample(trial, base) -> {config path: value}`.
+- optionally `STRATIFY`, by config path the values that trials take in turn, in place of sampled ones, so that each
+  value has equally many trials; or a function `stratify(base, networks)` that returns it, given the names of the frozen
+  networks with weights at hand.
+- optionally `NETWORKS`: the frozen networks that its trials can use; by default the one that its base uses.
+
+A parameter is named by the config path that it sets. Where several methods have a range each for one path, a suffix
+after `@` distinguishes them: `loss.fidelity@ldl`. A relative path of `loss.custom` starts at the space file's folder.
 """
 
 import hashlib
@@ -24,13 +27,14 @@ from typing import Any, cast
 import optuna
 
 from study.config import RunConfig, custom_loss_path, get, pin_custom_loss, replace
+from study.search.distributions import config_path
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
 DRY_DRAWS = 32
 
 
 class SpaceError(ValueError):
-    """A search space that cannot be used: names the file and what is wrong in it."""
+    """A search space that cannot be used; the message names the file and the fault."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,13 @@ class SearchSpace:
 
     Attributes:
         name: the file's stem.
-        path: where it was found.
+        path: of the file.
         size, trials: its defaults.
         reference: the worst value of interest, by metric name.
         groups: config paths; the first is the main one.
         fingerprint: hash of the file's text.
         networks: the frozen networks that its trials can use.
-        in_turn: by config path, the values that trials take in turn.
+        stratified: by config path, the values that trials take in turn.
     """
 
     name: str
@@ -58,12 +62,12 @@ class SearchSpace:
     _base: Callable[[str, Collection[str]], RunConfig]
     _sample: Callable[[optuna.Trial, RunConfig], Mapping[str, Any]]
     networks: tuple[str, ...] = ()
-    in_turn: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    _turns: Callable[[RunConfig, Collection[str]], Mapping[str, Any]] | None = field(default=None, repr=False)
+    stratified: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    _stratify: Callable[[RunConfig, Collection[str]], Mapping[str, Any]] | None = field(default=None, repr=False)
     _custom_losses: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def base(self, size: str, networks: Collection[str]) -> RunConfig:
-        """The run that the space varies, at a size, where these frozen networks are at hand.
+        """Return the run that the space varies, at a size, given the names of the frozen networks at hand.
 
         Raises:
             SpaceError: the file's function raised.
@@ -74,21 +78,23 @@ class SearchSpace:
             raise SpaceError(f"{self.path.name}, base at size {size}: {type(error).__name__}: {error}") from error
 
     def around(self, base: RunConfig, networks: Collection[str]) -> "SearchSpace":
-        """The space as it is around a run, where these frozen networks are at hand: with the turns that they allow."""
-        return self if self._turns is None else replace_field(self, in_turn=_tuples(self._turns(base, networks)))
+        """Return the space around a run, stratified as the frozen networks at hand allow."""
+        if self._stratify is None:
+            return self
+        return replace_field(self, stratified=_tuples(self._stratify(base, networks)))
 
     def reference_for(self, metrics: Collection[str]) -> dict[str, float]:
-        """The reference point of a front over these metrics; SpaceError if the file lacks one of them."""
+        """Return the reference point of a front over these metrics; SpaceError if the file lacks one of them."""
         missing = [name for name in metrics if name not in self.reference]
         if missing:
             raise SpaceError(f"{self.path.name}: REFERENCE has no value for {', '.join(missing)}; add it")
         return {name: self.reference[name] for name in metrics}
 
     def sample(self, trial: optuna.Trial, base: RunConfig) -> RunConfig:
-        """Draw a configuration.
+        """Sample a configuration.
 
         Raises:
-            SpaceError: the file's function raised, or what it drew is no valid configuration.
+            SpaceError: the file's function raised, or the configuration is not valid.
         """
         try:
             return self._pinned(replace(base, self._sample(trial, base)))
@@ -96,75 +102,70 @@ class SearchSpace:
             raise SpaceError(f"{self.path.name}, trial with {trial.params}: {type(error).__name__}: {error}") from error
 
     def _pinned(self, config: RunConfig) -> RunConfig:
-        """A custom loss counts as it was when it was first drawn: who edits it meanwhile changes no later trial."""
-        own = config.loss.custom
-        if own is None:
+        """Pin a custom loss to its text at the first draw: later edits of the file change no trial."""
+        custom = config.loss.custom
+        if custom is None:
             return config
-        if own not in self._custom_losses:
-            self._custom_losses[own] = pin_custom_loss(config, self.path.resolve().parent).loss.custom
-        return replace(config, {"loss.custom": self._custom_losses[own]})
+        if custom not in self._custom_losses:
+            self._custom_losses[custom] = pin_custom_loss(config, self.path.resolve().parent).loss.custom
+        return replace(config, {"loss.custom": self._custom_losses[custom]})
 
-    def turn_of(self, number: int) -> dict[str, Any]:
-        """What trial `number` takes because it is its turn."""
-        return {path: values[number % len(values)] for path, values in self.in_turn.items()}
+    def stratum_of(self, number: int) -> dict[str, Any]:
+        """Return the stratified values of trial `number`, by config path."""
+        return {path: values[number % len(values)] for path, values in self.stratified.items()}
 
-    def _own_come_first(self, base: RunConfig) -> None:
-        """The first trial has the recipe's own values: it is the turn of these, or one combination would be lost."""
-        own, first = self.own_values(base), self.turn_of(0)
-        for path, value in first.items():
-            if own.get(path, value) != value:
+    def _check_first_stratum(self, base: RunConfig) -> None:
+        """Check that the strata begin with the recipe's own values, which trial 0 has; else a combination is lost."""
+        recipe = self.own_values(base)
+        for path, value in self.stratum_of(0).items():
+            if recipe.get(path, value) != value:
                 raise SpaceError(
-                    f"{self.path.name}: STRATIFY must begin with the recipe's own value, which is {own[path]!r} for "
-                    f"{path}, but it begins with {value!r}; put the own value first"
+                    f"{self.path.name}: STRATIFY must begin with the recipe's own value, which is {recipe[path]!r} for "
+                    f"{path}, but it begins with {value!r}; put the recipe's value first"
                 )
 
     def own_values(self, base: RunConfig) -> dict[str, Any]:
-        """The recipe's own values of all that the space varies, by parameter name.
+        """Return the recipe's own values of all that the space varies, by parameter name.
 
         Raises:
-            SpaceError: a parameter that is no config path, or whose range does not hold the recipe's own value.
+            SpaceError: a parameter is no config path, or its range excludes the recipe's own value.
         """
-        recorder = _OwnValues(base, self.path.resolve().parent)
+        recorder = _RecipeTrial(base, self.path.resolve().parent)
         self.sample(cast(optuna.Trial, recorder), base)
         return recorder.params
 
     def try_out(self, base: RunConfig) -> list[RunConfig]:
-        """Draw at random many times, so that a faulty space is found out before any training.
+        """Sample `DRY_DRAWS` configurations at random, to find a faulty space before any training.
 
         Returns:
-            What was drawn, the recipe's own values first.
+            The base and the samples.
 
         Raises:
-            SpaceError: a draw failed.
+            SpaceError: a sample failed.
         """
-        for path in (*self.groups, *self.in_turn):
+        for path in (*self.groups, *self.stratified):
             _require_field(base, path, self.path.name)
-        self._own_come_first(base)
+        self._check_first_stratum(base)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study()
         draws = [base]
         for number in range(DRY_DRAWS):
-            study.sampler = in_turn(optuna.samplers.RandomSampler(seed=number), self, number)
+            study.sampler = stratify(optuna.samplers.RandomSampler(seed=number), self, number)
             draws.append(self.sample(study.ask(), base))
         return draws
 
 
-def in_turn(sampler: optuna.samplers.BaseSampler, space: SearchSpace, number: int) -> optuna.samplers.BaseSampler:
-    """A sampler that leaves to a trial's number what the space wants taken in turn."""
-    fixed = space.turn_of(number)
+def stratify(sampler: optuna.samplers.BaseSampler, space: SearchSpace, number: int) -> optuna.samplers.BaseSampler:
+    """Return a sampler that gives trial `number` its stratified values."""
+    fixed = space.stratum_of(number)
     return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
-
-
-def config_path(parameter: str) -> str:
-    """The config path that a parameter sets: `loss.fidelity` of `loss.fidelity@ldl`."""
-    return parameter.partition("@")[0]
 
 
 def load_space(name: str) -> SearchSpace:
     """Load `search_spaces/NAME.py`, or any file by its path.
 
     Raises:
-        SpaceError: no such file, a file that raises when it is read, or one that lacks a part.
+        SpaceError: there is no such file, it raises, lacks a part, or has a part by its former name.
     """
     path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
     if not path.is_file():
@@ -175,9 +176,10 @@ def load_space(name: str) -> SearchSpace:
         part for part in ("SIZE", "TRIALS", "REFERENCE", "GROUPS", "base", "sample") if not hasattr(module, part)
     ]
     if missing:
-        raise SpaceError(
-            f"{path} does not define {', '.join(missing)}; search_spaces/quick.py is an example of a whole one"
-        )
+        raise SpaceError(f"{path} does not define {', '.join(missing)}; search_spaces/quick.py is a complete example")
+    for former, name in (("IN_TURN", "STRATIFY"), ("in_turn", "stratify")):
+        if hasattr(module, former):
+            raise SpaceError(f"{path}: {former} is called {name} now; rename it")
     if isinstance(module.GROUPS, str):
         raise SpaceError(f"{path}: GROUPS must be a tuple of config paths, but got {module.GROUPS!r}; add a comma")
     return SearchSpace(
@@ -191,13 +193,13 @@ def load_space(name: str) -> SearchSpace:
         fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
         _base=module.base,
         _sample=module.sample,
-        in_turn=_tuples(getattr(module, "STRATIFY", {})),
-        _turns=getattr(module, "in_turn", None),
+        stratified=_tuples(getattr(module, "STRATIFY", {})),
+        _stratify=getattr(module, "stratify", None),
     )
 
 
-def _tuples(turns: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    return {path: tuple(values) for path, values in turns.items()}
+def _tuples(stratified: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    return {path: tuple(values) for path, values in stratified.items()}
 
 
 def _require_field(base: RunConfig, path: str, file: str) -> None:
@@ -219,8 +221,8 @@ def _run(path: Path) -> ModuleType:
     return module
 
 
-class _OwnValues:
-    """Stands in for a trial: answers each suggestion with the recipe's own value, and remembers it."""
+class _RecipeTrial:
+    """Stand-in for a trial that suggests the recipe's own values and records them."""
 
     number = 0
 
@@ -246,11 +248,11 @@ class _OwnValues:
             raise ValueError(f"{name} offers {list(choices)}, but the recipe's own value is {value}; add it")
         return self._keep(name, value)
 
-    def _is_file(self, choice: str | None, own: str | None) -> bool:
-        """Whether a choice is the path of a custom loss, which has its hash with it already."""
-        if choice is None or own is None:
+    def _is_file(self, choice: str | None, custom: str | None) -> bool:
+        """Return whether a choice is the path of a custom loss that is pinned already."""
+        if choice is None or custom is None:
             return False
-        return Path(self._folder, choice).resolve() == Path(custom_loss_path(own))
+        return Path(self._folder, choice).resolve() == Path(custom_loss_path(custom))
 
     def _within(self, name: str, low: float, high: float) -> Any:
         value = get(self._base, config_path(name))

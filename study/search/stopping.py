@@ -1,31 +1,33 @@
-"""When a study has drawn enough trials: by their number, by device-hours, or because its front stands still."""
+"""Limits of a study: number of trials, device-hours, and a plateau of the hypervolume."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from study.record import points
+
 
 @dataclass(frozen=True)
 class Plateau:
-    """The hypervolume has grown by less than a share of itself over the last trials that ended.
+    """Growth of the hypervolume below which a study ends.
 
     Attributes:
-        trials: how many of the last trials are looked at.
-        share: of the hypervolume before them.
+        trials: number of last ended trials over which growth is measured.
+        share: smallest growth that goes on, relative to the hypervolume before these trials.
     """
 
     trials: int
     share: float = 0.005
 
     def __post_init__(self) -> None:
-        """Check what was given; ValueError."""
+        """Check the values; ValueError."""
         if self.trials < 1:
-            raise ValueError(f"--plateau must look at 1 trial at least, but got {self.trials}")
+            raise ValueError(f"--plateau must cover at least 1 trial, but got {self.trials}")
         if not 0 <= self.share < 1:
             raise ValueError(f"--plateau's share must be from 0 to below 1, such as 0.005, but got {self.share}")
 
     def growth(self, hypervolumes: Sequence[float]) -> float:
-        """By what share the hypervolume grew over the last trials; infinite while there are too few, or it was 0."""
+        """Return the relative growth over the last trials; infinite while there are too few, or the volume was 0."""
         if len(hypervolumes) <= self.trials or hypervolumes[-1 - self.trials] <= 0:
             return math.inf
         before = hypervolumes[-1 - self.trials]
@@ -34,12 +36,12 @@ class Plateau:
 
 @dataclass(frozen=True)
 class Limits:
-    """What ends a study; whichever comes first. Nothing more is drawn then, and what was drawn is finished.
+    """Limits of a study; once one is reached, no more trials are drawn, and those that were drawn finish.
 
     Attributes:
-        trials: how many to draw in all.
-        device_hours: of training and evaluation, upstream stages included; None for any.
-        plateau: None to go on however little is gained.
+        trials: to draw in all.
+        device_hours: of training and evaluation, upstream stages included; None for no limit.
+        plateau: None for no limit.
     """
 
     trials: int
@@ -47,12 +49,18 @@ class Limits:
     plateau: Plateau | None = None
 
     def __post_init__(self) -> None:
-        """Check what was given; ValueError."""
+        """Check the values; ValueError."""
         if self.device_hours is not None and not self.device_hours > 0:
             raise ValueError(f"--device-hours must be above 0, but got {self.device_hours}")
 
+    @property
+    def recorded(self) -> points.Limits:
+        """The limits as the event `SearchEnded` stores them."""
+        plateau = (None, None) if self.plateau is None else (self.plateau.trials, self.plateau.share)
+        return points.Limits(self.trials, self.device_hours, *plateau)
+
     def still_to_draw(self, drawn: int, ended: int, device_seconds: float) -> int:
-        """About how many trials will be drawn yet, if they go on costing what those that ended did."""
+        """Estimate how many more trials will be drawn, at the mean cost of those that ended."""
         by_number = max(0, self.trials - drawn)
         if self.device_hours is None or not ended:
             return by_number
@@ -60,7 +68,7 @@ class Limits:
         return min(by_number, math.ceil(left / (device_seconds / ended))) if device_seconds else by_number
 
     def standing(self, device_seconds: float, hypervolumes: Sequence[float]) -> list[str]:
-        """How near the limits are, for people; the number of trials is left out."""
+        """Describe how near the limits are, but for the number of trials."""
         parts = []
         if self.device_hours is not None:
             parts.append(f"{device_seconds / 3600:.3g} of {self.device_hours:g} device-hours spent")
@@ -73,12 +81,12 @@ class Limits:
         return parts
 
     def reached(self, drawn: int, device_seconds: float, hypervolumes: Sequence[float]) -> str | None:
-        """Why nothing more is to be drawn, in words; None to go on.
+        """Return which limit is reached, in words; None to go on.
 
         Args:
             drawn: trials so far.
             device_seconds: spent so far.
-            hypervolumes: of the front after each trial that ended, in their order.
+            hypervolumes: of the front after each ended trial, in their order.
         """
         if drawn >= self.trials:
             return f"all {self.trials} trials are drawn"

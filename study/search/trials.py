@@ -1,4 +1,4 @@
-"""Trials from Optuna: asked for, told, and found again after an interruption."""
+"""Trials from an Optuna study on disk: asked for, told, and resumed after an interruption."""
 
 import contextlib
 import errno
@@ -6,47 +6,60 @@ import functools
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import optuna
-from optuna.trial import TrialState
+from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from study.config import RunConfig, from_dict, replace, to_dict
 from study.files import StorageError
-from study.search.front import Direction
+from study.record.events import TrialState as State
+from study.record.goals import Direction
+from study.record.points import Distribution
+from study.search.distributions import by_path, config_path
 from study.search.repetition import RepeatedRun
 from study.search.samplers import make_sampler
-from study.search.spaces import SearchSpace, SpaceError, config_path, in_turn
+from study.search.spaces import SearchSpace, SpaceError, stratify
 from study.search.warm_start import WarmStart
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-State = Literal["COMPLETE", "PRUNED", "FAILED"]
 
 _OPTUNA_STATE = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A sampled trial, its parameters by config path."""
+    """A sampled trial.
+
+    Attributes:
+        number: from 0.
+        params: the sampled values, by config path; the seed as well for a repeated run.
+        config: the run.
+        distributions: of the sampled values, by config path.
+    """
 
     number: int
     params: dict[str, Any]
     config: RunConfig
+    distributions: Mapping[str, Distribution] = field(default_factory=dict)
 
 
 class UnusableTrial(ValueError):
-    """A drawn trial that is no valid run; it has been told as FAILED. Carries its number and parameters."""
+    """A sampled trial that is no valid run; told as FAILED. Attributes as of `Asked`."""
 
-    def __init__(self, number: int, params: dict[str, Any], cause: str) -> None:
+    def __init__(
+        self, number: int, params: dict[str, Any], cause: str, distributions: Mapping[str, Distribution] | None = None
+    ) -> None:
         super().__init__(cause)
-        self.number, self.params = number, params
+        self.number, self.params, self.distributions = number, params, distributions or {}
 
 
 def _storage(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a database that cannot be written fail as any other file of the study."""
+    """Turn Optuna's storage errors into the StorageError of any other file of the study."""
 
     @functools.wraps(method)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -60,13 +73,12 @@ def _storage(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]
 
 
 class TrialSource:
-    """A multi-objective Optuna study on disk, asked and told by hand.
+    """A multi-objective Optuna study, through its ask-and-tell interface.
 
     Trial 0 has the recipe's own values; those of an earlier study's front follow. A study that repeats an earlier one
-    has that one's values alone, with seeds of their own. Each ask seeds a sampler of its own
-    from (seed, number), so that a continued study draws what an unbroken one would, given the same results so far, and
-    never the same point twice. Trials of an earlier study that are learned from come before trial 0 in the database,
-    and have no number here.
+    has the repeated runs alone. Each trial has its own sampler, seeded by (seed, number): given the same results, a
+    resumed study draws what an uninterrupted one would. Trials of an earlier study that the sampler learns from precede
+    trial 0 in the database and have no number here.
     """
 
     def __init__(
@@ -88,67 +100,68 @@ class TrialSource:
 
         Args:
             database: the file; None keeps the study in memory, for simulations.
-            name: of the study in it.
+            name: of the study.
             directions: of the objectives.
-            space, base: what varies around which run.
+            space, base: the search space and the run that it varies.
             seed: of the sampler.
             sampler: one of `samplers.SAMPLERS`.
-            trials: about how many will be asked for; a genetic sampler's generations depend on it.
-            warm_start: an earlier study; heeded when this one is created.
-            repeated: runs of an earlier study, which are all that is tried here; heeded when this one is created.
-            metrics: names of the objectives, for those who look at the database.
+            trials: about how many will be asked for; sets the population of genetic samplers.
+            warm_start: an earlier study; used only when the study is created.
+            repeated: the only runs to try, if any; used only when the study is created.
+            metrics: names of the objectives, shown by Optuna's dashboard.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space, self._base, self._seed = space, base, seed
         self._sampler_name, self._trials = sampler, trials
+        self._database = InMemoryStorage() if database is None else RDBStorage(f"sqlite:///{database.resolve()}")
         self._study = optuna.create_study(
-            storage=None if database is None else f"sqlite:///{database.resolve()}",
-            study_name=name,
-            directions=list(directions),
-            load_if_exists=True,
+            storage=self._database, study_name=name, directions=list(directions), load_if_exists=True
         )
         if metrics:
             _name_objectives(self._study, metrics)
         if not self._study.trials:
             self._begin(warm_start, repeated)
-        there = self._study.get_trials(deepcopy=False)
-        self._taken_over = sum("warm_start" in trial.user_attrs for trial in there)
-        self._count = sum(trial.state != TrialState.WAITING for trial in there) - self._taken_over
+        stored = self._study.get_trials(deepcopy=False)
+        self._learned = sum("warm_start" in trial.user_attrs for trial in stored)
+        self._count = sum(trial.state != TrialState.WAITING for trial in stored) - self._learned
 
     @property
     def count(self) -> int:
-        """How many trials were drawn so far; nobody else draws from this study."""
+        """Number of trials that were drawn so far."""
         return self._count
 
     @_storage
     def unfinished(self) -> list[Asked]:
-        """The trials that were drawn and never told how they ended, oldest first.
+        """Return the trials that were drawn and not told, oldest first.
 
-        A trial whose draw was cut off is drawn to its end: what it had got stays as it was.
+        A draw that was interrupted is completed; values that it had are kept.
         """
         asked = []
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            number = frozen.number - self._learned
             if "config" in frozen.user_attrs:
                 config = from_dict(json.loads(frozen.user_attrs["config"]))
-                asked.append(Asked(self._number(frozen), _by_path(frozen), config))
+                asked.append(Asked(number, _params_by_path(frozen), config, by_path(frozen.distributions)))
             else:
-                self._study.sampler = self._sampler(self._number(frozen))
+                self._study.sampler = self._sampler(number)
                 with contextlib.suppress(UnusableTrial):
                     asked.append(self._configure(self._live(frozen)))
         return asked
 
     def failed(self) -> list[tuple[int, dict[str, Any], str]]:
-        """The trials that were told FAILED: number, parameters, cause."""
-        trials = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-        own = [trial for trial in trials if "warm_start" not in trial.user_attrs]
-        return [(self._number(trial), _by_path(trial), trial.user_attrs.get("cause", "unknown")) for trial in own]
+        """Return the trials that were told FAILED: number, parameters, cause."""
+        return [
+            (trial.number - self._learned, _params_by_path(trial), trial.user_attrs.get("cause", "unknown"))
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+            if "warm_start" not in trial.user_attrs
+        ]
 
     @_storage
     def ask(self) -> Asked:
-        """Draw the next trial and note its configuration beside it.
+        """Draw the next trial and store its configuration.
 
         Raises:
-            UnusableTrial: the space raised, or drew what is no valid configuration.
+            UnusableTrial: the space raised, or the sampled values make no valid configuration.
         """
         self._study.sampler = self._sampler(self._count)
         drawn = self._study.ask()
@@ -164,16 +177,16 @@ class TrialSource:
         cause: str | None = None,
         violations: Mapping[str, float] | None = None,
     ) -> None:
-        """Say how a trial ended; telling twice does nothing.
+        """Store how a trial ended; a trial that has ended already is left as it is.
 
         Args:
             number: of the trial.
             state: how it ended.
-            values: one per direction, of a COMPLETE one.
+            values: one per direction; used of a COMPLETE trial only.
             cause: why it is not COMPLETE.
-            violations: by how much it misses each constraint, at most 0 where it does not.
+            violations: of each constraint, by name; at most 0 where it is met.
         """
-        trial = self._study.get_trials(deepcopy=False)[number + self._taken_over]
+        trial = self._study.get_trials(deepcopy=False)[number + self._learned]
         if trial.state.is_finished():
             return
         live = self._live(trial)
@@ -184,46 +197,45 @@ class TrialSource:
         self._study.tell(trial.number, values=values if state == "COMPLETE" else None, state=_OPTUNA_STATE[state])
 
     def _begin(self, warm_start: WarmStart | None, repeated: Sequence[RepeatedRun]) -> None:
-        """Fill a new study: what is learned from first, then what is to be tried first."""
+        """Fill a new study with the trials to learn from and those to try first."""
         for run in repeated:
             self._study.enqueue_trial(dict(run.params), user_attrs={"seed": run.seed, "repeats": run.trial})
         if repeated:
             return
-        own = self._space.own_values(self._base)
+        recipe = self._space.own_values(self._base)
         earlier = warm_start or WarmStart(Path(), ())
         for trial in earlier.finished:
             trial.user_attrs = {"warm_start": str(earlier.origin)}
             self._study.add_trial(trial)
-        for params in (own, *(params for params in earlier.front if params != own)):
+        for params in (recipe, *(params for params in earlier.front if params != recipe)):
             self._study.enqueue_trial(params)
 
-    def _number(self, frozen: optuna.trial.FrozenTrial) -> int:
-        return frozen.number - self._taken_over
-
     def _configure(self, trial: optuna.Trial) -> Asked:
+        number = trial.number - self._learned
         try:
             config = self._space.sample(trial, self._base)
         except SpaceError as error:
-            number = trial.number - self._taken_over
             self.tell(number, "FAILED", cause=str(error))
-            raise UnusableTrial(number, _by_path(trial), str(error)) from error
+            raise UnusableTrial(number, _params_by_path(trial), str(error), by_path(trial.distributions)) from error
         if "seed" in trial.user_attrs:
             config = replace(config, {"seed": trial.user_attrs["seed"]})
         trial.set_user_attr("config", json.dumps(to_dict(config)))
-        return Asked(trial.number - self._taken_over, _by_path(trial), config)
+        return Asked(number, _params_by_path(trial), config, by_path(trial.distributions))
 
-    def _live(self, frozen: optuna.trial.FrozenTrial) -> optuna.Trial:
-        return optuna.Trial(self._study, frozen._trial_id)
+    def _live(self, frozen: FrozenTrial) -> optuna.Trial:
+        study_id = self._database.get_study_id_from_name(self._study.study_name)
+        trial_id = self._database.get_trial_id_from_study_id_trial_number(study_id, frozen.number)
+        return optuna.Trial(self._study, trial_id)
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         sampler = make_sampler(self._sampler_name, seed=self._seed, number=number, trials=self._trials)
-        return in_turn(sampler, self._space, number)
+        return stratify(sampler, self._space, number)
 
 
-def _by_path(trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
-    """What was drawn for a trial, and the seed that it was given if it repeats another."""
-    own = {name: trial.user_attrs[name] for name in ("seed",) if name in trial.user_attrs}
-    return {**{config_path(name): value for name, value in trial.params.items()}, **own}
+def _params_by_path(trial: optuna.Trial | FrozenTrial) -> dict[str, Any]:
+    """Return a trial's values by config path, and the seed of a repeated run."""
+    seed = {name: trial.user_attrs[name] for name in ("seed",) if name in trial.user_attrs}
+    return {**{config_path(name): value for name, value in trial.params.items()}, **seed}
 
 
 def _name_objectives(study: optuna.Study, names: Sequence[str]) -> None:

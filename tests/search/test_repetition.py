@@ -39,10 +39,10 @@ def sample(trial: optuna.Trial, base: RunConfig) -> Mapping[str, Any]:
 
 
 SPACE = SearchSpace(
-    *("own", Path("own.py"), "tiny", 6, CORNER, ("loss.guidance",), "f"),
+    *("mine", Path("mine.py"), "tiny", 6, CORNER, ("loss.guidance",), "f"),
     _base=lambda *_: BASE,
     _sample=sample,
-    in_turn={"loss.guidance": ("aesop", "pixel")},
+    stratified={"loss.guidance": ("aesop", "pixel")},
 )
 
 
@@ -144,7 +144,7 @@ def test_what_cannot_be_repeated_says_why(earlier: Path, tmp_path: Path) -> None
     other = replace_field(
         SPACE, _sample=lambda trial, base: {"loss.fidelity": trial.suggest_float("loss.fidelity", 0, 1)}
     )
-    with pytest.raises(WarmStartError, match=r"--repeat .*trial \d does not fit space own"):
+    with pytest.raises(WarmStartError, match=r"--repeat .*trial \d does not fit space mine"):
         load_repetition(Repetition(earlier), other, BASE)
     with pytest.raises(WarmStartError, match=r"--repeat .* holds no study"):
         load_repetition(Repetition(tmp_path), SPACE, BASE)

@@ -312,9 +312,9 @@ def test_turns_cover_every_combination_once(name: str, size: str) -> None:
     base = load_space(name).base(size, ALL_NETWORKS)
     space = load_space(name).around(base, ALL_NETWORKS)
     space.try_out(base)
-    turns = [tuple(space.turn_of(number).items()) for number in range(STRATIFY[name])]
+    turns = [tuple(space.stratum_of(number).items()) for number in range(STRATIFY[name])]
     combinations = 1
-    for values in space.in_turn.values():
+    for values in space.stratified.values():
         combinations *= len(values)
     assert len(set(turns)) == combinations == STRATIFY[name]
     own = space.own_values(base)
@@ -344,7 +344,7 @@ def test_what_needs_a_network_that_is_not_at_hand_takes_no_turn(
 ) -> None:
     base = load_space(name).base("tiny", networks)
     space = load_space(name).around(base, networks)
-    assert set(space.in_turn[path]) == left
+    assert set(space.stratified[path]) == left
     draws = space.try_out(base)
     assert {get(draw, path) for draw in draws} == left
 

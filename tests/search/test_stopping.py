@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from study.record import points
 from study.search.stopping import Limits, Plateau
 
 
@@ -53,12 +54,17 @@ def test_how_many_trials_are_still_to_come() -> None:
     assert limits.still_to_draw(5, 0, 0.0) == 5
 
 
-def test_limits_that_mean_nothing_are_refused() -> None:
+def test_limits_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="--device-hours must be above 0, but got -1"):
         Limits(9, device_hours=-1)
     with pytest.raises(ValueError, match="--device-hours must be above 0, but got nan"):
         Limits(9, device_hours=math.nan)
-    with pytest.raises(ValueError, match="--plateau must look at 1 trial at least, but got 0"):
+    with pytest.raises(ValueError, match="--plateau must cover at least 1 trial, but got 0"):
         Plateau(0)
     with pytest.raises(ValueError, match="--plateau's share must be from 0 to below 1"):
         Plateau(4, 5)
+
+
+def test_limits_are_recorded() -> None:
+    assert Limits(9).recorded == points.Limits(9)
+    assert Limits(9, 0.5, Plateau(4, 0.01)).recorded == points.Limits(9, 0.5, 4, 0.01)

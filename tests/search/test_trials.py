@@ -80,7 +80,7 @@ def test_the_objectives_have_names_for_whoever_opens_the_database(tmp_path: Path
 
 
 def space_with(sample: Sample) -> SearchSpace:
-    return SearchSpace("own", Path("own.py"), "tiny", 9, {}, (), "f", _base=lambda *_: BASE, _sample=sample)
+    return SearchSpace("mine", Path("mine.py"), "tiny", 9, {}, (), "f", _base=lambda *_: BASE, _sample=sample)
 
 
 def one_weight(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def test_values_are_taken_in_turn_from_the_recipes_own_on(database: Path) -> Non
     base = guidance.base("tiny", {"squeezenet"})
     source = TrialSource(database, "turns", ["maximize", "minimize"], guidance, base, seed=1)
     kinds = [source.ask().config.loss.guidance for _ in range(12)]
-    assert kinds == list(guidance.in_turn["loss.guidance"]) * 2
+    assert kinds == list(guidance.stratified["loss.guidance"]) * 2
     assert kinds[0] == base.loss.guidance
 
 
@@ -277,14 +277,14 @@ def test_turns_go_on_when_a_study_is_opened_again(database: Path) -> None:
     for _ in range(7):
         source = TrialSource(database, "turns", ["maximize", "minimize"], guidance, base, seed=1)
         kinds.append(source.ask().config.loss.guidance)
-    assert kinds == [*guidance.in_turn["loss.guidance"], "aesop"]
+    assert kinds == [*guidance.stratified["loss.guidance"], "aesop"]
 
 
 def test_ranges_of_one_field_by_method_are_told_by_its_path(database: Path) -> None:
     baselines = load_space("baselines")
     base = baselines.base("tiny", {"squeezenet"})
     source = TrialSource(database, "methods", ["maximize", "minimize"], baselines, base, seed=1)
-    for name in baselines.in_turn["recipe"]:
+    for name in baselines.stratified["recipe"]:
         asked = source.ask()
         assert asked.config.recipe == name
         assert asked.params.keys() == {"recipe", "loss.fidelity", "loss.adversarial"}

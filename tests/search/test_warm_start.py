@@ -32,7 +32,7 @@ def space_of(low: float = 0.1, high: float = 2.0, name: str = "loss.fidelity") -
     def sample(trial: optuna.Trial, base: RunConfig) -> Mapping[str, Any]:
         return {name: trial.suggest_float(name, low, high)}
 
-    return SearchSpace("own", Path("own.py"), "tiny", 9, {}, (), "f", _base=lambda *_: BASE, _sample=sample)
+    return SearchSpace("mine", Path("mine.py"), "tiny", 9, {}, (), "f", _base=lambda *_: BASE, _sample=sample)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_study_that_was_warm_started_itself_hands_on_its_own_trials(earlier: P
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        (space_of(name="loss.ldl"), r"does not fit space own .*name a study of the same space"),
+        (space_of(name="loss.ldl"), r"does not fit space mine .*name a study of the same space"),
         (space_of(high=0.2), r"outside of what the space offers: loss\.fidelity = "),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_study_of_another_space_is_refused(earlier: Path, space: SearchSpace, 
 
 
 def test_a_space_that_takes_turns_is_refused(earlier: Path) -> None:
-    space = replace_field(space_of(), in_turn={"loss.guidance": ("pixel", "aesop")})
+    space = replace_field(space_of(), stratified={"loss.guidance": ("pixel", "aesop")})
     with pytest.raises(WarmStartError, match=r"takes loss\.guidance in turn"):
         load_warm_start(earlier, space, BASE, learn=False)
 
