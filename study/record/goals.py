@@ -101,7 +101,9 @@ class Goals:
 
 def total_violation(metrics: Metrics, constraints: Sequence[Constraint]) -> float:
     """Return the sum of a point's violations, each relative to the size of its bound; 0 if it meets every one."""
-    violations = (max(0.0, constraint.violation(metrics)) / (abs(constraint.bound) or 1.0) for constraint in constraints)
+    violations = (
+        max(0.0, constraint.violation(metrics)) / (abs(constraint.bound) or 1.0) for constraint in constraints
+    )
     return sum(violations)
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from study.record.events import FrontMoved
 from study.record.goals import Goals, bounded_values
 from study.record.points import FidelityPoint, InterpolatedPoint, Metrics, PointId, TrialPoint
-from study.record.state import StudyRecord
+from study.record.state import Recorder, StudyRecord
 from study.search.front import hypervolume, non_dominated
 
 
@@ -94,3 +95,15 @@ def hypervolume_of(members: Sequence[Candidate], goals: Goals) -> float:
     """Return the hypervolume of candidates above the reference point; 0 without any."""
     values = np.array([member.values for member in members])
     return hypervolume(values, goals.corner, goals.directions) if members else 0.0
+
+
+def record_front(recorder: Recorder, archive: ParetoArchive, *, final: bool = False) -> None:
+    """Record the present front; `final` once nothing can move it any more."""
+    recorder.add(
+        FrontMoved(
+            trials_ended=len(recorder.record.ends),
+            hypervolume=archive.hypervolume,
+            members=archive.points,
+            final=final,
+        )
+    )

@@ -148,10 +148,15 @@ class TrialSource:
                     asked.append(self._configure(self._live(frozen)))
         return asked
 
-    def failed(self) -> list[tuple[int, dict[str, Any], str]]:
-        """Return the trials that were told FAILED: number, parameters, cause."""
+    def failed(self) -> list[UnusableTrial]:
+        """Return the trials that were told FAILED, each with its cause."""
         return [
-            (trial.number - self._learned, _params_by_path(trial), trial.user_attrs.get("cause", "unknown"))
+            UnusableTrial(
+                trial.number - self._learned,
+                _params_by_path(trial),
+                trial.user_attrs.get("cause", "unknown"),
+                by_path(trial.distributions),
+            )
             for trial in self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
             if "warm_start" not in trial.user_attrs
         ]

@@ -83,7 +83,8 @@ def test_trials_that_are_learned_from_have_no_number_here(earlier: Path, tmp_pat
     source.tell(1, "FAILED", cause="diverged")
     again = opened()
     assert (again.count, again.unfinished()) == (2, [])
-    assert again.failed() == [(1, second.params, "diverged")]
+    (failed,) = again.failed()
+    assert (failed.number, failed.params, str(failed)) == (1, second.params, "diverged")
     third = again.ask()
     assert [left.number for left in opened().unfinished()] == [third.number] == [2]
     stored = optuna.load_study(study_name="new", storage=f"sqlite:///{tmp_path / 'new.db'}").trials
