@@ -75,7 +75,7 @@ def end_of(run: RunConfig, custom_losses: dict[str, str], images: Path, folder: 
     context_spec = ContextSpec(run.data, BUDGET["patch"], str(folder / "artifacts"), {}, None, custom_losses)
     job = Job("trial-0000", "trial", "adversarial", run, trial=0, ready_at=0.0).spec
     sent: list[Message] = []
-    run_job(JobRequest(job, context_spec.to_dict(), str(folder / "run"), threads=1), ALONE, sent.append)
+    run_job(JobRequest(job, context_spec.to_dict(), str(folder / "run"), threads=1), SINGLE_PROCESS, sent.append)
     assert isinstance(sent[-1], JobEnded)
     return sent[-1]
 

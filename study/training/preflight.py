@@ -23,7 +23,7 @@ class MissingWeights(ValueError):
 def fetching_command(names: Iterable[str]) -> str:
     """Return a sentence that says how to get missing published weights."""
     return (
-        f"on a machine with internet: python study/prepare.py weights --out DIR --only {' '.join(names)}; "
+        f"on a machine with internet: python study/prepare.py weights --output DIR --networks {' '.join(names)}; "
         "then name that folder with --weights DIR"
     )
 

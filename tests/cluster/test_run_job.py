@@ -54,7 +54,7 @@ def test_a_worker_evaluates_the_baseline_of_the_run(tmp_path: Path) -> None:
     sent: list[Message] = []
 
     request = JobRequest(job, context_spec.to_dict(), str(tmp_path), threads=1)
-    assert run_job(request, ALONE, sent.append) == "COMPLETE"
+    assert run_job(request, SINGLE_PROCESS, sent.append) == "COMPLETE"
     again = RunDirectory(tmp_path / "again")
     expected = evaluate_baseline(run.data, context_spec.open(), again)
     assert sent == [Happened(expected), JobEnded("COMPLETE")]

@@ -370,7 +370,7 @@ def test_overhead_is_the_time_from_ready_to_entered_on_warm_workers(bench: Bench
 
 @pytest.mark.parametrize(
     ("state", "cause", "metrics"),
-    [("FAILED", "diverged: loss is nan at iteration 7", None), ("PRUNED", None, GOOD)],
+    [("FAILED", "diverged: loss is nan at iteration 7", None), ("FAILED", "ValueError: no", GOOD)],
 )
 def test_a_trial_may_end_otherwise(
     bench: Bench, state: str, cause: str | None, metrics: dict[str, float] | None
