@@ -6,8 +6,8 @@ a pixel loss prefers no texture to that. The first part keeps colours and edges 
 Try it:  python study/train.py aesop --set loss.guidance=custom --set loss.custom=docs/examples/my_loss.py ...
 
 Such a file defines `loss`, which returns one value per image, of that image alone, with a gradient to `sr`, and keeps
-its arguments unchanged. It may import installed packages (torch, study), but no file beside it: the result must depend on
-this text alone, whose hash is a part of the artifact's key.
+its arguments unchanged. It may import installed packages (torch, study), but no file beside it: the result must depend
+on this text alone, whose hash is a part of the artifact's key.
 """
 
 import torch
