@@ -1,1 +1,1 @@
-"""One file per question. study/search/spaces.py says what such a file must hold."""
+"""One file per question. study/search/spaces.py describes such a file."""

@@ -3,7 +3,7 @@
 Command:  python study/sweep.py --space aesop --trials 64 --data DF2K/HR --val DIV2K100/HR --output runs/aesop
 Time:     the paper's setting: 300,000 iterations a trial; --size small for a study within days on one GPU.
 
-Around METHODS 1.5; every trial sees the same number of pixels a step.
+Around the paper's recipe (docs/methods/aesop.md); every trial has the same number of pixels a step.
 """
 
 from collections.abc import Collection
@@ -21,18 +21,18 @@ GROUPS = ("loss.guidance", "autoencoder.bottleneck_channels", "budget.patch")
 
 PATCHES = {"full": [128, 256], "small": [96, 128, 192], "tiny": [32, 64, 96]}
 PATCHES_OF_SCALE_3 = {"full": [96, 192], "small": [96, 192], "tiny": [96, 192]}
-# The compression ratio is C_b / (3 * factor**2): 1/16 for the paper's three channels (METHODS 1.8.5).
+# The compression ratio is C_b / (3 * factor**2): 1/16 for the paper's three channels.
 BOTTLENECK_CHANNELS = [3, 6, 12, 24]
 
 
 def base(size: Size, networks: Collection[str]) -> RunConfig:
-    """AESOP as the paper has it; its perceptual term is part of the method, so the network must be there."""
+    """Return the paper's AESOP; its perceptual term is part of the method, so its network is required."""
     del networks
     return aesop(size)
 
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
-    """Guidance, its bottleneck, all four weights, the patch."""
+    """Vary the guidance, its bottleneck, all four weights and the patch."""
     patches = PATCHES_OF_SCALE_3 if base.data.scale == 3 else PATCHES
     patch = trial.suggest_categorical("budget.patch", patches[base.size])
     changes = {

@@ -1,11 +1,11 @@
-"""Which of the methods trades fidelity for perception best, each with weights of its own, at equal budgets?
+"""Which method trades fidelity for perception best, each with its own weights, at equal budgets?
 
 Command:  python study/sweep.py --space baselines --size small --trials 54 --data DF2K/HR --val DIV2K100/HR --output runs/baselines
 Time:     25,000 iterations a trial at --size small; 12 minutes for 18 trials of --size tiny on 2 cores.
 
-Methods take turns, so that each front rests on equally many trials. All see the same pixels for as many iterations,
-whatever their papers did (AESOP* for two thirds of them). The weights of the fidelity and of the adversarial term vary
-by a factor of ten around each recipe's own; all other terms are the recipe's.
+Trials are stratified by method, so that each front rests on equally many trials. All have the same pixels a step and
+the same iterations (AESOP* two thirds of them), whatever their papers used. The weights of the fidelity and of the
+adversarial term vary by a factor of ten around each recipe's value; all other terms are the recipe's.
 """  # noqa: E501  # a command is one line
 
 from collections.abc import Collection
@@ -37,25 +37,25 @@ AROUND = 10
 
 
 def base(size: Size, networks: Collection[str]) -> RunConfig:
-    """AESOP; where no published network can be had, the adversarial term stands in for the perceptual one."""
+    """Return AESOP; without its published network, the adversarial term replaces the perceptual one."""
     return without_missing_networks(aesop(size), networks)
 
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
-    """The method, and its two weights."""
+    """Vary the method and its two weights."""
     name = trial.suggest_categorical("recipe", METHODS)
     changes = as_method(base, name)
     for path in ("loss.fidelity", "loss.adversarial"):
-        own = _own_weight(base, name, path)
-        changes[path] = trial.suggest_float(f"{path}@{name}", own / AROUND, own * AROUND, log=True)
+        weight = _recipe_weight(base, name, path)
+        changes[path] = trial.suggest_float(f"{path}@{name}", weight / AROUND, weight * AROUND, log=True)
     if "loss.gradient_adversarial" in changes:
         changes["loss.gradient_adversarial"] = changes["loss.adversarial"]
     return changes
 
 
-def _own_weight(base: RunConfig, name: str, path: str) -> float:
-    """The recipe's weight; the base's where it stands in for a term that could not be built."""
-    own = get_recipe(name, base.size).loss
+def _recipe_weight(base: RunConfig, name: str, path: str) -> float:
+    """Return the recipe's weight; the base's where that is larger because it replaces the perceptual term."""
+    loss = get_recipe(name, base.size).loss
     if path == "loss.adversarial":
-        return max(own.adversarial, base.loss.adversarial)
-    return own.fidelity
+        return max(loss.adversarial, base.loss.adversarial)
+    return loss.fidelity

@@ -1,9 +1,9 @@
-"""What does a loss on shrunk images do to the rest of the image, by up-sampling head, with and without a GAN?
+"""How does a loss on shrunk images change the rest of the image, by up-sampling head, with and without a GAN?
 
 Command:  python study/sweep.py --space consistency --size small --data DF2K/HR --val DIV2K100/HR --output runs/consistency
 Time:     25,000 iterations a trial at --size small.
 
-Heads and the adversarial weight take turns, so that each pair of them gets a trial of its own. METHODS 2.6, 5.
+Trials are stratified by head and adversarial weight, one trial a pair (docs/methods/consistency.md).
 """  # noqa: E501  # a command is one line
 
 from collections.abc import Collection
@@ -30,13 +30,13 @@ def stratify(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any,
 
 
 def base(size: Size, networks: Collection[str]) -> RunConfig:
-    """The downsampled-space loss on ESRGAN's own head; it needs no published network."""
+    """Return the downsampled-space loss with a nearest-neighbour head; it needs no published network."""
     del networks
     return replace(recipe(size), {"generator.head": HEADS[0]})
 
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
-    """The head, and whether a discriminator looks at the image as well."""
+    """Vary the head, and whether there is an adversarial term."""
     weights = (base.loss.adversarial, 0.0)
     return {
         "generator.head": trial.suggest_categorical("generator.head", HEADS),

@@ -3,7 +3,7 @@
 Command:  python study/sweep.py --space guidance --size small --trials 48 --data DF2K/HR --val DIV2K100/HR --output runs/guidance
 Time:     25,000 iterations a trial at --size small; 6 minutes for 16 trials of --size tiny on 2 cores.
 
-Kinds of guidance take turns, so that each front rests on equally many trials; the rest is shared. METHODS 1.4, 1.6.
+Trials are stratified by guidance, so that each front rests on equally many (docs/methods/aesop-ablations.md).
 """  # noqa: E501  # a command is one line
 
 from collections.abc import Collection
@@ -24,12 +24,12 @@ STRATIFY = {"loss.guidance": KINDS}
 
 
 def base(size: Size, networks: Collection[str]) -> RunConfig:
-    """AESOP; where no published network can be had, the adversarial term stands in for the perceptual one."""
+    """Return AESOP; without its published network, the adversarial term replaces the perceptual one."""
     return without_missing_networks(aesop(size), networks)
 
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
-    """The kind of guidance, and how strong it and its counterpart are."""
+    """Vary the guidance, its weight and the adversarial weight."""
     del base
     return {
         "loss.guidance": trial.suggest_categorical("loss.guidance", KINDS),

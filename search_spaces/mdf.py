@@ -1,11 +1,11 @@
-"""Which loss restores images best when it trains a network from random weights: MDF, or one of those it was compared with?
+"""Which loss restores images best from random weights: MDF, or one of the losses that it was compared with?
 
 Command:  python study/sweep.py --space mdf --task denoise:25 --size small --data DF2K/HR --val DIV2K100/HR --output runs/mdf
 Time:     25,000 iterations a trial at --size small; half an hour for 14 trials of --size tiny on 2 cores.
 
-Losses take turns; each has its learning rate searched around the recipe's, for their gradients differ in size. By
-default for super-resolution; --task denoise:SIGMA or jpeg:QUALITY for the other tasks. METHODS 6.5. The mixes with VGG or
-LPIPS are left out where their networks are not at hand.
+Trials are stratified by loss; the learning rate varies around the recipe's, because the losses' gradients differ in
+size. For super-resolution, or with --task denoise:SIGMA or jpeg:QUALITY (docs/methods/mdf.md). The mixes with VGG or
+LPIPS are left out if their networks are missing.
 """  # noqa: E501  # a command is one line
 
 from collections.abc import Collection
@@ -43,14 +43,14 @@ def stratify(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any,
 
 
 def base(size: Size, networks: Collection[str]) -> RunConfig:
-    """MDF."""
+    """Return MDF."""
     del networks
     return recipe(size)
 
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
-    """The loss, and how fast it is descended."""
-    own = base.optimiser.learning_rate
+    """Vary the loss and the learning rate."""
+    rate = base.optimiser.learning_rate
     name = trial.suggest_categorical("recipe", tuple(LOSSES))
-    rate = trial.suggest_float("optimiser.learning_rate", own / AROUND, own * AROUND, log=True)
-    return {"optimiser.learning_rate": rate, "recipe": name, "loss": LOSSES[name]}
+    drawn = trial.suggest_float("optimiser.learning_rate", rate / AROUND, rate * AROUND, log=True)
+    return {"optimiser.learning_rate": drawn, "recipe": name, "loss": LOSSES[name]}

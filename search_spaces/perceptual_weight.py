@@ -1,11 +1,11 @@
-"""How much of a perceptual distance does a restoration bear? MSE + w * VGG and MSE + w * LPIPS over a grid of w.
+"""Which weight of a perceptual distance is best for restoration? MSE + w * VGG and MSE + w * LPIPS over a grid of w.
 
 Command:  python study/sweep.py --space perceptual_weight --size small --data DF2K/HR --val DIV2K100/HR --output runs/weights
 Time:     25,000 iterations a trial at --size small; a quarter of an hour for 10 trials of --size tiny on 2 cores.
 
-The weight search that MDF is compared with (METHODS 6.6). `vgg16` is its VGG term, `alexnet` its LPIPS, which is also the
-judge's network: what it gains there, it gains from the judge. `squeezenet` is LPIPS by another network. Networks that
-are not at hand are left out. With --task denoise:25 or jpeg:10 the same for these tasks.
+The weight search that MDF is compared with (docs/methods/mdf.md). `vgg16` is its VGG term, `alexnet` its LPIPS, which
+also evaluates: there, training on the metric explains the gain. `squeezenet` is LPIPS by another network. Missing
+networks are left out. --task denoise:25 or jpeg:10 for other tasks.
 """  # noqa: E501  # a command is one line
 
 from collections.abc import Collection
@@ -32,7 +32,7 @@ def stratify(base: RunConfig, networks: Collection[str]) -> dict[str, tuple[Any,
 
 
 def base(size: Size, networks: Collection[str]) -> RunConfig:
-    """MDF's training with MSE and a perceptual distance in the place of its own."""
+    """Return MDF's training with MSE and a perceptual distance in place of MDF."""
     loss = {
         "guidance": "pixel",
         "criterion": "l2",
@@ -43,7 +43,7 @@ def base(size: Size, networks: Collection[str]) -> RunConfig:
 
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
-    """The network and the weight."""
+    """Vary the network and its weight."""
     del base
     return {
         "loss.perceptual_network": trial.suggest_categorical("loss.perceptual_network", NETWORKS),
@@ -52,5 +52,5 @@ def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
 
 
 def _at_hand(networks: Collection[str]) -> tuple[str, ...]:
-    """Those of ours that are there; all where none is, so that what is missing gets named."""
+    """Return our networks that are available; all if none is, so that the missing ones are named."""
     return tuple(name for name in NETWORKS if name in networks) or NETWORKS

@@ -1,9 +1,9 @@
 """Does AESOP trade fidelity for perception better than the pixel loss? In a few minutes, on a CPU.
 
 Command:  make study   (python study/sweep.py --space quick --interpolate 1 --output runs/quick)
-Time:     about 5 minutes on 2 cores, set-up included. Result: a direction to look in, no claim; it is far too short.
+Time:     about 5 minutes on 2 cores, set-up included. Result: a hint, no claim; it is far too short.
 
-Every trial sees the same number of pixels a step: a small patch comes with a large batch.
+Every trial has the same number of pixels a step: a small patch comes with a large batch.
 """
 
 from collections.abc import Collection
@@ -23,12 +23,12 @@ PATCHES = {2: [32, 64], 3: [96], 4: [32, 64]}
 
 
 def base(size: Size, networks: Collection[str]) -> RunConfig:
-    """AESOP; where no published network can be had, the adversarial term stands in for the perceptual one."""
+    """Return AESOP; without its published network, the adversarial term replaces the perceptual one."""
     return without_missing_networks(aesop(size), networks)
 
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
-    """Guidance, its bottleneck, the weights, the patch."""
+    """Vary the guidance, its bottleneck, the weights and the patch."""
     patch = trial.suggest_categorical("budget.patch", PATCHES[base.data.scale])
     changes = {
         "loss.guidance": trial.suggest_categorical("loss.guidance", ["pixel", "aesop"]),

@@ -1,11 +1,11 @@
 """The reference study: at equal compute, which fidelity guidance trades fidelity for perception best?
 
-Command:  analysis/reference/study.sh DATA, which packs the photographs, searches, and repeats what was found with new seeds
+Command:  analysis/reference/study.sh DATA, which packs the photographs, searches, and repeats the front with new seeds
 Time:     an hour for 48 trials on 2 cores, at --size tiny. Result: analysis/reference/, discussed in the README.
 
-The ways to measure fidelity take turns, so that each has equally many trials, and each trial may compute as much: what an
-iteration costs differs, so iterations do. No term but the guidance compares images pixel by pixel (so LDL's artifact map
-is left out), and LPIPS by SqueezeNet stands for the perceptual term, since LPIPS by AlexNet evaluates.
+Trials are stratified by guidance, so that each has equally many, and all have the same compute: the cost of an iteration
+differs, so the iterations do. Only the guidance compares images pixel by pixel (LDL's artifact map is left out), and
+LPIPS by SqueezeNet is the perceptual term, because LPIPS by AlexNet evaluates.
 """  # noqa: E501  # a command is one line
 
 from collections.abc import Collection
@@ -22,7 +22,7 @@ REFERENCE = {"psnr_y": 22.0, "lpips_alex": 0.45, "swd": 60.0}
 GROUPS = ("recipe", "loss.guidance", "budget.patch")
 
 PATCHES = [64, 96]
-# AESOP at three bottlenecks: the paper's, a wider one, and one that holds as many numbers as the image.
+# AESOP at three bottlenecks: the paper's, a wider one, and one with as many numbers as the image.
 WAYS: dict[str, dict[str, Any]] = {
     "aesop-3": {"loss.guidance": "aesop", "autoencoder.bottleneck_channels": 3},
     "pixel": {"loss.guidance": "pixel"},
@@ -32,12 +32,12 @@ WAYS: dict[str, dict[str, Any]] = {
     "bottleneck": {"loss.guidance": "bottleneck", "autoencoder.bottleneck_channels": 3},
 }
 STRATIFY = {"recipe": tuple(WAYS)}
-# As many as take equally long: an iteration takes 0.173, 0.143, 0.108 and 0.111 s on one core (EPYC, Zen 5, bfloat16).
+# Equal compute: an iteration takes 0.173, 0.143, 0.108 and 0.111 s on one core (EPYC, Zen 5, bfloat16).
 ITERATIONS = {"aesop": 500, "bottleneck": 600, "pixel": 800, "consistency": 780}
 
 
 def base(size: Size, networks: Collection[str]) -> RunConfig:
-    """AESOP on an MSRResNet of 32 features, from a fidelity generator that is well trained for its size."""
+    """Return AESOP on an MSRResNet of 32 features, from a fidelity generator that is well trained for its size."""
     body = {"features": 32, "blocks": 4}
     config = replace(
         aesop(size),
@@ -58,7 +58,7 @@ def base(size: Size, networks: Collection[str]) -> RunConfig:
 
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
-    """Where fidelity is measured, its weight and those of its counterparts, and the patch."""
+    """Vary the guidance, its weight, the adversarial and the perceptual weight, and the patch."""
     name = trial.suggest_categorical("recipe", tuple(WAYS))
     patch = trial.suggest_categorical("budget.patch", PATCHES)
     way = WAYS[name]

@@ -1,10 +1,10 @@
-"""Where do AESOP's weights lie, for somebody who knows their order of magnitude at best?
+"""Which weights suit AESOP, if not even their order of magnitude is known?
 
 Command:  python study/sweep.py --space wide --trials 64 --grace-period 40 --data DF2K/HR --val DIV2K100/HR --output runs/wide
-Time:     as space aesop. Half of what is drawn here trains badly: it is for a new network, or for comparing searches.
+Time:     as space aesop. Half of the draws train badly: for a new network, or for comparing searches.
 
-Each weight, and the learning rate, spans three decades or more around the recipe's own; some trials will diverge.
-"""
+Each weight, and the learning rate, spans three decades or more around the recipe's value; some trials diverge.
+"""  # noqa: E501  # a command is one line
 
 from collections.abc import Collection
 from typing import Any
@@ -23,13 +23,13 @@ BOTTLENECK_CHANNELS = [3, 6, 12, 24]
 
 
 def base(size: Size, networks: Collection[str]) -> RunConfig:
-    """AESOP as the paper has it."""
+    """Return the paper's AESOP."""
     del networks
     return aesop(size)
 
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
-    """Guidance, its bottleneck, all four weights, the learning rate."""
+    """Vary the guidance, its bottleneck, all four weights and the learning rate."""
     changes: dict[str, Any] = {
         "loss.guidance": trial.suggest_categorical("loss.guidance", ["pixel", "aesop"]),
         "loss.fidelity": trial.suggest_float("loss.fidelity", 1e-3, 10.0, log=True),

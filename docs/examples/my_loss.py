@@ -1,13 +1,13 @@
 """A custom loss: how far apart the images are, and how far apart the strengths of their spatial frequencies are.
 
-The second part looks at amplitudes, not at phases: texture of the right strength costs nothing where it is a pixel off,
-while a pixel loss prefers no texture at all to that. The first part holds colours and edges where they belong.
+The second part compares amplitudes, not phases: texture of the right strength costs nothing if it is a pixel off, while
+a pixel loss prefers no texture to that. The first part keeps colours and edges in place.
 
 Try it:  python study/train.py aesop --set loss.guidance=custom --set loss.custom=docs/examples/my_loss.py ...
 
-What such a file has to be: it defines `loss`, which returns one value per image, of that image alone, with a gradient
-towards `sr`, and leaves its arguments as they are. It may import what is installed (torch, study), but no file beside
-it: what is trained has to hang on this text alone, whose hash stands for it.
+Such a file defines `loss`, which returns one value per image, of that image alone, with a gradient to `sr`, and keeps
+its arguments unchanged. It may import installed packages (torch, study), but no file beside it: the result must depend
+on this text alone, whose hash is a part of the artifact's key.
 """
 
 import torch
@@ -21,8 +21,8 @@ def loss(sr: Tensor, hr: Tensor, lq: Tensor) -> Tensor:
     """Compare a batch of images.
 
     Args:
-        sr, hr: RGB, shape (N, 3, H, W); `hr` in [0, 1], `sr` as the network made it, not clamped.
-        lq: the LR images that `sr` was made of, shape (N, 3, H / scale, W / scale); not needed here.
+        sr, hr: RGB, shape (N, 3, H, W); `hr` in [0, 1], `sr` as the network returns it, not clamped.
+        lq: the LQ images that `sr` was computed from, shape (N, 3, H / scale, W / scale); not needed here.
 
     Returns:
         Shape (N,), float32.

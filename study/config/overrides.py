@@ -75,8 +75,8 @@ def replace(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
             if f"generator.{name}" not in given:
                 del values["generator"][name]
     variant = from_dict(values)
-    for path in _READ_WITH.keys() & given.keys():
-        if get(variant, path) != get(config, path):
+    for path in _READ_WITH:
+        if path in given and get(variant, path) != get(config, path):
             _require_reader(variant, path)
     return variant
 

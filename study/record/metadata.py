@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from study.config import Precision
+from study.config import ConfigError, Precision, flatten, refuse_old_names
 from study.files import write_json
 from study.record.goals import Goals, Objective
 from study.record.paths import RunDirectory
@@ -136,11 +136,16 @@ def read_metadata(run_dir: Path) -> StudyMetadata:
             "read it with the code that wrote it"
         )
     try:
-        return _ADAPTER.validate_python(values)
+        metadata = _ADAPTER.validate_python(values)
+        groups = metadata.search.groups if metadata.search else ()
+        refuse_old_names(dict.fromkeys(groups) | flatten(metadata.config))
+    except ConfigError as error:
+        raise RunDirectoryError(f"{path}: {error}") from None
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"]) or "the file"
         raise RunDirectoryError(f"{path}: {field}: {problem['msg']}, but got {str(problem['input'])[:80]!r}") from None
+    return metadata
 
 
 def write_metadata(run_dir: Path, metadata: StudyMetadata) -> StudyMetadata:

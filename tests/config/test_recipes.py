@@ -102,7 +102,7 @@ SPSR = ESRGAN | {
     "seed": 9,
 }
 # METHODS 2.2 (SwinIR and its PSNR training), 1.5 (its row).
-SWINIR_AESOP = AESOP | {
+SWINIR_AESOP = {path: value for path, value in AESOP.items() if path != "generator.growth"} | {
     "generator.name": "swinir",
     "generator.features": 180,
     "generator.blocks": 6,
