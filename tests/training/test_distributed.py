@@ -76,7 +76,7 @@ def test_their_weights_are_those_of_one(folder: Path, number: int) -> None:
             torch.testing.assert_close(load_file(theirs)[name], expected, rtol=0, atol=1e-4)
 
 
-def test_means_of_logits_are_the_teams_with_their_gradients(folder: Path) -> None:
+def test_means_of_logits_are_over_all_processes_with_gradients(folder: Path) -> None:
     alone = json.loads((folder / "0-1" / "rank0.json").read_text())["relativistic"]
     ranks = [json.loads((folder / "0-2" / f"rank{rank}.json").read_text())["relativistic"] for rank in (0, 1)]
 
@@ -100,7 +100,7 @@ def test_alone_there_is_nothing_to_exchange() -> None:
 
 
 class Pair(DistributedContext):
-    """A distributed of two in which the other does the same as this one."""
+    """A context of two processes in which the other does the same as this one."""
 
     def average(self, values: dict[str, float], device: torch.device) -> dict[str, float]:
         return values

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from study.models.layers import make_image
 
 from study.config import Optimiser
 from study.data import bicubic_downsample
@@ -14,6 +13,7 @@ from study.losses.generator_loss import GeneratorLoss
 from study.losses.guidance import GuidanceInputs
 from study.losses.perceptual import PerceptualLoss
 from study.models import Autoencoder, RRDBNet, VGGDiscriminator
+from study.models.layers import make_image
 from study.training import precision
 from study.training.precision import autocast, fastest_of_cluster, fastest_precision, slow_note
 from study.training.state import TrainState, new_state
