@@ -132,7 +132,7 @@ def test_weights_are_downloaded_and_missing_ones_named(tmp_path: Path, monkeypat
     assert code == 1
     assert "alexnet.pth" in output
     assert hashlib.sha256(b"weights").hexdigest() in output
-    assert "LPIPS (AlexNet), the judge of every study" in output
+    assert "LPIPS (AlexNet), the perceptual objective of every study" in output
     assert f"use them: --weights {tmp_path / 'all'}" in output
     assert "missing: vgg19: OSError: Name or service not known; it is published at https://" in output
     assert "vgg19-dcbb9e9d.pth" in output
