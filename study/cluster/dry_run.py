@@ -106,7 +106,7 @@ def _measured_on_a_worker(
     works: Sequence[Work], context_spec: ContextSpec, resources: Resources, gpus: float
 ) -> tuple[dict[str, Cost], int]:
     """Measure in a process like those that will train: the driver's node may have no GPU."""
-    plain = [(work.stage, to_dict(work.config), work.iterations, work.there) for work in works]
+    plain = [(work.stage, to_dict(work.config), work.iterations, work.finished) for work in works]
     task = ray.remote(_measure_there).options(num_cpus=resources.cpus_per_trial, num_gpus=gpus)
     answer = task.remote(plain, json.dumps(context_spec.to_dict()), resources.cpus_per_trial)
     costs, total = ray.get(answer)
@@ -116,6 +116,6 @@ def _measured_on_a_worker(
 def _measure_there(
     plain: list[tuple[Stage, dict[str, Any], int, bool]], context_spec: str, threads: int
 ) -> tuple[dict[str, dict[str, Any]], int]:
-    works = [Work(stage, from_dict(config), iterations, there) for stage, config, iterations, there in plain]
+    works = [Work(stage, from_dict(config), iterations, finished) for stage, config, iterations, finished in plain]
     costs, total = _measure_here(works, ContextSpec.from_dict(json.loads(context_spec)).open(), threads)
     return {kind: cost.to_dict() for kind, cost in costs.items()}, total

@@ -47,7 +47,7 @@ def print_dry_run(study: DryRun, console: Console) -> None:
         column.justify = "right"
     for stage in study.stages:
         hours = f"{stage.device_seconds / 3600:.2f}"
-        table.add_row(stage.stage, str(stage.works), str(stage.there), f"{stage.iterations:,}", hours)
+        table.add_row(stage.stage, str(stage.works), str(stage.finished), f"{stage.iterations:,}", hours)
     total = sum(stage.device_seconds for stage in study.stages)
     table.add_section()
     table.add_row("together", "", "", "", f"{total / 3600:.2f}")

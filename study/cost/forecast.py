@@ -1,4 +1,4 @@
-"""What a study will train, and what that will cost: counted from draws, measured on a few steps."""
+"""Forecast of a study's cost: jobs counted from sampled configurations, steps measured."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,8 @@ from study.training.artifact_store import ArtifactFolder
 from study.training.evaluation import evaluation_spacing
 from study.training.stages.graph import STAGES, artifact_key, needs_of
 
-_NO_COST = ("seed", "iterations", "optimiser", "eval_schedule", "init")  # fields that do not change what a step costs
+_NO_COST = ("seed", "iterations", "optimiser", "eval_schedule", "init")
+"""Fields that do not change the cost of a step."""
 
 
 @dataclass(frozen=True)
@@ -23,40 +24,40 @@ class Work:
     """A job of the study: an artifact or a trial.
 
     Attributes:
-        stage, config: what to train.
-        iterations: steps; 0 where weights are given.
-        there: it is finished already.
-        key: names an artifact.
-        after: the artifacts that have to be there before it can begin, by key.
+        stage, config: to train.
+        iterations: training steps; 0 where weights are given.
+        finished: its result is stored already.
+        key: of an artifact; empty for a trial.
+        after: keys of the artifacts that it starts from.
     """
 
     stage: Stage
     config: RunConfig
     iterations: int
-    there: bool = False
+    finished: bool = False
     key: str = ""
     after: tuple[str, ...] = ()
 
     @property
     def left(self) -> int:
-        """Steps still to do."""
-        return 0 if self.there else self.iterations
+        """Steps that are left."""
+        return 0 if self.finished else self.iterations
 
     @property
     def kind(self) -> str:
-        """Names all works whose steps cost the same."""
+        """Name shared by all jobs whose steps cost the same."""
         return f"{self.stage} {_costly(to_dict(self.config), self.stage)}"
 
 
 @dataclass(frozen=True)
 class Price:
-    """What is left of a work will take.
+    """Cost of what is left of a job.
 
     Attributes:
         training_seconds: of its steps; NaN where nothing of its stage was measured.
-        evaluation_seconds: of evaluation its points.
-        points: how many they will be.
-        cost: what the rest was derived from: the measured one, or the typical one of its stage.
+        evaluation_seconds: of its points.
+        points: number of evaluated points.
+        cost: of a step and of storage: measured, or typical of the stage.
     """
 
     training_seconds: float
@@ -66,27 +67,27 @@ class Price:
 
     @property
     def seconds(self) -> float:
-        """In all."""
+        """Training and evaluation."""
         return self.training_seconds + self.evaluation_seconds
 
 
 @dataclass(frozen=True)
 class StageForecast:
-    """All works of a stage.
+    """All jobs of a stage.
 
     Attributes:
-        works: how many; `there` of them are finished already.
-        iterations: steps that are left, in all.
-        device_seconds: that they will take, evaluation included; NaN where nothing was measured.
-        evaluation_seconds: the share of it that goes into evaluation points.
+        works: number of jobs; `finished` of them are stored already.
+        iterations: steps that are left.
+        device_seconds: of these steps and their evaluation; NaN where nothing was measured.
+        evaluation_seconds: share of it that evaluation takes.
         stored_bytes: of weights that will be kept.
-        checkpoint_bytes: of the largest checkpoint, of which each running job keeps one.
-        peak_bytes: of GPU memory, the most that was measured.
+        checkpoint_bytes: of the largest checkpoint; each running job keeps one.
+        peak_bytes: of GPU memory, the largest that was measured.
     """
 
     stage: Stage
     works: int
-    there: int
+    finished: int
     iterations: int
     device_seconds: float
     evaluation_seconds: float
@@ -96,9 +97,9 @@ class StageForecast:
 
 
 def draw_configs(space: SearchSpace, base: RunConfig, trials: int, seed: int) -> list[RunConfig]:
-    """Draw as many configurations as a study has trials, the recipe's own values first and the rest at random.
+    """Sample as many configurations as a study has trials, the recipe's own values first and the rest at random.
 
-    A study's sampler learns as it goes; how many artifacts its trials share is alike, and never the same.
+    The sampler of a study learns from results, so the number of artifacts that its trials share may differ.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
@@ -111,7 +112,7 @@ def draw_configs(space: SearchSpace, base: RunConfig, trials: int, seed: int) ->
 
 
 def works_of(configs: Iterable[RunConfig], images: ImageSet, store: ArtifactFolder) -> list[Work]:
-    """The jobs of a study: each artifact once, each trial."""
+    """Return the jobs of a study: each artifact once, then each trial."""
     works: dict[str, Work] = {}
     trials = []
     for config in configs:
@@ -122,15 +123,14 @@ def works_of(configs: Iterable[RunConfig], images: ImageSet, store: ArtifactFold
             if need.key not in works:
                 spec = STAGES[need.stage]
                 steps = 0 if spec.initial_weights(need.config) else spec.iterations(need.config)
-                there = store.has(need.key)
-                works[need.key] = Work(need.stage, need.config, steps, there, need.key, need.after)
+                works[need.key] = Work(need.stage, need.config, steps, store.has(need.key), need.key, need.after)
     return [*works.values(), *trials]
 
 
 def measure_kinds(
     works: Sequence[Work], measure: Callable[[RunConfig, Stage], Cost], seconds: float
 ) -> dict[str, Cost]:
-    """Measure one work of each kind, most steps left first, for as long as there is time, and at least one a stage."""
+    """Measure one job of each kind, most steps left first, within a time limit, and at least one of each stage."""
     steps: dict[str, int] = {}
     examples = {work.kind: work for work in works if work.left}
     for work in works:
@@ -145,40 +145,40 @@ def measure_kinds(
     return costs
 
 
-def forecast(works: Sequence[Work], costs: Mapping[str, Cost], test: ImageSet) -> list[StageForecast]:
-    """Add up the works of each stage; a kind that was not measured costs as much a pixel as the stage's others."""
-    priced = list(zip(works, prices(works, costs, test), strict=True))
+def forecast(works: Sequence[Work], costs: Mapping[str, Cost], val: ImageSet) -> list[StageForecast]:
+    """Sum the costs by stage; a kind that was not measured costs the stage's mean per pixel."""
+    priced = list(zip(works, prices(works, costs, val), strict=True))
     by_stage = {stage: [pair for pair in priced if pair[0].stage == stage] for stage in STAGES}
-    return [_of_stage(stage, own) for stage, own in by_stage.items() if own]
+    return [_of_stage(stage, pairs) for stage, pairs in by_stage.items() if pairs]
 
 
-def prices(works: Sequence[Work], costs: Mapping[str, Cost], test: ImageSet) -> list[Price]:
-    """What is left of each work will take; see `forecast`."""
+def prices(works: Sequence[Work], costs: Mapping[str, Cost], val: ImageSet) -> list[Price]:
+    """Return the cost of each job; see `forecast`."""
     typical = {stage: _typical([work for work in works if work.stage == stage], costs) for stage in STAGES}
-    return [_price(work, costs.get(work.kind), *typical[work.stage], test) for work in works]
+    return [_price(work, costs.get(work.kind), *typical[work.stage], val) for work in works]
 
 
 def _typical(works: Sequence[Work], costs: Mapping[str, Cost]) -> tuple[float, Cost]:
-    """Seconds a pixel, the mean over a stage's kinds that were measured, and the cost of the one that stores most."""
+    """Return a stage's mean seconds per pixel, and the cost of its measured kind with the largest weights."""
     known = {work.kind: (costs[work.kind], _pixels(work)) for work in works if work.kind in costs}
     rates = [cost.seconds / pixels for cost, pixels in known.values()]
     largest = max((cost for cost, _ in known.values()), key=lambda cost: cost.weights_bytes, default=Cost(float("nan")))
     return sum(rates) / len(rates) if rates else float("nan"), largest
 
 
-def _price(work: Work, known: Cost | None, rate: float, typical: Cost, test: ImageSet) -> Price:
+def _price(work: Work, known: Cost | None, rate: float, typical: Cost, val: ImageSet) -> Price:
     cost = replace(typical, seconds=rate * _pixels(work)) if known is None else known
     if not work.left:
         return Price(0.0, 0.0, 0, cost)
-    points = _points(work, test)
-    return Price(work.left * cost.seconds, points * len(test) * cost.image_seconds, points, cost)
+    points = _points(work, val)
+    return Price(work.left * cost.seconds, points * len(val) * cost.image_seconds, points, cost)
 
 
 def _of_stage(stage: Stage, priced: Sequence[tuple[Work, Price]]) -> StageForecast:
     return StageForecast(
         stage=stage,
         works=len(priced),
-        there=sum(work.there for work, _ in priced),
+        finished=sum(work.finished for work, _ in priced),
         iterations=sum(work.left for work, _ in priced),
         device_seconds=sum(price.seconds for _, price in priced),
         evaluation_seconds=sum(price.evaluation_seconds for _, price in priced),
@@ -188,11 +188,11 @@ def _of_stage(stage: Stage, priced: Sequence[tuple[Work, Price]]) -> StageForeca
     )
 
 
-def _points(work: Work, test: ImageSet) -> int:
-    """How many points a trial will have."""
+def _points(work: Work, val: ImageSet) -> int:
+    """Return the number of points of a job."""
     if not STAGES[work.stage].yields_points:
         return 0
-    return -(-work.iterations // evaluation_spacing(work.config, test))
+    return -(-work.iterations // evaluation_spacing(work.config, val))
 
 
 def _pixels(work: Work) -> int:
@@ -202,7 +202,7 @@ def _pixels(work: Work) -> int:
 
 
 def _costly(values: Any, stage: Stage) -> Any:
-    """A configuration reduced to what makes a step's cost: of weights only whether a term is on, and no seeds."""
+    """Reduce a configuration to what determines the cost of a step: of loss weights, whether they are positive."""
     sections = STAGES[stage].sections
     return _shape(
         {

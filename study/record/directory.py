@@ -1,4 +1,4 @@
-"""Who may write a run directory: one study, one driver at a time."""
+"""Exclusive use of a run directory: one study, one driver at a time."""
 
 import fcntl
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from study.record.paths import RunDirectory
 
 
 def check_output(output: Path, *, resume: bool) -> None:
-    """Refuse a directory that holds a study, unless it is continued, or anything else.
+    """Refuse an output directory that is not empty, unless its study is resumed.
 
     Raises:
-        OccupiedError: what the directory holds, and the remedy.
+        OccupiedError: names the content and the remedy.
     """
     run_dir = RunDirectory(output)
     if not output.exists():
@@ -32,7 +32,7 @@ def check_output(output: Path, *, resume: bool) -> None:
 
 @contextmanager
 def sole_driver(output: Path) -> Iterator[None]:
-    """Create a run directory and keep a second driver out of it; OccupiedError if there is one."""
+    """Create a run directory and lock it; OccupiedError if another driver holds the lock."""
     output.mkdir(parents=True, exist_ok=True)
     with open(RunDirectory(output).lock, "w") as lock:
         try:

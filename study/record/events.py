@@ -1,9 +1,8 @@
 """The events of a study's journal: one frozen dataclass an event, validated when written and when read.
 
-Every line of `journal.jsonl` is an `Entry` as JSON: `version` of this schema, `time` in seconds since the epoch, and
-the `event`, whose `type` names its class. An unknown type, field or version is refused by `read_entry`.
+A line of `journal.jsonl` is an `Entry` as JSON. `read_entry` refuses an unknown type, field or version.
 
-`metrics` are means over the held-out images by metric name (units and directions: `study/metrics/info.py`), `images`
+`metrics` are means over the validation images by metric name (units and directions: `study/metrics/info.py`), `images`
 the same per image; a value that is not finite is stored as NaN or Infinity. Paths are relative to the run directory.
 """
 
@@ -30,19 +29,19 @@ from study.record.points import (
 )
 
 VERSION: Literal[2] = 2
-"""Of this schema; version 1 were untyped journals."""
+"""Of this schema; journals of version 1 were untyped."""
 
 TrialState = Literal["COMPLETE", "PRUNED", "FAILED"]
 StudyState = Literal["RUNNING", "COMPLETE", "INTERRUPTED"]
 
 
 class EventError(ValueError):
-    """A line that is no entry of this version: what is wrong, and what to do."""
+    """A line that is no entry of this version; the message names the fault and the remedy."""
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class StudyStateChanged:
-    """A study started or went on (RUNNING), ended (COMPLETE), or was stopped (INTERRUPTED)."""
+    """A study started or was resumed (RUNNING), ended (COMPLETE), or was stopped (INTERRUPTED)."""
 
     type: Literal["study_state"] = "study_state"
     state: StudyState
@@ -50,13 +49,12 @@ class StudyStateChanged:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class TrialStarted:
-    """A trial was drawn.
+    """A trial was sampled.
 
     Attributes:
         trial: its number, from 0.
-        config: its run; empty where the draw was no valid one.
-        params: the sampled values, by config path.
-        distributions: of the sampled values, by config path; empty for a single run.
+        config: its run; empty where the sampled values make no valid run.
+        params, distributions: of the sampled values, by config path; empty for a single run.
         upstream: keys of the artifacts that it starts from, by stage.
     """
 
@@ -73,9 +71,8 @@ class PointEvaluated:
     """A trial's EMA weights were evaluated at an iteration.
 
     Attributes:
-        point: whose, and when.
         terms: mean of each loss term, unweighted, since the last point.
-        spent: by the trial's own stage up to here.
+        spent: by the trial's last stage up to this point.
         samples: folder of its sample crops.
     """
 
@@ -95,10 +92,10 @@ class TrialEnded:
     Attributes:
         cause: why it is not COMPLETE.
         traceback: of the exception that failed it.
-        overhead_seconds: from ready to the training function entered.
+        overhead_seconds: from ready to run until the training function is entered.
         seconds: in the training function.
-        warm: its worker had done a job before.
-        waited: it was held back for an artifact.
+        warm: its worker had run a job before.
+        waited: for an artifact.
     """
 
     type: Literal["trial_ended"] = "trial_ended"
@@ -117,10 +114,10 @@ class RungDecided:
     """Early stopping compared a trial at a rung (`search/asha.py`).
 
     Attributes:
-        rung: iterations of the rung.
-        iteration: of the point that it was compared by.
-        go_on: whether it goes on.
-        position, among: its rank, from 1, of so many trials at the rung, itself included.
+        rung: in iterations.
+        iteration: of the trial's point, at the rung or later.
+        go_on: False stops the trial.
+        position, among: its rank, from 1, and the number of trials at the rung, itself included.
         reason: in words.
     """
 
@@ -136,13 +133,7 @@ class RungDecided:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class InterpolationEvaluated:
-    """An interpolation of two generators was evaluated.
-
-    Attributes:
-        point: between whom, where, in which space.
-        spent: on making and evaluating it.
-        samples: folder of its sample crops.
-    """
+    """An interpolation of two generators was evaluated; `spent` is the cost of that."""
 
     type: Literal["interpolation_evaluated"] = "interpolation_evaluated"
     point: InterpolatedPoint
@@ -170,9 +161,9 @@ class ArtifactEnded:
     Attributes:
         key: `<stage>-<hash of all that determines it>`.
         config: the run that describes it.
-        metrics: on the held-out images; empty of a FAILED one.
-        spent: on training it, here or in the study that did.
-        reused: it was there already.
+        metrics: empty of a FAILED one.
+        spent: on its training, in this study or an earlier one.
+        reused: an earlier study trained it.
     """
 
     type: Literal["artifact_ended"] = "artifact_ended"
@@ -189,11 +180,7 @@ class ArtifactEnded:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class ReferenceEvaluated:
-    """Something to compare points with was evaluated.
-
-    Attributes:
-        name: `bicubic`, `input`, or the key of a fidelity generator, which is a point of the study as well.
-    """
+    """A baseline (`bicubic`, `input`) or, by its key, a fidelity generator was evaluated."""
 
     type: Literal["reference_evaluated"] = "reference_evaluated"
     name: str
@@ -205,7 +192,7 @@ class ReferenceEvaluated:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class FrontMoved:
-    """The front after a trial ended, or (`final`) after everything has.
+    """The front after a trial ended, or (`final`) at the study's end.
 
     Attributes:
         hypervolume: in the product of the objectives' units, above the study's reference point.
@@ -221,7 +208,7 @@ class FrontMoved:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class SearchEnded:
-    """No more trials are drawn, by the study's limits."""
+    """No more trials are sampled, by the study's limits."""
 
     type: Literal["search_ended"] = "search_ended"
     limits: Limits
@@ -230,12 +217,12 @@ class SearchEnded:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class WorkerDied:
-    """The process of a job died; the job may be started anew.
+    """The process of a job died; the job may be restarted.
 
     Attributes:
         job: an artifact's key, `trial-0003`, a pair's name, or the baseline's.
         trial: of a trial's job.
-        iteration: the furthest that it had reached.
+        iteration: the last that it reached.
     """
 
     type: Literal["worker_died"] = "worker_died"
@@ -247,13 +234,12 @@ class WorkerDied:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class FilesPublished:
-    """Files of the run directory belong to a trial, or to the study, for whoever reads MLflow.
+    """Files are ready to be stored as MLflow artifacts of a trial, or of the study.
 
     Attributes:
         trial: None for the study.
-        folder: where they go there.
-        paths: relative to the run directory.
-        content: hash of what is in them.
+        folder: of the MLflow artifacts.
+        content: hash of the files' contents.
     """
 
     type: Literal["files_published"] = "files_published"
@@ -265,12 +251,7 @@ class FilesPublished:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class ModelPublished:
-    """Weights on the front become a version of the study's registered model; fields as in `FilesPublished`.
-
-    Attributes:
-        point: whose weights they are.
-        tags: of the version.
-    """
+    """Weights on the front become a version of the study's registered model, with `tags`; else as `FilesPublished`."""
 
     type: Literal["model_published"] = "model_published"
     point: PointId
@@ -282,7 +263,7 @@ class ModelPublished:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class AliasesPublished:
-    """The registered weights that names such as `balanced` stand for, and the present front."""
+    """Aliases such as `balanced` of registered weights, and the present front."""
 
     type: Literal["aliases_published"] = "aliases_published"
     aliases: Mapping[str, PointId]
@@ -312,13 +293,7 @@ EVENT_TYPES: tuple[str, ...] = tuple(each.type for each in get_args(get_args(Eve
 
 @dataclass(frozen=True, config=STRICT)
 class Entry:
-    """One line of a journal.
-
-    Attributes:
-        time: when the event was recorded, seconds since the epoch.
-        event: what happened.
-        version: of the schema.
-    """
+    """One line of a journal; `time` of recording in seconds since the epoch."""
 
     time: float
     event: Event
@@ -330,12 +305,12 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 def write_event(event: Event) -> str:
-    """Return an event as JSON, for where it stands alone."""
+    """Return an event as JSON, without an entry."""
     return json.dumps(_EVENT.dump_python(event))
 
 
 def read_event(text: str | bytes) -> Event:
-    """Read an event that stands alone; EventError as `read_entry`."""
+    """Read an event without an entry; EventError as `read_entry`."""
     try:
         return _EVENT.validate_json(text)
     except ValidationError as error:
@@ -343,7 +318,7 @@ def read_event(text: str | bytes) -> Event:
 
 
 def write_entry(entry: Entry) -> str:
-    """Return an entry as a line of a journal, without the line's end."""
+    """Return an entry as a line of a journal, without a line break."""
     return json.dumps(_ENTRY.dump_python(entry))
 
 
@@ -362,7 +337,7 @@ def read_entry(line: str | bytes) -> Entry:
 
 
 def _explain(error: ValidationError) -> str:
-    """Say which rule the first, most telling problem of a line breaks."""
+    """Return the field, the rule and the value of a line's first problem; a wrong version comes first."""
     problems = sorted(error.errors(), key=lambda problem: problem["loc"][:1] != ("version",))
     problem = problems[0]
     field = ".".join(str(part) for part in problem["loc"]) or "the line"

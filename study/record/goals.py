@@ -101,10 +101,7 @@ class Goals:
 
 def total_violation(metrics: Metrics, constraints: Sequence[Constraint]) -> float:
     """Return the sum of a point's violations, each relative to the size of its bound; 0 if it meets every one."""
-    violations = (
-        max(0.0, constraint.violation(metrics)) / (abs(constraint.bound) or 1.0) for constraint in constraints
-    )
-    return sum(violations)
+    return sum(max(0.0, each.violation(metrics)) / (abs(each.bound) or 1.0) for each in constraints)
 
 
 def bounded_values(metrics: Metrics, spent: Spent) -> Metrics:

@@ -1,6 +1,6 @@
-"""The study's record on disk: one event a line, appended by the driver alone, read by everything else.
+"""The journal of a study: one event a line, appended by the driver alone.
 
-The journal is the truth: MLflow's database, the Parquet tables and the report are made from it.
+MLflow's database, the Parquet tables and the report are derived from it.
 """
 
 import os
@@ -13,23 +13,23 @@ from study.record.events import Entry, Event, EventError, read_entry, write_entr
 
 
 class JournalError(ValueError):
-    """A journal that cannot be read: names the file, the line, what is wrong and what to do."""
+    """A journal that cannot be read; the message names file, line, fault and remedy."""
 
 
 class Journal:
     """An append-only file of events."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create it. A torn last line, which a crash left, is cut off: it was never acted upon."""
+        """Open or create the file. A last line that a crash truncated is removed: no action followed it."""
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._cut_torn_line()
+        self._remove_partial_line()
 
     def append(self, event: Event) -> Entry:
-        """Record an event with the present time; on return it survives a crash.
+        """Append an event with the present time, flushed to disk.
 
         Raises:
-            StorageError: the file system refuses; the journal is as it was.
+            StorageError: the file cannot be written; the journal is unchanged.
         """
         entry = Entry(time.time(), event)
         size = self.path.stat().st_size if self.path.exists() else 0
@@ -51,7 +51,7 @@ class Journal:
         for entry, _ in read_entries(self.path):
             yield entry
 
-    def _cut_torn_line(self) -> None:
+    def _remove_partial_line(self) -> None:
         if not self.path.exists():
             return
         content = self.path.read_bytes()
@@ -61,7 +61,7 @@ class Journal:
 
 
 def read_entries(path: Path, offset: int = 0) -> Iterator[tuple[Entry, int]]:
-    """Read the complete entries from a byte offset on, each with the offset after it; a torn last line is left out.
+    """Yield the complete entries from a byte offset on, each with the offset after it.
 
     Raises:
         JournalError: a line is no entry of this version.

@@ -1,4 +1,4 @@
-"""`study.json`: what a study, or a single run, is; written before its first event."""
+"""The metadata of a study or a single run (`study.json`), written before its first event."""
 
 import json
 import uuid
@@ -22,16 +22,16 @@ _STRICT = ConfigDict(extra="forbid")
 
 
 class RunDirectoryError(ValueError):
-    """A run directory that cannot be read: which file, which field, and what it should hold."""
+    """A run directory that cannot be read; the message names file, field and rule."""
 
 
 class OccupiedError(ValueError):
-    """The output directory holds something else, or is in use."""
+    """The output directory is not empty, holds another study, or is in use."""
 
 
 @dataclass(frozen=True, config=_STRICT)
 class ImageSetInfo:
-    """A set of images: its name, the SHA-256 of its pixels, and the images' names."""
+    """A set of images: name, SHA-256 of the pixels, names of the images."""
 
     name: str
     fingerprint: str
@@ -40,13 +40,13 @@ class ImageSetInfo:
 
 @dataclass(frozen=True, config=_STRICT)
 class SearchInfo:
-    """How trials are drawn.
+    """How trials are sampled.
 
     Attributes:
         space: name of the search space, or `single run`.
-        trials: how many were asked for.
+        trials: their intended number.
         seed: of the sampler.
-        groups: config paths by which fronts are told apart; the first is the study's main question.
+        groups: config paths; trials are grouped by their values, by the first in the first place.
     """
 
     space: str
@@ -57,17 +57,17 @@ class SearchInfo:
 
 @dataclass(frozen=True, config=_STRICT)
 class StudyMetadata:
-    """What a study is.
+    """Metadata of a study.
 
     Attributes:
         name: the study's.
-        search: how its trials are drawn.
+        search: how its trials are sampled.
         goals: objectives, reference point, constraints.
-        images: those trained on and those evaluated on.
+        images: of training and validation.
         config: the run that trials vary.
-        notes: sentences that every reader has to see.
-        code_version: by which code it was begun and, where it was another, continued.
-        identity: what makes it the study that it is, and may not change when it is continued.
+        notes: caveats for readers of the results.
+        code_version: of the code that started it, and of others that resumed it.
+        identity: the settings that a resumed study cannot change, by name.
         id: unique, 32 hex digits.
         version: of this schema.
     """
@@ -85,7 +85,7 @@ class StudyMetadata:
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """The axes of its front: fidelity, then perceptual distance."""
+        """The objectives: fidelity, then perceptual distance."""
         return self.goals.objectives
 
     @property
@@ -100,7 +100,7 @@ class StudyMetadata:
 
     @property
     def task(self) -> str:
-        """What is done to the images, in words."""
+        """The image restoration task, in words."""
         data = self.config.get("data", {})
         if data.get("task") == "denoise":
             return f"denoising, noise {data['sigma']:g} of 255"
@@ -110,7 +110,7 @@ class StudyMetadata:
 
     @property
     def val_images(self) -> tuple[str, ...]:
-        """Names of the images that points are evaluated on."""
+        """Names of the validation images."""
         return self.images["val"].images
 
 
@@ -149,11 +149,10 @@ def read_metadata(run_dir: Path) -> StudyMetadata:
 
 
 def write_metadata(run_dir: Path, metadata: StudyMetadata) -> StudyMetadata:
-    """Write `study.json`, or make sure that the one that exists is of the same study; returns what now stands there.
+    """Write `study.json`; a study that exists keeps its id and its code versions.
 
-    Args:
-        run_dir: of the study.
-        metadata: of the study as it is started or continued; a study that exists keeps its id and its code versions.
+    Returns:
+        The metadata as written.
 
     Raises:
         OccupiedError: the directory holds another study; the message names the differences.
@@ -174,7 +173,7 @@ def new_id() -> str:
 
 
 def precision_of(run_dir: Path) -> Precision | None:
-    """Return what the study in a directory trains in, wherever it is continued; None if there is no study yet."""
+    """Return the precision of the study in a directory; None without a study."""
     if not RunDirectory(run_dir).study.exists():
         return None
     precision: Precision = read_metadata(run_dir).config["precision"]

@@ -1,6 +1,6 @@
 """Every file name of a run directory.
 
-Events name files relative to the run directory, with `/`; `RunDirectory` resolves them. Nothing else spells a path.
+Events name files relative to the run directory, with `/`; `RunDirectory` resolves them. No other module spells a path.
 """
 
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ CONFIG = "config.json"
 
 
 def point_samples(point: TrialPoint | InterpolatedPoint) -> str:
-    """Folder of a point's sample crops, relative to the run directory."""
+    """Return the folder of a point's sample crops, relative to the run directory."""
     if isinstance(point, InterpolatedPoint):
         return f"interpolations/{point.pair}/{point.name}"
     return f"trials/{point.trial:04d}/points/{point.iteration:07d}"
 
 
 def reference_samples(name: str) -> str:
-    """Folder of a reference's sample crops (`hr` and `lq` are those of the images), relative to the run directory."""
+    """Return the folder of a reference's sample crops (`hr`, `lq`: of the images), relative to the run directory."""
     return f"references/{name}"
 
 
 @dataclass(frozen=True)
 class TrialDirectory:
-    """What one trial leaves: a configuration, its points, and a checkpoint while it trains."""
+    """Files of one trial: its configuration, its points, and a checkpoint while it trains."""
 
     run_dir: Path
     trial: int
@@ -40,17 +40,17 @@ class TrialDirectory:
 
     @property
     def config(self) -> Path:
-        """The run, and the key that belongs to it."""
+        """The run and its key."""
         return self.root / CONFIG
 
     @property
     def checkpoint(self) -> Path:
-        """What an interrupted trial continues from."""
+        """State from which an interrupted trial resumes."""
         return self.root / "checkpoint.pt"
 
     @property
     def done(self) -> Path:
-        """Exists once the trial has trained to its end."""
+        """Marker that the trial has trained to its end."""
         return self.root / "done.json"
 
     @property
@@ -67,44 +67,44 @@ class TrialDirectory:
         return self.points / f"{iteration:07d}.safetensors"
 
     def numbers(self, iteration: int) -> Path:
-        """The event of a point, JSON; written last: a point is complete once this file exists."""
+        """Event of a point, JSON; written last: a point is complete once this file exists."""
         return self.points / f"{iteration:07d}.json"
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The directory that a study, or a single run, writes."""
+    """Output directory of a study or a single run."""
 
     root: Path
 
     @property
     def study(self) -> Path:
-        """What the study is (`record/metadata.py`)."""
+        """Metadata (`record/metadata.py`)."""
         return self.root / STUDY
 
     @property
     def journal(self) -> Path:
-        """What happened in it (`record/journal.py`)."""
+        """Events (`record/journal.py`)."""
         return self.root / JOURNAL
 
     @property
     def cursor(self) -> Path:
-        """How much of the journal MLflow has."""
+        """Offset up to which the journal is in MLflow."""
         return self.root / CURSOR
 
     @property
     def optuna(self) -> Path:
-        """The sampler's database."""
+        """Database of Optuna's study."""
         return self.root / "optuna.db"
 
     @property
     def lock(self) -> Path:
-        """Held by the driver that writes here."""
+        """Lock of the driver."""
         return self.root / ".driver.lock"
 
     @property
     def tune(self) -> Path:
-        """Ray Tune's scratch."""
+        """Ray Tune's temporary files."""
         return self.root / "tune"
 
     def trial(self, number: int) -> TrialDirectory:

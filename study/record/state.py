@@ -1,4 +1,4 @@
-"""A study rebuilt from its journal, and the only way to record something in it."""
+"""A study rebuilt from its journal, and the recorder of new events."""
 
 import math
 from collections import Counter
@@ -32,17 +32,17 @@ Published = FilesPublished | ModelPublished | AliasesPublished
 
 @dataclass
 class StudyRecord:
-    """All that a journal holds of a study, by what it is about; of what a resumed study repeats, the first.
+    """The events of a study by subject, in their order; the first event of a subject counts where it is repeated.
 
     Attributes:
-        trials, ends: by trial number, in the order in which they were drawn, and ended.
-        points: in the order in which they were evaluated.
-        artifacts: every one that ended, in order: that one was trained twice stays visible.
-        references: bicubic or the input, and fidelity generators by key.
-        interpolations, pairs: what was evaluated between two points, and which pairs are through, by name.
-        fronts: as they moved.
-        search_ended: why no more trials are drawn; None while they are.
-        state: RUNNING where the journal has not yet begun.
+        trials, ends: by trial number.
+        points, interpolations: by point.
+        artifacts: one event each time that an artifact ended, so that repeated training is visible.
+        references: the baseline by name, and fidelity generators by key.
+        pairs: the last end of each pair, by its name.
+        fronts: after each trial that ended.
+        search_ended: why no more trials are sampled; None while they are.
+        state: of the study.
     """
 
     trials: dict[int, TrialStarted] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class StudyRecord:
         return record
 
     def apply(self, event: Event) -> None:
-        """Take in an event."""
+        """Add an event."""
         match event:
             case TrialStarted():
                 self.trials.setdefault(event.trial, event)
@@ -114,7 +114,7 @@ class StudyRecord:
 
     @property
     def warm_overheads(self) -> list[float]:
-        """Seconds from ready to the training function entered, of trials on warm workers."""
+        """Seconds from ready to run until the training function is entered, of trials on warm workers."""
         known = ((end.warm, end.overhead_seconds) for end in self.ends.values())
         return [seconds for warm, seconds in known if warm and seconds is not None]
 
@@ -127,17 +127,17 @@ class StudyRecord:
 
     @property
     def last_artifacts(self) -> dict[str, ArtifactEnded]:
-        """How each artifact ended last, by key."""
+        """The last end of each artifact, by key."""
         return {artifact.key: artifact for artifact in self.artifacts}
 
     @property
     def uses(self) -> Counter[str]:
-        """How many trials start from each artifact, by key."""
+        """Number of trials that start from each artifact, by key."""
         return Counter(key for trial in self.trials.values() for key in trial.upstream.values())
 
     @property
     def device_seconds(self) -> float:
-        """Device-seconds of training and evaluation so far; artifacts that were found cost nothing."""
+        """Device-seconds of training and evaluation so far; reused artifacts cost nothing."""
         spent: dict[object, float] = {}
         parts = [(point.trial, event.spent) for point, event in self.points.items()]
         made = [(artifact.key, artifact.spent) for artifact in self.artifacts if not artifact.reused]
@@ -153,14 +153,14 @@ class StudyRecord:
 
 
 class Recorder:
-    """Records events in a journal and keeps the study's record up to date; recording twice does nothing.
+    """Appends events to a journal and updates the study's record; an event that is known is ignored.
 
     Attributes:
-        record: the study, rebuilt from the journal.
+        record: the study.
     """
 
     def __init__(self, journal: Journal) -> None:
-        """Rebuild the study from what the journal holds."""
+        """Rebuild the study from the journal."""
         self._journal = journal
         self._published: dict[tuple[object, ...], Published] = {}
         self.record = StudyRecord()
@@ -168,7 +168,7 @@ class Recorder:
             self._apply(entry.event)
 
     def add(self, event: Event) -> bool:
-        """Record an event, unless the journal has it already; returns whether it was new.
+        """Record an event unless it is known; return whether it was new.
 
         Raises:
             StorageError: the journal cannot be written.
@@ -200,7 +200,7 @@ class Recorder:
             case ArtifactEnded():
                 before = record.last_artifacts.get(event.key)
                 return before is not None and before.state == "COMPLETE"
-            case FrontMoved(final=True):  # interpolations may have moved it since the last trial ended
+            case FrontMoved(final=True):  # interpolations may have changed it since the last trial ended
                 return bool(record.fronts) and record.fronts[-1].members == event.members
             case FilesPublished() | ModelPublished() | AliasesPublished():
                 return self._published.get(_subject(event)) == event
@@ -208,7 +208,7 @@ class Recorder:
 
 
 def _subject(event: Published) -> tuple[object, ...]:
-    """Return what a published event replaces earlier ones of."""
+    """Return the key by which a published event replaces earlier ones."""
     match event:
         case FilesPublished():
             return ("files", event.trial, event.folder)

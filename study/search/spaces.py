@@ -177,8 +177,9 @@ def load_space(name: str) -> SearchSpace:
     ]
     if missing:
         raise SpaceError(f"{path} does not define {', '.join(missing)}; search_spaces/quick.py is a complete example")
-    for former, name in (("IN_TURN", "STRATIFY"), ("in_turn", "stratify")):
-        if hasattr(module, former):
+    for former in vars(module):
+        if former.lower() == "in_turn":
+            name = "STRATIFY" if former.isupper() else "stratify"
             raise SpaceError(f"{path}: {former} is called {name} now; rename it")
     if isinstance(module.GROUPS, str):
         raise SpaceError(f"{path}: GROUPS must be a tuple of config paths, but got {module.GROUPS!r}; add a comma")

@@ -1,4 +1,4 @@
-"""What a study will train: counted by hand on few draws, with costs that the test makes up."""
+"""A forecast counted by hand on few configurations, with invented costs."""
 
 import math
 from pathlib import Path
@@ -37,10 +37,10 @@ def test_artifacts_are_counted_once_and_finished_ones_are_found(images: ImageSet
     assert [work.left for work in works] == [800, 200, 200, 160, 160, 160]
     (tmp_path / artifact_key(BASE, "fidelity", images)).mkdir()
     again = works_of([variant(3)], images, store)
-    assert [(work.there, work.left) for work in again] == [(True, 0), (False, 200), (False, 160)]
+    assert [(work.finished, work.left) for work in again] == [(True, 0), (False, 200), (False, 160)]
 
 
-def test_what_costs_the_same_is_of_one_kind() -> None:
+def test_jobs_whose_steps_cost_the_same_are_of_one_kind() -> None:
     def kind(config: RunConfig, stage: Stage = "adversarial") -> str:
         return Work(stage, config, 1).kind
 
@@ -50,7 +50,7 @@ def test_what_costs_the_same_is_of_one_kind() -> None:
     assert kind(variant(patch=32), "fidelity") == kind(variant(), "fidelity")
 
 
-def test_those_with_most_steps_are_measured_and_one_of_each_stage(images: ImageSet, tmp_path: Path) -> None:
+def test_kinds_with_most_steps_and_each_stage_are_measured(images: ImageSet, tmp_path: Path) -> None:
     works = works_of([variant(3), variant(3, seed=1), variant(3, patch=32)], images, ArtifactFolder(tmp_path))
     measured: list[tuple[Stage, int]] = []
 
@@ -84,7 +84,7 @@ def test_sums_are_those_by_hand(images: ImageSet, tmp_path: Path) -> None:
     assert (stages["adversarial"].works, stages["adversarial"].iterations) == (2, 320)
 
 
-def test_draws_begin_with_the_recipe_and_repeat() -> None:
+def test_samples_begin_with_the_recipe_and_repeat() -> None:
     space = load_space("aesop")
     base = space.base("tiny", {})
     draws = draw_configs(space, base, 5, seed=3)

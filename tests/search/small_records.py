@@ -1,8 +1,12 @@
 """A small study's record, event by event."""
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
 from study.config import RunConfig, to_dict
 from study.record.events import (
     ArtifactEnded,
+    Event,
     InterpolationEvaluated,
     PointEvaluated,
     ReferenceEvaluated,
@@ -11,6 +15,9 @@ from study.record.events import (
     TrialState,
 )
 from study.record.goals import Goals, Objective
+from study.record.journal import Journal
+from study.record.metadata import ImageSetInfo, SearchInfo, StudyMetadata, new_id, write_metadata
+from study.record.paths import RunDirectory
 from study.record.points import FidelityPoint, InterpolatedPoint, InterpolationSpace, Spent, TrialPoint
 from study.record.state import StudyRecord
 
@@ -77,3 +84,30 @@ def small_record(config: RunConfig) -> StudyRecord:
     record.apply(ended(1, "PRUNED"))
     record.apply(ended(2, "FAILED"))
     return record
+
+
+def write_study(
+    run_dir: Path,
+    events: Iterable[Event],
+    *,
+    groups: tuple[str, ...] = (),
+    identity: Mapping[str, object] | None = None,
+) -> None:
+    """Write a study's metadata and journal."""
+    images = {name: ImageSetInfo(name, fingerprint, ()) for name, fingerprint in (("train", "abc"), ("val", "xyz"))}
+    metadata = StudyMetadata(
+        name=run_dir.name,
+        search=SearchInfo("mine", 6, 0, groups),
+        goals=GOALS,
+        images=images,  # type: ignore[arg-type]
+        config={},
+        notes=(),
+        code_version="0",
+        identity=identity or {},
+        id=new_id(),
+    )
+    run_dir.mkdir(exist_ok=True)
+    write_metadata(run_dir, metadata)
+    journal = Journal(RunDirectory(run_dir).journal)
+    for event in events:
+        journal.append(event)

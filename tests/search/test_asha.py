@@ -251,7 +251,7 @@ def test_crowding_distances_by_hand() -> None:
     assert crowding_distances(np.array([[1.0, 1.0], [1.0, 1.0]])).tolist() == [math.inf, math.inf]
 
 
-# --- constraints --------------------------------------------------------------------------------------------------------
+# --- constraints ---------------------------------------------------------------------------------------------------
 
 
 def test_trials_that_violate_a_constraint_rank_last() -> None:

@@ -1,26 +1,30 @@
 """The best settings of an earlier study, trained again."""
 
 import itertools
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import replace as replace_field
 from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas as pd
 import pytest
 
 from study.config import RunConfig, replace
 from study.config.recipes import aesop
-from study.search.repetition import Repetition, load_repetition, other_than_before
+from study.record.events import Event
+from study.record.journal import Journal
+from study.record.state import StudyRecord
+from study.search.repetition import Repetition, _group_of, load_repetition, other_than_before
 from study.search.spaces import SearchSpace
-from study.search.trials import TrialSource
+from study.search.trials import Asked, TrialSource
 from study.search.warm_start import WarmStartError
+from tests.search.small_records import ended, evaluated, generator, interpolated, started, write_study
 
 BASE = aesop("tiny")
 CORNER = {"psnr_y": 20.0, "lpips_alex": 1.0}
-# Two groups that take turns; of each trial its points (PSNR, LPIPS).
+GROUPS = ("loss.guidance",)
+# Two groups, stratified; of each trial its points (PSNR, LPIPS).
 POINTS = {
     0: [(26.0, 0.6), (25.9, 0.8)],
     1: [(21.0, 0.1)],
@@ -39,7 +43,7 @@ def sample(trial: optuna.Trial, base: RunConfig) -> Mapping[str, Any]:
 
 
 SPACE = SearchSpace(
-    *("mine", Path("mine.py"), "tiny", 6, CORNER, ("loss.guidance",), "f"),
+    *("mine", Path("mine.py"), "tiny", 6, CORNER, GROUPS, "f"),
     _base=lambda *_: BASE,
     _sample=sample,
     stratified={"loss.guidance": ("aesop", "pixel")},
@@ -56,28 +60,26 @@ def box(points: list[tuple[float, float]]) -> float:
     return total
 
 
+def events_of(trials: list[Asked], points: Mapping[int, list[tuple[float, float]]]) -> Iterator[Event]:
+    for asked in trials:
+        yield started(asked.number, asked.config)
+        for index, values in enumerate(points[asked.number]):
+            yield evaluated(asked.number, 20 * (index + 1), *values)
+        yield ended(asked.number)
+
+
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
-    """A finished study of six trials, with its table."""
+    """A finished study of six trials. A point of the fidelity generator and an interpolation are on its front, too."""
     folder = tmp_path / "earlier"
     folder.mkdir()
-    objectives = [
-        {"metric": "psnr_y", "direction": "maximize"},
-        {"metric": "lpips_alex", "direction": "minimize"},
-    ]
-    data = {"train": {"fingerprint": "abc"}}
-    (folder / "study.json").write_text(json.dumps({"objectives": objectives, "reference": CORNER, "data": data}))
     source = TrialSource(folder / "optuna.db", "earlier", ["maximize", "minimize"], SPACE, BASE, seed=0)
+    trials = []
     for number in POINTS:
-        source.ask()
+        trials.append(source.ask())
         source.tell(number, "COMPLETE", POINTS[number][0])
-    rows = [
-        {"trial": number, "group_front": ("aesop", "pixel")[number % 2], "psnr_y": psnr, "lpips_alex": lpips}
-        for number, points in POINTS.items()
-        for psnr, lpips in points
-    ]
-    rows.append({"trial": None, "group_front": None, "psnr_y": 27.0, "lpips_alex": 0.7})
-    pd.DataFrame(rows).astype({"trial": "Int64"}).to_parquet(folder / "points.parquet")
+    more = [generator(27.0, 0.7), interpolated(26.5, 0.01)]
+    write_study(folder, [*events_of(trials, POINTS), *more], groups=GROUPS)
     return folder
 
 
@@ -107,16 +109,14 @@ def test_a_study_that_repeated_one_is_repeated_setting_by_setting(earlier: Path,
     runs = load_repetition(Repetition(earlier, members=1, seeds=2), SPACE, BASE)
     again = tmp_path / "again"
     again.mkdir()
-    (again / "study.json").write_text((earlier / "study.json").read_text())
     directions = ["maximize", "minimize"]
     source = TrialSource(again / "optuna.db", "again", directions, SPACE, BASE, seed=0, repeated=runs)  # type: ignore[arg-type]
-    rows = []
+    points = {number: [(24.0 + number, 0.3 + 0.1 * number)] for number in range(4)}
+    trials = []
     for number in range(4):
-        guidance = source.ask().config.loss.guidance
-        source.tell(number, "COMPLETE", (24.0 + number, 0.3 + 0.1 * number))
-        point = {"psnr_y": 24.0 + number, "lpips_alex": 0.3 + 0.1 * number}
-        rows.append({"trial": number, "group_front": guidance, **point})
-    pd.DataFrame(rows).to_parquet(again / "points.parquet")
+        trials.append(source.ask())
+        source.tell(number, "COMPLETE", points[number][0])
+    write_study(again, events_of(trials, points), groups=GROUPS)
     third = load_repetition(Repetition(again, members=3, seeds=2), SPACE, BASE)
     assert len(third) == 4
     assert {run.seed for run in third} == {3, 4}, "neither the first study's seed nor the second's"
@@ -148,10 +148,44 @@ def test_what_cannot_be_repeated_says_why(earlier: Path, tmp_path: Path) -> None
         load_repetition(Repetition(earlier), other, BASE)
     with pytest.raises(WarmStartError, match=r"--repeat .* holds no study"):
         load_repetition(Repetition(tmp_path), SPACE, BASE)
-    table = pd.read_parquet(earlier / "points.parquet")
-    table.assign(group_front=None).to_parquet(earlier / "points.parquet")
+    journal = earlier / "journal.jsonl"
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join(line for line in lines if "point_evaluated" not in line) + "\n")
     with pytest.raises(WarmStartError, match="no trial of it is on a front"):
         load_repetition(Repetition(earlier), SPACE, BASE)
-    table.drop(columns="group_front").to_parquet(earlier / "points.parquet")
-    with pytest.raises(WarmStartError, match=r"older version; make it with: python analysis/report.py"):
+    journal.write_text('{"event": "point"}\n')
+    with pytest.raises(WarmStartError, match=r"--repeat .*journal\.jsonl, line 1: it has no version"):
         load_repetition(Repetition(earlier), SPACE, BASE)
+    journal.unlink()
+    with pytest.raises(WarmStartError, match=r"holds no study \(study\.json, journal\.jsonl and optuna\.db\)"):
+        load_repetition(Repetition(earlier), SPACE, BASE)
+
+
+def test_points_that_do_not_count_are_not_chosen(earlier: Path) -> None:
+    """A failed trial, an infinite value; a study without groups is one group."""
+    journal = Journal(earlier / "journal.jsonl")
+    for number, values in ((6, (40.0, 0.01)), (7, (math.inf, 0.01))):
+        journal.append(started(number, BASE))
+        journal.append(evaluated(number, 20, *values))
+    journal.append(ended(6, "FAILED"))
+    assert {run.trial for run in load_repetition(Repetition(earlier), SPACE, BASE)} == set(POINTS)
+    path = earlier / "study.json"
+    path.write_text(path.read_text().replace('"loss.guidance"', ""))
+    (all_at_once,) = {len(load_repetition(Repetition(earlier, members=9, seeds=1), SPACE, BASE))}
+    front = {0, 1, 2, 3, 5}  # trial 3 has a better LPIPS than 4 at the same PSNR
+    assert all_at_once == len(front)
+
+
+def test_trials_without_a_stage_are_a_group_of_their_own(tmp_path: Path) -> None:
+    """Trials that never meet an auto-encoder are not told apart by its settings."""
+    record = StudyRecord()
+    configs = {number: replace(BASE, {"autoencoder.bottleneck_channels": 3 * (1 + number % 2)}) for number in range(3)}
+    for number, config in configs.items():
+        record.apply(started(number, config))
+    with_it = started(3, BASE)
+    groups = ("autoencoder.bottleneck_channels",)
+    assert [_group_of(record.trials[number], groups, record) for number in range(3)] == ["3", "6", "3"]
+    record.apply(replace_field(with_it, upstream={"autoencoder": "autoencoder-1"}))
+    assert [_group_of(record.trials[number], groups, record) for number in range(4)] == ["none"] * 3 + ["3"]
+    assert _group_of(with_it, (), record) == "all"
+    assert _group_of(with_it, ("loss.custom",), record) == "none"

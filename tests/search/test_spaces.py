@@ -186,9 +186,9 @@ def test_a_trial_shows_the_values_that_failed(space_of: Any, tiny: RunConfig) ->
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-# --- losses of one's own ---------------------------------------------------------------------------------------------
+# --- custom losses -------------------------------------------------------------------------------------------------
 
-OWN = """
+CUSTOM = """
 def sample(trial, base):
     guidance = trial.suggest_categorical("loss.guidance", ["aesop", "custom"])
     return {"loss.guidance": guidance, "loss.custom": "my_loss.py" if guidance == "custom" else None}
@@ -199,24 +199,24 @@ def test_an_custom_loss_lies_beside_its_space_and_counts_as_it_was_when_it_was_f
     space_of: Any, tiny: RunConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "my_loss.py").write_text("first")
-    space = space_of(HEAD + OWN)
+    space = space_of(HEAD + CUSTOM)
     drawn = {draw.loss.custom for draw in space.try_out(tiny)}
     pinned = f"{tmp_path / 'my_loss.py'}@sha256:{hashlib.sha256(b'first').hexdigest()}"
     assert drawn == {None, pinned}
     (tmp_path / "my_loss.py").write_text("edited")
     assert {draw.loss.custom for draw in space.try_out(tiny)} == {None, pinned}
-    assert {draw.loss.custom for draw in space_of(HEAD + OWN).try_out(tiny)} != {None, pinned}  # the next command
+    assert {draw.loss.custom for draw in space_of(HEAD + CUSTOM).try_out(tiny)} != {None, pinned}  # the next command
 
 
 def test_an_custom_loss_that_is_not_there_is_found_out(space_of: Any, tiny: RunConfig) -> None:
     with pytest.raises(SpaceError, match=r"mine\.py, trial .*loss\.custom must name a Python file, but .*my_loss\.py"):
-        space_of(HEAD + OWN).try_out(tiny)
+        space_of(HEAD + CUSTOM).try_out(tiny)
 
 
 def test_custom_losses_may_be_compared_with_each_other(space_of: Any, tmp_path: Path) -> None:
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text(name)
-    turns = """
+    strata = """
 GROUPS = ["loss.custom"]
 STRATIFY = {"loss.custom": ("a.py", "b.py")}
 def base(size, networks):
@@ -224,7 +224,7 @@ def base(size, networks):
 def sample(trial, base):
     return {"loss.custom": trial.suggest_categorical("loss.custom", ["b.py", "a.py"])}
 """
-    space = space_of("from study.config import replace\n" + HEAD + turns)
+    space = space_of("from study.config import replace\n" + HEAD + strata)
     base = space.base("tiny", NETWORKS)
     assert space.own_values(base) == {"loss.custom": "a.py"}
     names = [Path(custom_loss_path(draw.loss.custom or "")).name for draw in space.try_out(base)]
@@ -253,10 +253,10 @@ def test_a_shipped_space_draws_valid_runs_that_differ(name: str, size: str) -> N
 def test_a_shipped_space_starts_from_the_recipe_itself(name: str, size: str) -> None:
     space = load_space(name)
     base = space.base(size, NETWORKS)
-    own = space.own_values(base)
-    assert own == {path: get(base, path) for path in own}
-    assert {"loss.guidance", "loss.adversarial", "autoencoder.bottleneck_channels", "budget.patch"} <= set(own)
-    assert space.sample(optuna.trial.FixedTrial(own), base) == base
+    recipe = space.own_values(base)
+    assert recipe == {path: get(base, path) for path in recipe}
+    assert {"loss.guidance", "loss.adversarial", "autoencoder.bottleneck_channels", "budget.patch"} <= set(recipe)
+    assert space.sample(optuna.trial.FixedTrial(recipe), base) == base
 
 
 @pytest.mark.parametrize(("name", "size"), SHIPPED)
@@ -294,7 +294,7 @@ def test_quick_does_without_the_network_it_cannot_have() -> None:
     assert space.base("tiny", ["squeezenet"]).loss.perceptual > 0
 
 
-# --- the spaces whose values take turns ----------------------------------------------------------------------------
+# --- stratified spaces ---------------------------------------------------------------------------------------------
 
 ALL_NETWORKS = ("vgg19", "vgg16", "squeezenet", "alexnet")
 STRATIFY = {
@@ -308,20 +308,20 @@ STRATIFY = {
 
 @pytest.mark.parametrize("size", ["full", "small", "tiny"])
 @pytest.mark.parametrize("name", STRATIFY)
-def test_turns_cover_every_combination_once(name: str, size: str) -> None:
+def test_strata_cover_every_combination_once(name: str, size: str) -> None:
     base = load_space(name).base(size, ALL_NETWORKS)
     space = load_space(name).around(base, ALL_NETWORKS)
     space.try_out(base)
-    turns = [tuple(space.stratum_of(number).items()) for number in range(STRATIFY[name])]
+    strata = [tuple(space.stratum_of(number).items()) for number in range(STRATIFY[name])]
     combinations = 1
     for values in space.stratified.values():
         combinations *= len(values)
-    assert len(set(turns)) == combinations == STRATIFY[name]
-    own = space.own_values(base)
-    assert all(own[path] == value for path, value in turns[0])
+    assert len(set(strata)) == combinations == STRATIFY[name]
+    recipe = space.own_values(base)
+    assert all(recipe[path] == value for path, value in strata[0])
 
 
-def test_turns_that_would_lose_a_combination_are_found_out(space_of: Any, tiny: RunConfig) -> None:
+def test_strata_that_would_lose_a_combination_are_refused(space_of: Any, tiny: RunConfig) -> None:
     space = space_of(WHOLE + '\nSTRATIFY = {"loss.fidelity": (0.5, 1.0)}\n')
     with pytest.raises(
         SpaceError, match=r"STRATIFY must begin with the recipe's own value, which is 1\.0 for loss\.fid"
@@ -339,7 +339,7 @@ def test_turns_that_would_lose_a_combination_are_found_out(space_of: Any, tiny: 
         ("mdf", [], "recipe", {"mdf", "l1", "l2", "ssim", "ms-ssim"}),
     ],
 )
-def test_what_needs_a_network_that_is_not_at_hand_takes_no_turn(
+def test_values_whose_network_is_missing_are_no_strata(
     name: str, networks: list[str], path: str, left: set[str]
 ) -> None:
     base = load_space(name).base("tiny", networks)
@@ -357,3 +357,11 @@ def test_the_losses_are_compared_on_every_task(name: str, task: tuple[Any, float
     draws = space.try_out(base)
     assert {(draw.data.task, draw.data.scale, draw.generator.name) for draw in draws} == {(task[0], 1, "msrresnet")}
     assert len(set(draws)) >= STRATIFY[name]
+
+
+def test_former_names_of_parts_are_refused(space_of: Any) -> None:
+    former = "in_turn"
+    with pytest.raises(SpaceError, match=f"{former.upper()} is called STRATIFY now"):
+        space_of(f"{WHOLE}\n{former.upper()} = {{'loss.fidelity': (1.0, 0.5)}}\n")
+    with pytest.raises(SpaceError, match=f"{former} is called stratify now"):
+        space_of(f"{WHOLE}\ndef {former}(base, networks):\n    return {{}}\n")

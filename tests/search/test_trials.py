@@ -2,19 +2,17 @@
 
 import json
 import shutil
-import sqlite3
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine, event
 
 from study.config import RunConfig, replace, to_dict
 from study.config.recipes import aesop, get_recipe
+from study.record.points import Distribution
 from study.search.spaces import SearchSpace, load_space
 from study.search.trials import Asked, TrialSource, UnusableTrial
 
@@ -23,27 +21,8 @@ BASE = aesop("tiny")
 QUICK = load_space("quick")
 
 
-@pytest.fixture(autouse=True)
-def no_word_on_experimental_options() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_waiting_for_the_disk() -> Iterator[None]:
-    """Tests survive no power cut: without this, most of their time is SQLite flushing."""
-
-    def relax(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute("PRAGMA synchronous = OFF")
-
-    event.listen(Engine, "connect", relax)
-    yield
-    event.remove(Engine, "connect", relax)
-
-
 @pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory, no_waiting_for_the_disk: None) -> Path:
+def empty_database(tmp_path_factory: pytest.TempPathFactory, no_flushing: None) -> Path:
     """Optuna's tables without a row: to make them takes longer than most of the tests."""
     path = tmp_path_factory.mktemp("optuna") / "empty.db"
     optuna.storages.RDBStorage(f"sqlite:///{path}")
@@ -72,7 +51,7 @@ def stored(database: Path) -> list[FrozenTrial]:
     return optuna.load_study(study_name="mine", storage=f"sqlite:///{database}").trials
 
 
-def test_the_objectives_have_names_for_whoever_opens_the_database(tmp_path: Path) -> None:
+def test_objectives_are_named_in_the_database(tmp_path: Path) -> None:
     for _ in range(2):  # also when it is opened again
         TrialSource(tmp_path / "a.db", "mine", ["maximize", "minimize"], QUICK, BASE, seed=0, metrics=["psnr_y", "swd"])
         study = optuna.load_study(study_name="mine", storage=f"sqlite:///{tmp_path / 'a.db'}")
@@ -110,6 +89,19 @@ def test_trial_zero_is_the_recipe_itself(tmp_path: Path) -> None:
     assert first.params == QUICK.own_values(BASE)
     assert source.count == 1
     assert source.ask().config != BASE
+
+
+def test_distributions_are_those_of_the_space(database: Path) -> None:
+    source = open_source(database)
+    asked = draw(source, 3, told=False)
+    assert all(trial.distributions.keys() == trial.params.keys() for trial in asked)
+    assert asked[0].distributions["budget.patch"] == Distribution("categorical", choices=(32, 64))
+    weight = asked[0].distributions["loss.adversarial"]
+    assert (weight.kind, weight.log) == ("float", True)
+    assert weight.contains(asked[0].params["loss.adversarial"])
+    assert [trial.distributions for trial in open_source(database).unfinished()] == [
+        trial.distributions for trial in asked
+    ]
 
 
 def test_a_trial_is_drawn_within_the_space_and_its_config_noted_beside_it(database: Path) -> None:
@@ -211,6 +203,7 @@ def test_a_space_that_fails_makes_a_failed_trial_and_the_next_is_drawn(database:
             source.ask()
         assert caught.value.number == number
         assert list(caught.value.params) == ["loss.fidelity"]
+        assert caught.value.distributions == {"loss.fidelity": Distribution("float", 0.1, 2.0)}
     assert source.ask().number == 3
     assert source.count == 4
     assert [trial.number for trial in source.unfinished()] == [0, 3]
@@ -261,21 +254,21 @@ def test_the_recipes_own_trial_is_asked_for_only_once(database: Path) -> None:
     assert [trial.state for trial in stored(database)] == [TrialState.COMPLETE] * 4
 
 
-def test_values_are_taken_in_turn_from_the_recipes_own_on(database: Path) -> None:
+def test_stratified_values_begin_with_the_recipes_own(database: Path) -> None:
     guidance = load_space("guidance")
     base = guidance.base("tiny", {"squeezenet"})
-    source = TrialSource(database, "turns", ["maximize", "minimize"], guidance, base, seed=1)
+    source = TrialSource(database, "strata", ["maximize", "minimize"], guidance, base, seed=1)
     kinds = [source.ask().config.loss.guidance for _ in range(12)]
     assert kinds == list(guidance.stratified["loss.guidance"]) * 2
     assert kinds[0] == base.loss.guidance
 
 
-def test_turns_go_on_when_a_study_is_opened_again(database: Path) -> None:
+def test_strata_go_on_when_a_study_is_resumed(database: Path) -> None:
     guidance = load_space("guidance")
     base = guidance.base("tiny", {"squeezenet"})
     kinds = []
     for _ in range(7):
-        source = TrialSource(database, "turns", ["maximize", "minimize"], guidance, base, seed=1)
+        source = TrialSource(database, "strata", ["maximize", "minimize"], guidance, base, seed=1)
         kinds.append(source.ask().config.loss.guidance)
     assert kinds == [*guidance.stratified["loss.guidance"], "aesop"]
 
@@ -289,5 +282,5 @@ def test_ranges_of_one_field_by_method_are_told_by_its_path(database: Path) -> N
         assert asked.config.recipe == name
         assert asked.params.keys() == {"recipe", "loss.fidelity", "loss.adversarial"}
         assert asked.config.loss.fidelity == asked.params["loss.fidelity"]
-        own = get_recipe(name, "tiny").loss
-        assert own.fidelity / 10 <= asked.config.loss.fidelity <= own.fidelity * 10
+        recipe = get_recipe(name, "tiny").loss
+        assert recipe.fidelity / 10 <= asked.config.loss.fidelity <= recipe.fidelity * 10

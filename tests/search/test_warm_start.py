@@ -1,31 +1,24 @@
 """A study that begins with what an earlier one found."""
 
-import json
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace as replace_field
 from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas as pd
 import pytest
 
 from study.config import RunConfig
 from study.config.recipes import aesop
+from study.record.events import Event
+from study.record.journal import Journal
 from study.search.spaces import SearchSpace
-from study.search.trials import TrialSource
+from study.search.trials import Asked, TrialSource
 from study.search.warm_start import WarmStartError, check_comparable, load_warm_start
+from tests.search.small_records import ended, evaluated, generator, interpolated, started, write_study
 
 BASE = aesop("tiny")
 IDENTITY = {"config": "c", "training images": "t", "held-out images": "h", "objectives": ["psnr_y", "lpips_alex"]}
-
-
-@pytest.fixture(autouse=True)
-def no_word_on_experimental_options() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        yield
 
 
 def space_of(low: float = 0.1, high: float = 2.0, name: str = "loss.fidelity") -> SearchSpace:
@@ -35,18 +28,26 @@ def space_of(low: float = 0.1, high: float = 2.0, name: str = "loss.fidelity") -
     return SearchSpace("mine", Path("mine.py"), "tiny", 9, {}, (), "f", _base=lambda *_: BASE, _sample=sample)
 
 
+def events_of(trials: list[Asked], points: Mapping[int, tuple[float, float]]) -> Iterator[Event]:
+    for asked in trials:
+        yield started(asked.number, asked.config)
+    for number, values in points.items():
+        yield evaluated(number, 40, *values)
+        yield ended(number, "PRUNED" if number == 4 else "COMPLETE")
+
+
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
     """A study of five trials, of which numbers 3 and 1 are on the front; number 4 was pruned."""
     folder = tmp_path / "earlier"
     folder.mkdir()
-    (folder / "study.json").write_text(json.dumps({"identity": IDENTITY}))
     source = TrialSource(folder / "optuna.db", "earlier", ["maximize", "minimize"], space_of(), BASE, seed=0)
+    trials = []
     for number in range(5):
-        source.ask()
+        trials.append(source.ask())
         source.tell(number, "PRUNED" if number == 4 else "COMPLETE", (float(number), 1.0))
-    front = {"trial": [0, 1, 3, None], "front": [False, True, True, True]}
-    pd.DataFrame(front).astype({"trial": "Int64"}).to_parquet(folder / "points.parquet")
+    points = {3: (30.0, 0.5), 0: (25.0, 0.6), 2: (24.0, 0.4), 1: (29.0, 0.3), 4: (28.0, 0.35)}
+    write_study(folder, [*events_of(trials, points), generator(31.0, 0.7)], identity=IDENTITY)
     return folder
 
 
@@ -95,13 +96,12 @@ def test_a_study_that_was_warm_started_itself_hands_on_its_own_trials(earlier: P
     begun = load_warm_start(earlier, space_of(), BASE, learn=True)
     folder = tmp_path / "second"
     folder.mkdir()
-    (folder / "study.json").write_text("{}")
     source = TrialSource(
         folder / "optuna.db", "second", ["maximize", "minimize"], space_of(), BASE, seed=1, warm_start=begun
     )
     asked = source.ask()
     source.tell(0, "COMPLETE", (5.0, 0.5))
-    pd.DataFrame({"trial": [0], "front": [True]}).to_parquet(folder / "points.parquet")
+    write_study(folder, events_of([asked], {0: (5.0, 0.5)}))
     handed_on = load_warm_start(folder, space_of(), BASE, learn=True)
     assert handed_on.front == (asked.params,)
     assert [trial.values for trial in handed_on.finished] == [[5.0, 0.5]]
@@ -119,20 +119,34 @@ def test_a_study_of_another_space_is_refused(earlier: Path, space: SearchSpace, 
         load_warm_start(earlier, space, BASE, learn=False)
 
 
-def test_a_space_that_takes_turns_is_refused(earlier: Path) -> None:
+def test_a_stratified_space_is_refused(earlier: Path) -> None:
     space = replace_field(space_of(), stratified={"loss.guidance": ("pixel", "aesop")})
-    with pytest.raises(WarmStartError, match=r"takes loss\.guidance in turn"):
+    with pytest.raises(WarmStartError, match=r"stratifies loss\.guidance, so that each"):
         load_warm_start(earlier, space, BASE, learn=False)
 
 
+def test_trial_with_an_interpolation_on_the_front_counts(earlier: Path) -> None:
+    journal = Journal(earlier / "journal.jsonl")
+    journal.append(interpolated(30.5, 0.45))  # of trial 0
+    there = weights_of(earlier)
+    begun = load_warm_start(earlier, space_of(), BASE, learn=False)
+    # It dominates the point of trial 3.
+    assert [params["loss.fidelity"] for params in begun.front] == [there[1], there[0]]
+
+
 def test_what_is_no_finished_study_says_what_is_missing(earlier: Path, tmp_path: Path) -> None:
-    with pytest.raises(WarmStartError, match=r"holds no study \(study\.json and optuna\.db\)"):
+    with pytest.raises(WarmStartError, match=r"holds no study \(study\.json, journal\.jsonl and optuna\.db\)"):
         load_warm_start(tmp_path, space_of(), BASE, learn=False)
-    pd.DataFrame({"trial": [0], "front": [False]}).to_parquet(earlier / "points.parquet")
+    journal = earlier / "journal.jsonl"
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join(line for line in lines if "point_evaluated" not in line) + "\n")
     with pytest.raises(WarmStartError, match="no trial of it is on its front"):
         load_warm_start(earlier, space_of(), BASE, learn=False)
-    (earlier / "points.parquet").unlink()
-    with pytest.raises(WarmStartError, match=r"has no points\.parquet; make it with: python analysis/report\.py"):
+    (earlier / "study.json").write_text("{}")
+    with pytest.raises(WarmStartError, match=r"--warm-start .*study\.json: its version is missing"):
+        load_warm_start(earlier, space_of(), BASE, learn=False)
+    journal.unlink()
+    with pytest.raises(WarmStartError, match=r"holds no study"):
         load_warm_start(earlier, space_of(), BASE, learn=False)
 
 
