@@ -20,10 +20,12 @@ import torch
 
 from study.config import RunConfig, parse_assignments, replace
 from study.config.recipes import RECIPES, get_recipe
+from study.record.events import PointEvaluated
+from study.record.paths import RunDirectory
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
 from study.training.preflight import LPIPS_NETWORK, find_networks, require_networks
-from study.training.stages.adversarial import Point, train_adversarial
+from study.training.stages.adversarial import train_adversarial
 from study.training.stages.artifacts import ensure_artifact
 from study.training.stages.graph import STAGES
 
@@ -83,13 +85,13 @@ def _config(options: argparse.Namespace, changes: list[str], seed: int) -> RunCo
 
 def _train(config: RunConfig, context: RunContext, directory: Path) -> dict[str, float]:
     """Train a run; return its last point's metrics and the time of a step of its last stage."""
-    for needed, stage in upstream(config, "adversarial"):
+    for needed, stage in STAGES["adversarial"].upstream(config):
         ensure_artifact(needed, stage, context)
-    points: list[Point] = []
-    train_adversarial(config, context, directory, points.append)
+    points: list[PointEvaluated] = []
+    train_adversarial(config, context, RunDirectory(directory).trial(0), points.append)
     last = points[-1]
-    seconds_a_step = last.budget["device_seconds"] / last.budget["iterations"]
-    metrics = {name: round(last.evaluation.metrics[name], 5) for name in SHOWN if name in last.evaluation.metrics}
+    seconds_a_step = last.spent.device_seconds / last.spent.iterations
+    metrics = {name: round(last.metrics[name], 5) for name in SHOWN if name in last.metrics}
     return {**metrics, "ms_a_step": round(1e3 * seconds_a_step, 2)}
 
 

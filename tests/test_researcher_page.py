@@ -54,7 +54,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     place = furnish(tmp_path_factory.mktemp("researcher"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr(context_spec, "fetch_backbone", lambda *_, **__: None)
+        patch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
         output = {
             section: [run(command) for command in commands(section)]
             for section in sections()
