@@ -1,10 +1,10 @@
-"""Syne Tune's MOASHA, written down from its source (syne-tune 0.15, Apache-2.0) to be compared with.
+"""Syne Tune's MOASHA (Schmucker et al. 2021), as a peer: rewritten from the source of syne-tune 0.15 (Apache-2.0).
 
-Its rungs are those of ASHA; a trial that reaches one is compared with all that reached it before. Points are ordered by
-non-dominated sorting, and within a front by an epsilon-net: the point that is best in the first objective, then always
-the one that is farthest from those taken. `MOASHA` stops a trial by its place in that order, as the paper has it
-(Schmucker et al. 2021). `MOASHA_AS_CODED` does what the released code computes: there the net's ranks are taken for its
-order, and the order's last entry, the index of the worst point, for the new point's rank.
+The rungs are ASHA's; a trial at a rung is compared with all trials that reached it before. Points are ordered by
+non-dominated sorting, within a front by an epsilon-net: first the best point in the first objective, then always the
+one farthest from those chosen before. The paper stops a trial by its rank in that order. With `as_coded` the class
+computes what the released code computes: it uses the net's ranks as its order, and the last entry of the order, which
+is the index of the worst point, as the rank of the new point.
 """
 
 import math
@@ -15,11 +15,13 @@ import numpy as np
 
 @dataclass
 class Moasha:
-    """A bracket of it; trials of one bracket are what it uses by default.
+    """One bracket, Syne Tune's default.
 
     Attributes:
-        grace_period, budget, reduction_factor: iterations of the first rung, iterations of a trial, one of reduction_factor goes on.
-        as_coded: decide as the released code does.
+        grace_period: iterations of the first rung.
+        budget: iterations of a trial.
+        reduction_factor: one of so many trials continues at a rung.
+        as_coded: decide as the released code, not as the paper.
     """
 
     grace_period: int
@@ -28,8 +30,8 @@ class Moasha:
     as_coded: bool = False
     _reached: dict[float, dict[int, np.ndarray]] = field(default_factory=dict)
 
-    def goes_on(self, trial: int, iteration: int, losses: np.ndarray) -> bool:
-        """Take a trial's point (less is better) and decide."""
+    def continues(self, trial: int, iteration: int, losses: np.ndarray) -> bool:
+        """Decide by a trial's point; less is better."""
         count = int(math.log(self.budget / self.grace_period) / math.log(self.reduction_factor) + 1)
         for rung in [self.grace_period * self.reduction_factor**power for power in reversed(range(count))]:
             reached = self._reached.setdefault(rung, {})
@@ -42,7 +44,7 @@ class Moasha:
         return True
 
     def _rank(self, losses: np.ndarray) -> int:
-        """The newest point's place, from 0."""
+        """Return the rank of the newest point, from 0."""
         order = self._order(losses)
         return order[-1] if self.as_coded else order.index(len(losses) - 1)
 
@@ -58,7 +60,7 @@ class Moasha:
 
 
 def epsilon_net(losses: np.ndarray) -> list[int]:
-    """Indices: the best in the first objective, then always the one that is farthest from those before."""
+    """Return indices: the best in the first objective, then always the one farthest from those before."""
     order = [int(losses[:, 0].argmin())]
     left = [index for index in range(len(losses)) if index != order[0]]
     while left:
