@@ -1,7 +1,7 @@
 """What it takes to report on a large study from MLflow, against reading it run by run; the front of a million points.
 
-python benchmarks/analysis.py                     (1,000 trials x 20 points x 20 images; some minutes on 2 cores)
-python benchmarks/analysis.py --trials 200
+python -m benchmarks.analysis                     (1,000 trials x 20 points x 20 images; some minutes on 2 cores)
+python -m benchmarks.analysis --trials 200
 
 A study's journal is made up and sent to MLflow, into SQLite and to a server on this machine, by the study's own
 exporter. Then, each in a process of its own, for either:
@@ -26,9 +26,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import mlflow
 import numpy as np

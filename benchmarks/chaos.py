@@ -1,108 +1,80 @@
-"""A study of tiny trials of which something is killed, again and again: is anything lost, done twice, or changed?
+"""Is anything lost, done twice or changed when parts of a study are killed? Against the same study undisturbed.
 
-python benchmarks/chaos.py                       (24 kills over 16 trials; about a quarter of an hour on 2 cores)
-python benchmarks/chaos.py --kills 5 --interpolation-kills 1 --trials 4
+python -m benchmarks.chaos                       (24 kills over 16 trials; about a quarter of an hour on 2 cores)
+python -m benchmarks.chaos --kills 5 --interpolation-kills 1 --trials 4
 
-One machine plays a cluster: a head, and nodes with one core each. The study runs once undisturbed and once with kills,
-each at a moment drawn at random: how many of the study's points are there by then, and up to three seconds more. What
-is killed with SIGKILL: the process of a trial or artifact; a whole node, which another one replaces; the actor that
-keeps the leases; the driver, which is started again with `--resume`; and the head, with the driver on it and all that
-the cluster knew, after which a new cluster is started. More kills of workers and of the driver follow while points are
-interpolated, drawn in the same way from the number of interpolations.
+One machine plays a cluster: a head, and nodes with one core each. The study of tiny trials runs once undisturbed and once
+with kills (SIGKILL), each at a random moment: at a random number of points, plus up to three seconds. Killed are the
+process of a trial or artifact; a whole node, which another one replaces; the actor that keeps the leases; the driver,
+which is restarted with `--resume`; and the head with the driver and the cluster's state, after which a new cluster is
+started. Further kills of workers and of the driver follow while points are interpolated, at a random number of
+interpolations.
 
-A trial is lost if it did not end COMPLETE in the journal, in Optuna and in MLflow; it is done twice if anything of it
-(its end, a point, its run in MLflow), an artifact or an interpolation is recorded more than once. The front of the points has to
-be the same to the last bit, and so has what both studies have interpolated: what else they interpolate depends on when trials end.
+A trial is lost if it is not COMPLETE in the journal, in Optuna and in MLflow. It is duplicated if its end, a point, its
+MLflow run, an artifact or an interpolation is recorded more than once. The front of the points has to be bit-identical, and
+so have the interpolations that both studies made: which others they make depends on when trials end. The exit code is 1 if
+one of these fails.
 """
 
 import argparse
 import contextlib
 import json
-import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 import optuna
 import psutil
 from mlflow import MlflowClient
-from PIL import Image
 from ray.cluster_utils import Cluster
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.tiny_study import POINTS_A_TRIAL, Driver, write_material
+from study.record.events import (
+    ArtifactEnded,
+    Event,
+    InterpolationEvaluated,
+    PairEnded,
+    PointEvaluated,
+    TrialEnded,
+    WorkerDied,
+)
+from study.record.metadata import read_metadata
 from study.search.front import non_dominated
 
-ROOT = Path(__file__).resolve().parents[1]
-POINTS_A_TRIAL = 10
 NODES = 2
-BLEND_KINDS = ("trial", "driver")
+INTERPOLATION_KINDS = ("trial", "driver")
 KINDS = ("trial", "trial", "trial", "node", "driver", "keeper", "node", "trial", "driver", "head")
-"""What is killed, in equal shares, in an order drawn at random."""
-
-# The values depend on the trial's number alone, not on when others ended: both studies draw the same trials.
-SPACE = """
-from study.config import replace
-from study.config.recipes import aesop
-
-SIZE, TRIALS = "tiny", 16
-REFERENCE = {"psnr_y": 0.0, "lpips_alex": 2.0, "swd": 2000.0}
-GROUPS = ("loss.guidance",)
-SMALL = {"features": 4, "blocks": 1}
-
-def base(size, networks):
-    budget = {"iterations": 150, "batch": 2, "patch": 32}
-    return replace(aesop(size), {
-        "generator": SMALL, "discriminator.features": 2, "loss.perceptual": 0,
-        "fidelity.budget": budget, "autoencoder": {**SMALL, "growth": 2, "budget": budget},
-        "budget": {**budget, "iterations": 200},
-        "eval_schedule": {"evaluate_every": 20, "evaluate_share": 100, "checkpoint_every": 10},
-    })
-
-def sample(trial, base):
-    trial.suggest_float("loss.adversarial", 1e-4, 1e-2, log=True)
-    return {"loss.guidance": ("pixel", "aesop")[trial.number % 2], "seed": trial.number,
-            "autoencoder.bottleneck_channels": (3, 6)[trial.number // 2 % 2],
-            "loss.adversarial": 10 ** (-4 + 2 * (trial.number % 5) / 4)}
-"""
+"""What is killed, in equal shares, in a random order."""
 
 
 @dataclass
 class Machine:
-    """A cluster on this machine, the driver on it, and the study that both work on."""
+    """A cluster on this machine, and the driver of a study on it."""
 
-    output: Path
-    command: list[str]
-    driver: "subprocess.Popen[bytes] | None" = None
+    driver: Driver
     cluster: Cluster | None = None
     nodes: list[Any] = field(default_factory=list)
 
-    def start_cluster(self) -> None:
-        """Start a head without cores, and nodes with one each."""
+    def start(self) -> None:
+        """Start a head without cores, nodes with one each, and the driver."""
         self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         self.nodes = [self.cluster.add_node(num_cpus=1) for _ in range(NODES)]
+        self.driver.environment = {"RAY_ADDRESS": self.cluster.address}
+        self.driver.start()
 
-    def start_driver(self) -> None:
-        """Start, or continue, the study."""
-        assert self.cluster is not None
-        environment = os.environ | {"RAY_ADDRESS": self.cluster.address, "OMP_NUM_THREADS": "1"}
-        with open(self.output.parent / "driver.log", "ab") as log:
-            self.driver = subprocess.Popen(self.command, env=environment, stdout=log, stderr=log)
-
-    def stop_cluster(self) -> None:
-        """Take the cluster away, with all that it knew."""
+    def stop(self) -> None:
+        """Kill the driver, and the cluster with all its state."""
+        self.driver.kill()
         if self.cluster is not None:
             for node in [*self.nodes, self.cluster.head_node]:
                 with contextlib.suppress(Exception):
@@ -110,7 +82,7 @@ class Machine:
         self.cluster, self.nodes = None, []
 
     def kill(self, kind: str, draw: random.Random) -> str:
-        """Kill something, and put what people or their cluster would put in its place; returns what it was."""
+        """Kill something and replace it as an operator or a cluster manager would; return what was killed."""
         if kind == "keeper" and not _ray_processes("ray::Keeper"):
             kind = "trial"  # a new cluster has no keeper before an artifact is needed
         match kind:
@@ -122,35 +94,30 @@ class Machine:
                 self.cluster.remove_node(victim, allow_graceful=False)
                 self.nodes.append(self.cluster.add_node(num_cpus=1))
             case "driver":
-                self._kill_driver()
-                self.start_driver()
+                self.driver.kill()
+                self.driver.start()
             case "head":
-                self._kill_driver()
-                self.stop_cluster()
-                self.start_cluster()
-                self.start_driver()
+                self.stop()
+                self.start()
         return kind
 
     def _kill_process(self, title: str, draw: random.Random) -> None:
-        """Kill one of a kind; where there is none at this moment, as soon as there is."""
-        _wait(self, lambda: any(_killed(draw.choice(found)) for found in [_ray_processes(title)] if found))
-
-    def _kill_driver(self) -> None:
-        assert self.driver is not None
-        self.driver.kill()
-        self.driver.wait()
+        """Kill one process of a kind, as soon as there is one."""
+        self.driver.wait(lambda: any(_killed(draw.choice(found)) for found in [_ray_processes(title)] if found))
 
     @property
     def progress(self) -> int:
-        """How much was evaluated."""
-        return len(self.events("point")) + len(self.events("interpolation"))
+        """Number of evaluations in the journal."""
+        return self.driver.count(PointEvaluated, InterpolationEvaluated)
 
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        """The journal's events of a kind."""
-        path = self.output / "journal.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        found = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [event for event in found if event["event"] == kind]
+
+@dataclass(frozen=True)
+class Kill:
+    """What to kill once the journal has so many events of a class."""
+
+    event: type[PointEvaluated] | type[InterpolationEvaluated]
+    count: int
+    kind: str
 
 
 def main() -> None:
@@ -159,24 +126,18 @@ def main() -> None:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         place = options.keep or Path(folder)
-        make_material(place)
-        calm, calm_seconds, _ = _study(place / "calm", options, console, [])
+        write_material(place)
+        calm, calm_seconds, _ = _run_study(place / "calm", options, console, [])
         draw = random.Random(options.seed)
-        strikes = _drawn(options.kills, "point", options.trials * POINTS_A_TRIAL, KINDS, draw)
-        strikes += _drawn(
-            options.interpolation_kills, "interpolation", len(calm.events("interpolation")), BLEND_KINDS, draw
+        points, interpolations = options.trials * POINTS_A_TRIAL, calm.count(InterpolationEvaluated)
+        kills = draw_kills(options.kills, PointEvaluated, points, KINDS, draw)
+        kills += draw_kills(
+            options.interpolation_kills, InterpolationEvaluated, interpolations, INTERPOLATION_KINDS, draw
         )
-        struck, struck_seconds, rows = _study(place / "struck", options, console, strikes)
-        both = _blends(struck).keys() & _blends(calm).keys()
-        found = {
-            "lost": options.trials - len(_complete_everywhere(struck)),
-            "duplicated": _recorded_twice(struck),
-            "same_front": _front(struck) == _front(calm) and len(_front(calm)) > 0,
-            "interpolations_in_both": len(both),
-            "same_interpolations": all(_blends(struck)[name] == _blends(calm)[name] for name in both),
-        }
-        deaths = len(struck.events("death"))
-    _print(rows, console)
+        struck, struck_seconds, rows = _run_study(place / "struck", options, console, kills)
+        found = _compare(calm, struck, options.trials)
+        deaths = struck.count(WorkerDied)
+    console.print(_table(rows))
     figures = {
         "benchmark": "chaos",
         "trials": options.trials,
@@ -197,104 +158,54 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--interpolation-kills", type=int, default=4, metavar="N")
     parser.add_argument("--trials", type=int, default=16, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is killed when")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave both studies here")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep both studies in this folder")
     return parser.parse_args()
 
 
-def make_material(place: Path) -> None:
-    """Write a search space of tiny trials, and images for them: `space.py`, `train/`, `test/`."""
-    noise = np.random.default_rng(0)
-    for name, count, side in (("train", 4, 72), ("test", 2, 60)):
-        (place / name).mkdir(parents=True)
-        for index in range(count):
-            waves = np.sin(np.linspace(0, 20 + 9 * index, side))
-            image = 128 + 60 * waves[:, None, None] * waves[None, :, None] + noise.normal(0, 9, (side, side, 3))
-            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(place / name / f"{index}.png")
-    (place / "space.py").write_text(SPACE)
+def draw_kills(kills: int, event: Any, most: int, kinds: Sequence[str], draw: random.Random) -> list[Kill]:
+    """Draw moments, none at the last two events, and kinds in equal shares."""
+    moments = sorted(draw.randrange(max(1, most - 2)) for _ in range(kills))
+    shares = [kinds[index % len(kinds)] for index in range(kills)]
+    draw.shuffle(shares)
+    return [Kill(event, moment, kind) for moment, kind in zip(moments, shares, strict=True)]
 
 
-def _study(
-    home: Path, options: argparse.Namespace, console: Console, strikes: list["_Strike"]
-) -> tuple[Machine, float, list[dict[str, Any]]]:
-    """Run a study to its end; returns it, the seconds that it took, and what was killed."""
-    home.mkdir()
-    material = home.parent
-    command = [sys.executable, str(ROOT / "study" / "sweep.py"), "--space", str(material / "space.py"), "--resume"]
-    command += ["--data", str(material / "train"), "--val", str(material / "test")]
-    command += ["--trials", str(options.trials), "--output", str(home / "study"), "--interpolate", "1"]
-    machine = Machine(home / "study", command)
+def _run_study(
+    home: Path, options: argparse.Namespace, console: Console, kills: Sequence[Kill]
+) -> tuple[Driver, float, list[dict[str, Any]]]:
+    """Run a study to its end; return it, its seconds, and a row for each kill."""
+    driver = Driver(home / "study", home.parent, ["--trials", str(options.trials)])
     draw = random.Random(options.seed)
-    rows: list[dict[str, Any]] = []
+    machine = Machine(driver)
     with _started(machine):
         began = time.monotonic()
-        for strike in strikes:
-            rows.append(_strike(machine, strike, draw, console))
-        _wait(machine, lambda: machine.driver is not None and machine.driver.poll() is not None)
-        seconds = time.monotonic() - began
-    assert machine.driver is not None
-    if machine.driver.returncode != 0:
-        raise RuntimeError(f"the study ended with {machine.driver.returncode}:\n{_log_of(machine)}")
-    return machine, seconds, rows
+        rows = [_strike(machine, kill, draw, console) for kill in kills]
+        driver.wait(driver.has_ended)
+        return driver, time.monotonic() - began, rows
 
 
 @contextlib.contextmanager
 def _started(machine: Machine) -> Iterator[None]:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    machine.start_cluster()
-    machine.start_driver()
+    machine.start()
     try:
         yield
     finally:
-        if machine.driver is not None:
-            machine.driver.kill()
-        machine.stop_cluster()
+        machine.stop()
 
 
-@dataclass(frozen=True)
-class _Strike:
-    """What is to be killed once the journal has so many events of a kind."""
-
-    event: str
-    count: int
-    kind: str
-
-
-def _drawn(kills: int, event: str, most: int, kinds: Sequence[str], draw: random.Random) -> list[_Strike]:
-    """Moments at random, but for the last two events, and kinds in equal shares."""
-    moments = sorted(draw.randrange(max(1, most - 2)) for _ in range(kills))
-    shares = [kinds[index % len(kinds)] for index in range(kills)]
-    draw.shuffle(shares)
-    return [_Strike(event, moment, kind) for moment, kind in zip(moments, shares, strict=True)]
-
-
-def _strike(machine: Machine, strike: _Strike, draw: random.Random, console: Console) -> dict[str, Any]:
-    """Kill something at its moment, of points up to three seconds later; wait until the study goes on."""
-    _wait(machine, lambda: len(machine.events(strike.event)) >= strike.count)
-    if strike.event == "point":
+def _strike(machine: Machine, kill: Kill, draw: random.Random, console: Console) -> dict[str, Any]:
+    """Kill something at its moment, for points up to three seconds later; wait for the study's next evaluation."""
+    driver = machine.driver
+    driver.wait(lambda: driver.count(kill.event) >= kill.count)
+    if kill.event is PointEvaluated:
         time.sleep(draw.uniform(0, 3))
-    before, points, interpolations = (
-        machine.progress,
-        len(machine.events("point")),
-        len(machine.events("interpolation")),
-    )
+    before, points, interpolations = machine.progress, driver.points, driver.count(InterpolationEvaluated)
     began = time.monotonic()
-    kind = machine.kill(strike.kind, draw)
+    kind = machine.kill(kill.kind, draw)
     console.print(f"at {points} points and {interpolations} interpolations: killed {kind}", highlight=False)
-    _wait(machine, lambda: machine.progress > before or machine.driver.poll() is not None)  # type: ignore[union-attr]
+    driver.wait(lambda: machine.progress > before or driver.has_ended())
     return {"kind": kind, "points": points, "interpolations": interpolations, "seconds": time.monotonic() - began}
-
-
-def _wait(machine: Machine, condition: Callable[[], bool], seconds: float = 600) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert machine.driver is not None
-        if machine.driver.poll() not in (None, 0) or time.monotonic() > limit:
-            raise RuntimeError(f"the study does not go on:\n{_log_of(machine)}")
-        time.sleep(0.1)
-
-
-def _log_of(machine: Machine) -> str:
-    return (machine.output.parent / "driver.log").read_text()[-3000:]
 
 
 def _ray_processes(title: str) -> list[psutil.Process]:
@@ -307,7 +218,7 @@ def _ray_processes(title: str) -> list[psutil.Process]:
 
 
 def _killed(process: psutil.Process) -> bool:
-    """Kill a process; False if it was gone already."""
+    """Kill a process; return False if it had ended before."""
     try:
         process.kill()
         process.wait(10)
@@ -316,51 +227,74 @@ def _killed(process: psutil.Process) -> bool:
     return True
 
 
-def _complete_everywhere(machine: Machine) -> set[int]:
-    output = machine.output
-    ended = {event["trial"] for event in machine.events("end") if event["state"] == "COMPLETE"}
+def _compare(calm: Driver, struck: Driver, trials: int) -> dict[str, Any]:
+    made, expected = _interpolations(struck), _interpolations(calm)
+    both = made.keys() & expected.keys()
+    front = _front(calm)
+    return {
+        "lost": trials - len(_complete_everywhere(struck)),
+        "duplicated": _duplicates(struck),
+        "same_front": _front(struck) == front and len(front) > 0,
+        "interpolations_in_both": len(both),
+        "same_interpolations": all(made[name] == expected[name] for name in both),
+    }
+
+
+def _complete_everywhere(driver: Driver) -> set[int]:
+    output = driver.output
+    ends = [event for event in driver.events() if isinstance(event, TrialEnded)]
+    journal = {end.trial for end in ends if end.state == "COMPLETE"}
     study = optuna.load_study(study_name=output.name, storage=f"sqlite:///{output / 'optuna.db'}")
-    told = {trial.number for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE}
-    logged = {trial for trial, state in _logged(output) if state == "COMPLETE"}
-    return ended & told & logged
+    sampler = {trial.number for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE}
+    return journal & sampler & {trial for trial, state in _logged(output) if state == "COMPLETE"}
 
 
-def _recorded_twice(machine: Machine) -> int:
-    keys = [("end", event["trial"]) for event in machine.events("end")]
-    keys += [("point", (event["trial"], event["iteration"])) for event in machine.events("point")]
-    keys += [("artifact", event["key"]) for event in machine.events("artifact")]
-    keys += [("interpolation", (event["pair"], event["name"])) for event in machine.events("interpolation")]
-    keys += [("pair", event["name"]) for event in machine.events("pair")]
-    keys += [("run", trial) for trial, _ in _logged(machine.output)]
-    return sum(count - 1 for count in Counter(keys).values())
+def _duplicates(driver: Driver) -> int:
+    counts = Counter(key for event in driver.events() if (key := _subject(event)) is not None)
+    counts.update(("run", trial) for trial, _ in _logged(driver.output))
+    return sum(count - 1 for count in counts.values())
+
+
+def _subject(event: Event) -> tuple[Any, ...] | None:
+    """Return what an event may be recorded of only once; None for other events."""
+    match event:
+        case TrialEnded():
+            return ("end", event.trial)
+        case PointEvaluated() | InterpolationEvaluated():
+            return ("point", event.point)
+        case ArtifactEnded():
+            return ("artifact", event.key)
+        case PairEnded():
+            return ("pair", event.first, event.second)
+    return None
 
 
 def _logged(output: Path) -> list[tuple[int, str]]:
+    """Return trial and state of each of the study's runs in MLflow."""
     client = MlflowClient(f"sqlite:///{output.parent / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(output.name)
+    assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=5000)
     return [(int(run.data.tags["trial"]), run.data.tags["state"]) for run in runs if "trial" in run.data.tags]
 
 
-def _front(machine: Machine) -> list[tuple[float, ...]]:
-    facts = json.loads((machine.output / "study.json").read_text())
-    names = [objective["metric"] for objective in facts["objectives"]]
-    directions = [objective["direction"] for objective in facts["objectives"]]
-    values = np.array([[event["metrics"][name] for name in names] for event in machine.events("point")])
-    return sorted(map(tuple, values[non_dominated(values, directions)].tolist()))
+def _front(driver: Driver) -> list[tuple[float, ...]]:
+    objectives = read_metadata(driver.output).objectives
+    points = [event for event in driver.events() if isinstance(event, PointEvaluated)]
+    values = np.array([[point.metrics[each.metric] for each in objectives] for point in points])
+    return sorted(map(tuple, values[non_dominated(values, [each.direction for each in objectives])].tolist()))
 
 
-def _blends(machine: Machine) -> dict[tuple[str, str], dict[str, float]]:
-    return {(event["pair"], event["name"]): event["metrics"] for event in machine.events("interpolation")}
+def _interpolations(driver: Driver) -> dict[Any, Any]:
+    return {event.point: event.metrics for event in driver.events() if isinstance(event, InterpolationEvaluated)}
 
 
-def _print(rows: list[dict[str, Any]], console: Console) -> None:
-    table = Table(
-        "kill", "what", "points by then", "interpolations", "seconds to the next", title="kills", title_justify="left"
-    )
+def _table(rows: Sequence[dict[str, Any]]) -> Table:
+    columns = ("kill", "what", "points by then", "interpolations", "seconds to the next")
+    table = Table(*columns, title="kills", title_justify="left")
     for number, row in enumerate(rows, start=1):
         table.add_row(str(number), row["kind"], str(row["points"]), str(row["interpolations"]), f"{row['seconds']:.1f}")
-    console.print(table)
+    return table
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How often the 95% intervals of the report hold the truth, in made-up studies whose truth is known.
+"""How often do the report's 95% intervals contain the truth? In simulated studies, against plain percentile intervals.
 
-python benchmarks/coverage.py                    (some minutes on 2 cores)
-python benchmarks/coverage.py --studies 500
+python -m benchmarks.coverage                    (about ten minutes on 2 cores)
+python -m benchmarks.coverage --studies 500
 
-Two groups of trials are evaluated on few images that differ in how hard they are (by 2 dB), in what they do to each group,
-and in what they do to each point; runs of one setting differ by their seeds. For each study `analysis.statistics.dominance`
-compares the two groups' hypervolumes; the truth is the difference over infinitely many images and seeds. As a peer, the
-plain percentile interval of the same bootstrap.
+Two groups of trials are evaluated on few images. Images differ in difficulty (by 2 dB), in their effect on each group and
+in their effect on each point; runs of one configuration differ by their seeds. For each study
+`analysis.statistics.dominance` compares the two groups' hypervolumes; the truth is the difference over infinitely many
+images and seeds. The peer is the percentile interval of the same bootstrap. Nominal coverage is 95%.
 """
 
 import argparse
@@ -14,9 +14,6 @@ import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import moocore
 import numpy as np
@@ -42,19 +39,19 @@ WORLDS = {
 
 
 def main() -> None:
-    """Simulate, print a table, end with one JSON line."""
+    """Simulate, print a table and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=2000, metavar="N", help="of each kind (2000)")
     studies = parser.parse_args().studies
     console = Console(stderr=True, width=120)
-    table = Table("studies of two groups", "interval holds the truth", "percentile interval", "wrongly sure")
+    table = Table("studies of two groups", "interval contains the truth", "percentile interval", "wrong sign")
     found = {}
     with ProcessPoolExecutor() as pool:
         for name, world in track(WORLDS.items(), "simulating", console=console):
             truth = world.truth(np.random.default_rng(10**6))
-            parts = pool.map(_judge, [world] * studies, [truth] * studies, range(studies), chunksize=25)
+            parts = pool.map(_evaluate, [world] * studies, [truth] * studies, range(studies), chunksize=25)
             held, plain, wrong = np.mean(list(parts), axis=0)
-            found[name] = {"coverage": round(held, 4), "percentile": round(plain, 4), "wrongly_sure": round(wrong, 4)}
+            found[name] = {"coverage": round(held, 4), "percentile": round(plain, 4), "wrong_sign": round(wrong, 4)}
             table.add_row(name, f"{held:.1%}", f"{plain:.1%}", f"{wrong:.1%}")
     console.print(table)
     covered = [each["coverage"] for each in found.values()]
@@ -66,8 +63,8 @@ def main() -> None:
     )
 
 
-def _judge(world: World, truth: float, number: int) -> tuple[bool, bool, bool]:
-    """Whether either interval holds the truth, and whether the sign was called wrongly with 97.5% of confidence."""
+def _evaluate(world: World, truth: float, number: int) -> tuple[bool, bool, bool]:
+    """Return whether each interval contains the truth, and whether the sign is wrong at 97.5% confidence."""
     made = world.contest(np.random.default_rng(number))
     (comparison,) = compare_all(made, draws=300, seed=number)
     found = comparison.difference

@@ -1,6 +1,6 @@
 """Damaged image files and damaged stores: never a crash, a hang or a wrong image, always a clear error.
 
-python benchmarks/fuzz_data.py --inputs 10000
+python -m benchmarks.fuzz_data --inputs 10000
 
 Input n is made from n alone: a small valid file of one of the kinds below, damaged once to three times. It is read in
 a worker process, so that a crash or a hang costs that worker only and names its input. Outcomes:
@@ -28,10 +28,6 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 from PIL import Image

@@ -1,6 +1,6 @@
 """Patches per second on one core: the image store against what BasicSR's users have, and against what memory allows.
 
-python benchmarks/loader.py            (needs opencv-python-headless and lmdb: pip install -e ".[benchmarks]")
+python -m benchmarks.loader            (needs opencv-python-headless and lmdb: pip install -e ".[benchmarks]")
 
 Groups, each giving batches of 16 random pairs (HR patch 128 or 256, x4), on images of 480 x 320:
 
@@ -29,9 +29,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 import torch

@@ -1,7 +1,7 @@
 """Images per second of a table of metrics, beside the same metrics called one library at a time.
 
-python benchmarks/metrics.py --hr ../shared/data/Set14/HR --weights ../shared/data/weights
-python benchmarks/metrics.py --hr Set14/HR --random-vgg        (VGG-16's metrics as well: their cost needs no weights)
+python -m benchmarks.metrics --hr ../shared/data/Set14/HR --weights ../shared/data/weights
+python -m benchmarks.metrics --hr Set14/HR --random-vgg        (VGG-16's metrics as well: their cost needs no weights)
 
 Ours is the judge that `study/evaluate.py` and every trial ask, on pairs of HR and bicubic images. The peer calls lpips
 and torchmetrics as their documentation shows, on the same pairs with the same number of threads: luma and crops are
@@ -21,9 +21,6 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""An MLflow server of a benchmark's own, on this machine."""
+"""An MLflow server on this machine, for benchmarks."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ START_SECONDS = 600
 
 @dataclass
 class Server:
-    """An MLflow server that keeps its port and its database when it is killed."""
+    """An MLflow server that keeps its port and its database when it is killed and restarted."""
 
     folder: Path
     port: int
@@ -24,11 +24,11 @@ class Server:
 
     @property
     def uri(self) -> str:
-        """Where it listens."""
+        """Its address."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, or start it again, and wait until it answers."""
+        """Start or restart it, and wait for its first answer."""
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
@@ -38,7 +38,7 @@ class Server:
         self._wait()
 
     def kill(self) -> None:
-        """End it and its workers at once."""
+        """Kill it and its workers."""
         if self.process is not None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -60,7 +60,7 @@ class Server:
 
 
 def free_port() -> int:
-    """One that nobody listens on."""
+    """Return a free TCP port of this machine."""
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,11 +1,12 @@
-"""Trials an hour on one GPU: one at a time against several at once, and what memory they take together.
+"""How many trials an hour does one GPU train? Several at once against one at a time, with their memory together.
 
-python benchmarks/packing.py --recipe aesop --size full --jobs 4              (on a GPU; minutes)
-python benchmarks/packing.py --size tiny --jobs 2 --seconds 5                 (a try on a CPU)
+python -m benchmarks.packing --recipe aesop --size full --jobs 4              (on a GPU; minutes)
+python -m benchmarks.packing --size tiny --jobs 2 --seconds 5                 (a try on a CPU)
 
-Each job is a process as a study's worker is, which trains the recipe's adversarial stage on random patches, from random
-weights, for the same time; what all have done together, by the iterations of a trial, are trials. A first part is not
-counted. With `--jobs auto` as many run as `--pack auto` would choose. It needs neither Ray nor any data.
+Each job is a process like a study's worker. It trains the recipe's adversarial stage on random patches, from random
+weights, for a fixed time. All steps together, over the iterations of a trial, give trials an hour; a warm-up is not
+counted. `--jobs auto` runs as many as `--pack auto` would choose. Neither Ray nor data is needed. `ratio` is several over
+one.
 """
 
 import argparse
@@ -15,9 +16,6 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 import torch
@@ -39,7 +37,7 @@ WARM_UP = 3  # steps that are not counted
 
 
 def main() -> None:
-    """Measure one job alone and several together; print both and one JSON line."""
+    """Measure one job alone and several together, print both and one JSON line."""
     options = _parse()
     config = replace(get_recipe(options.recipe, options.size), {"loss.perceptual": 0.0})
     jobs = _fitting(config) if options.jobs == "auto" else int(options.jobs)
@@ -67,8 +65,8 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--recipe", choices=list(RECIPES), default="aesop")
     parser.add_argument("--size", choices=["full", "small", "tiny"], default="full")
-    parser.add_argument("--jobs", default="4", metavar="N", help="how many at once, or auto (default: 4)")
-    parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="how long each part is measured")
+    parser.add_argument("--jobs", default="4", metavar="N", help="parallel jobs, or auto (default: 4)")
+    parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="of measuring one, and several (default: 60)")
     return parser.parse_args()
 
 
@@ -88,7 +86,7 @@ def _fitting(config: RunConfig) -> int:
 
 
 def _together(config: RunConfig, jobs: int, seconds: float) -> dict[str, Any]:
-    """What some jobs do at once in a time that begins when all are warm."""
+    """Return what parallel jobs do in a time that begins after the warm-up of all."""
     context = multiprocessing.get_context("spawn")
     ready, results = context.Barrier(jobs + 1), context.Queue()
     workers = [context.Process(target=_job, args=(config, seconds, ready, results)) for _ in range(jobs)]
@@ -115,17 +113,17 @@ def _job(config: RunConfig, seconds: float, ready: Any, results: Any) -> None:
         context = _context(Path(folder))
         give_random_upstream(config, "adversarial", context)
         state, step, batches = prepare_adversarial(config, context)
-        set_learning_rate(state, 0.0)  # from random weights it might diverge; the work is the same
+        set_learning_rate(state, 0.0)  # random weights might diverge; the work is the same
         on_gpu = context.device.type == "cuda"
         steps, began = 0, 0.0
         with feed(batches, range(10**9), context.device) as incoming:
-            for number, (low, hr) in enumerate(incoming):
+            for number, (lq, hr) in enumerate(incoming):
                 if number == WARM_UP:
                     ready.wait()
                     began = time.perf_counter()
                 if number >= WARM_UP and time.perf_counter() - began > seconds:
                     break
-                step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (low, hr)))
+                step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (lq, hr)))
                 update_ema(state, config.optimiser.ema_decay)
                 if on_gpu:
                     torch.cuda.synchronize()

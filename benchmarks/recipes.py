@@ -1,13 +1,13 @@
-"""What a training step of each recipe costs: time, memory, and both next to ESRGAN's.
+"""What does a training step of each recipe cost, in time and memory? Against ESRGAN's step.
 
-python benchmarks/recipes.py --size tiny                    (on a CPU: minutes)
-python benchmarks/recipes.py --size full --steps 20         (on a GPU)
+python -m benchmarks.recipes --size tiny                    (on a CPU: minutes)
+python -m benchmarks.recipes --size full --steps 20         (on a GPU)
 
-Each recipe's adversarial step runs as in a study, but on random patches, from random weights in the place of its
-upstream artifacts, and with a perceptual network of random weights where the published ones are not found. Recipes take
-turns, so that a machine whose speed varies treats them alike; figures are medians. A step at `full` sees each paper's
-own batch; `--batch N` gives every recipe as many patches. Times are also given for a megapixel of HR patches, and what
-a step needs of memory beyond what its networks and optimisers hold.
+Each recipe's adversarial step runs as in a study, but on random patches, from random weights in place of upstream
+artifacts, and with a perceptual network of random weights where the published ones are not found. Recipes take turns, so
+that changes of the machine's speed affect all of them; figures are medians. A step at `full` has the batch of the recipe's
+paper; `--batch N` gives every recipe as many patches. Also printed: the time for a megapixel of HR patches, and a step's
+memory beyond networks and optimisers.
 """
 
 import argparse
@@ -17,12 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import torch
 
-from benchmarks.training_steps import in_turns, noise_workshop, prepare_step
+from benchmarks.training_steps import in_turns, noise_context, prepare_step
 from study.config import RunConfig, replace
 from study.config.recipes import RECIPES, get_recipe
 from study.training.loop import pick_device
@@ -37,12 +34,12 @@ def main() -> None:
     device = pick_device()
     figures: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        context, steps = noise_workshop(Path(folder), device, options.weights), {}
+        context, steps = noise_context(Path(folder), device, options.weights), {}
         for name in options.recipes:
             config = _config(name, options)
             print(f"building {name}", file=sys.stderr, flush=True)
             state, steps[name] = prepare_step(config, context)
-            figures[name] = _facts(config, state)
+            figures[name] = _sizes(config, state)
         for name, taken in in_turns(steps, options.steps, device).items():
             figures[name] |= {"ms": 1e3 * taken.seconds, "step_gib": taken.gib}
     _print(figures, device, options)
@@ -53,7 +50,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--size", choices=["full", "small", "tiny"], default="tiny")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed steps of each recipe")
     parser.add_argument(
-        "--batch", type=int, metavar="N", help="patches a step, for all recipes (default: each its own)"
+        "--batch", type=int, metavar="N", help="patches a step, for all recipes (default: the recipe's)"
     )
     parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with published network weights")
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES), metavar="RECIPE")
@@ -65,8 +62,8 @@ def _config(name: str, options: argparse.Namespace) -> RunConfig:
     return replace(config, {"budget.batch": options.batch}) if options.batch else config
 
 
-def _facts(config: RunConfig, state: TrainState) -> dict[str, Any]:
-    """What a step sees, and how many parameters the generator has."""
+def _sizes(config: RunConfig, state: TrainState) -> dict[str, Any]:
+    """Return batch, patch and megapixels of a step, and the generator's parameters in millions."""
     budget = config.budget
     parameters = sum(parameter.numel() for parameter in state.model.parameters()) / 1e6
     return {

@@ -1,7 +1,7 @@
 """What an adversarial step costs against patch, batch, width and depth, and whether counting operations predicts it.
 
-python benchmarks/scaling.py                              (on a CPU: minutes; one thread, as a trial among others has)
-python benchmarks/scaling.py --size full --steps 20       (on a GPU)
+python -m benchmarks.scaling                              (on a CPU: minutes; one thread, as a trial among others has)
+python -m benchmarks.scaling --size full --steps 20       (on a GPU)
 
 One thing is varied at a time around a base run: on a CPU, AESOP at `tiny` with an RRDB generator and auto-encoder of 32
 features x 4 blocks, patch 64, batch 4, and without the perceptual term, which is not varied and would hide the rest; at
@@ -28,14 +28,11 @@ from typing import Any
 # before the first convolution.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "100000")
 
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import torch
 
 from benchmarks.cost_model import Machine, exponent, fit_machine
 from benchmarks.operations import Operations, count_step, counting_workshop
-from benchmarks.training_steps import Taken, in_turns, noise_workshop, prepare_step
+from benchmarks.training_steps import StepCost, in_turns, noise_context, prepare_step
 from study.config import RunConfig, replace
 from study.config.recipes import get_recipe
 from study.training.loop import pick_device
@@ -131,7 +128,7 @@ class Run:
     """One configuration: what was counted of a step, and what it takes."""
 
     counted: Operations
-    taken: Taken
+    taken: StepCost
 
     @property
     def operations(self) -> int:
@@ -227,7 +224,7 @@ def _changes(axis: str, value: int) -> Changes:
 
 def _measure(configs: Mapping[str, RunConfig], steps: int, device: torch.device) -> dict[str, Run]:
     with tempfile.TemporaryDirectory() as folder:
-        context, trained = noise_workshop(Path(folder), device), {}
+        context, trained = noise_context(Path(folder), device), {}
         for name, config in configs.items():
             print(f"building {name}", file=sys.stderr, flush=True)
             _, trained[name] = prepare_step(config, context)

@@ -1,13 +1,13 @@
-"""Live studies at equal device-seconds: whose front is larger?
+"""What does a live study find for a given cost? Ours against TPE alone and against random draws, at equal device-seconds.
 
-python benchmarks/search_live.py --weights DIR                    (about a quarter of an hour on 2 cores)
-python benchmarks/search_live.py --device-hours 1 --size small --data DF2K/HR --val DIV2K100/HR
+python -m benchmarks.search_live --weights DIR                    (about a quarter of an hour on 2 cores)
+python -m benchmarks.search_live --device-hours 1 --size small --data DF2K/HR --val DIV2K100/HR
 
-Three studies of one space, one after the other, each with artifacts of its own: random draws; TPE; and all that
-study/sweep.py has (TPE, early stopping, interpolations). Each draws trials until the same device-hours are spent, and finishes
-what it has drawn; upstream stages are shared in all three, for a live study has no other way, so that this compares
-the search alone. The hypervolume is taken of what each had found when exactly that much was spent, bounded by the nadir
-of all three fronts together and a tenth of its range.
+Three studies of one space, one after the other, each with its own artifacts: random draws; TPE; and the whole search of
+study/sweep.py (TPE, early stopping, interpolations). Each draws trials until the same device-hours are spent, and finishes
+the trials that it has drawn. Upstream stages are shared in all three, so the comparison is of the search alone. The
+hypervolume is that of everything found when exactly these device-hours were spent; the reference point is the nadir of all
+three fronts together, moved outwards by a tenth of its range. `ratio` is ours over random draws.
 """
 
 import argparse
@@ -18,14 +18,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[0] = str(ROOT)
-
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.tiny_study import ROOT
+from study.record.events import ArtifactEnded, InterpolationEvaluated, PointEvaluated, ReferenceEvaluated, TrialEnded
+from study.record.journal import read_entries
+from study.record.metadata import read_metadata
 from study.search.front import Direction, hypervolume, non_dominated
 
 VARIANTS = {
@@ -36,21 +36,21 @@ VARIANTS = {
 
 
 def main() -> None:
-    """Run the studies, print a table, end with one JSON line."""
+    """Run the studies, print a table and one JSON line."""
     options, more = _parse()
     console = Console(stderr=True, width=120)
     found = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for number, (name, own) in enumerate(VARIANTS.items()):
+        for number, (name, search) in enumerate(VARIANTS.items()):
             output = (options.keep or Path(scratch)) / str(number) / "study"
-            grace_period = ["--grace-period", str(options.grace_period)] if "--reduction-factor" in own else []
+            grace_period = ["--grace-period", str(options.grace_period)] if "--reduction-factor" in search else []
             console.print(f"study {number + 1} of {len(VARIANTS)}: {name}")
             _run(
-                ["--output", str(output), "--device-hours", str(options.device_hours), *own, *grace_period, *more],
+                ["--output", str(output), "--device-hours", str(options.device_hours), *search, *grace_period, *more],
                 options,
             )
             found[name] = _found(output, 3600 * options.device_hours)
-        directions: list[Direction] = _directions(output)
+        directions: list[Direction] = [objective.direction for objective in read_metadata(output).objectives]
     everything = np.concatenate([points for points, _ in found.values()])
     front = everything[non_dominated(everything, directions)]
     corner = _nadir(front, directions)
@@ -77,29 +77,27 @@ def _run(arguments: list[str], options: argparse.Namespace) -> None:
 
 
 def _found(output: Path, seconds: float) -> tuple[np.ndarray, int]:
-    """The objectives of all that was evaluated before so many device-seconds were spent, and trials that ended by then."""
-    facts = json.loads((output / "study.json").read_text())
-    names = [objective["metric"] for objective in facts["objectives"]]
+    """Return the objectives of everything evaluated within so many device-seconds, and the number of trials ended."""
+    names = [objective.metric for objective in read_metadata(output).objectives]
     spent: dict[Any, float] = {}
     points, ended = [], 0
-    for line in (output / "journal.jsonl").read_text().splitlines():
-        event = json.loads(line)
-        kind, metrics = event["event"], event.get("metrics") or {}
-        key = (event.get("trial"), event.get("key"), event.get("pair"), event.get("name"))
-        if kind in ("point", "artifact", "interpolation"):
-            spent[key if kind != "point" else event["trial"]] = (event.get("budget") or {}).get("device_seconds", 0.0)
+    for entry, _ in read_entries(output / "journal.jsonl"):
+        event = entry.event
+        match event:
+            case PointEvaluated():
+                spent[event.point.trial] = event.spent.device_seconds  # of a trial so far
+            case ArtifactEnded():
+                spent[event.key] = event.spent.device_seconds
+            case InterpolationEvaluated():
+                spent[event.point] = event.spent.device_seconds
         if sum(spent.values()) > seconds:
             break
-        ended += kind == "end"
-        if kind in ("point", "interpolation") or (kind == "reference" and event["kind"] == "fidelity"):
-            points.append([metrics[name] for name in names])
+        ended += isinstance(event, TrialEnded)
+        is_generator = isinstance(event, ReferenceEvaluated) and event.kind == "fidelity"
+        if is_generator or isinstance(event, PointEvaluated | InterpolationEvaluated):
+            points.append([event.metrics[name] for name in names])
     values = np.array(points, dtype=np.float64)
     return values[np.isfinite(values).all(axis=1)], ended
-
-
-def _directions(output: Path) -> list[Direction]:
-    """What "better" means in each objective of a study."""
-    return [objective["direction"] for objective in json.loads((output / "study.json").read_text())["objectives"]]
 
 
 def _nadir(front: np.ndarray, directions: list[Direction]) -> list[float]:
@@ -114,8 +112,8 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--size", default="tiny", help="of the recipe (default: tiny)")
     parser.add_argument("--device-hours", type=float, default=0.12, metavar="X", help="of each study (0.12)")
     parser.add_argument("--grace-period", type=int, default=40, metavar="N", help="first rung of the third study (40)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the studies")
-    return parser.parse_known_args()  # all other options are study/sweep.py's
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the studies in this folder")
+    return parser.parse_known_args()  # the others go to study/sweep.py
 
 
 if __name__ == "__main__":

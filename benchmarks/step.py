@@ -1,7 +1,7 @@
 """A training step of AESOP: ours against a plain transcription of the official one (`official_step.py`).
 
-python benchmarks/step.py                                   (on a CPU: 16 x 2 and 32 x 4, patch 128, batch 4: minutes)
-python benchmarks/step.py --sizes 64x23 --batch 16 --compile              (on a GPU: the paper's own size)
+python -m benchmarks.step                                   (on a CPU: 16 x 2 and 32 x 4, patch 128, batch 4: minutes)
+python -m benchmarks.step --sizes 64x23 --batch 16 --compile              (on a GPU: the paper's own size)
 
 Both train the same networks (RRDB generator and auto-encoder, VGG-style discriminator) by the same generator_loss (AESOP,
 LDL's artifact map, VGG-19 with random weights, relativistic GAN) from the same weights on the same patches. Groups
@@ -29,9 +29,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[:1] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 import torch
 from official_step import AutoEncoder, Discriminator, Generator, OfficialStep, vgg19_features

@@ -1,8 +1,8 @@
 """What a study costs on a machine that is not at hand, and whether the model holds for a study that was made.
 
-python benchmarks/study_costs.py operations --size full
-python benchmarks/study_costs.py study --recipes aesop ldl esrgan --trials 192 --slots 64 --tflops 50 200 400
-python benchmarks/study_costs.py check RUN_DIR --gflops 60 --call-us 8 --slots 2
+python -m benchmarks.study_costs operations --size full
+python -m benchmarks.study_costs study --recipes aesop ldl esrgan --trials 192 --slots 64 --tflops 50 200 400
+python -m benchmarks.study_costs check RUN_DIR --gflops 60 --call-us 8 --slots 2
 
 `operations` counts a step of each stage of each recipe, by part. `study` lays out a study's jobs on devices: shared
 upstream stages once each, trials that take the recipes in turn at equal budget, evaluation, starts, deaths, idle devices
@@ -18,9 +18,6 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 

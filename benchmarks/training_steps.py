@@ -1,4 +1,4 @@
-"""Training steps to measure: as a study runs them, but on random patches and from random weights; they take turns."""
+"""A study's training steps on random patches, from random weights, timed in turns."""
 
 import ctypes
 import statistics
@@ -24,15 +24,15 @@ from study.training.state import TrainState, set_learning_rate, update_ema
 _BACKBONES: tuple[PerceptualNetwork, ...] = ("vgg19", "squeezenet")
 
 
-class Taken(NamedTuple):
-    """What a step takes: its median time, and the most memory beyond what was held before it (NaN: nobody can tell)."""
+class StepCost(NamedTuple):
+    """Median seconds of a step, and its peak memory beyond what was allocated before, GiB (NaN: unknown)."""
 
     seconds: float
     gib: float
 
 
-def noise_workshop(folder: Path, device: torch.device, weights: Path | None = None) -> RunContext:
-    """A context with one image of noise, and networks of random weights where published ones are not found."""
+def noise_context(folder: Path, device: torch.device, weights: Path | None = None) -> RunContext:
+    """Return a context with one image of noise, and random weights for networks whose weights are not found."""
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
     images = ImageSet.loaded("noise", ("noise",), (noise,))
     backbones = {name: find_backbone(name, weights) or _random_network(folder, name) for name in _BACKBONES}
@@ -42,7 +42,7 @@ def noise_workshop(folder: Path, device: torch.device, weights: Path | None = No
 
 
 def _random_network(folder: Path, name: PerceptualNetwork) -> Path:
-    """A file of a torchvision network with random weights: as fast as a trained one."""
+    """Write a torchvision network with random weights, which is as fast as a trained one; return the file."""
     from torchvision import models
 
     path = folder / f"{name}_features.pth"
@@ -53,15 +53,15 @@ def _random_network(folder: Path, name: PerceptualNetwork) -> Path:
 
 
 def prepare_step(config: RunConfig, context: RunContext) -> tuple[TrainState, Callable[[], None]]:
-    """The networks of a run's adversarial stage, and a function that trains one step."""
+    """Return the state of a run's adversarial stage, and a function that trains one step."""
     give_random_upstream(config, "adversarial", context)
     state, step, _ = prepare_adversarial(config, context)
     budget, scale = config.budget, config.data.scale
     hr = torch.rand(budget.batch, 3, budget.patch, budget.patch, device=context.device)
     lq = torch.rand(budget.batch, 3, budget.patch // scale, budget.patch // scale, device=context.device)
     hr, lq = (images.contiguous(memory_format=torch.channels_last) for images in (hr, lq))
-    set_learning_rate(state, 0.0)  # from random weights it would diverge; the work is the same
-    state.iteration = budget.iterations - 1  # past the share in which layers are frozen
+    set_learning_rate(state, 0.0)  # random weights would diverge; the work is the same
+    state.iteration = budget.iterations - 1  # after the share in which layers are frozen
 
     def train() -> None:
         step(state, lq, hr)
@@ -70,15 +70,15 @@ def prepare_step(config: RunConfig, context: RunContext) -> tuple[TrainState, Ca
     return state, train
 
 
-def in_turns(steps: Mapping[str, Callable[[], None]], turns: int, device: torch.device) -> dict[str, Taken]:
-    """Time all steps, each once a turn, so that a machine whose speed varies treats them alike."""
+def in_turns(steps: Mapping[str, Callable[[], None]], turns: int, device: torch.device) -> dict[str, StepCost]:
+    """Time all steps in turns, so that changes of the machine's speed affect all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
-        step()  # the first one also chooses algorithms and fills caches
+        step()  # warm-up: algorithms and caches
     for _ in range(turns):
         for name, step in steps.items():
             seconds[name].append(_seconds(step, device))
-    return {name: Taken(statistics.median(seconds[name]), _memory(step, device)) for name, step in steps.items()}
+    return {name: StepCost(statistics.median(seconds[name]), _memory(step, device)) for name, step in steps.items()}
 
 
 def _seconds(step: Callable[[], None], device: torch.device) -> float:
@@ -95,7 +95,7 @@ def _memory(step: Callable[[], None], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     else:
-        # What was freed before would be used again, and not be seen.
+        # Otherwise memory that was freed before would be reused and not counted.
         ctypes.CDLL(None).malloc_trim(0)
     memory = PeakMemory(device)
     before = memory.read()

@@ -1,7 +1,7 @@
 """What a trial costs beside its training: ours, and the documented way to tune a distributed trainer, in the same run.
 
-python benchmarks/trial_overhead.py                         (about a quarter of an hour on 2 cores)
-python benchmarks/trial_overhead.py --trials 200 --peer-trials 2
+python -m benchmarks.trial_overhead                         (about a quarter of an hour on 2 cores)
+python -m benchmarks.trial_overhead --trials 200 --peer-trials 2
 
 Ours is a whole study (`study.cluster.driver.run_study`: drawing, journal, Optuna, MLflow, front) whose workers report a
 point and train nothing. Its overhead is what every study records: seconds from a trial being sampled to its training
@@ -24,8 +24,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0", RAY_USAGE_STATS_ENABLED="0")
 
 import numpy as np

@@ -1,12 +1,13 @@
-"""Do two settings train to the same? Variants of a recipe, over seeds, on real images, stage by stage in one process.
+"""Do two configurations train to the same result? Variants of a recipe against the first one, on real images, over seeds.
 
-python benchmarks/variants.py aesop --size tiny --data DIV2K/HR --val Set14/HR --weights WEIGHTS --seeds 3 \\
+python -m benchmarks.variants aesop --size tiny --data DIV2K/HR --val Set14/HR --weights WEIGHTS --seeds 3 \\
     --variant fp32 precision=fp32 --variant bf16 precision=bf16 --output OUT
-python benchmarks/variants.py aesop ... --variant large --variant small autoencoder.features=16 autoencoder.blocks=1
+python -m benchmarks.variants aesop ... --variant large --variant small autoencoder.features=16 autoencoder.blocks=1
 
-Each variant trains all its stages with each seed (those that are alike once); the metrics are of the last point.
-Printed are means over seeds, the scatter between them, and, seed by seed, what each variant differs in from the first,
-with the standard error of the mean. Runs that are interrupted go on where they were with the same `--output`.
+Each variant trains all its stages with each seed (identical ones once), one process for all; the metrics are the last
+point's. Printed are means over seeds, their standard deviation, and each variant's difference from the first, paired by
+seed, with the standard error of the mean. An interrupted run resumes with the same `--output`. At `tiny`, a variant and
+seed take minutes on 2 cores.
 """
 
 import argparse
@@ -15,9 +16,6 @@ import statistics
 import sys
 from pathlib import Path
 from typing import Any
-
-# Started as a script: Python looks in benchmarks/, but the packages are one up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
 
@@ -34,7 +32,7 @@ SHOWN = ("psnr_y", "lpips_alex", "swd")
 
 
 def main() -> None:
-    """Train all, print tables and one JSON line."""
+    """Train all variants, print tables and one JSON line."""
     options = _parse()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -51,7 +49,7 @@ def main() -> None:
         lpips_weights=networks.get(LPIPS_NETWORK),
     )
     context, found = context_spec.open(), {}
-    for seed in options.seed:  # seed by seed, so that what is there early compares like with like
+    for seed in options.seed:  # seed by seed, so that early results are comparable
         for name in variants:
             found[name, seed] = _train(runs[name, seed], context, options.output / f"{name}-{seed}")
             print(f"{name}, seed {seed}: {found[name, seed]}", flush=True)
@@ -66,7 +64,7 @@ def _parse() -> argparse.Namespace:
         "--variant", nargs="+", action="append", required=True, metavar=("NAME", "FIELD=VALUE"), help="may be repeated"
     )
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of all variants")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds (default: 3)")
     parser.add_argument("--data", default="photographs", metavar="SOURCE")
     parser.add_argument("--val", metavar="SOURCE")
     parser.add_argument("--weights", type=Path, metavar="DIR")
@@ -85,8 +83,8 @@ def _config(options: argparse.Namespace, changes: list[str], seed: int) -> RunCo
 
 
 def _train(config: RunConfig, context: RunContext, directory: Path) -> dict[str, float]:
-    """Train a run; its last point's metrics and what its last stage cost."""
-    for needed, stage in STAGES["adversarial"].upstream(config):
+    """Train a run; return its last point's metrics and the time of a step of its last stage."""
+    for needed, stage in upstream(config, "adversarial"):
         ensure_artifact(needed, stage, context)
     points: list[Point] = []
     train_adversarial(config, context, directory, points.append)
@@ -104,15 +102,15 @@ def _print(found: dict[tuple[str, int], dict[str, float]], options: argparse.Nam
         figures[metric] = {
             name: {
                 "mean": round(statistics.mean(of_seeds), 5),
-                "scatter": round(_deviation(of_seeds), 5),
+                "deviation": round(_deviation(of_seeds), 5),
                 **_difference(of_seeds, values[names[0]]),
             }
             for name, of_seeds in values.items()
         }
-        print(f"\n{metric:12} {'mean':>10} {'scatter':>10} {'to first':>10} {'+-':>10}")
+        print(f"\n{metric:12} {'mean':>10} {'deviation':>10} {'to first':>10} {'+-':>10}")
         for name, row in figures[metric].items():
             print(
-                f"{name:12} {row['mean']:10.4f} {row['scatter']:10.4f} {row['difference']:10.4f} {row['error']:10.4f}"
+                f"{name:12} {row['mean']:10.4f} {row['deviation']:10.4f} {row['difference']:10.4f} {row['error']:10.4f}"
             )
     print(json.dumps({"benchmark": "variants", "recipe": options.recipe, "seeds": len(seeds), "figures": figures}))
 
@@ -122,7 +120,7 @@ def _deviation(values: list[float]) -> float:
 
 
 def _difference(values: list[float], first: list[float]) -> dict[str, float]:
-    """Of the means, pairwise by seed, with its standard error."""
+    """Return the mean difference, paired by seed, and its standard error."""
     differences = [one - other for one, other in zip(values, first, strict=True)]
     error = _deviation(differences) / len(differences) ** 0.5
     return {"difference": round(statistics.mean(differences), 5), "error": round(error, 5)}
