@@ -1,18 +1,19 @@
-"""What it takes to report on a large study from MLflow, against reading it run by run; the front of a million points.
+"""How long does it take to analyse a large study stored in MLflow? Ours against reading it run by run.
 
 python -m benchmarks.analysis                     (1,000 trials x 20 points x 20 images; some minutes on 2 cores)
 python -m benchmarks.analysis --trials 200
 
-A study's journal is made up and sent to MLflow, into SQLite and to a server on this machine, by the study's own
-exporter. Then, each in a process of its own, for either:
+A journal is made up and sent to MLflow by the study's exporter, into SQLite and to a server on this machine. Then, each
+in its own process, for both:
 
 - ours: fetch the study (`study.tracking.download`), read it into tables, take the front, compare each pair of groups
   with 1,000 bootstrap draws over the images, write the whole report
-- peer: `mlflow.search_runs` for all runs, and `get_metric_history` run by run, the usual way: for one metric, for the
-  two that a front needs, and for all that the tables hold. What was scored by image it cannot have so at all.
+- peer: `mlflow.search_runs` for all runs and `get_metric_history` run by run, as documented: for one metric, for the
+  two of a front, and for all of the tables. Metrics by image are not available this way.
 
-`ratio` is the peer's time for all metrics over that of ours up to the tables; the smaller one of SQLite and server.
-Imports and the first connection are not timed. Memory is the process's peak, Python and libraries included.
+`ratio` is the peer's time for all metrics over ours up to the tables, the smaller one of SQLite and server. Imports and
+the first connection are not timed. Memory is the process's peak, including Python and libraries. Also timed: the front
+of a million points.
 """
 
 import argparse
@@ -22,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,27 @@ import numpy as np
 from mlflow import MlflowClient
 from rich.console import Console
 from rich.table import Table
+from study.record.goals import Goals, Objective
+from study.record.points import Spent, TrialPoint
 
 from benchmarks.mlflow_server import Server, free_port
+from study.config import to_dict
+from study.config.recipes import aesop
+from study.record.events import Entry, Event, PointEvaluated, StudyStateChanged, TrialEnded, TrialStarted, write_entry
+from study.record.metadata import ImageSetInfo, SearchInfo, StudyMetadata, new_id, write_metadata
 
 NAME = "large"
 METRICS = ("psnr_y", "lpips_alex", "ssim_y", "lr_psnr")
-TERMS = ("fidelity", "perceptual", "adversarial", "artifact")
+TERMS = ("fidelity", "perceptual", "adversarial", "ldl")
+GUIDANCES = ("pixel", "aesop", "bottleneck", "consistency")
+GUIDANCES_BY_QUALITY = ("pixel", "consistency", "bottleneck", "aesop")
+NOISE = (0.1, 0.01, 0.005, 0.2)
+"""Standard deviation of each metric on an image."""
 MILLION = 1_000_000
 
 
 def main() -> None:
-    """Make the study, run each group in its own process, print a table, end with one JSON line."""
+    """Make the study, measure each side in its own process, print a table and one JSON line."""
     options = _parse()
     if options.part is not None:
         print(json.dumps(_PARTS[options.part](options)))
@@ -50,7 +60,7 @@ def main() -> None:
     console = Console(stderr=True, width=120)
     with tempfile.TemporaryDirectory(prefix="analysis-") as folder:
         place = Path(folder)
-        run_dir = _made_study(place / NAME, options)
+        run_dir = _make_study(place / NAME, options)
         size = (run_dir / "journal.jsonl").stat().st_size
         console.print(f"made {options.trials} trials x {options.points} points: a journal of {size / 2**20:.0f} MiB")
         found = {"sqlite": _against(f"sqlite:///{place / 'mlflow.db'}", run_dir, options, console)}
@@ -78,25 +88,26 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000, metavar="N")
-    parser.add_argument("--points", type=int, default=20, metavar="N", help="of each trial")
-    parser.add_argument("--images", type=int, default=20, metavar="N", help="held out")
+    parser.add_argument("--points", type=int, default=20, metavar="N", help="of each trial (default: 20)")
+    parser.add_argument("--images", type=int, default=20, metavar="N", help="held-out images (default: 20)")
     parser.add_argument("--part", choices=sorted(_PARTS), help=argparse.SUPPRESS)
     parser.add_argument("--uri", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def _against(uri: str, run_dir: Path, options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Send the study there, then read it both ways."""
+    """Send the study to a tracking URI, then read it both ways."""
     sending = _send(run_dir, uri)
     console.print(f"sent to {uri.partition(':')[0]} in {sending:.0f} s")
     ours, peer = (_in_a_process(part, uri, options) for part in ("ours", "peer"))
-    own = ours["fetch_seconds"] + ours["tables_seconds"]
-    ratios = {name.replace("seconds", "ratio"): round(peer[name] / own, 1) for name in _PEERS}
+    seconds = ours["fetch_seconds"] + ours["tables_seconds"]
+    ratios = {name.replace("seconds", "ratio"): round(peer[name] / seconds, 1) for name in _PEERS}
     return {"sending_seconds": round(sending, 1), "ours": ours, "peer": peer, **ratios, "ratio": ratios["all_ratio"]}
 
 
 def _in_a_process(part: str, uri: str, options: argparse.Namespace) -> dict[str, float]:
-    command = [sys.executable, __file__, "--part", part, "--uri", uri, "--trials", str(options.trials)]
+    command = [sys.executable, "-m", "benchmarks.analysis", "--part", part, "--uri", uri]
+    command += ["--trials", str(options.trials), "--points", str(options.points)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -116,7 +127,7 @@ def _ours(options: argparse.Namespace) -> dict[str, float]:
         seconds["tables_seconds"], results = _timed(lambda: load_results(into))
         seconds["front_seconds"], front = _timed(lambda: front_of(results.points, results.facts))
         seconds["bootstrap_seconds"], statistics = _timed(lambda: compute_statistics(results))
-        seconds["report_seconds"], report = _timed(lambda: write_report(into))  # reads and reckons once more
+        seconds["report_seconds"], report = _timed(lambda: write_report(into))  # reads and computes once more
         pairs = sum(len(found) for found in statistics.comparisons.values())
         page = report.page.stat().st_size / 2**20
     facts = {"points": len(results.points), "front_points": len(front), "pairs_compared": pairs}
@@ -142,7 +153,7 @@ _PEERS = ("one_seconds", "two_seconds", "all_seconds")
 
 
 def _connect(uri: str) -> MlflowClient:
-    """Make a first request, which imports what only a request needs."""
+    """Make a first request, so that its imports are not timed."""
     mlflow.set_tracking_uri(uri)
     client = MlflowClient()
     client.search_experiments(max_results=1)
@@ -163,7 +174,7 @@ def _peak() -> float:
 
 
 def _front_seconds(objectives: int) -> float:
-    """Random points of a smooth trade-off, most of them dominated; the best of three."""
+    """Time the front of random points, most of them dominated; return the best of three."""
     from study.search.front import non_dominated
 
     random = np.random.default_rng(0)
@@ -185,101 +196,79 @@ def _send(run_dir: Path, uri: str) -> float:
     return time.perf_counter() - started
 
 
-def _made_study(run_dir: Path, options: argparse.Namespace) -> Path:
-    """A journal as the driver writes it: four kinds of guidance and three patches, images that differ in difficulty."""
+def _make_study(run_dir: Path, options: argparse.Namespace) -> Path:
+    """Write a journal as the driver does: four kinds of guidance, three patches, images that differ in difficulty."""
     run_dir.mkdir()
-    random = np.random.default_rng(0)
     images = [f"image{number:03d}" for number in range(options.images)]
-    (run_dir / "study.json").write_text(json.dumps(_facts(images, options.trials)))
-    hard = random.normal(0, 1, (options.images, 1)) * (2.0, -0.05, 0.05, 2.0)
+    write_metadata(run_dir, _describe(images, options.trials))
     clock = time.time() - 1e6
     with open(run_dir / "journal.jsonl", "w") as file:
-        for event in _events(random, images, hard, options):
+        for event in _events(images, options):
             clock += 0.05
-            file.write(json.dumps({"time": clock, **event}) + "\n")
+            file.write(f"{write_entry(Entry(clock, event))}\n")
     return run_dir
 
 
-def _facts(images: list[str], trials: int) -> dict[str, Any]:
-    from study.config import to_dict
-    from study.config.recipes import aesop
-
-    data = {"name": "made up", "fingerprint": "0" * 64, "images": images}
-    return {
-        "id": uuid.uuid4().hex,
-        "name": NAME,
-        "space": "made up",
-        "recipe": "aesop",
-        "size": "tiny",
-        "trials": trials,
-        "seed": 0,
-        "objectives": [
-            {"metric": "psnr_y", "direction": "maximize", "unit": "dB", "label": "PSNR-Y"},
-            {"metric": "lpips_alex", "direction": "minimize", "unit": "", "label": "LPIPS (AlexNet)"},
-        ],
-        "reference": {"psnr_y": 20.0, "lpips_alex": 0.8},
-        "notes": [],
-        "data": {"train": data, "val": data},
-        "scale": 4,
-        "code_version": "benchmark",
-        "config": to_dict(aesop("tiny")),
-        "groups": ["loss.guidance", "budget.patch"],
-        "constraints": [],
-    }
+def _describe(images: list[str], trials: int) -> StudyMetadata:
+    objectives = (
+        Objective("psnr_y", "maximize", unit="dB", label="PSNR-Y"),
+        Objective("lpips_alex", "minimize", label="LPIPS (AlexNet)"),
+    )
+    image_set = ImageSetInfo("made up", "0" * 64, tuple(images))
+    return StudyMetadata(
+        name=NAME,
+        search=SearchInfo("made up", trials, seed=0, groups=("loss.guidance", "budget.patch")),
+        goals=Goals(objectives, reference={"psnr_y": 20.0, "lpips_alex": 0.8}),
+        images={"train": image_set, "val": image_set},
+        config=to_dict(aesop("tiny")),
+        notes=(),
+        code_version="benchmark",
+        identity={},
+        id=new_id(),
+    )
 
 
-def _events(
-    random: np.random.Generator, images: list[str], hard: np.ndarray, options: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
-    from study.config import to_dict
-    from study.config.recipes import aesop
-
+def _events(images: list[str], options: argparse.Namespace) -> Iterator[Event]:
+    random = np.random.default_rng(0)
+    difficulty = random.normal(0, 1, (options.images, 1)) * (2.0, -0.05, 0.05, 2.0)
     config = to_dict(aesop("tiny"))
-    yield {"event": "study", "state": "RUNNING"}
+    yield StudyStateChanged(state="RUNNING")
     for trial in range(options.trials):
-        guidance, patch = ("pixel", "aesop", "bottleneck", "consistency")[trial % 4], (32, 64, 96)[trial // 4 % 3]
+        guidance, patch = GUIDANCES[trial % 4], (32, 64, 96)[trial // 4 % 3]
         weight = float(10 ** random.uniform(-4, -1))
-        params = {"loss.guidance": guidance, "budget.patch": patch, "loss.adversarial": weight}
-        own = {**config, "loss": {**config["loss"], "guidance": guidance, "adversarial": weight}}
-        own["budget"] = {**config["budget"], "patch": patch}
-        yield {
-            "event": "trial",
-            "trial": trial,
-            "config": own,
-            "params": params,
-            "upstream": {"fidelity": "fidelity-a"},
+        changed = {
+            **config,
+            "loss": {**config["loss"], "guidance": guidance, "adversarial": weight},
+            "budget": {**config["budget"], "patch": patch},
         }
+        params = {"loss.guidance": guidance, "budget.patch": patch, "loss.adversarial": weight}
+        yield TrialStarted(trial=trial, config=changed, params=params, upstream={"fidelity": "fidelity-a"})
         for step in range(1, options.points + 1):
-            yield _point(trial, step, weight, guidance, images, hard, random)
-        yield {"event": "end", "trial": trial, "state": "COMPLETE", "cause": None, "seconds": 60.0, "warm": True}
-    yield {"event": "study", "state": "COMPLETE"}
+            along = min(1.0, (np.log10(weight) + 4) / 3 * step / 20)
+            scores = _means(guidance, along) + difficulty
+            yield _point(trial, step, scores + random.normal(0, 1, scores.shape) * NOISE, images, random)
+        yield TrialEnded(trial=trial, state="COMPLETE", seconds=60.0, warm=True)
+    yield StudyStateChanged(state="COMPLETE")
 
 
-def _point(
-    trial: int,
-    step: int,
-    weight: float,
-    guidance: str,
-    images: list[str],
-    hard: np.ndarray,
-    random: np.random.Generator,
-) -> dict[str, Any]:
-    along = min(1.0, (np.log10(weight) + 4) / 3 * step / 20)
-    better = 0.1 * ("pixel", "consistency", "bottleneck", "aesop").index(guidance)
-    means = np.array([29 + better - 2 * along**2, 0.4 - 0.2 * along**0.5, 0.8 - 0.05 * along, 47 - 3 * along])
-    scores = means + hard + random.normal(0, 1, hard.shape) * (0.1, 0.01, 0.005, 0.2)
-    evaluated = {
+def _means(guidance: str, along: float) -> np.ndarray:
+    """Return the metrics' means over images, some way along a guidance's trade-off."""
+    better = 0.1 * GUIDANCES_BY_QUALITY.index(guidance)
+    return np.array([29 + better - 2 * along**2, 0.4 - 0.2 * along**0.5, 0.8 - 0.05 * along, 47 - 3 * along])
+
+
+def _point(trial: int, step: int, scores: np.ndarray, images: list[str], random: np.random.Generator) -> PointEvaluated:
+    by_image = {
         name: dict(zip(METRICS, map(float, row), strict=True)) for name, row in zip(images, scores, strict=True)
     }
-    return {
-        "event": "point",
-        "trial": trial,
-        "iteration": 50 * step,
-        "metrics": dict(zip(METRICS, map(float, scores.mean(axis=0)), strict=True)),
-        "images": evaluated,
-        "terms": {name: float(random.uniform()) for name in TERMS},
-        "budget": {"iterations": 50 * step, "pixels_seen": 819_200 * step, "device_seconds": 3.0 * step},
-    }
+    return PointEvaluated(
+        point=TrialPoint(trial, 50 * step),
+        metrics=dict(zip(METRICS, map(float, scores.mean(axis=0)), strict=True)),
+        images=by_image,
+        terms={name: float(random.uniform()) for name in TERMS},
+        spent=Spent(iterations=50 * step, pixels_seen=819_200 * step, device_seconds=3.0 * step),
+        samples="",
+    )
 
 
 def _print(found: dict[str, dict[str, Any]], console: Console) -> None:

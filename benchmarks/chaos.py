@@ -3,17 +3,17 @@
 python -m benchmarks.chaos                       (24 kills over 16 trials; about a quarter of an hour on 2 cores)
 python -m benchmarks.chaos --kills 5 --interpolation-kills 1 --trials 4
 
-One machine plays a cluster: a head, and nodes with one core each. The study of tiny trials runs once undisturbed and once
-with kills (SIGKILL), each at a random moment: at a random number of points, plus up to three seconds. Killed are the
-process of a trial or artifact; a whole node, which another one replaces; the actor that keeps the leases; the driver,
-which is restarted with `--resume`; and the head with the driver and the cluster's state, after which a new cluster is
-started. Further kills of workers and of the driver follow while points are interpolated, at a random number of
-interpolations.
+One machine plays a cluster: a head, and nodes with one core each. The study of tiny trials runs once undisturbed and
+once with kills (SIGKILL), each at a random moment: at a random number of points, plus up to three seconds. Killed are
+the process of a trial or artifact; a whole node, which another one replaces; the actor that keeps the leases; the
+driver, which is restarted with `--resume`; and the head with the driver and the cluster's state, after which a new
+cluster is started. Further kills of workers and of the driver follow while points are interpolated, at a random number
+of interpolations.
 
 A trial is lost if it is not COMPLETE in the journal, in Optuna and in MLflow. It is duplicated if its end, a point, its
-MLflow run, an artifact or an interpolation is recorded more than once. The front of the points has to be bit-identical, and
-so have the interpolations that both studies made: which others they make depends on when trials end. The exit code is 1 if
-one of these fails.
+MLflow run, an artifact or an interpolation is recorded more than once. The front of the points has to be bit-identical,
+and so have the interpolations that both studies made: which others they make depends on when trials end. The exit code
+is 1 if one of these fails.
 """
 
 import argparse

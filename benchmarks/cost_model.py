@@ -1,8 +1,7 @@
-"""What a study will cost on a machine that is not at hand: operations are counted, the machine's speed is given.
+"""A study's cost on a machine that is not available: counted operations, and the machine's speed as a parameter.
 
-The time of a step is taken to be `calls * call_seconds + operations / rate`. Both speeds are a machine's, in a
-precision; they come from a fit to measured steps, or are assumed. `benchmarks/scaling.py` measures them, and how well
-they predict.
+The time of a step is modelled as `calls * call_seconds + operations / rate`. Both speeds belong to a machine in a
+precision; they are fitted to measured steps, or assumed. `benchmarks/scaling.py` measures them and the model's error.
 """
 
 import heapq
@@ -23,12 +22,12 @@ CountImage = Callable[[RunConfig, int, int], Operations]  # by the image's HR he
 
 @dataclass(frozen=True)
 class Machine:
-    """How fast a device, or the part of one that a job has, trains.
+    """Training speed of a device, or of a job's part of one.
 
     Attributes:
-        rate: floating-point operations a second, beyond what the calls take.
-        call_seconds: of an operator, however small its work.
-        metric_seconds: of a held-out HR megapixel, for the metrics alone.
+        rate: floating-point operations a second, apart from calls.
+        call_seconds: of an operator call, independent of its work.
+        metric_seconds: metrics of an HR megapixel.
     """
 
     rate: float
@@ -36,21 +35,21 @@ class Machine:
     metric_seconds: float = 0.0
 
     def seconds(self, counted: Operations) -> float:
-        """What was counted takes."""
+        """Return the time of counted operations."""
         return counted.calls * self.call_seconds + counted.total / self.rate
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How a study's jobs are run.
+    """Devices of a study and how jobs run on them.
 
     Attributes:
-        slots: how many devices there are.
-        start_seconds: of a device's first job, of every one that several devices do together, and after a death; other
-            jobs find a warm worker.
-        workers: how many devices do a job of a stage together, where that is not one.
-        efficiency: what of the devices' sum is left when several work together.
-        deaths_an_hour: of a device's process, for whatever reason; what it did since its last checkpoint is lost.
+        slots: number of devices.
+        start_seconds: of a device's first job, of each job on several devices, and after a death; other jobs run on a
+            warm worker.
+        workers: devices of a job, by stage; the default is 1.
+        efficiency: speed of several devices on one job, as a share of their sum.
+        deaths_an_hour: of a device's process; the work since its last checkpoint is lost.
     """
 
     slots: int
@@ -60,19 +59,19 @@ class Conditions:
     deaths_an_hour: float = 0.0
 
     def workers_of(self, stage: Stage) -> int:
-        """How many devices do a job."""
+        """Return the devices of a job of a stage."""
         return (self.workers or {}).get(stage, 1)
 
 
 @dataclass(frozen=True)
 class Timetable:
-    """When a study would be done.
+    """The schedule of a study.
 
     Attributes:
         seconds: from its start to its end.
-        busy_seconds: of all devices that had a job, in all.
-        first_trial_at: when the first trial began; until then few devices have anything to do.
-        last_began_at: when the last job began; from then on devices get idle.
+        busy_seconds: sum over devices of the time with a job.
+        first_trial_at: start of the first trial; before it most devices are idle.
+        last_began_at: start of the last job; after it devices become idle.
     """
 
     seconds: float
@@ -82,10 +81,10 @@ class Timetable:
 
 
 def fit_machine(samples: Sequence[tuple[Operations, float]]) -> Machine:
-    """Find the speeds that predict measured steps best, in relative errors, least squares.
+    """Fit the speeds to measured steps by least squares of relative errors.
 
     Args:
-        samples: what was counted of a step, and its seconds; at least two different steps.
+        samples: counted operations and seconds of steps; at least two different ones.
 
     Raises:
         ValueError: time does not grow with operations.
@@ -93,7 +92,7 @@ def fit_machine(samples: Sequence[tuple[Operations, float]]) -> Machine:
     features = np.array([(counted.calls, counted.total) for counted, _ in samples], float)
     relative = features / np.array([[seconds] for _, seconds in samples])
     (call, inverse), *_ = np.linalg.lstsq(relative, np.ones(len(samples)), rcond=None)
-    if call < 0:  # no call is free, let alone that it gives time back: the best fit without calls
+    if call < 0:  # calls cannot take negative time: fit without them
         slopes = relative[:, 1]
         call, inverse = 0.0, slopes.sum() / (slopes**2).sum()
     if inverse <= 0:
@@ -102,17 +101,17 @@ def fit_machine(samples: Sequence[tuple[Operations, float]]) -> Machine:
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """The slope of a line through the logarithms: 2 where values grow with the square of sizes."""
+    """Return the slope of a line through the logarithms: 2 if values grow with the square of sizes."""
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
 def modelled_costs(
-    works: Iterable[Work], machine: Machine, test: ImageSet, count_step: CountStep, count_image: CountImage
+    works: Iterable[Work], machine: Machine, val: ImageSet, count_step: CountStep, count_image: CountImage
 ) -> dict[str, Cost]:
-    """What `forecast.measure_kinds` would measure on a machine, for every kind of work that is left."""
-    sizes = [height * width for height, width in test.images.shapes]
+    """Return what `forecast.measure_kinds` would measure on a machine, for every kind of remaining work."""
+    sizes = [height * width for height, width in val.images.shapes]
     mean = sum(sizes) / len(sizes)
-    typical = test.images.shapes[min(range(len(sizes)), key=lambda number: abs(sizes[number] - mean))]
+    typical = val.images.shapes[min(range(len(sizes)), key=lambda number: abs(sizes[number] - mean))]
     costs: dict[str, Cost] = {}
     for work in works:
         if work.left and work.kind not in costs:
@@ -126,16 +125,16 @@ def modelled_costs(
 
 
 def timetable(works: Sequence[Work], prices: Sequence[Price], conditions: Conditions) -> Timetable:
-    """Give jobs to devices as a study does: trials that can begin, then artifacts, in turn; none passes another.
+    """Schedule jobs as a study does: ready trials, then artifacts, in order; no job overtakes another.
 
     Raises:
-        ValueError: a job that needs more devices than there are.
+        ValueError: a job needs more devices than the study has.
     """
     jobs = [_job(work, price, conditions) for work, price in zip(works, prices, strict=True)]
     waiting = [job for job in jobs if job.stage == "adversarial"] + [job for job in jobs if job.stage != "adversarial"]
     too_large = max(job.workers for job in jobs)
     if too_large > conditions.slots:
-        raise ValueError(f"a job takes {too_large} devices, but there are {conditions.slots}; lower its workers")
+        raise ValueError(f"a job needs {too_large} devices, but the study has {conditions.slots}; lower its workers")
     running: list[tuple[float, int, _Job]] = []
     finished: set[str] = set()
     now, free, warm, began = 0.0, conditions.slots, 0, list[tuple[float, _Job]]()
@@ -176,7 +175,7 @@ def _job(work: Work, price: Price, conditions: Conditions) -> _Job:
         return _Job(work.stage, 0.0, 1, work.key, work.after)
     workers = conditions.workers_of(work.stage)
     speed = 1.0 if workers == 1 else workers * conditions.efficiency
-    # One process of a distributed evaluates, the others wait.
+    # One process of several evaluates while the others wait.
     seconds = price.training_seconds / speed + price.evaluation_seconds
     again = conditions.start_seconds + work.config.eval_schedule.checkpoint_every * price.cost.seconds / speed / 2
     deaths = conditions.deaths_an_hour * workers * seconds / 3600

@@ -3,17 +3,15 @@
 python -m benchmarks.coverage                    (about ten minutes on 2 cores)
 python -m benchmarks.coverage --studies 500
 
-Two groups of trials are evaluated on few images. Images differ in difficulty (by 2 dB), in their effect on each group and
-in their effect on each point; runs of one configuration differ by their seeds. For each study
+Two groups of trials are evaluated on few images. Images differ in difficulty (by 2 dB), in their effect on each group
+and in their effect on each point; runs of one configuration differ by their seeds. For each study
 `analysis.statistics.dominance` compares the two groups' hypervolumes; the truth is the difference over infinitely many
 images and seeds. The peer is the percentile interval of the same bootstrap. Nominal coverage is 95%.
 """
 
 import argparse
 import json
-import sys
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import moocore
 import numpy as np

@@ -1,14 +1,14 @@
-"""Damaged image files and damaged stores: never a crash, a hang or a wrong image, always a clear error.
+"""Are damaged image files and stores ever read wrongly? Random damage, each input in a worker process.
 
-python -m benchmarks.fuzz_data --inputs 10000
+python -m benchmarks.fuzz_data --inputs 10000           (about ten minutes on 2 cores)
 
-Input n is made from n alone: a small valid file of one of the kinds below, damaged once to three times. It is read in
-a worker process, so that a crash or a hang costs that worker only and names its input. Outcomes:
+Input n depends on n alone: a small valid file of one of the kinds below, damaged one to three times. A crash or a hang
+costs only its worker and names its input. Outcomes (there is no peer; the failures have to be 0):
 
 - `refused`: ImageError or StoreError, whose message names the file;
 - `same`: the pixels of the undamaged file;
-- `other`: another image of proper shape and type. PNG and stores have checksums: there it is a failure, unless the
-  damage repaired PNG's checksums on purpose. JPEG, WebP, BMP and TIFF have none: nobody can tell damage from content.
+- `other`: another image of valid shape and type. In PNG and stores, which have checksums, it is a failure unless the
+  damage repaired PNG's checksums. JPEG, WebP, BMP and TIFF have none, so damage cannot be told from content.
 - failures: `wrong`, another exception, `crash`, `hang` (5 s).
 """
 
@@ -47,7 +47,7 @@ EXPECTED = ("refused", "same", "other")
 
 @cache
 def samples() -> dict[str, bytes]:
-    """One small valid file of each kind."""
+    """Return one small valid file of each kind."""
     rng = np.random.default_rng(0)
     colour = Image.fromarray(rng.integers(0, 256, (20, 28, 3), dtype=np.uint8))
     ramp = Image.fromarray(np.linspace(0, 65535, 20 * 28).reshape(20, 28).astype(np.uint16))
@@ -91,7 +91,7 @@ def _store(rng: np.random.Generator) -> bytes:
 
 
 def damaged(number: int) -> tuple[str, list[str], bytes]:
-    """Make input `number`: its kind, what was done to it, its content."""
+    """Make input `number`; return its kind, the damages, its content."""
     draw = random.Random(number)
     kind = draw.choice(sorted(samples()))
     content, done = bytearray(samples()[kind]), []
@@ -105,7 +105,7 @@ def damaged(number: int) -> tuple[str, list[str], bytes]:
 
 
 def _place(content: bytearray, draw: random.Random) -> int:
-    """A position: anywhere, or near the beginning or the end, where headers are."""
+    """Draw a position: anywhere, or near the beginning or the end, where headers are."""
     last = max(0, len(content) - 1)
     return min(last, draw.choice([draw.randint(0, last), draw.randint(0, 120), max(0, last - draw.randint(0, 400))]))
 
@@ -117,7 +117,7 @@ def _flip(content: bytearray, draw: random.Random) -> bytearray:
 
 
 def _extreme(content: bytearray, draw: random.Random) -> bytearray:
-    """Overwrite a number of 1 to 4 bytes, in either order of bytes."""
+    """Overwrite 1 to 4 bytes with an extreme number, in either byte order."""
     at, size = _place(content, draw), draw.choice([1, 2, 4])
     number = draw.choice(EXTREMES) & (256**size - 1)
     content[at : at + size] = number.to_bytes(size, draw.choice(["big", "little"]))
@@ -155,7 +155,7 @@ def _splice(content: bytearray, draw: random.Random) -> bytearray:
 
 
 def _repaired(content: bytearray, draw: random.Random) -> bytearray:
-    """Change the content of one PNG chunk, and set its checksum right."""
+    """Change the content of one PNG chunk and correct its checksum."""
     chunks, at = [], 8
     while at + 12 <= len(content):
         (length,) = struct.unpack(">I", content[at : at + 4])
@@ -201,15 +201,15 @@ def _read(kind: str, path: Path) -> list[np.ndarray]:
 
 
 def outcome(number: int, folder: Path) -> tuple[str, str]:
-    """Read input `number`: its kind, and what came of it."""
+    """Read input `number`; return its kind and the outcome."""
     kind, done, content = damaged(number)
     path = folder / f"input.{'arrow' if kind == 'store' else kind.partition('-')[0]}"
     path.write_bytes(content)
     try:
         return kind, _evaluated(kind, done, path, folder)
     except (ImageError, StoreError) as error:
-        return kind, "refused" if str(path) in str(error) and error.problem else "refused without a word"
-    except BaseException as error:  # whatever it is: it must not come out of reading a file
+        return kind, "refused" if str(path) in str(error) and error.problem else "refused without its name"
+    except BaseException as error:  # reading a file may raise nothing else
         return kind, f"{type(error).__name__}: {error}"[:120]
     finally:
         path.unlink()
@@ -217,11 +217,11 @@ def outcome(number: int, folder: Path) -> tuple[str, str]:
 
 def _evaluated(kind: str, done: list[str], path: Path, folder: Path) -> str:
     if kind == "store":
-        problems = list(verify(path))  # must name what reading would
+        problems = list(verify(path))  # must find all that reading refuses
         if any(problems):
             raise StoreError(path, "; ".join(filter(None, problems)))
     else:
-        read_size(path)  # may refuse what decoding would refuse as well
+        read_size(path)  # may refuse what decoding refuses
     images = _read(kind, path)
     if not all(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size for image in images):
         return "wrong"
@@ -232,7 +232,7 @@ def _evaluated(kind: str, done: list[str], path: Path, folder: Path) -> str:
 
 
 def work(first: int, last: int, step: int) -> None:
-    """Read inputs first, first + step, ...; print each one's number before and its outcome after."""
+    """Read inputs first, first + step, ...; print the number before each and its outcome after."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + EXTRA_MEMORY, hard))
@@ -244,7 +244,7 @@ def work(first: int, last: int, step: int) -> None:
 
 
 class Worker:
-    """A process that reads every n-th input, started anew behind one that kills or hangs it."""
+    """A process that reads every n-th input, restarted after one that crashes or hangs it."""
 
     def __init__(self, first: int, last: int, step: int, errors: Path) -> None:
         self.last, self.step, self.errors = last, step, errors
@@ -253,23 +253,24 @@ class Worker:
         self._start()
 
     def _start(self) -> None:
-        command = [sys.executable, __file__, "--work", str(self.number + self.step), str(self.last), str(self.step)]
+        command = [sys.executable, "-m", "benchmarks.fuzz_data", "--work"]
+        command += [str(number) for number in (self.number + self.step, self.last, self.step)]
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
-        self.buffer, self.heard = b"", time.monotonic() + 60  # importing takes a while
+        self.buffer, self.last_output = b"", time.monotonic() + 60  # for the imports
         self.peak = 0
 
     def outcomes(self) -> list[tuple[int, str, str]]:
-        """What the process has said since the last call."""
+        """Return number, kind and outcome of the inputs read since the last call."""
         assert self.process.stdout is not None
         ended = self.process.poll() is not None
         self.buffer += self.process.stdout.read() or b""
         *lines, self.buffer = self.buffer.split(b"\n")
         found = []
         for line in map(json.loads, lines):
-            self.heard = time.monotonic()
+            self.last_output = time.monotonic()
             if len(line) == 3:
                 found.append(tuple(line))
             elif self.number + self.step < self.last:
@@ -278,7 +279,7 @@ class Worker:
                 self.peak = line[0]
         if ended and self.process.returncode == 0:
             self.finished = True
-        elif ended or time.monotonic() - self.heard > LIMIT_SECONDS:
+        elif ended or time.monotonic() - self.last_output > LIMIT_SECONDS:
             found.append((self.number, damaged(self.number)[0], "crash" if ended else "hang"))
             self.process.kill()
             self.process.wait()
@@ -287,7 +288,7 @@ class Worker:
 
 
 def main() -> int:
-    """Run the fuzz; returns 1 if anything but `refused`, `same` and allowed `other` came."""
+    """Fuzz, print a table and one JSON line; return 1 after a failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="the first input's number")
@@ -305,21 +306,31 @@ def _supervise(first: int, inputs: int, count: int, folder: Path) -> int:
     workers = [Worker(first + offset, first + inputs, count, folder / f"{offset}.log") for offset in range(count)]
     counts: Counter[tuple[str, str]] = Counter()
     failures = []
-    started = said = time.monotonic()
+    started = reported = time.monotonic()
     while not all(worker.finished for worker in workers):
         time.sleep(0.05)
         for worker in workers:
             for number, kind, what in [] if worker.finished else worker.outcomes():
                 counts[kind, what if what in EXPECTED else "failed"] += 1
                 failures += [] if what in EXPECTED else [(number, kind, what)]
-        if time.monotonic() - said > 10:
-            said, done = time.monotonic(), counts.total()
-            print(f"{done} of {inputs}, {(said - started) / max(done, 1) * (inputs - done):.0f} s left", flush=True)
+        if time.monotonic() - reported > 10:
+            reported, done = time.monotonic(), counts.total()
+            print(f"{done} of {inputs}, {(reported - started) / max(done, 1) * (inputs - done):.0f} s left", flush=True)
     _print(counts, failures)
     totals = {what: sum(n for (_, w), n in counts.items() if w == what) for what in (*EXPECTED, "failed")}
     noise = sum(worker.errors.stat().st_size for worker in workers)
     peak = max(worker.peak for worker in workers) // 1024
-    print(json.dumps({"inputs": counts.total(), **totals, "decoders_stderr_bytes": noise, "peak_mib": peak}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "fuzz_data",
+                "inputs": counts.total(),
+                **totals,
+                "decoders_stderr_bytes": noise,
+                "peak_mib": peak,
+            }
+        )
+    )
     return 1 if failures else 0
 
 

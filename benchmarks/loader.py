@@ -1,21 +1,22 @@
-"""Patches per second on one core: the image store against what BasicSR's users have, and against what memory allows.
+"""How many patches a second does one core load? Ours against BasicSR's reading path, and against plain copying.
 
-python -m benchmarks.loader            (needs opencv-python-headless and lmdb: pip install -e ".[benchmarks]")
+python -m benchmarks.loader            (two minutes; needs the extra `benchmarks`: OpenCV and LMDB)
 
 Groups, each giving batches of 16 random pairs (HR patch 128 or 256, x4), on images of 480 x 320:
 
-- `png`, `lmdb`: the reading path of BasicSR's PairedImageDataset, written down anew as a stand-in: for each patch both
-  whole files are read (from a folder, or out of LMDB) and decoded by OpenCV, made float, cropped at random, flipped and
-  transposed at random, brought from BGR to RGB and to planes, and stacked.
-- `ours`: `Batches.at` on a store: the same, from mapped pixels. `ours_uint8` is `Batches.levels`, what goes to a GPU.
-- `limit`: a plain crop of both images out of one memory-mapped file of raw pixels, copied, neither turned nor float.
-  `float_limit`: the same, with the batch made float.
+- `png`, `lmdb`: the peer, BasicSR's PairedImageDataset rewritten: for each patch it reads both whole files (from a
+  folder or LMDB), decodes them with OpenCV, converts to float, crops, flips and transposes at random, converts BGR to
+  RGB and to planes, and stacks.
+- `ours`: `Batches.at` on a store: the same from mapped pixels. `ours_uint8`: `Batches.levels`, which a GPU is sent.
+- `limit`: a plain crop of both images from one memory-mapped file of raw pixels, copied, neither turned nor converted.
+  `float_limit`: the same, with the batch converted to float.
 
-Groups take turns in short slices, for the machine's speed varies; a ratio is the median over the rounds.
+Groups take turns in short slices, so that changes of the machine's speed affect all of them; ratios are medians over
+rounds.
 
-With `--gpu` (no OpenCV, LMDB or pyarrow needed) the groups are the ways onto a CUDA device instead: `resident`, cut
-there out of images held there; `sent`, uint8 cut by the feeding thread and made float there; `float_sent`, made float
-on the CPU first.
+With `--gpu` (neither OpenCV, LMDB nor pyarrow needed) the groups are ways to a CUDA device: `resident`, cut there from
+images on the device; `sent`, cut as uint8 by the feeding thread and converted there; `float_sent`, converted on the
+CPU.
 """
 
 import argparse
@@ -42,21 +43,22 @@ Make = Callable[[int], Any]  # makes the batch of a step
 
 
 def main() -> None:
-    """Measure all groups at both patch sizes and print a table and one JSON line."""
+    """Measure all groups at both patch sizes, print tables and one JSON line."""
     options = _parse()
     if options.gpu:
         _measure_gpu(options)
         return
-    cv2, lmdb = _peers_libraries()
+    cv2, lmdb = _peer_libraries()
     _use_one_core(cv2)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         source, count = _write_images(place, options.images, cv2)
         print(f"{count} images of {WIDTH} x {HEIGHT} px ({source}), batches of {BATCH}, x{SCALE}, one core", flush=True)
         _write_lmdb(place, lmdb)
-        figures: dict[str, Any] = {"images": source, "torch": torch.__version__, "opencv": cv2.__version__}
+        figures: dict[str, Any] = {"benchmark": "loader", "images": source}
+        figures |= {"torch": torch.__version__, "opencv": cv2.__version__}
         for patch in (128, 256):
-            rates = _measure(_contenders(place, patch, cv2, lmdb), options.seconds)
+            rates = _measure(_groups(place, patch, cv2, lmdb), options.seconds)
             figures[f"patch_{patch}"] = _print(patch, rates)
     patches = [figures["patch_128"], figures["patch_256"]]
     for name in ("share_of_uint8_limit_as_float", "share_of_uint8_limit", "ratio_as_uint8", "ratio", "share_of_limit"):
@@ -66,20 +68,21 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=40.0, help="of measuring, for each patch size (40)")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of measuring each patch size (default: 40)")
     parser.add_argument("--images", type=Path, help="folder of photographs (default: ../shared/data/BSDS500/train)")
     parser.add_argument("--gpu", action="store_true", help="measure the ways onto a GPU instead")
     return parser.parse_args()
 
 
 def _measure_gpu(options: argparse.Namespace) -> None:
-    """The same for batches that have to arrive on a GPU."""
+    """Measure batches that arrive on a GPU."""
     if not torch.cuda.is_available():
         sys.exit("--gpu needs a CUDA device, but torch finds none")
     source, photographs = _photographs(options.images)
     images = ImageSet.loaded("benchmark", [f"{number:04}" for number in range(len(photographs))], photographs)
     pairs, device = make_pairs(images, SCALE), torch.device("cuda")
-    figures: dict[str, Any] = {"images": source, "torch": torch.__version__, "gpu": torch.cuda.get_device_name()}
+    figures: dict[str, Any] = {"benchmark": "loader --gpu", "images": source}
+    figures |= {"torch": torch.__version__, "gpu": torch.cuda.get_device_name()}
     for patch in (128, 256):
         batches = Batches(pairs, patch=patch, batch=BATCH, seed=0)
         sent = _prefetch(batches, range(10**9), device, 0, 1)
@@ -104,12 +107,12 @@ def _synchronised(make: Make) -> Make:
     return made
 
 
-def _peers_libraries() -> tuple[Any, Any]:
+def _peer_libraries() -> tuple[Any, Any]:
     try:
         import cv2
         import lmdb
     except ImportError as error:
-        sys.exit(f"the peer reads with OpenCV and LMDB ({error}): pip install opencv-python-headless lmdb")
+        sys.exit(f"the peer needs OpenCV and LMDB ({error}); install the extra: pip install -e .[benchmarks]")
     return cv2, lmdb
 
 
@@ -121,7 +124,7 @@ def _use_one_core(cv2: Any) -> None:
 
 
 def _write_images(place: Path, folder: Path | None, cv2: Any) -> tuple[str, int]:
-    """Write HR and LQ images as PNG, a store, and a file of raw pixels; returns where they came from and how many."""
+    """Write HR and LQ images as PNG, a store and a file of raw pixels; return the images' source and number."""
     photographs = _photographs(folder)
     (place / "HR").mkdir()
     (place / "LRx4").mkdir()
@@ -130,7 +133,7 @@ def _write_images(place: Path, folder: Path | None, cv2: Any) -> tuple[str, int]
     from study.data.packing import pack, plan_pack
     from study.data.store import open_store
 
-    # Made by us and then given as files, so that all groups read the same pixels.
+    # The store makes the LQ images, so that all groups read the same pixels.
     pack(plan_pack([place / "HR"], scale=SCALE, name="benchmark"), place / "store.arrow", jobs=1)
     pairs = make_pairs(open_store(place / "store.arrow").image_set(), SCALE)
     for name, lq in zip(pairs.names, pairs.lq, strict=True):
@@ -167,7 +170,7 @@ def _write_lmdb(place: Path, lmdb: Any) -> None:
         environment.close()
 
 
-def _contenders(place: Path, patch: int, cv2: Any, lmdb: Any) -> dict[str, Make]:
+def _groups(place: Path, patch: int, cv2: Any, lmdb: Any) -> dict[str, Make]:
     from study.data.store import open_store
 
     batches = Batches(
@@ -205,7 +208,7 @@ def _peer_batch(names: list[str], read: Callable[[str], list[bytes]], patch: int
 
 
 def _peer_pair(contents: list[bytes], patch: int, cv2: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """One item of the peer's data set: decode both whole images, crop, turn, and make tensors."""
+    """Return one item of the peer's data set: decode both whole images, crop, flip, transpose, convert."""
     hr, lq = (
         cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).astype(np.float32) / 255.0
         for content in contents
@@ -251,7 +254,7 @@ def _as_floats(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[torch.Tensor]
 
 
 def _measure(groups: dict[str, Make], seconds: float) -> dict[str, list[float]]:
-    """Let all groups take turns, in slices of about 0.15 s; gives each one's patches per second, round by round."""
+    """Measure all groups in turns, in slices of about 0.15 s; return patches a second by group and round."""
     for make in groups.values():
         for step in range(3):
             make(step)  # page in, verify, warm up

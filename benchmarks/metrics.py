@@ -1,14 +1,14 @@
-"""Images per second of a table of metrics, beside the same metrics called one library at a time.
+"""How many images a second does a table of metrics take? Ours against lpips and torchmetrics, call by call.
 
-python -m benchmarks.metrics --hr ../shared/data/Set14/HR --weights ../shared/data/weights
-python -m benchmarks.metrics --hr Set14/HR --random-vgg        (VGG-16's metrics as well: their cost needs no weights)
+python -m benchmarks.metrics --hr Set14/HR --weights WEIGHTS            (on Set14 about five minutes on 2 cores)
+python -m benchmarks.metrics --hr Set14/HR --random-vgg       (with VGG-16's metrics; weights do not change the cost)
 
-Ours is the judge that `study/evaluate.py` and every trial ask, on pairs of HR and bicubic images. The peer calls lpips
-and torchmetrics as their documentation shows, on the same pairs with the same number of threads: luma and crops are
-made for it, and that is not counted. Both take turns, by the images that we judge side by side (as `study/evaluate.py`
-does on a CPU; the libraries are called for one image at a time, on all threads). Figures are medians over rounds.
-A table has one row or several: for the further ones we know the HR image's features already, which the libraries'
-calls have no place for.
+Ours is the evaluator of `study/evaluate.py` and of every trial, on pairs of HR and bicubic images. The peer calls lpips
+and torchmetrics as their documentation shows, on the same pairs with the same number of threads; its luma and crops are
+made beforehand and not timed. Both take turns, by the images that ours evaluates side by side; the libraries get one
+image at a time, on all threads. Figures are medians over rounds. A table has one row or several: for further rows ours
+reuses the HR image's features, which the libraries' interfaces do not allow. `ratio` is ours over the peer for several
+rows.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Peer = Callable[[Tensor, Tensor], Tensor]
 
 @torch.no_grad()
 def main() -> None:
-    """Measure, and print a table and one JSON line."""
+    """Measure, print a table and one JSON line."""
     warnings.simplefilter("ignore")
     options = _parse()
     device = pick_device()
@@ -57,8 +57,8 @@ def main() -> None:
     for number in range(options.rounds + 1):
         taken = _round(pairs, names, evaluator, peers, backbones, device, values)
         for name, both in taken.items() if number else ():  # the first is a warm-up
-            for who, seconds in both.items():
-                times[name][who].append(seconds)
+            for side, seconds in both.items():
+                times[name][side].append(seconds)
         print(f"round {number} of {options.rounds}", file=sys.stderr, flush=True)
     _report(times, values, len(pairs), options.rows, device)
 
@@ -67,9 +67,11 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="a folder of HR images, such as Set14's")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with published backbone weights")
-    parser.add_argument("--random-vgg", action="store_true", help="VGG-16 with random weights, where there are none")
-    parser.add_argument("--rows", type=int, default=5, metavar="N", help="of the larger table (5)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="over the set, after one to warm up (3)")
+    parser.add_argument("--random-vgg", action="store_true", help="give VGG-16 random weights if none are found")
+    parser.add_argument("--rows", type=int, default=5, metavar="N", help="rows of the larger table (default: 5)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="rounds over the set, after a warm-up (default: 3)"
+    )
     return parser.parse_args()
 
 
@@ -92,12 +94,12 @@ def _random_vgg() -> Path:
 
 
 def _pairs(folder: Path, rows: int, device: torch.device) -> list[tuple[str, Tensor, list[Tensor]]]:
-    """Of each image its name, HR, and what each row made of it: bicubic, with more and more noise."""
+    """Return name, HR and SR images of each row: bicubic, with increasing noise."""
     test = open_set(find_sets([folder], [], [], 4)[0], 4)
     pairs = []
     for index, name in enumerate(test.pairs.names):
-        low, hr = (image.to(device) for image in test.pairs.tensors(index))
-        sr = bicubic_upsample(low, 4)
+        lq, hr = (image.to(device) for image in test.pairs.tensors(index))
+        sr = bicubic_upsample(lq, 4)
         noise = torch.randn(sr.shape, generator=torch.Generator().manual_seed(index)).to(device)
         pairs.append((name, hr, [quantise(sr + 0.01 * row * noise) for row in range(rows)]))
     return pairs
@@ -112,14 +114,14 @@ def _round(
     device: torch.device,
     values: dict[str, float],
 ) -> dict[str, dict[str, float]]:
-    """Seconds that the whole set took, by metric and in all, for one row and for all rows."""
+    """Time the whole set: seconds by metric, and of all metrics for one row and for all rows."""
     taken = {name: {"ours": 0.0, "peer": 0.0} for name in [*names, "one row", "rows"]}
     for group in group_images([hr[0, 0].numel() for _, hr, _ in pairs], device):
         images = [pairs[index] for index in group]
         for row in range(len(images[0][2])):
-            asked = [(rows[row], hr, name) for name, hr, rows in images]
-            ours = _seconds(partial(_evaluate_all, evaluator, asked), device)
-            theirs = {metric: _peer_seconds(metric, peer, asked, device) for metric, peer in peers.items()}
+            inputs = [(rows[row], hr, name) for name, hr, rows in images]
+            ours = _seconds(partial(_evaluate_all, evaluator, inputs), device)
+            theirs = {metric: _peer_seconds(metric, peer, inputs, device) for metric, peer in peers.items()}
             for table in ["rows", "one row"] if row == 0 else ["rows"]:
                 taken[table]["ours"] += ours
                 taken[table]["peer"] += sum(theirs.values())
@@ -129,9 +131,9 @@ def _round(
             evaluator.forget(name)
     for metric in names:
         single = _single(metric, backbones, device)
-        for group in group_images([hr[0, 0].numel() for _, hr, _ in pairs], device):
-            asked = [(pairs[index][2][0], pairs[index][1], None) for index in group]
-            taken[metric]["ours"] += _seconds(partial(_evaluate_all, single, asked), device)
+        for group in side_by_side([hr[0, 0].numel() for _, hr, _ in pairs], device):
+            inputs = [(pairs[index][2][0], pairs[index][1], None) for index in group]
+            taken[metric]["ours"] += _seconds(partial(_evaluate_all, single, inputs), device)
         values[metric] = max(
             abs(single(rows[0], hr)[metric] - float(peers[metric](_given(metric, rows[0]), _given(metric, hr))))
             for _, hr, rows in pairs[:3]
@@ -143,34 +145,34 @@ _SINGLE: dict[str, Evaluator] = {}
 
 
 def _single(metric: str, backbones: dict[BackboneName, Path], device: torch.device) -> Evaluator:
-    """A judge of one metric, built once."""
+    """Return an evaluator of one metric, built once."""
     if metric not in _SINGLE:
         _SINGLE[metric] = Evaluator([metric], device, backbones=backbones)
     return _SINGLE[metric]
 
 
-def _evaluate_all(evaluator: Evaluator, asked: list[tuple[Tensor, Tensor, str | None]]) -> list[dict[str, float]]:
-    sizes = [hr[0, 0].numel() for _, hr, _ in asked]
-    return list(evaluate_each(lambda pair: evaluator(pair[0], pair[1], key=pair[2]), asked, sizes))
+def _evaluate_all(evaluator: Evaluator, inputs: list[tuple[Tensor, Tensor, str | None]]) -> list[dict[str, float]]:
+    sizes = [hr[0, 0].numel() for _, hr, _ in inputs]
+    return list(evaluate_each(lambda pair: evaluator(pair[0], pair[1], key=pair[2]), inputs, sizes))
 
 
 def _peer_seconds(
-    metric: str, peer: Peer, asked: list[tuple[Tensor, Tensor, str | None]], device: torch.device
+    metric: str, peer: Peer, inputs: list[tuple[Tensor, Tensor, str | None]], device: torch.device
 ) -> float:
-    """Seconds that a library took for images one by one."""
-    given = [(_given(metric, sr), _given(metric, hr)) for sr, hr, _ in asked]
+    """Return a library's seconds for images one by one."""
+    given = [(_given(metric, sr), _given(metric, hr)) for sr, hr, _ in inputs]
     return _seconds(lambda: [float(peer(*pair)) for pair in given], device)
 
 
 def _given(metric: str, images: Tensor) -> Tensor:
-    """What the libraries are given: float32 luma or levels without borders, or RGB in [0, 1]."""
+    """Return the libraries' input: float32 luma or levels without borders, or RGB in [0, 1]."""
     if metric in ("psnr_y", "ssim_y", "ms_ssim"):
         return cropped_luma(images).float()
     return cropped_levels(images).float() if metric == "psnr_rgb" else images
 
 
 def _peer(metric: str, backbones: dict[BackboneName, Path], device: torch.device) -> Peer:
-    """A metric as its library's documentation calls it."""
+    """Return a metric as its library's documentation builds it."""
     import torchmetrics.image as libraries
 
     if metric.startswith("lpips_"):
@@ -208,7 +210,7 @@ def _dists(path: Path, device: torch.device) -> Peer:
     vgg = torchvision.models.vgg16(weights=None)
     state = torch.load(path, map_location="cpu", weights_only=True)
     vgg.features.load_state_dict({name.removeprefix("features."): value for name, value in state.items()})
-    dists.vgg16 = lambda weights: vgg  # it would download its own
+    dists.vgg16 = lambda weights: vgg  # otherwise it downloads weights
     return DeepImageStructureAndTextureSimilarity().to(device)
 
 
@@ -227,7 +229,7 @@ def _report(
     print(f"{'':16}{'ours':>10}{'peer':>10}{'ratio':>8}  largest difference")
     for name, both in times.items():
         ours, peer = (
-            images * (rows if name == "rows" else 1) / statistics.median(both[who]) for who in ("ours", "peer")
+            images * (rows if name == "rows" else 1) / statistics.median(both[side]) for side in ("ours", "peer")
         )
         figures[name] = {"ours": round(ours, 2), "peer": round(peer, 2), "ratio": round(ours / peer, 2)}
         label = f"all, {rows} rows" if name == "rows" else f"all, {name}" if name == "one row" else name

@@ -1,8 +1,8 @@
-"""A plain transcription of the official AESOP training step, written down anew: what `step.py` measures against.
+"""The official AESOP training step, reimplemented: the peer of `step.py`.
 
-It does what the official trainer does, in its order (METHODS 1.2 to 1.5, 2.1, 3.1, 3.3, 4.1, 4.3): NCHW, float32,
-eager; the discriminator runs five times a step; each parameter is averaged by operations of its own; each loss is read.
-The networks are plain, too, and have BasicSR's names, so that they take the weights of ours.
+It computes what the official trainer computes, in its order (docs/methods/aesop.md): NCHW, float32, eager; five
+discriminator passes a step; one averaging operation a parameter; each loss read back. Layers have BasicSR's names, so
+that networks here load the weights of ours.
 """
 
 import copy
@@ -17,7 +17,7 @@ EMA_DECAY = 0.999
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions; each is given the concatenation of all that came before."""
+    """Five convolutions; each takes the concatenation of the input and all outputs before."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class DenseBlock(nn.Module):
         self.lrelu = nn.LeakyReLU(0.2, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features to features."""
+        """Map features to features."""
         x1 = self.lrelu(self.conv1(x))
         x2 = self.lrelu(self.conv2(torch.cat((x, x1), 1)))
         x3 = self.lrelu(self.conv3(torch.cat((x, x1, x2), 1)))
@@ -44,7 +44,7 @@ class Block(nn.Module):
         self.rdb1, self.rdb2, self.rdb3 = (DenseBlock(features, growth) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features to features."""
+        """Map features to features."""
         return self.rdb3(self.rdb2(self.rdb1(x))) * 0.2 + x
 
 
@@ -61,7 +61,7 @@ class Generator(nn.Module):
         self.lrelu = nn.LeakyReLU(0.2, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """LR images to HR images."""
+        """Map LR images to SR images."""
         feat = self.conv_first(x)
         feat = feat + self.conv_body(self.body(feat))
         feat = self.lrelu(self.conv_up1(F.interpolate(feat, scale_factor=2, mode="nearest")))
@@ -81,7 +81,7 @@ class AutoEncoder(nn.Module):
         self.decoder = Generator(features, blocks, growth)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images to images."""
+        """Map images to images."""
         unshuffled = F.pixel_unshuffle(F.pixel_unshuffle(self.conv_first(x), 2), 2)
         return self.decoder(self.conv_last(self.body(unshuffled)))
 
@@ -107,7 +107,7 @@ class Discriminator(nn.Module):
         self.lrelu = nn.LeakyReLU(negative_slope=0.2, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Patches to logits."""
+        """Map patches to logits."""
         for conv, norm in self.layers:
             x = self.get_submodule(conv)(x)
             x = self.lrelu(x if norm is None else self.get_submodule(norm)(x))
@@ -126,11 +126,11 @@ class OfficialStep:
         *,
         learning_rate: float = 1e-4,
     ) -> None:
-        """Start.
+        """Set up the optimisers and the average.
 
         Args:
-            generator, discriminator: trained here.
-            autoencoder, vgg: frozen here; without VGG-19's features the perceptual term is left out.
+            generator, discriminator: to train.
+            autoencoder, vgg: are frozen; None for VGG-19's features leaves the perceptual term out.
             learning_rate: of both optimisers.
         """
         self.net_g, self.net_d, self.autoencoder, self.vgg = generator, discriminator, autoencoder, vgg
@@ -145,7 +145,7 @@ class OfficialStep:
         self.std = torch.tensor([0.229, 0.224, 0.225], device=device).view(1, 3, 1, 1)
 
     def step(self, lq: Tensor, gt: Tensor) -> dict[str, float]:
-        """Train one step; returns the losses."""
+        """Train one step; return the losses."""
         losses: dict[str, Tensor] = {}
         for parameter in self.net_d.parameters():
             parameter.requires_grad = False
@@ -155,7 +155,7 @@ class OfficialStep:
             output_ema = self.net_g_ema(lq)
             target = self.autoencoder(gt)
         losses["l_g_aesop"] = F.l1_loss(self.autoencoder(output), target)
-        weight = artifact_weight(output, gt, output_ema)
+        weight = ldl_weight(output, gt, output_ema)
         losses["l_g_artifacts"] = F.l1_loss(weight * output, weight * gt)
         if self.vgg is not None:
             losses["l_g_percep"] = self.perceptual(output, gt)
@@ -184,7 +184,7 @@ class OfficialStep:
         return {name: loss.item() for name, loss in losses.items()}
 
     def perceptual(self, output: Tensor, gt: Tensor) -> Tensor:
-        """The weighted L1 distances of VGG-19's features before their ReLUs."""
+        """Return the weighted sum of L1 distances of VGG-19's features before their ReLUs."""
         found, wanted = self._features(output), self._features(gt.detach())
         distances = [weight * F.l1_loss(found[layer], wanted[layer]) for layer, weight in VGG_LAYERS.items()]
         return torch.stack(distances).sum()
@@ -195,12 +195,12 @@ class OfficialStep:
         for number, layer in enumerate(self.vgg):
             x = layer(x)
             if number in VGG_LAYERS:
-                features[number] = x.clone()  # the ReLU behind it works in place
+                features[number] = x.clone()  # the next ReLU works in place
         return features
 
 
-def artifact_weight(output: Tensor, gt: Tensor, output_ema: Tensor) -> Tensor:
-    """LDL's map, the variance in each window taken of 49 copies."""
+def ldl_weight(output: Tensor, gt: Tensor, output_ema: Tensor) -> Tensor:
+    """Return LDL's artifact map (Liang et al., CVPR 2022); variances are over 49 shifted copies."""
     residual = torch.sum(torch.abs(gt - output), 1, keepdim=True)
     residual_ema = torch.sum(torch.abs(gt - output_ema), 1, keepdim=True)
     patch_level = torch.var(residual.clone(), dim=(-1, -2, -3), keepdim=True).add(1e-12) ** (1 / 5)
@@ -212,7 +212,7 @@ def artifact_weight(output: Tensor, gt: Tensor, output_ema: Tensor) -> Tensor:
 
 
 def vgg19_features() -> nn.Sequential:
-    """VGG-19 up to conv5_4, from torchvision, with random weights; ReLUs in place, as there."""
+    """Return torchvision's VGG-19 up to conv5_4 with random weights; ReLUs in place."""
     from torchvision.models import vgg19
 
     return vgg19(weights=None).features[: max(VGG_LAYERS) + 1].eval()

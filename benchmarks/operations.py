@@ -1,10 +1,9 @@
-"""How many floating-point operations a stage's step has, and in which part: counted on a step that computes nothing.
+"""Count the floating-point operations of a stage's step, by part, without computing it.
 
-PyTorch's counter looks at each operation's shapes. It knows convolutions and matrix products, forward and backward, and
-counts a multiplication and an addition as two; what else a step does (activations, normalisation, Adam) moves memory
-rather than computes, and is not counted. How many operators are called is: each takes a while, however small its work.
-The step is the stage's own, run on tensors that have shapes and no values, so that the largest one is counted on a
-laptop within seconds.
+PyTorch's counter inspects each operation's shapes. It covers convolutions and matrix products, forward and backward; a
+multiplication and an addition are two operations. Activations, normalisation and Adam move memory rather than compute
+and are not counted, but operator calls are: each takes time, however small its work. The step is the study's, run on
+tensors with shapes and no values, so that a laptop counts the largest one within seconds.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +34,7 @@ from study.training.stages.graph import STAGES
 from study.training.state import TrainState
 
 OTHER = "other"
-"""What no network does, such as shrinking images for a loss."""
+"""The part of operations outside networks, such as downsampling images for a loss."""
 
 _FROZEN: dict[type[nn.Module], str] = {
     Autoencoder: "autoencoder",
@@ -46,12 +45,12 @@ _FROZEN: dict[type[nn.Module], str] = {
 
 @dataclass(frozen=True)
 class Operations:
-    """What a step, or a look at an image, asks of a device.
+    """Operations of a step, or of one image.
 
     Attributes:
-        parts: floating-point operations by network and pass, such as `generator backward`. `reference` is a pass
-            without graph, of what the generator's images are compared with.
-        calls: of PyTorch's operators that make or change tensors.
+        parts: floating-point operations by network and pass, such as `generator backward`; `reference` is a forward
+            pass without graph, of a target.
+        calls: of PyTorch's operators that create or change tensors.
     """
 
     parts: dict[str, int]
@@ -59,15 +58,15 @@ class Operations:
 
     @property
     def total(self) -> int:
-        """Of all parts."""
+        """Operations of all parts."""
         return sum(self.parts.values())
 
 
-def counting_workshop(folder: Path) -> RunContext:
-    """A context to count in, without images or weights worth the name.
+def counting_context(folder: Path) -> RunContext:
+    """Return a context to count in, with one blank image and weights of zeros.
 
     Args:
-        folder: gets the networks that stages start from; a further count with the same ones finds them there.
+        folder: for the networks that stages start from; further counts reuse them.
     """
     nothing = ImageSet.loaded("nothing", ("nothing",), (np.zeros((1024, 1024, 3), np.uint8),))
     device = torch.device("cpu")
@@ -78,26 +77,28 @@ def counting_workshop(folder: Path) -> RunContext:
 
 
 def count_step(config: RunConfig, stage: Stage, context: RunContext) -> Operations:
-    """Count a step of a stage, one in which all layers train.
+    """Count a step of a stage in which all layers train.
 
     Args:
         config: the run.
-        stage: any but `critics`, whose networks differ from level to level.
-        context: of `counting_workshop`.
+        stage: any except `critics`, whose networks differ between levels.
+        context: by `counting_context`.
 
     Raises:
-        ValueError: critics.
+        ValueError: the stage is critics.
     """
-    prepare = STAGES[stage].prepare
-    if prepare is None:
-        raise ValueError("operations of stage critics are not counted: each level has images and networks of its own")
+    if stage == "critics":
+        raise ValueError("operations of stage critics are not counted: images and networks differ between its levels")
     give_random_upstream(config, stage, context)
-    state, step, batches = prepare(config, context)
-    state.iteration = STAGES[stage].iterations(config) - 1  # past the share in which layers are frozen
+    if stage == "adversarial":
+        state, step, batches = prepare_adversarial(config, context)
+    else:
+        state, step, batches = prepare_upstream(config, stage, context)
+    state.iteration = budget_of(config, stage).iterations - 1  # after the share in which layers are frozen
     sides = (batches.patch // batches.pairs.scale, batches.patch)
-    with _without_values(), _PartCounter(_owners(state, stage)) as counter, _Calls() as calls:
-        low, hr = (torch.rand(batches.batch, 3, side, side) for side in sides)
-        step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (low, hr)))
+    with FakeTensorMode(allow_non_fake_inputs=True), _PartCounter(_owners(state, stage)) as counter, _Calls() as calls:
+        lq, hr = (torch.rand(batches.batch, 3, side, side) for side in sides)
+        step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (lq, hr)))
     return Operations(counter.parts, calls.number)
 
 
@@ -112,7 +113,7 @@ def _without_values() -> Iterator[None]:
 
 
 def count_image(config: RunConfig, height: int, width: int) -> Operations:
-    """Count what the generator does to one image, given the sides of its HR version in pixels."""
+    """Count the generator's forward pass on one image, given the HR sides in pixels."""
     scale = config.data.scale
     generator = build_generator(config.generator, scale).eval()
     owners = dict.fromkeys(generator.modules(), "generator")
@@ -127,7 +128,7 @@ def count_image(config: RunConfig, height: int, width: int) -> Operations:
 
 
 def _shapes_of_backbones(folder: Path) -> dict[PerceptualNetwork, Path]:
-    """Files of a kilobyte with the shapes of the frozen ImageNet networks: one zero stands for all values."""
+    """Write the frozen ImageNet networks with zeros for values, a kilobyte each; return the files."""
     from torchvision import models  # late: it is slow to import
 
     builders: dict[PerceptualNetwork, Callable[..., nn.Module]] = {
@@ -146,14 +147,14 @@ def _shapes_of_backbones(folder: Path) -> dict[PerceptualNetwork, Path]:
 
 
 def _owners(state: TrainState, stage: Stage) -> dict[nn.Module, str]:
-    """The part that each layer of the trained networks belongs to; frozen ones are known by their type."""
+    """Return the part of each layer of the trained networks; frozen networks are recognised by type."""
     networks = {"autoencoder" if stage == "autoencoder" else "generator": state.model, "average": state.ema}
     networks |= {name.replace("adversarial", "discriminator"): net for name, net in state.discriminators.items()}
     return {layer: name for name, network in networks.items() for layer in network.modules()}
 
 
 class _Calls(TorchDispatchMode):
-    """Counts operators; views move nothing and are free."""
+    """Counts operator calls, without views, which move nothing."""
 
     number = 0
 
@@ -163,7 +164,7 @@ class _Calls(TorchDispatchMode):
 
 
 class _PartCounter:
-    """Counts from its entry to its exit, by part; the network on which a module is called is the current part."""
+    """Counts operations by part, from entry to exit; the current part is the network whose module runs."""
 
     def __init__(self, owners: dict[nn.Module, str]) -> None:
         self.parts: dict[str, int] = {}

@@ -3,14 +3,14 @@
 python -m benchmarks.outage                      (48 tiny trials, three times; about ten minutes on 2 cores)
 python -m benchmarks.outage --trials 24 --seconds 20
 
-The study runs three times with an MLflow server of its own: undisturbed; with the server killed (SIGKILL) at a quarter of
-the points and restarted on the same port a minute later; and once more with the driver killed during the outage and resumed
-with `--resume` while the server is still away.
+The study runs three times with an MLflow server of its own: undisturbed; with the server killed (SIGKILL) at a quarter
+of the points and restarted on the same port a minute later; and once more with the driver killed during the outage and
+resumed with `--resume` while the server is still away.
 
-The metrics in MLflow are compared with the study's journal (each metric of each point once, at its step: none missing, none
-doubled) and with the undisturbed study (the same values at the same steps of the same trials, except for measured time and
-memory, and except for interpolations, which depend on when trials end). No event may be left unsent. The exit code is 1 if
-one of these fails.
+The metrics in MLflow are compared with the study's journal (each metric of each point once, at its step: none missing,
+none doubled) and with the undisturbed study (the same values at the same steps of the same trials, except for measured
+time and memory, and except for interpolations, which depend on when trials end). No event may be left unsent. The exit
+code is 1 if one of these fails.
 """
 
 import argparse

@@ -5,13 +5,12 @@ python -m benchmarks.packing --size tiny --jobs 2 --seconds 5                 (a
 
 Each job is a process like a study's worker. It trains the recipe's adversarial stage on random patches, from random
 weights, for a fixed time. All steps together, over the iterations of a trial, give trials an hour; a warm-up is not
-counted. `--jobs auto` runs as many as `--pack auto` would choose. Neither Ray nor data is needed. `ratio` is several over
-one.
+counted. `--jobs auto` runs as many as `--pack auto` would choose. Neither Ray nor data is needed. `ratio` is several
+over one.
 """
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,7 +65,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--recipe", choices=list(RECIPES), default="aesop")
     parser.add_argument("--size", choices=["full", "small", "tiny"], default="full")
     parser.add_argument("--jobs", default="4", metavar="N", help="parallel jobs, or auto (default: 4)")
-    parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="of measuring one, and several (default: 60)")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, metavar="S", help="of measuring one, and several (default: 60)"
+    )
     return parser.parse_args()
 
 

@@ -4,10 +4,10 @@ python -m benchmarks.recipes --size tiny                    (on a CPU: minutes)
 python -m benchmarks.recipes --size full --steps 20         (on a GPU)
 
 Each recipe's adversarial step runs as in a study, but on random patches, from random weights in place of upstream
-artifacts, and with a perceptual network of random weights where the published ones are not found. Recipes take turns, so
-that changes of the machine's speed affect all of them; figures are medians. A step at `full` has the batch of the recipe's
-paper; `--batch N` gives every recipe as many patches. Also printed: the time for a megapixel of HR patches, and a step's
-memory beyond networks and optimisers.
+artifacts, and with a perceptual network of random weights where the published ones are not found. Recipes take turns,
+so that changes of the machine's speed affect all of them; figures are medians. A step at `full` has the batch of the
+recipe's paper; `--batch N` gives every recipe as many patches. Also printed: the time for a megapixel of HR patches,
+and a step's memory beyond networks and optimisers.
 """
 
 import argparse

@@ -1,15 +1,15 @@
-"""What an adversarial step costs against patch, batch, width and depth, and whether counting operations predicts it.
+"""How does a step's cost grow with patch, batch, width and depth? Measured, against predictions from operations.
 
-python -m benchmarks.scaling                              (on a CPU: minutes; one thread, as a trial among others has)
+python -m benchmarks.scaling                              (on a CPU: four minutes; one thread, as in a packed trial)
 python -m benchmarks.scaling --size full --steps 20       (on a GPU)
 
-One thing is varied at a time around a base run: on a CPU, AESOP at `tiny` with an RRDB generator and auto-encoder of 32
-features x 4 blocks, patch 64, batch 4, and without the perceptual term, which is not varied and would hide the rest; at
-`full`, the recipe itself on patches of 128, batch 16. Operations are those of convolutions and matrix products, forward
-and backward (`benchmarks/operations.py`). All runs take turns; times are medians.
+One quantity is varied at a time around a base run: on a CPU, AESOP at `tiny` with an RRDB generator and auto-encoder of
+32 features x 4 blocks, patch 64, batch 4, without the perceptual term, which is constant and would hide the rest; at
+`full`, the recipe with patch 128 and batch 16. Operations are those of convolutions and matrix products, forward and
+backward (`benchmarks/operations.py`). All runs take turns; times are medians.
 
-The time of an operator called and the rate are fitted to the varied runs. They then predict other runs, which had no
-part in the fit: several things changed at once, and other recipes.
+Seconds of an operator call and the rate are fitted to the varied runs. They then predict runs outside the fit: several
+quantities changed at once, and other recipes.
 """
 
 import argparse
@@ -24,14 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# oneDNN keeps 1,024 compiled convolutions: enough for one run, and perhaps not for all that take turns here. To be set
-# before the first convolution.
+# oneDNN caches 1,024 compiled convolutions, perhaps too few for runs in turns. Set before the first convolution.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "100000")
 
 import torch
 
 from benchmarks.cost_model import Machine, exponent, fit_machine
-from benchmarks.operations import Operations, count_step, counting_workshop
+from benchmarks.operations import Operations, count_step, counting_context
 from benchmarks.training_steps import StepCost, in_turns, noise_context, prepare_step
 from study.config import RunConfig, replace
 from study.config.recipes import get_recipe
@@ -39,7 +38,7 @@ from study.training.loop import pick_device
 
 Changes = dict[str, Any]
 
-# What a CPU's base run has in place of the recipe's own; at `full` only the batch, so that all runs fit a GPU at once.
+# Changes of the recipe for the base run; at `full` only patch and batch, so that all runs fit one GPU at once.
 _BODY = {"features": 32, "blocks": 4, "growth": 16}
 BASES: dict[str, Changes] = {
     "tiny": {
@@ -70,7 +69,7 @@ AXES: dict[str, dict[str, list[int]]] = {
         "discriminator width": [16, 32, 64, 128],
     },
 }
-# Not part of the fit: by name, the recipe and what is changed of the base.
+# Runs outside the fit: by name, the recipe and the changes of the base.
 OTHERS: dict[str, dict[str, tuple[str, Changes]]] = {
     "tiny": {
         "esrgan": ("esrgan", {}),
@@ -125,24 +124,24 @@ HEADINGS = f"{'GFLOP':>9} {'calls':>7} {'ms':>9} {'predicted':>9} {'off':>6} {'G
 
 @dataclass(frozen=True)
 class Run:
-    """One configuration: what was counted of a step, and what it takes."""
+    """One configuration: counted operations and measured cost of a step."""
 
     counted: Operations
     taken: StepCost
 
     @property
     def operations(self) -> int:
-        """Floating-point ones."""
+        """Floating-point operations of a step."""
         return self.counted.total
 
     @property
     def gflops(self) -> float:
-        """Achieved, in billions a second."""
+        """Achieved rate, GFLOP/s."""
         return self.operations / self.taken.seconds / 1e9
 
 
 def main() -> None:
-    """Measure all runs; print a table for each axis, the fit, the check, and one JSON line."""
+    """Measure all runs, print a table for each axis, the fit, the check and one JSON line."""
     options = _parse()
     torch.set_num_threads(options.threads)
     device = pick_device()
@@ -168,8 +167,8 @@ def main() -> None:
         "device": where,
         "call_us": round(1e6 * machine.call_seconds, 3),
         "gflops": round(machine.rate / 1e9, 1),
-        "error_fitted": _typical(errors, fitted),
-        "error_others": _typical(errors, OTHERS[options.size]),
+        "error_fitted": _error_sizes(errors, fitted),
+        "error_others": _error_sizes(errors, OTHERS[options.size]),
         "exponents": exponents,
         "runs": {
             name: {
@@ -197,7 +196,7 @@ def _named(axis: str, value: int) -> str:
 
 
 def _configs(size: str) -> dict[str, RunConfig]:
-    """All runs by name; the base is one of each axis."""
+    """Return all runs by name; each axis contains the base."""
     base = replace(get_recipe("aesop", size), BASES[size])
     configs = {
         _named(axis, value): replace(base, _changes(axis, value))
@@ -230,7 +229,7 @@ def _measure(configs: Mapping[str, RunConfig], steps: int, device: torch.device)
             _, trained[name] = prepare_step(config, context)
         taken = in_turns(trained, steps, device)
     with tempfile.TemporaryDirectory() as folder:
-        counting = counting_workshop(Path(folder))
+        counting = counting_context(Path(folder))
         counted = {name: count_step(config, "adversarial", counting) for name, config in configs.items()}
     return {name: Run(counted[name], taken[name]) for name in configs}
 
@@ -253,7 +252,7 @@ def _memory_known(runs: list[Run]) -> bool:
 
 
 def _print_check(others: Mapping[str, Any], runs: Mapping[str, Run], machine: Machine) -> None:
-    print(f"\n{'not part of the fit':45} {HEADINGS}")
+    print(f"\n{'outside the fit':45} {HEADINGS}")
     for name in others:
         print(f"{name:45} {_figures(runs[name], machine)}")
 
@@ -266,7 +265,7 @@ def _figures(run: Run, machine: Machine) -> str:
     )
 
 
-def _typical(errors: Mapping[str, float], names: Any) -> dict[str, float]:
+def _error_sizes(errors: Mapping[str, float], names: Any) -> dict[str, float]:
     sizes = [abs(errors[name]) for name in names]
     return {"median": round(statistics.median(sizes), 3), "largest": round(max(sizes), 3)}
 

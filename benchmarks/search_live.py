@@ -1,13 +1,13 @@
-"""What does a live study find for a given cost? Ours against TPE alone and against random draws, at equal device-seconds.
+"""What does a live study find at a given cost? Ours against TPE alone and random draws, at equal device-seconds.
 
 python -m benchmarks.search_live --weights DIR                    (about a quarter of an hour on 2 cores)
 python -m benchmarks.search_live --device-hours 1 --size small --data DF2K/HR --val DIV2K100/HR
 
 Three studies of one space, one after the other, each with its own artifacts: random draws; TPE; and the whole search of
-study/sweep.py (TPE, early stopping, interpolations). Each draws trials until the same device-hours are spent, and finishes
-the trials that it has drawn. Upstream stages are shared in all three, so the comparison is of the search alone. The
-hypervolume is that of everything found when exactly these device-hours were spent; the reference point is the nadir of all
-three fronts together, moved outwards by a tenth of its range. `ratio` is ours over random draws.
+study/sweep.py (TPE, early stopping, interpolations). Each draws trials until the same device-hours are spent, and
+finishes the trials that it has drawn. Upstream stages are shared in all three, so the comparison is of the search
+alone. The hypervolume is that of everything found when exactly these device-hours were spent; the reference point is
+the nadir of all three fronts together, moved outwards by a tenth of its range. `ratio` is ours over random draws.
 """
 
 import argparse

@@ -1,24 +1,23 @@
-"""A training step of AESOP: ours against a plain transcription of the official one (`official_step.py`).
+"""How fast is AESOP's training step? Ours against a plain reimplementation of the official one (`official_step.py`).
 
-python -m benchmarks.step                                   (on a CPU: 16 x 2 and 32 x 4, patch 128, batch 4: minutes)
-python -m benchmarks.step --sizes 64x23 --batch 16 --compile              (on a GPU: the paper's own size)
+python -m benchmarks.step                                   (on a CPU, 16 x 2 and 32 x 4, patch 128, batch 4: minutes)
+python -m benchmarks.step --sizes 64x23 --batch 16 --compile              (on a GPU: the paper's size)
 
-Both train the same networks (RRDB generator and auto-encoder, VGG-style discriminator) by the same generator_loss (AESOP,
-LDL's artifact map, VGG-19 with random weights, relativistic GAN) from the same weights on the same patches. Groups
-take turns in one process; times are medians, ratios medians of each turn's ratio, the first turns left out. Then, each
-in a process of its own: the peak memory. And whether both compute the same: how far apart the weights of generator,
-discriminator and average are after 20 steps of each on photographs, in float64 and in float32.
+Both train the same networks (RRDB generator and auto-encoder, VGG-style discriminator) with the same loss (AESOP, LDL,
+VGG-19 with random weights, relativistic GAN) from the same weights on the same patches. Groups take turns in one
+process; times are medians, ratios medians of each turn's ratio, after a warm-up. Then, each in its own process: peak
+memory. Last, whether both compute the same: differences of generator, discriminator and average after 20 steps on
+photographs, in float64 and float32.
 
 - `official`: NCHW, float32, five discriminator passes, per-parameter average, each loss read back.
-- `official-bf16`: the same channels-last under autocast.
+- `official-bf16`: the same, channels-last, under autocast.
 - `fp32`, `bf16`: ours; `compiled`: bf16 with torch.compile of all networks.
 
-`ratio` is `official` over ours in the fastest precision of this device, which `--precision auto` chooses for recipes
-above `tiny`: the geometric mean over the sizes. `ratios` has each group's.
+`ratio` is `official` over ours in the precision that `--precision auto` chooses on this device for recipes above
+`tiny`, the geometric mean over the sizes. `ratios` has each group's.
 """
 
 import argparse
-import copy
 import json
 import math
 import platform
@@ -31,92 +30,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from official_step import AutoEncoder, Discriminator, Generator, OfficialStep, vgg19_features
 from torch import Tensor, nn
 
-from study.config import LossConfig, Optimiser, Precision
+from benchmarks.step_groups import EMA_DECAY, Networks, Step, group_names, make_step
 from study.data import Batches, make_pairs
 from study.data.feed import feed
 from study.data.sources import folder, photographs
-from study.losses.generator_loss import GeneratorLoss
-from study.losses.guidance import GuidanceInputs
-from study.losses.perceptual import PerceptualLoss
-from study.models import Autoencoder, RRDBNet, VGGDiscriminator
-from study.training.loop import SYNC_INTERVAL, pick_device
+from study.training.loop import pick_device
 from study.training.peak_memory import PeakMemory
 from study.training.precision import fastest_precision
-from study.training.state import TrainState, new_state, update_ema
+from study.training.state import update_ema
 from study.training.steps import adversarial_step
 
-EMA_DECAY = 0.999
 EQUAL_STEPS = 20
-WARM_UP = 2  # turns that also choose algorithms and fill caches
-Step = Callable[[Tensor, Tensor], object]
-
-
-class Networks:
-    """The transcription's networks of one size, from which every group takes its weights."""
-
-    def __init__(self, size: str, options: argparse.Namespace) -> None:
-        """Draw random weights."""
-        torch.manual_seed(0)
-        self.features, self.blocks = (int(number) for number in size.split("x"))
-        self.judge, self.patch = options.discriminator or self.features, options.patch
-        growth = self.features // 2
-        self.generator = Generator(self.features, self.blocks, growth)
-        self.autoencoder = AutoEncoder(self.features, self.blocks, growth)
-        self.discriminator = Discriminator(self.judge, self.patch)
-        self.vgg = None if options.without_vgg else vgg19_features()
-        self.dtype = torch.float32
-        for network in (self.generator, self.autoencoder):
-            _start_small(network)
-
-    def to(self, dtype: torch.dtype) -> None:
-        """Change the weights' type."""
-        self.dtype = dtype
-        for network in (self.generator, self.autoencoder, self.discriminator):
-            network.to(dtype)
-
-    def official(self, device: torch.device) -> OfficialStep:
-        """The transcription's trainer."""
-        parts = (self.generator, self.discriminator, self.autoencoder, self.vgg)
-        generator, discriminator, autoencoder, vgg = (
-            copy.deepcopy(part).to(device) if part else None for part in parts
-        )
-        assert generator is not None
-        assert discriminator is not None
-        assert autoencoder is not None
-        return OfficialStep(generator, discriminator, autoencoder, vgg)
-
-    def ours(self, device: torch.device, precision: Precision) -> tuple[TrainState, GeneratorLoss]:
-        """Our state and generator_loss with the same weights."""
-        growth = self.features // 2
-        generator, discriminator = RRDBNet(self.features, self.blocks, growth), VGGDiscriminator(self.patch, self.judge)
-        autoencoder = Autoencoder(3, 4, self.features, self.blocks, growth)
-        for network in (generator, discriminator, autoencoder):
-            network.to(self.dtype)
-        generator.load_state_dict(self.generator.state_dict())
-        discriminator.load_state_dict(self.discriminator.state_dict())
-        autoencoder.load_state_dict(self.autoencoder.state_dict())
-        autoencoder = autoencoder.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        perceptual = None
-        if self.vgg is not None:
-            features = copy.deepcopy(self.vgg)
-            for layer in features:
-                if isinstance(layer, nn.ReLU):
-                    layer.inplace = False
-            perceptual = PerceptualLoss(features).to(device, memory_format=torch.channels_last)
-        state = new_state(
-            generator.to(device),
-            Optimiser(),
-            discriminators={"adversarial": discriminator.to(device)},
-            precision=precision,
-        )
-        loss = LossConfig(perceptual=0 if self.vgg is None else 1)
-        generator_loss = GeneratorLoss(
-            loss, GuidanceInputs(autoencoder), perceptual=perceptual, autocast=state.autocast
-        )
-        return state, generator_loss
+WARM_UP = 2  # turns
 
 
 def main() -> None:
@@ -134,7 +61,7 @@ def main() -> None:
     figures = {size: _measure(size, options, device) for size in options.sizes}
     ratios = {
         group: math.prod(found["ratio"][group] for found in figures.values()) ** (1 / len(figures))
-        for group in _contenders(options, device)
+        for group in group_names(options.compile)
     }
     differences = {size: _differences(size, options, device) for size in options.sizes}
     print(f"\nweights after {EQUAL_STEPS} steps, relative differences")
@@ -162,74 +89,32 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["16x2", "32x4"], metavar="FxB", help="features x blocks")
-    parser.add_argument("--patch", type=int, choices=[128, 256], default=128, help="HR side in pixels (128)")
-    parser.add_argument("--batch", type=int, default=4, metavar="N", help="patches a step (4)")
-    parser.add_argument("--turns", type=int, default=15, metavar="N", help="timed steps of each group (15)")
+    parser.add_argument("--patch", type=int, choices=[128, 256], default=128, help="HR side in pixels (default: 128)")
+    parser.add_argument("--batch", type=int, default=4, metavar="N", help="patches a step (default: 4)")
+    parser.add_argument("--turns", type=int, default=15, metavar="N", help="timed steps of each group (default: 15)")
     parser.add_argument(
         "--discriminator",
         type=int,
         metavar="F",
-        help="features of the discriminator (64; 0: the generator's)",
+        help="features of the discriminator (default: 64; 0: as many as the generator)",
         default=64,
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="photographs (default: those of scikit-image)")
-    parser.add_argument("--without-vgg", action="store_true", help="leave the perceptual term out")
-    parser.add_argument("--compile", action="store_true", help="compile our networks as well, as one more group")
-    parser.add_argument("--profile", action="store_true", help="print where the time of our step goes")
-    parser.add_argument("--memory-of", metavar="CONTENDER", help=argparse.SUPPRESS)
+    parser.add_argument("--without-vgg", action="store_true", help="without the perceptual term")
+    parser.add_argument("--compile", action="store_true", help="also measure our networks compiled")
+    parser.add_argument("--profile", action="store_true", help="print the time of our step by operator")
+    parser.add_argument("--memory-of", metavar="GROUP", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _contenders(options: argparse.Namespace, device: torch.device) -> list[str]:
-    names = ["official", "official-bf16", "fp32", "bf16"]
-    return [*names, "compiled"] if options.compile else names
-
-
-def _step(group: str, networks: Networks, device: torch.device) -> Step:
-    """What trains one step, on images of any layout."""
-    if group.startswith("official"):
-        return _official_step(networks.official(device), device, fast=group == "official-bf16")
-    state, generator_loss = networks.ours(device, "fp32" if group == "fp32" else "bf16")
-    if group == "compiled":
-        _compile(state, generator_loss)
-    step = adversarial_step(generator_loss)
-
-    def ours(lq: Tensor, hr: Tensor) -> object:
-        terms = step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (lq, hr)))
-        update_ema(state, EMA_DECAY)
-        state.iteration += 1
-        if state.iteration % SYNC_INTERVAL == 0:  # as the loop reads them
-            return {name: float(term) for name, term in terms.items()}
-        return terms
-
-    return ours
-
-
-def _official_step(trainer: OfficialStep, device: torch.device, *, fast: bool) -> Step:
-    if not fast:
-        return trainer.step
-    for network in (trainer.net_g, trainer.net_d, trainer.net_g_ema, trainer.autoencoder, trainer.vgg):
-        if network is not None:
-            network.to(memory_format=torch.channels_last)
-
-    def step(lq: Tensor, hr: Tensor) -> object:
-        with torch.autocast(device.type, torch.bfloat16):
-            return trainer.step(*(images.contiguous(memory_format=torch.channels_last) for images in (lq, hr)))
-
-    return step
-
-
-def _compile(state: TrainState, generator_loss: GeneratorLoss) -> None:
-    guidance_inputs, perceptual = generator_loss._guide.autoencoder, generator_loss._perceptual
-    for network in (state.model, state.ema, *state.discriminators.values(), guidance_inputs, perceptual):
-        if network is not None:
-            network.compile(dynamic=False)
+def _networks(size: str, options: argparse.Namespace) -> Networks:
+    return Networks(size, patch=options.patch, discriminator=options.discriminator, vgg=not options.without_vgg)
 
 
 def _measure(size: str, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    networks = Networks(size, options)
+    networks = _networks(size, options)
     lq, hr = _noise(options, device)
-    steps = {name: _step(name, networks, device) for name in _contenders(options, device)}
+    steps = {name: make_step(name, networks, device) for name in group_names(options.compile)}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(options.turns + WARM_UP):
         for name, step in steps.items():
@@ -254,7 +139,7 @@ def _measure(size: str, options: argparse.Namespace, device: torch.device) -> di
     found["share_of_matrix_peak"] = {
         name: round(operations[name] / statistics.median(times[name]) / peaks[name], 3) for name in peaks
     }
-    print(f"\n{size}, discriminator {networks.judge}, {'no VGG' if networks.vgg is None else 'VGG-19'}")
+    print(f"\n{size}, discriminator {networks.width}, {'no VGG' if networks.vgg is None else 'VGG-19'}")
     print(f"{'':14} {'ms/step':>9} {'images/s':>9} {'GFLOP':>8} {'GFLOP/s':>8} {'peak GiB':>9} {'faster':>7}")
     for name in steps:
         gflop = found["gflop"].get(name, float("nan"))
@@ -270,8 +155,8 @@ def _measure(size: str, options: argparse.Namespace, device: torch.device) -> di
     print(f"of the rate of a large matrix product: {shares}")
     found["data_share"] = _data_share(steps[fastest_precision(device)], options, device)
     print(
-        f"the data path: {100 * found['data_share']['waited']:.2f}% of a step is waiting for it, "
-        f"making a batch alone takes {100 * found['data_share']['made']:.2f}% of a step on one core"
+        f"data path: a step waits {100 * found['data_share']['waited']:.2f}% of its time, "
+        f"making a batch takes {100 * found['data_share']['made']:.2f}% of a step on one core"
     )
     if options.profile:
         _print_profile(steps[fastest_precision(device)], lq, hr)
@@ -291,7 +176,7 @@ def _ratio(theirs: list[float], ours: list[float]) -> float:
 
 
 def _operations(step: Step, lq: Tensor, hr: Tensor) -> float:
-    """Floating-point operations of a step's convolutions and matrix products, forward and backward."""
+    """Count the floating-point operations of a step's convolutions and matrix products, both passes."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -300,7 +185,7 @@ def _operations(step: Step, lq: Tensor, hr: Tensor) -> float:
 
 
 def _matrix_peak(dtype: torch.dtype, device: torch.device) -> float:
-    """What a large matrix product reaches, operations a second: the fastest of some."""
+    """Return the rate of a large matrix product, operations a second: the best of six."""
     side = 8192 if device.type == "cuda" else 2048
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     return 2 * side**3 / min(_seconds(lambda: left @ right, device) for _ in range(6))
@@ -313,16 +198,23 @@ def _noise(options: argparse.Namespace, device: torch.device) -> tuple[Tensor, T
 
 
 def _peak_of(group: str, size: str, options: argparse.Namespace) -> float:
-    """The peak memory of a group's steps in a process of its own, GiB."""
-    command = [sys.executable, __file__, "--memory-of", group, "--sizes", size, "--patch", str(options.patch)]
-    command += ["--batch", str(options.batch), "--discriminator", str(options.discriminator)]
+    """Return the peak memory of a group's steps in a process of its own, GiB."""
+    command = [sys.executable, "-m", "benchmarks.step", "--memory-of", group, "--sizes", size]
+    command += [
+        "--patch",
+        str(options.patch),
+        "--batch",
+        str(options.batch),
+        "--discriminator",
+        str(options.discriminator),
+    ]
     command += ["--without-vgg"] if options.without_vgg else []
     answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(json.loads(answer.splitlines()[-1]))
 
 
 def _peak(options: argparse.Namespace, device: torch.device) -> float:
-    step = _step(options.memory_of, Networks(options.sizes[0], options), device)
+    step = make_step(options.memory_of, _networks(options.sizes[0], options), device)
     lq, hr = _noise(options, device)
     memory = PeakMemory(device)
     for _ in range(4):
@@ -331,13 +223,13 @@ def _peak(options: argparse.Namespace, device: torch.device) -> float:
 
 
 def _differences(size: str, options: argparse.Namespace, device: torch.device) -> dict[str, dict[str, float]]:
-    """How far weights are apart after some steps on photographs: the difference's norm over the norm.
+    """Return relative differences of weights after some steps on photographs: the difference's norm over the norm.
 
-    Without VGG-19, which has no weights that train, and with a discriminator as wide as the generator. Adam divides
-    gradients by their own size, so that where one is rounding alone, float32 steps in any direction: what float32 makes
-    of the transcription itself says what can be asked of it.
+    Without VGG-19, which does not train, and with a discriminator as wide as the generator. Adam divides gradients by
+    their size, so a gradient of rounding errors alone gives a float32 step in any direction: the difference between the
+    official step in float32 and in float64 is the precision that can be expected.
     """
-    networks = Networks(size, argparse.Namespace(**(vars(options) | {"discriminator": 0, "without_vgg": True})))
+    networks = Networks(size, patch=options.patch, discriminator=0, vgg=False)
     batches, trained = _batches(options), {}
     for dtype in (torch.float64, torch.float32):
         networks.to(dtype)
@@ -365,7 +257,7 @@ def _differences(size: str, options: argparse.Namespace, device: torch.device) -
 
 
 def _apart(one: nn.Module, other: nn.Module) -> float:
-    """Of parameters alone: nothing reads batch norm's running statistics."""
+    """Compare parameters alone: batch norm's running statistics are never read."""
     theirs, ours = (dict(network.named_parameters()) for network in (one, other))
     assert theirs.keys() == ours.keys()
     expected = torch.cat([weight.detach().double().flatten() for weight in theirs.values()])
@@ -379,15 +271,15 @@ def _batches(options: argparse.Namespace) -> Batches:
 
 
 def _data_share(step: Step, options: argparse.Namespace, device: torch.device) -> dict[str, float]:
-    """Which share of a step a training loop waits for its batch; and what making one takes, over a step's time."""
+    """Return two shares of a step's time: waiting for a batch, and making one on one core."""
     batches, waited, steps = _batches(options), 0.0, options.turns
     with feed(batches, range(steps), device) as incoming:
         step(*next(incoming))
         started = time.perf_counter()
         for _ in range(steps - 1):
-            asked = time.perf_counter()
+            began = time.perf_counter()
             lq, hr = next(incoming)
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter() - began
             step(lq, hr)
         if device.type == "cuda":
             torch.cuda.synchronize()
@@ -410,18 +302,10 @@ def _print_profile(step: Step, lq: Tensor, hr: Tensor) -> None:
         key=lambda row: -(row.self_device_time_total if on_gpu else row.self_cpu_time_total),
     )
     total = sum(row.self_device_time_total if on_gpu else row.self_cpu_time_total for row in rows)
-    print("where the time of our step goes")
+    print("time of our step by operator")
     for row in rows[:12]:
-        own = row.self_device_time_total if on_gpu else row.self_cpu_time_total
-        print(f"  {row.key[:60]:60} {100 * own / total:5.1f}%  {row.count:5} calls")
-
-
-def _start_small(network: nn.Module) -> None:
-    """Dense blocks begin at a tenth, so that random networks neither die nor explode."""
-    with torch.no_grad():
-        for name, weight in network.named_parameters():
-            if ".rdb" in name and name.endswith("weight"):
-                weight.mul_(0.1)
+        taken = row.self_device_time_total if on_gpu else row.self_cpu_time_total
+        print(f"  {row.key[:60]:60} {100 * taken / total:5.1f}%  {row.count:5} calls")
 
 
 def _processor() -> str:

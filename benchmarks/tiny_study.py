@@ -112,7 +112,9 @@ class Driver:
         while not condition():
             self.has_ended()
             if time.monotonic() > limit:
-                raise RuntimeError(f"the study made no progress in {seconds:.0f} s; see {self.output.parent}/driver.log")
+                raise RuntimeError(
+                    f"the study made no progress in {seconds:.0f} s; see {self.output.parent}/driver.log"
+                )
             time.sleep(0.1)
 
     def events(self) -> list[Event]:

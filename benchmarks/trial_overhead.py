@@ -1,16 +1,16 @@
-"""What a trial costs beside its training: ours, and the documented way to tune a distributed trainer, in the same run.
+"""What does a trial cost apart from its training? Ours against the documented way to tune a distributed trainer.
 
 python -m benchmarks.trial_overhead                         (about a quarter of an hour on 2 cores)
 python -m benchmarks.trial_overhead --trials 200 --peer-trials 2
 
-Ours is a whole study (`study.cluster.driver.run_study`: drawing, journal, Optuna, MLflow, front) whose workers report a
-point and train nothing. Its overhead is what every study records: seconds from a trial being sampled to its training
-function entered, on a worker that has done a job before. Besides: the driver's time and memory for each trial, the
-first hundred against the last. Driver's time is the time of the whole process on its cores, all threads together.
+Ours is a whole study (`study.cluster.driver.run_study`: sampling, journal, Optuna, MLflow, front) whose workers report
+a point and train nothing. Its overhead is the one that every study records: seconds from a trial's sampling to its
+training function, on a warm worker. Also measured: the driver's CPU time (of all threads) and memory for the first
+hundred trials and the last.
 
-The peer is the nesting of Ray's documentation: a Tune trial that builds a TorchTrainer of one worker with a
-`TuneReportCallback`, whose training function reports once. Its overhead is counted likewise, from the search
-algorithm's answer to the first line of the training function.
+The peer is the nesting in Ray's documentation: a Tune trial that builds a TorchTrainer of one worker with a
+`TuneReportCallback`, whose training function reports once. Its overhead is from the search algorithm's suggestion to
+the first line of the training function. `ratio` is the peer's overhead over ours, of medians.
 """
 
 import argparse
@@ -66,11 +66,11 @@ def sample(trial, base):
 
 
 class IdleWorker(Worker):
-    """Reports a point of numbers that the trial's values decide, and ends."""
+    """A worker that reports one point, computed from the trial's parameters, and trains nothing."""
 
     @staticmethod
     def run_job(config: dict[str, Any], send: Send, stopping: Any) -> None:
-        """Do nothing, and say so."""
+        """Report a point and the end."""
         loss = config["job"]["config"]["loss"]
         metrics = {"psnr_y": 28 - loss["adversarial"] * 100, "swd": 20 + loss["fidelity"]}
         if config["job"]["kind"] == "baseline":
@@ -84,7 +84,7 @@ class IdleWorker(Worker):
 
 
 def main() -> None:
-    """Measure both, and print one JSON line."""
+    """Measure both and print one JSON line."""
     options = _parse()
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
         ours = _ours(Path(folder), options.trials)
@@ -101,13 +101,15 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=1000, metavar="N", help="of our study; 200 or more")
+    parser.add_argument(
+        "--trials", type=int, default=1000, metavar="N", help="of our study; at least 200 (default: 1000)"
+    )
     parser.add_argument("--peer-trials", type=int, default=4, metavar="N")
     return parser.parse_args()
 
 
 def _ours(place: Path, trials: int) -> dict[str, Any]:
-    """A study of trials that train nothing: overhead, and what the driver spent on the first and the last hundred."""
+    """Run a study of trials that train nothing; return its overhead and the driver's cost of first and last hundred."""
     (place / "space.py").write_text(SPACE)
     noise = np.random.default_rng(0)
     for name in ("train", "test"):
@@ -131,7 +133,7 @@ def _ours(place: Path, trials: int) -> dict[str, Any]:
         notes=(),
         search=SearchPlan(interpolations=0),
     )
-    spent = _watch_the_driver()
+    spent = _measure_driver()
     began = time.monotonic()
     outcome = run_study(study, study.context_spec.open(), Console(stderr=True), IdleWorker)
     seconds = time.monotonic() - began
@@ -151,8 +153,8 @@ def _ours(place: Path, trials: int) -> dict[str, Any]:
     }
 
 
-def _watch_the_driver() -> list[tuple[float, int, float]]:
-    """Note this process's CPU seconds, memory and the time at the end of each trial."""
+def _measure_driver() -> list[tuple[float, int, float]]:
+    """Return a list that gets CPU seconds, memory and time of this process at the end of each trial."""
     spent: list[tuple[float, int, float]] = []
     process, end = psutil.Process(), recording.Records.end
 
@@ -165,22 +167,22 @@ def _watch_the_driver() -> list[tuple[float, int, float]]:
     return spent
 
 
-class _Stamped(Searcher):
-    """Says when it was asked."""
+class _TimeSearcher(Searcher):
+    """A search algorithm whose suggestion is the time at which it was made."""
 
     def __init__(self, trials: int) -> None:
         super().__init__(metric="at", mode="min")
         self._left = trials
 
     def suggest(self, trial_id: str) -> Any:
-        """One more, or the end."""
+        """Return the time, or the end of the search."""
         if self._left == 0:
             return Searcher.FINISHED
         self._left -= 1
         return {"sampled": time.time()}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Nothing to learn."""
+        """Ignore the result."""
 
 
 def _train(config: dict[str, Any]) -> None:
@@ -189,7 +191,7 @@ def _train(config: dict[str, Any]) -> None:
 
 
 def _peer(place: Path, trials: int) -> list[float]:
-    """Seconds from sampled to the training function entered, of each nested trial, one after the other."""
+    """Return the seconds from suggestion to training function of nested trials, one after the other."""
 
     def nested(config: dict[str, Any]) -> None:
         name = f"nested-{tune.get_context().get_trial_id()}"
@@ -206,7 +208,7 @@ def _peer(place: Path, trials: int) -> list[float]:
     try:
         tuner = tune.Tuner(
             tune.with_resources(nested, {"CPU": 0.01}),
-            tune_config=tune.TuneConfig(search_alg=_Stamped(trials), num_samples=-1, max_concurrent_trials=1),
+            tune_config=tune.TuneConfig(search_alg=_TimeSearcher(trials), num_samples=-1, max_concurrent_trials=1),
             run_config=tune.RunConfig(storage_path=str(place / "tune"), verbose=0),
         )
         with contextlib.redirect_stdout(sys.stderr):

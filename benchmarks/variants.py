@@ -1,4 +1,4 @@
-"""Do two configurations train to the same result? Variants of a recipe against the first one, on real images, over seeds.
+"""Do two configurations train to the same result? Variants of a recipe against the first, on images, over seeds.
 
 python -m benchmarks.variants aesop --size tiny --data DIV2K/HR --val Set14/HR --weights WEIGHTS --seeds 3 \\
     --variant fp32 precision=fp32 --variant bf16 precision=bf16 --output OUT
@@ -13,7 +13,6 @@ seed take minutes on 2 cores.
 import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 

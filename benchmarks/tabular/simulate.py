@@ -42,8 +42,8 @@ def main(arguments: list[str], console: Console) -> int:
     for table in summary_tables(benchmark, traces, target=options.target):
         console.print(table)
     console.print(
-        f"{len(benchmark.curves)} trials in the table, {options.seeds} seeds, {options.workers} workers; a draw becomes "
-        "the nearest trial that is left, so the sampler has little choice among the last ones",
+        f"{len(benchmark.curves)} trials in the table, {options.seeds} seeds, {options.workers} workers; a draw "
+        "becomes the nearest trial that is left, so the sampler has little choice among the last ones",
         highlight=False,
         soft_wrap=True,
     )

@@ -27,21 +27,8 @@ FEW_VALUES = 8
 LOG_RANGE = 30.0
 """A positive number with a range above this factor is on a log scale, where the table states no distribution."""
 
-_COLUMNS = frozenset(
-    [
-        "trial",
-        "kind",
-        "name",
-        "state",
-        "iteration",
-        "front",
-        "device_seconds",
-        "training_seconds",
-        "key",
-        "stage",
-        "distributions",
-    ]
-)
+_COLUMNS = {"trial", "kind", "name", "state", "iteration", "front", "key", "stage", "distributions"}
+_COST_COLUMNS = {"device_seconds", "training_seconds"}
 _COLUMN_PREFIXES = ("param.", "artifact.", "interpolation.")
 _METADATA = [
     "name",
@@ -228,7 +215,7 @@ def save_benchmark(run_dir: Path, target: Path) -> None:
     metadata = _metadata(run_dir)
     kept = {name: metadata[name] for name in _METADATA if name in metadata}
     (target / "study.json").write_text(json.dumps(kept, indent=1) + "\n")
-    columns = _COLUMNS | {objective["metric"] for objective in metadata["objectives"]}
+    columns = _COLUMNS | _COST_COLUMNS | {objective["metric"] for objective in metadata["objectives"]}
     for name in TABLES:
         table = parquet.read_table(run_dir / name)
         chosen = [each for each in table.column_names if each in columns or each.startswith(_COLUMN_PREFIXES)]
@@ -289,10 +276,7 @@ def _curve(trial: dict[str, Any], rows: Sequence[dict[str, Any]], metrics: Seque
         )
     interpolations: dict[int, list[dict[str, Any]]] = {row["iteration"]: [] for row in points}
     for row in rows:
-        if row["kind"] == "interpolation" and (row["interpolation.space"], row["interpolation.with"]) == (
-            "weights",
-            "fidelity",
-        ):
+        if row["interpolation.space"] == "weights" and row["interpolation.with"] == "fidelity":
             interpolations[row["iteration"]].append(row)
     by_point = [interpolations[row["iteration"]] for row in points]
 

@@ -1,4 +1,4 @@
-"""What a study would cost: fits whose truth the test makes up, and timetables that are short enough to draw by hand."""
+"""The cost model: fits with known truth, and schedules short enough to draw by hand."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_a_fit_finds_the_machine_that_made_the_samples() -> None:
     assert fitted.call_seconds == pytest.approx(1e-5)
 
 
-def test_calls_never_give_time_back() -> None:
+def test_calls_never_take_negative_time() -> None:
     # With a thousand calls each, the line through them would begin below zero.
     fitted = fit_machine([(counted(1, 1000), 0.5), (counted(2, 1000), 2.5), (counted(3, 1000), 4.5)])
     assert fitted.call_seconds == 0
@@ -71,13 +71,13 @@ def test_a_timetable_is_the_one_drawn_by_hand() -> None:
     assert timetable(works, prices, Conditions(slots=1)).seconds == 33
 
 
-def test_what_is_there_takes_no_time() -> None:
+def test_finished_artifacts_take_no_time() -> None:
     works = [work("fidelity", "f", there=True), work("adversarial", "", "f")]
     table = timetable(works, [price(0), price(7)], Conditions(slots=1, start_seconds=1))
     assert (table.seconds, table.first_trial_at) == (8, 0)
 
 
-def test_no_job_passes_one_that_waits_for_more_devices() -> None:
+def test_no_job_overtakes_one_that_waits_for_devices() -> None:
     works = [work("fidelity", "f"), work("fidelity", "g"), work("adversarial", "", "f", "g")]
     prices = [price(8), price(8), price(3)]
     wide = Conditions(slots=3, workers={"fidelity": 2}, start_seconds=1)
@@ -85,7 +85,7 @@ def test_no_job_passes_one_that_waits_for_more_devices() -> None:
     table = timetable(works, prices, wide)
     assert table.seconds == 5 + 5 + 3
     assert table.busy_seconds == 2 * 5 + 2 * 5 + 3
-    with pytest.raises(ValueError, match="a job takes 4 devices, but there are 3"):
+    with pytest.raises(ValueError, match="a job needs 4 devices, but the study has 3"):
         timetable(works, prices, Conditions(slots=3, workers={"fidelity": 4}))
 
 
@@ -95,9 +95,9 @@ def test_a_device_starts_once() -> None:
     assert (table.seconds, table.busy_seconds) == (11, 22)
 
 
-def test_one_of_a_team_judges_and_teams_lose_some_speed() -> None:
-    team = Conditions(slots=4, workers={"adversarial": 4}, efficiency=0.5)
-    assert timetable([work("adversarial")], [price(8, evaluation=3)], team).seconds == 8 / (4 * 0.5) + 3
+def test_distributed_jobs_evaluate_on_one_device_and_lose_efficiency() -> None:
+    distributed = Conditions(slots=4, workers={"adversarial": 4}, efficiency=0.5)
+    assert timetable([work("adversarial")], [price(8, evaluation=3)], distributed).seconds == 8 / (4 * 0.5) + 3
 
 
 def test_a_death_costs_half_a_checkpoint_and_a_start() -> None:
@@ -110,8 +110,8 @@ def test_a_death_costs_half_a_checkpoint_and_a_start() -> None:
 
 def test_modelled_costs_are_operations_at_the_rate(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
-    test = ImageSet.loaded("noise", ("a",), (noise,))
-    works = works_of([aesop("tiny")], test, ArtifactFolder(tmp_path))
+    val = ImageSet.loaded("noise", ("a",), (noise,))
+    works = works_of([aesop("tiny")], val, ArtifactFolder(tmp_path))
     operations: dict[Stage, int] = {"fidelity": 100, "autoencoder": 300, "adversarial": 700}
 
     def count_step(config: RunConfig, stage: Stage) -> Operations:
@@ -120,7 +120,7 @@ def test_modelled_costs_are_operations_at_the_rate(tmp_path: Path) -> None:
     def count_image(config: RunConfig, height: int, width: int) -> Operations:
         return counted(height * width)
 
-    costs = modelled_costs(works, Machine(1e3, 0.1, metric_seconds=50), test, count_step, count_image)
+    costs = modelled_costs(works, Machine(1e3, 0.1, metric_seconds=50), val, count_step, count_image)
     by_stage = {work.stage: costs[work.kind] for work in works}
     assert by_stage["autoencoder"].seconds == pytest.approx(0.8)
     assert by_stage["adversarial"].seconds == pytest.approx(1.2)

@@ -1,4 +1,4 @@
-"""Operations of a step: against sums over layers by hand, and against a step that really computes."""
+"""Operations of a step: against sums over layers by hand, and against a step that computes."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.operations import count_image, count_step, counting_workshop
+from benchmarks.operations import count_image, count_step, counting_context
 from study.config import Stage, replace
 from study.config.recipes import get_recipe
 from study.cost.measurement import give_random_upstream
@@ -19,7 +19,7 @@ from study.training.stages.adversarial import prepare_adversarial
 
 @pytest.fixture
 def context(tmp_path: Path) -> RunContext:
-    return counting_workshop(tmp_path)
+    return counting_context(tmp_path)
 
 
 def forward_by_hand(network: nn.Module, *shape: int) -> int:
@@ -40,18 +40,18 @@ def forward_by_hand(network: nn.Module, *shape: int) -> int:
     return total
 
 
-def test_a_pixel_method_costs_what_its_layers_say(context: RunContext) -> None:
+def test_a_pixel_method_costs_the_sum_of_its_layers(context: RunContext) -> None:
     config = replace(get_recipe("ldl", "tiny"), {"loss.perceptual": 0.0})
     parts = count_step(config, "adversarial", context).parts
     batch, patch = config.budget.batch, config.budget.patch
     generator = forward_by_hand(build_generator(config.generator, 4), batch, 3, patch // 4, patch // 4)
     assert parts["generator forward"] == parts["average reference"] == pytest.approx(generator, rel=0.01)
-    # Backward has a product for the weights and one for the input of each layer, but of the first, whose input is LR.
+    # Backward has a product for the weights and one for the input of each layer, except the first, whose input is LQ.
     assert 1.9 < parts["generator backward"] / generator < 2
     discriminator = forward_by_hand(build_discriminator(config.discriminator, patch), batch, 3, patch, patch)
     assert parts["discriminator forward"] == 2 * discriminator  # of HR and of SR images
-    # The generator's term goes through it to the SR images (1); its own step asks for weights of both batches, and for
-    # all but the first layer's inputs (4).
+    # The generator's term passes through it to the SR images (1); its own step needs the gradients of weights for both
+    # batches, and of all inputs except the first layer's (4).
     assert 4.5 < parts["discriminator backward"] / discriminator < 5
     assert set(parts) - {"other"} == {
         f"{part}" for part in (
@@ -61,7 +61,7 @@ def test_a_pixel_method_costs_what_its_layers_say(context: RunContext) -> None:
     }  # fmt: skip
 
 
-def test_the_autoencoder_is_asked_twice_and_answers_once(context: RunContext) -> None:
+def test_the_autoencoder_runs_forward_twice_and_backward_once(context: RunContext) -> None:
     config = replace(get_recipe("aesop", "tiny"), {"loss.perceptual": 0.0})
     parts = count_step(config, "adversarial", context).parts
     # Frozen: its backward pass has no products for weights.
@@ -80,9 +80,9 @@ def test_a_step_without_values_counts_as_one_that_computes(recipe: str, context:
     give_random_upstream(config, "adversarial", context)
     state, step, batches = prepare_adversarial(config, context)
     state.iteration = config.budget.iterations - 1
-    low, hr = (torch.rand(2, 3, side, side) for side in (batches.patch // 4, batches.patch))
+    lq, hr = (torch.rand(2, 3, side, side) for side in (batches.patch // 4, batches.patch))
     with FlopCounterMode(display=False) as counter:
-        step(state, low, hr)
+        step(state, lq, hr)
     assert counted.total == counter.get_total_flops()
     # At least a call for each convolution, forward and backward, and for each of Adam's updates.
     assert counted.calls > 2 * sum(isinstance(layer, nn.Conv2d) for layer in state.model.modules())
@@ -114,12 +114,12 @@ def test_an_image_costs_a_forward_pass() -> None:
     assert count_image(config, 48, 100).total == pytest.approx(by_hand, rel=0.01)
 
 
-def test_what_computes_after_a_count_has_values(context: RunContext) -> None:
-    config = replace(get_recipe("aesop", "tiny"), {"budget.patch": 96})  # of a size whose matrices nobody cached yet
+def test_computation_after_a_count_has_values(context: RunContext) -> None:
+    config = replace(get_recipe("aesop", "tiny"), {"budget.patch": 96})  # a size whose matrices are not cached yet
     count_step(config, "adversarial", context)
-    shrunk = bicubic_downsample(torch.ones(1, 3, 96, 96), 4)
-    assert type(shrunk) is torch.Tensor
-    torch.testing.assert_close(shrunk, torch.ones(1, 3, 24, 24))
+    lq = bicubic_downsample(torch.ones(1, 3, 96, 96), 4)
+    assert type(lq) is torch.Tensor
+    torch.testing.assert_close(lq, torch.ones(1, 3, 24, 24))
 
 
 def test_critics_are_not_counted(context: RunContext) -> None:
