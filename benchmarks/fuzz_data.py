@@ -276,8 +276,8 @@ class Worker:
             elif self.number + self.step < self.last:
                 self.number = line[0]
             else:
-                self.peak = line[0]
-        if ended and self.process.returncode == 0:
+                self.peak, self.finished = line[0], True
+        if self.finished or (ended and self.process.returncode == 0):
             self.finished = True
         elif ended or time.monotonic() - self.last_output > LIMIT_SECONDS:
             found.append((self.number, damaged(self.number)[0], "crash" if ended else "hang"))

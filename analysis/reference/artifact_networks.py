@@ -1,4 +1,4 @@
-"""The networks in a study's artifact folders, for figures that look at what they do."""
+"""Open the networks in a study's artifact folders."""
 
 import json
 from collections.abc import Sequence
@@ -13,27 +13,27 @@ from study.models.msrresnet import MSRResNet
 
 
 @dataclass(frozen=True, kw_only=True)
-class Passage:
-    """An auto-encoder that losses look through.
+class OpenedAutoencoder:
+    """An auto-encoder with its weights.
 
     Attributes:
-        name: its artifact's, or its file's.
+        name: of its artifact or file.
         network: frozen, in eval mode.
-        carries: numbers that its narrowest place lets through for each bottleneck pixel.
+        capacity: numbers that its narrowest layer can pass for each bottleneck pixel.
     """
 
     name: str
     network: Autoencoder
-    carries: int
+    capacity: int
 
     @property
     def compression(self) -> float:
-        """Bottleneck numbers for each number of the image (METHODS 1.8.5)."""
+        """Bottleneck numbers for each number of the image."""
         return self.network.bottleneck_channels / (3 * self.network.factor**2)
 
 
 def artifact_part(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Which stage an artifact is of, and that part of its configuration.
+    """Return an artifact's stage and the part of its configuration that determines it.
 
     Raises:
         ValueError: the folder is no artifact.
@@ -48,36 +48,36 @@ def artifact_part(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def open_autoencoder(folder: Path, part: dict[str, Any]) -> Autoencoder:
-    """A frozen auto-encoder from its folder.
+    """Open a frozen auto-encoder from its artifact folder.
 
     Raises:
-        ValueError: its weights are missing, or not of this network.
+        ValueError: its weights are missing or do not fit.
     """
     network = Autoencoder(**{name: part[name] for name in AUTOENCODER_FIELDS}, scale_head=part["scale_head"])
     load_weights(network, folder / "weights.safetensors")
     return network.eval().requires_grad_(False)
 
 
-def find_passages(paths: Sequence[Path]) -> list[Passage]:
-    """Open auto-encoders by their weight files or folders, or all in a folder of artifacts; narrow bottlenecks first.
+def find_autoencoders(paths: Sequence[Path]) -> list[OpenedAutoencoder]:
+    """Open auto-encoders from weight files, artifact folders, or folders of artifacts; by compression ratio.
 
     Raises:
-        ValueError: naming the file or folder, and what does not fit.
+        ValueError: a path that is none of these, or two auto-encoders of one name.
     """
-    found: list[Passage] = []
+    found: list[OpenedAutoencoder] = []
     for file in dict.fromkeys(file.absolute() for path in paths for file in _weight_files(path)):
         name = file.parent.name if file.name == "weights.safetensors" else file.stem
         if any(other.name == name for other in found):
-            raise ValueError(f"{file}: another auto-encoder is called {name}, too; rename one of the two")
+            raise ValueError(f"{file}: another auto-encoder has the name {name}; rename one of the two")
         network, _ = systems.open_autoencoder(file)
-        found.append(Passage(name=name, network=network, carries=carried_numbers(network)))
-    return sorted(found, key=lambda passage: (passage.compression, passage.name))
+        found.append(OpenedAutoencoder(name=name, network=network, capacity=capacity_of(network)))
+    return sorted(found, key=lambda each: (each.compression, each.name))
 
 
-def carried_numbers(network: Autoencoder) -> int:
-    """How many numbers an auto-encoder can carry for each bottleneck pixel: in its narrowest place, skips included.
+def capacity_of(network: Autoencoder) -> int:
+    """Return how many numbers the narrowest layer can pass for each bottleneck pixel, skips included.
 
-    Where that is below 3 * factor^2, it is no identity, however it is trained: its Jacobian has no larger rank.
+    It bounds the rank of the Jacobian: below 3 * factor^2, no weights make the auto-encoder the identity.
     """
     area = network.factor**2
     encoder = 3
@@ -97,6 +97,6 @@ def _weight_files(path: Path) -> list[Path]:
     if not inside:
         raise ValueError(
             f"{path} holds neither an auto-encoder nor folders such as autoencoder-0123456789abcdef; name a weight "
-            "file, an artifact's folder, or the folder with a study's artifacts"
+            "file, an artifact's folder, or the folder of a study's artifacts"
         )
     return inside

@@ -1,24 +1,18 @@
-"""What does each loss alone think an image is? Start from noise, descend the loss by the pixels, look at what comes.
+"""Which images does each loss favour? Start from noise and minimise the loss over the pixels.
 
-    python analysis/reference/loss_landscape.py photograph.png --weights WEIGHTS --out landscape.png
-    python analysis/reference/loss_landscape.py photograph.png --artifact runs/artifacts/autoencoder-... --artifact runs/artifacts/critics-...
+    python -m analysis.reference.loss_landscape photograph.png --weights WEIGHTS --output landscape.png
+    python -m analysis.reference.loss_landscape photograph.png --artifact runs/artifacts/autoencoder-0123456789abcdef
 
-All losses that can be built are descended, side by side in one figure: those on pixels and structure always; VGG and LPIPS
-where --weights has their networks; AESOP and MDF with the auto-encoders and critics that a study has trained. MDF's authors
-show the same of their losses (METHODS 6.5).
-"""  # noqa: E501  # a command is one line
+One figure with all available losses: pixel and structural losses always; VGG and LPIPS if --weights has their networks;
+AESOP and MDF with the auto-encoders and critics of a study. MDF's authors show the same experiment for their losses
+(docs/methods/mdf.md).
+"""
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-if not __package__:
-    # Python puts a script's directory first on its path, where our file names could hide other packages.
-    # What we import lies a level above, and the checkout need not be installed.
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import numpy as np
 import torch
@@ -30,6 +24,7 @@ from torch import Tensor
 
 from analysis.figures.plots import save_figure
 from analysis.reference.artifact_networks import artifact_part, open_autoencoder
+from study.cli import run
 from study.data import bicubic_downsample
 from study.data.images import read_image
 from study.losses import (
@@ -45,7 +40,8 @@ from study.metrics import LpipsMetric, psnr_y, quantise
 from study.models import Critics, load_weights
 from study.models.backbones import find_backbone
 
-Loss = Callable[[Tensor], Tensor]  # an image (1, 3, H, W) to its value, shape (1,)
+Loss = Callable[[Tensor], Tensor]
+"""Maps an image (1, 3, H, W) to the loss, shape (1,)."""
 
 MULTIPLE = 12
 SMALLEST_SIDE = 36
@@ -57,12 +53,12 @@ EVALUATOR = "alexnet"
 
 @dataclass(frozen=True)
 class Descent:
-    """Where a loss led.
+    """The result of minimising a loss.
 
     Attributes:
         name: of the loss.
         image: shape (1, 3, H, W), in [0, 1], 8-bit levels.
-        first, last: the loss's value at the noise and at the end.
+        first, last: the loss at the start and at the end.
         psnr: against the photograph, in dB.
         lpips: against the photograph; None without published AlexNet weights.
     """
@@ -76,18 +72,18 @@ class Descent:
 
 
 def descend(loss: Loss, start: Tensor, *, iterations: int = 500, learning_rate: float = 0.1) -> tuple[Tensor, float]:
-    """Move an image's pixels down a loss by Adam, without bounds on them (METHODS 6.5).
+    """Minimise a loss over the pixels of an image by Adam, without bounds on them.
 
     Args:
-        loss: what to descend.
+        loss: to minimise.
         start: shape (1, 3, H, W).
         iterations, learning_rate: of Adam.
 
     Returns:
-        The image, not clamped, and the loss's value there.
+        The image, not clamped, and its loss.
 
     Raises:
-        ValueError: the loss or its gradient became infinite or undefined.
+        ValueError: the gradient is not finite.
     """
     image = start.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([image], lr=learning_rate)
@@ -102,19 +98,19 @@ def descend(loss: Loss, start: Tensor, *, iterations: int = 500, learning_rate: 
 
 
 def plain_losses(hr: Tensor, scale: int) -> dict[str, Loss]:
-    """The losses that need no other network."""
-    low = bicubic_downsample(hr, scale)
+    """Return the losses without a network."""
+    lq = bicubic_downsample(hr, scale)
     return {
         "pixel L1": lambda sr: pixel_loss(sr, hr),
         "pixel L2": lambda sr: pixel_loss(sr, hr, criterion="l2"),
         "SSIM": lambda sr: ssim_loss(sr, hr),
         "0.84 MS-SSIM + 0.16 L1": lambda sr: ms_ssim_loss(sr, hr),
-        f"shrunk by {scale} (consistency)": lambda sr: consistency_loss(sr, low, scale, border=0),
+        f"shrunk by {scale} (consistency)": lambda sr: consistency_loss(sr, lq, scale, border=0),
     }
 
 
 def perceptual_losses(hr: Tensor, weights: Path | None) -> dict[str, Loss]:
-    """VGG's and LPIPS's distances, of the networks that are at hand; the judge's own network among them."""
+    """Return VGG's and LPIPS's distances of the networks that are found, including the evaluator's."""
     losses: dict[str, Loss] = {}
     for name, label in {**PERCEPTUAL, EVALUATOR: "LPIPS, AlexNet (the evaluator)"}.items():
         path = find_backbone(name, weights)  # type: ignore[arg-type]  # names of backbones
@@ -123,11 +119,11 @@ def perceptual_losses(hr: Tensor, weights: Path | None) -> dict[str, Loss]:
     return losses
 
 
-def ldl_loss(folder: Path, hr: Tensor) -> tuple[str, Loss]:
-    """The loss that an artifact of a study belongs to: AESOP's for an auto-encoder, MDF's for critics.
+def artifact_loss(folder: Path, hr: Tensor) -> tuple[str, Loss]:
+    """Build the loss of a study's artifact: AESOP's of an auto-encoder, MDF's of critics; return its name and itself.
 
     Raises:
-        ValueError: the folder is no such artifact.
+        ValueError: the folder is neither.
     """
     stage, part = artifact_part(folder)
     if stage == "autoencoder":
@@ -138,12 +134,12 @@ def ldl_loss(folder: Path, hr: Tensor) -> tuple[str, Loss]:
         used = min(8, part["levels"])
         return f"MDF, {used} critics", lambda sr: mdf_loss(critics, sr, hr, used=used)
     raise ValueError(
-        f"{folder} is an artifact of stage {stage}, which no loss is made of; give critics or auto-encoders"
+        f"{folder} is an artifact of stage {stage}, which is part of no loss; give critics or auto-encoders"
     )
 
 
 def draw(photograph: Tensor, start: Tensor, descents: list[Descent]) -> Figure:
-    """Draw the photograph, the noise and what each loss made of it, in a grid."""
+    """Draw the photograph, the noise and the result of each loss in a grid."""
     panels = [("the photograph", photograph, ""), ("the start: noise", start, "")]
     panels += [(found.name, found.image, _caption(found)) for found in descents]
     rows = -(-len(panels) // COLUMNS)
@@ -157,13 +153,13 @@ def draw(photograph: Tensor, start: Tensor, descents: list[Descent]) -> Figure:
 
 
 def main(arguments: list[str], console: Console) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command; return its exit code."""
     options = _parse(arguments)
     hr = _window(options.image, options.side)
     torch.manual_seed(options.seed)
     start = torch.rand_like(hr)
     losses = plain_losses(hr, options.scale) | perceptual_losses(hr, options.weights)
-    losses |= dict(ldl_loss(folder, hr) for folder in options.artifact)
+    losses |= dict(artifact_loss(folder, hr) for folder in options.artifact)
     alexnet = find_backbone("alexnet", options.weights)
     evaluator = None if alexnet is None else LpipsMetric(alexnet)
     descents = []
@@ -173,23 +169,23 @@ def main(arguments: list[str], console: Console) -> int:
             progress.update(task, description=name)
             descents.append(_descent(name, loss, start, hr, evaluator, options))
             progress.advance(task)
-    save_figure(draw(hr, start, descents), options.out, options.out.suffix.removeprefix("."))
+    save_figure(draw(hr, start, descents), options.output, options.output.suffix.removeprefix("."))
     for found in descents:
         console.print(f"{found.name}: {found.first:.4g} -> {found.last:.4g}; {_caption(found)}", highlight=False)
-    console.print(f"figure: {options.out}", highlight=False, soft_wrap=True)
+    console.print(f"figure: {options.output}", highlight=False, soft_wrap=True)
     return 0
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="analysis/reference/loss_landscape.py",
+        prog="python -m analysis.reference.loss_landscape",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("image", type=Path, metavar="IMAGE", help="a photograph")
-    parser.add_argument("--out", type=Path, default=Path("landscape.png"), metavar="FILE", help="the figure")
-    parser.add_argument("--side", type=int, default=144, metavar="PX", help="side of the window in the middle")
-    parser.add_argument("--iterations", type=int, default=500, metavar="N", help="of Adam, a loss")
+    parser.add_argument("--output", type=Path, default=Path("landscape.png"), metavar="FILE", help="the figure")
+    parser.add_argument("--side", type=int, default=144, metavar="PX", help="side of the centred window (default: 144)")
+    parser.add_argument("--iterations", type=int, default=500, metavar="N", help="of Adam (default: 500)")
     parser.add_argument("--scale", type=int, choices=[2, 3, 4], default=4, help="of the consistency loss")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with published network weights")
     parser.add_argument(
@@ -204,15 +200,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.side % MULTIPLE or options.side < SMALLEST_SIDE:
         parser.error(f"--side must be a multiple of {MULTIPLE}, at least {SMALLEST_SIDE}, but got {options.side}")
-    if options.out.suffix not in (".png", ".svg"):
-        parser.error(f"--out must end in .png or .svg, but got {options.out}")
+    if options.output.suffix not in (".png", ".svg"):
+        parser.error(f"--output must end in .png or .svg, but got {options.output}")
     if options.iterations < 1:
         parser.error(f"--iterations must be at least 1, but got {options.iterations}")
     return options
 
 
 def _window(path: Path, side: int) -> Tensor:
-    """The middle of a photograph, shape (1, 3, side, side), in [0, 1]."""
+    """Return the centred window of a photograph, shape (1, 3, side, side), in [0, 1]."""
     pixels = read_image(path)
     height, width = pixels.shape[:2]
     if min(height, width) < side:
@@ -263,7 +259,4 @@ def _lines(title: str, caption: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    # Late: what ends commands of ours well is in study/, but importing this file must not touch the arguments.
-    from study.cli import run
-
     run(main)

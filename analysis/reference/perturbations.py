@@ -1,4 +1,4 @@
-"""Ways to change a photograph that cost the same pixel L1 and that shrinking sees, or does not see."""
+"""Perturbations of a photograph of equal pixel L1, inside or outside the null space of downsampling."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,21 +16,20 @@ KINDS: Mapping[str, str] = {
     "stronger": "own texture, stronger",
     "weaker": "own texture, weaker",
 }
-"""`low` is white Gaussian noise of LR size, enlarged by MATLAB's bicubic; `high` is the part of white Gaussian noise
-that shrinking does not see; the two others are that part of the photograph itself, added or taken away."""
+"""`low`: white Gaussian noise of LR size, upsampled by MATLAB's bicubic; `high`: the null-space part of white Gaussian
+noise; `stronger`, `weaker`: the null-space part of the photograph (its texture), added or subtracted."""
 
 NO_TEXTURE = 0.05
-"""Levels of 255: a photograph with less texture than that (mean absolute value) has none that could be changed."""
+"""Levels of 255: the least texture (mean absolute value) of a photograph that can be perturbed."""
 
 
 @dataclass(frozen=True)
 class Perturbations:
-    """What is added to one photograph.
+    """The perturbations of one photograph.
 
     Attributes:
-        by_kind: of KINDS; each of the photograph's shape, float64, of one mean absolute value.
-        texture_share: by how much of itself the photograph's own texture is changed. Above 1, `weaker` is more than
-            none: texture with its sign turned.
+        by_kind: by KINDS; each of the photograph's shape, float64, all of the same mean absolute value.
+        texture_share: change of the photograph's texture relative to itself; above 1, `weaker` inverts its sign.
     """
 
     by_kind: dict[str, Tensor]
@@ -40,25 +39,25 @@ class Perturbations:
 def perturb(hr: Tensor, scale: int, amplitude: float, random: np.random.Generator) -> Perturbations:
     """Make a perturbation of each kind, all of the same pixel L1.
 
-    The part that shrinking does not see is exact (`null_part`, by the pseudo-inverse): of noise from which its shrunk
-    and enlarged version is taken away, something would be left.
+    The null-space part is exact (`null_part`, by the pseudo-inverse), unlike noise minus its bicubic down- and upsampled
+    version.
 
     Args:
         hr: one photograph, shape (1, 3, H, W), sides multiples of the scale.
-        scale: that shrinking is by.
+        scale: of downsampling.
         amplitude: mean absolute value, in the photograph's units.
-        random: draws the noise.
+        random: source of the noise.
 
     Raises:
-        ValueError: the photograph has no texture that shrinking removes.
+        ValueError: downsampling removes almost nothing from the photograph.
     """
     _, channels, height, width = hr.shape
     texture = null_part(hr, scale)
     strength = float(texture.abs().mean())
     if strength < NO_TEXTURE / 255:
         raise ValueError(
-            f"shrinking by {scale} takes nothing from this photograph (mean {255 * strength:.2g} levels of 255), so it "
-            "has no texture of its own to change; remove it"
+            f"downsampling by {scale} removes nothing from this photograph (mean {255 * strength:.2g} levels of 255), "
+            "so it has no texture to perturb; leave it out"
         )
     noise = torch.from_numpy(random.standard_normal((1, channels, height, width)))
     coarse = torch.from_numpy(random.standard_normal((1, channels, height // scale, width // scale)))

@@ -1,4 +1,4 @@
-"""The figure of `texture_penalty.py`: what AESOP's loss penalises, by the size of the bottleneck."""
+"""The figure of `texture_penalty.py`: the share that AESOP's loss penalises, by bottleneck."""
 
 from fractions import Fraction
 from typing import Any
@@ -11,16 +11,16 @@ from matplotlib.figure import Figure
 from analysis.figures.plots import COLOURS, MARKERS, SETTINGS
 from analysis.reference.perturbations import KINDS
 
-_ASIDE = 1.03
-"""How far the marks of one auto-encoder are apart, as a ratio: two kinds may be equal."""
+_OFFSET = 1.03
+"""Ratio between the x positions of one auto-encoder's marks, which may be equal otherwise."""
 
 
 def draw_penalties(table: pd.DataFrame, scale: int) -> Figure:
-    """Draw AESOP's shares over the compression ratio, a line per kind of change; open marks where A were ideal.
+    """Draw AESOP's shares over the compression ratio, a line for each kind of perturbation; open marks: an ideal A.
 
     Args:
         table: of `texture_penalty.summarise`.
-        scale: that shrinking is by: an LR image has 1 / scale^2 of the numbers.
+        scale: of downsampling; an LR image has 1 / scale^2 of the numbers.
     """
     aesop, ideal = (table[table["loss"] == loss] for loss in ("aesop", "ideal"))
     with matplotlib.rc_context(SETTINGS):
@@ -28,21 +28,21 @@ def draw_penalties(table: pd.DataFrame, scale: int) -> Figure:
         axes = figure.add_subplot()
         axes.axhline(1, color="#333333", linestyle="--", linewidth=1.2, label="pixel loss")
         for place, kind in enumerate(KINDS):
-            aside = _ASIDE ** (place - (len(KINDS) - 1) / 2)
-            _draw_kind(axes, aesop[aesop["kind"] == kind], aside, place)
-            _draw_open(axes, aside / scale**2, ideal[ideal["kind"] == kind]["share"], COLOURS[place], MARKERS[place])
-        _draw_open(axes, [], [], "#777777", "o", label="ideal: A passes what shrinking keeps")
+            offset = _OFFSET ** (place - (len(KINDS) - 1) / 2)
+            _draw_kind(axes, aesop[aesop["kind"] == kind], offset, place)
+            _draw_open(axes, offset / scale**2, ideal[ideal["kind"] == kind]["share"], COLOURS[place], MARKERS[place])
+        _draw_open(axes, [], [], "#777777", "o", label="ideal: A passes what downsampling keeps")
         _label_axes(axes, aesop, scale)
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     return figure
 
 
-def _draw_kind(axes: Axes, part: pd.DataFrame, aside: float, place: int) -> None:
+def _draw_kind(axes: Axes, part: pd.DataFrame, offset: float, place: int) -> None:
     part = part.sort_values("compression")
     look: Any = {"color": COLOURS[place], "marker": MARKERS[place], "markersize": 5.5, "linewidth": 1.2}
-    reach = (part["high"] - part["share"]).fillna(0)
+    margin = (part["high"] - part["share"]).fillna(0)
     label = KINDS[part["kind"].iloc[0]]
-    axes.errorbar(part["compression"] * aside, part["share"], yerr=reach, capsize=2.5, label=label, **look)
+    axes.errorbar(part["compression"] * offset, part["share"], yerr=margin, capsize=2.5, label=label, **look)
 
 
 def _draw_open(axes: Axes, x: Any, y: Any, colour: str, marker: str, **more: Any) -> None:
@@ -52,7 +52,7 @@ def _draw_open(axes: Axes, x: Any, y: Any, colour: str, marker: str, **more: Any
 
 
 def _label_axes(axes: Axes, aesop: pd.DataFrame, scale: int) -> None:
-    """Name the axes; ticks are at the bottlenecks that there are."""
+    """Label the axes, with ticks at the bottlenecks."""
     axes.set_xscale("log")
     about = aesop.drop_duplicates(["channels", "factor"])
     names = [
@@ -64,5 +64,5 @@ def _label_axes(axes: Axes, aesop: pd.DataFrame, scale: int) -> None:
     axes.set_xlim(min(1 / scale**2, about["compression"].min()) / 1.3, about["compression"].max() * 1.3)
     axes.set_ylim(-0.04, max(1.1, axes.get_ylim()[1]))
     axes.set_xlabel("bottleneck: channels at 1 / factor of the image's sides, and compression ratio")
-    axes.set_ylabel("AESOP loss / pixel L1 of the same change")
+    axes.set_ylabel("AESOP loss / pixel L1 of the same perturbation")
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)

@@ -1,4 +1,4 @@
-"""The pixel-optimisation demo: a descent whose end is known, and the command from a photograph to a figure."""
+"""The loss landscape: minimisation with a known result, and the command from a photograph to a figure."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def artifacts(place: Path) -> list[Path]:
     return [place / key for key in parts]
 
 
-def test_l2_leads_back_to_the_photograph() -> None:
+def test_minimising_l2_restores_the_photograph() -> None:
     torch.manual_seed(0)
     hr, start = torch.rand(1, 3, 36, 36), torch.rand(1, 3, 36, 36)
     losses = plain_losses(hr, 4)
@@ -70,7 +70,7 @@ def test_the_command_draws_every_loss_that_can_be_built(
 ) -> None:
     monkeypatch.setattr(loss_landscape, "find_backbone", lambda *_: None)
     given = [part for folder in artifacts(tmp_path) for part in ("--artifact", str(folder))]
-    options = ["--side", "36", "--iterations", "2", "--out", str(tmp_path / "figure.png")]
+    options = ["--side", "36", "--iterations", "2", "--output", str(tmp_path / "figure.png")]
     assert main([str(photograph(tmp_path)), *options, *given], Console()) == 0
     out = capsys.readouterr().out
     for name in (
@@ -92,7 +92,7 @@ def test_the_command_draws_every_loss_that_can_be_built(
     [
         (["--side", "50"], "--side must be a multiple of 12"),
         (["--side", "72"], "smaller than the window of 72 px; lower --side"),
-        (["--out", "figure.tiff"], "--out must end in .png or .svg"),
+        (["--output", "figure.tiff"], "--output must end in .png or .svg"),
         (
             ["--artifact", "nowhere"],
             "nowhere is no artifact: --artifact takes a folder such as runs/artifacts/critics-",
@@ -101,13 +101,12 @@ def test_the_command_draws_every_loss_that_can_be_built(
 )
 def test_bad_input_ends_in_a_sentence(options: list[str], problem: str, tmp_path: Path) -> None:
     command = [
-        sys.executable,
-        str(ROOT / "analysis" / "reference" / "loss_landscape.py"),
+        *(sys.executable, "-m", "analysis.reference.loss_landscape"),
         str(photograph(tmp_path)),
         "--side",
         "36",
     ]
-    ended = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path, check=False)
+    ended = subprocess.run([*command, *options], capture_output=True, text=True, cwd=ROOT, check=False)
     assert ended.returncode == 2
     assert problem in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr

@@ -1,4 +1,4 @@
-"""What losses penalise, against what they must where the auto-encoder is known in closed form."""
+"""Shares that losses penalise, against their values for auto-encoders in closed form."""
 
 import json
 import math
@@ -15,9 +15,16 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
-from analysis.reference.artifact_networks import Passage, carried_numbers, find_passages
+from analysis.reference.artifact_networks import OpenedAutoencoder, capacity_of, find_autoencoders
 from analysis.reference.perturbations import KINDS, perturb
-from analysis.reference.texture_penalty import autoencoder_eye, main, measure, penalties, plain_eye, summarise
+from analysis.reference.texture_penalty import (
+    autoencoder_representation,
+    main,
+    measure,
+    penalties,
+    plain_representation,
+    summarise,
+)
 from study.data import bicubic_downsample
 from study.data.bicubic import downsampling_matrix
 from study.losses import aesop_loss, bottleneck_loss, consistency_loss, pixel_loss
@@ -42,7 +49,7 @@ class Rearranged(nn.Module):
 
 
 class LeastSquares(nn.Module):
-    """Shrink, and enlarge to the smallest image that shrinks to the same: what shrinking sees, and nothing else."""
+    """The projection onto what downsampling keeps: the smallest image that downsamples to the same."""
 
     bottleneck_channels, factor = 3, 4
 
@@ -78,7 +85,7 @@ def changes(hr: Tensor) -> dict[str, Tensor]:
 
 
 def shares(network: nn.Module, hr: Tensor, changes: dict[str, Tensor]) -> dict[tuple[str, str], float]:
-    rows = penalties(autoencoder_eye(network), hr, changes)
+    rows = penalties(autoencoder_representation(network), hr, changes)
     return {(row["loss"], row["kind"]): row["share"] for row in rows}
 
 
@@ -88,15 +95,15 @@ def test_all_changes_cost_the_same_pixel_l1(hr: Tensor, changes: dict[str, Tenso
         assert float(pixel_loss(hr + change, hr)) == pytest.approx(AMPLITUDE, rel=1e-12)
 
 
-def test_shrinking_sees_low_frequencies_alone(hr: Tensor, changes: dict[str, Tensor]) -> None:
+def test_downsampling_keeps_low_frequencies_alone(hr: Tensor, changes: dict[str, Tensor]) -> None:
     seen = {kind: float(bicubic_downsample(change, SCALE).abs().mean()) / AMPLITUDE for kind, change in changes.items()}
     assert seen["low"] > 0.7
     for kind in ("high", "stronger", "weaker"):
         assert seen[kind] < 1e-12
 
 
-def test_own_texture_is_what_shrinking_loses(hr: Tensor) -> None:
-    """By another route than the pseudo-inverse's: least squares."""
+def test_the_texture_is_what_downsampling_removes(hr: Tensor) -> None:
+    """By least squares instead of the pseudo-inverse."""
     ideal = LeastSquares()
     texture = hr - ideal.decode(ideal.encode(hr))
     found = perturb(hr, SCALE, AMPLITUDE, np.random.default_rng(0))
@@ -123,7 +130,7 @@ def identity() -> Autoencoder:
     decoder = ("conv_first", "upconv1", "upconv2", "conv_hr", "conv_last")
     for name in ("conv_first.0", "conv_first.1", "conv_last.0", *(f"decoder.{each}" for each in decoder)):
         _pass_on(state[f"{name}.weight"])
-    # Each of the two RRDBs, with nothing to add, adds a fifth of what it is given (METHODS 2.1).
+    # Each of the two RRDBs, with nothing to add, adds a fifth of what it is given (docs/methods/generators.md).
     state["conv_last.1.weight"][3:, :, 1, 1] = torch.eye(48, dtype=torch.float64) / 1.2**2
     state["decoder.conv_first.weight"].zero_()[:, 3:, 1, 1] = torch.eye(48)
     state["decoder.conv_first.bias"] += 8
@@ -144,9 +151,9 @@ def test_our_own_network_can_be_the_identity(hr: Tensor, changes: dict[str, Tens
         assert shares(network, hr, changes)["aesop", kind] == pytest.approx(1, abs=1e-10)
 
 
-def test_an_ideal_lr_bottleneck_sees_no_texture(hr: Tensor, changes: dict[str, Tensor]) -> None:
+def test_an_ideal_lr_bottleneck_keeps_no_texture(hr: Tensor, changes: dict[str, Tensor]) -> None:
     through = shares(LeastSquares(), hr, changes)
-    plain = {(row["loss"], row["kind"]): row for row in penalties(plain_eye(SCALE), hr, changes)}
+    plain = {(row["loss"], row["kind"]): row for row in penalties(plain_representation(SCALE), hr, changes)}
     for kind in ("high", "stronger", "weaker"):
         assert through["aesop", kind] < 1e-10
         assert plain["ideal", kind]["share"] < 1e-10
@@ -156,7 +163,7 @@ def test_an_ideal_lr_bottleneck_sees_no_texture(hr: Tensor, changes: dict[str, T
         assert plain["pixel", kind]["share"] == 1
         assert plain["pixel", kind]["unchanged"] == pytest.approx(1, rel=1e-12)
         assert math.isnan(plain["consistency", kind]["unchanged"])
-    # Bicubic enlarging hardly leaves what shrinking keeps.
+    # Bicubic upsampling stays almost within what downsampling keeps.
     assert 0.9 < plain["ideal", "low"]["unchanged"] <= 1 + 1e-12
     assert abs(plain["ideal", "high"]["unchanged"]) < 1e-10
 
@@ -165,15 +172,15 @@ def test_shares_are_the_losses_themselves(hr: Tensor, changes: dict[str, Tensor]
     torch.manual_seed(0)
     network = Autoencoder(bottleneck_channels=12, **SMALL).double()
     found = shares(network, hr, changes)
-    low = bicubic_downsample(hr, SCALE)
-    plain = {(row["loss"], row["kind"]): row["share"] for row in penalties(plain_eye(SCALE), hr, changes)}
+    lq = bicubic_downsample(hr, SCALE)
+    plain = {(row["loss"], row["kind"]): row["share"] for row in penalties(plain_representation(SCALE), hr, changes)}
     for kind, change in changes.items():
         image = hr + change
         with torch.no_grad():
             aesop, bottleneck = aesop_loss(network, image, hr), bottleneck_loss(network, image, hr)
         assert found["aesop", kind] * AMPLITUDE == pytest.approx(float(aesop), rel=1e-9)
         assert found["bottleneck", kind] * AMPLITUDE == pytest.approx(float(bottleneck), rel=1e-9)
-        consistency = consistency_loss(image, low, SCALE, criterion="l1", border=0)
+        consistency = consistency_loss(image, lq, SCALE, criterion="l1", border=0)
         assert plain["consistency", kind] * AMPLITUDE == pytest.approx(float(consistency), abs=1e-15)
 
 
@@ -189,17 +196,17 @@ def test_shares_are_the_losses_themselves(hr: Tensor, changes: dict[str, Tensor]
         ({"bottleneck_channels": 3, "encoder": "bicubic"}, 3),
     ],
 )
-def test_no_more_is_carried_than_the_jacobian_has_rank(settings: dict, expected: int) -> None:
+def test_the_capacity_is_the_rank_of_the_jacobian(settings: dict, expected: int) -> None:
     torch.manual_seed(0)
     defaults = {"features": 8, "blocks": 1, "growth": 2, "decoder": "msrresnet"}
     network = Autoencoder(**(defaults | settings)).double().requires_grad_(False)
     for name, tensor in network.state_dict().items():
-        if name.endswith("weight"):  # as started, some are too small for a rank to show
+        if name.endswith("weight"):  # initial values are too small for a rank to show
             tensor.normal_(std=1 / math.sqrt(tensor[0].numel()))
     side = 2 * network.factor
     jacobian = torch.autograd.functional.jacobian(network, torch.rand(1, 3, side, side, dtype=torch.float64))
     rank = int(torch.linalg.matrix_rank(jacobian.reshape(3 * side**2, -1), rtol=1e-9))
-    assert carried_numbers(network) == expected
+    assert capacity_of(network) == expected
     assert rank == 4 * expected
 
 
@@ -216,13 +223,13 @@ def test_intervals_are_students() -> None:
     assert math.isnan(alone["low"].iloc[0])
 
 
-def test_the_noise_of_a_photograph_does_not_hang_on_its_neighbours() -> None:
-    passages = [Passage(name="rearranged", network=Rearranged(), carries=48)]
+def test_the_noise_of_a_photograph_is_independent_of_others() -> None:
+    autoencoders = [OpenedAutoencoder(name="rearranged", network=Rearranged(), capacity=48)]
     pair = [("a", photograph()), ("b", photograph()[::-1].copy())]
-    both = measure(passages, pair, scale=SCALE, amplitude=4)
-    alone = measure(passages, pair[1:], scale=SCALE, amplitude=4)
+    both = measure(autoencoders, pair, scale=SCALE, amplitude=4)
+    alone = measure(autoencoders, pair[1:], scale=SCALE, amplitude=4)
     pd.testing.assert_frame_equal(both[both["image"] == "b"].reset_index(drop=True), alone)
-    other = measure(passages, pair[1:], scale=SCALE, amplitude=4, seed=1)
+    other = measure(autoencoders, pair[1:], scale=SCALE, amplitude=4, seed=1)
     assert not alone["share"].equals(other["share"])
 
 
@@ -247,7 +254,7 @@ def test_the_command_finds_auto_encoders_and_writes_figure_and_tables(
     for name, side in (("a", 60), ("b", 72), ("c", 96)):
         Image.fromarray(photograph(side, side + 12)).save(tmp_path / "HR" / f"{name}.png")
     out = tmp_path / "texture.png"
-    options = ["--hr", str(tmp_path / "HR"), "--images", "2", "--side", "48", "--out", str(out)]
+    options = ["--hr", str(tmp_path / "HR"), "--max-images", "2", "--side", "48", "--output", str(out)]
     assert main([str(place), *options], Console(width=80)) == 0
     table, values = pd.read_csv(out.with_suffix(".csv")), pd.read_parquet(out.with_suffix(".parquet"))
     assert values["image"].unique().tolist() == [str(tmp_path / "HR" / name) for name in "ab"]
@@ -260,47 +267,46 @@ def test_the_command_finds_auto_encoders_and_writes_figure_and_tables(
         assert min(figure.size) > 800
     printed = capsys.readouterr().out
     assert "2 photographs, unclamped" in printed
-    assert "shrinking sees at most" in printed
+    assert "downsampling keeps at most" in printed
     file = place / "autoencoder-96" / "weights.safetensors"
-    assert [passage.name for passage in find_passages([file, file.parent])] == ["autoencoder-96"]
+    assert [each.name for each in find_autoencoders([file, file.parent])] == ["autoencoder-96"]
 
 
-def test_what_cannot_be_measured_is_named(tmp_path: Path) -> None:
+def test_unusable_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds neither an auto-encoder nor folders such as autoencoder-"):
-        find_passages([tmp_path])
+        find_autoencoders([tmp_path])
     flat = [("sky", np.full((48, 48, 3), 128, np.uint8))]
-    with pytest.raises(ValueError, match="sky: shrinking by 4 takes nothing from this photograph"):
+    with pytest.raises(ValueError, match="sky: downsampling by 4 removes nothing from this photograph"):
         measure([], flat, scale=SCALE, amplitude=4)
-    broken = Passage(name="broken", network=Rearranged(), carries=48)
+    broken = OpenedAutoencoder(name="broken", network=Rearranged(), capacity=48)
     broken.network.decode = lambda bottleneck: bottleneck.new_full((1, 3, 48, 60), math.nan)
-    with pytest.raises(ValueError, match="broken makes something that is not finite of a;"):
+    with pytest.raises(ValueError, match="broken gives a value that is not finite for a;"):
         measure([broken], [("a", photograph())], scale=SCALE, amplitude=4)
 
 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--out", "figure.tiff"], "--out must end in .png or .svg"),
+        (["--output", "figure.tiff"], "--output must end in .png or .svg"),
         (["--amplitude", "0"], "--amplitude must be above 0"),
         (["--side", "50"], "--side must be a multiple of 12, at least 48"),
-        (["--images", "0"], "--images must be at least 1"),
+        (["--max-images", "0"], "--max-images must be at least 1"),
     ],
 )
-def test_bad_options_are_told(options: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_options_are_refused_by_name(options: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["artifacts", "--hr", "HR", *options], Console())
     assert problem in " ".join(capsys.readouterr().err.split())
 
 
-def test_it_is_a_script(tmp_path: Path) -> None:
+def test_it_runs_as_a_module() -> None:
     command = [
-        sys.executable,
-        str(ROOT / "analysis" / "reference" / "texture_penalty.py"),
+        *(sys.executable, "-m", "analysis.reference.texture_penalty"),
         "nowhere.pth",
         "--hr",
         "nowhere",
     ]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert ended.returncode == 2
     assert "nowhere.pth: no such file of an auto-encoder" in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
