@@ -39,8 +39,8 @@ class Perturbations:
 def perturb(hr: Tensor, scale: int, amplitude: float, random: np.random.Generator) -> Perturbations:
     """Make a perturbation of each kind, all of the same pixel L1.
 
-    The null-space part is exact (`null_part`, by the pseudo-inverse), unlike noise minus its bicubic down- and upsampled
-    version.
+    The null-space part is exact (`null_part`, by the pseudo-inverse), unlike noise minus its version after bicubic
+    down- and upsampling.
 
     Args:
         hr: one photograph, shape (1, 3, H, W), sides multiples of the scale.
