@@ -32,14 +32,14 @@ import numpy as np
 from mlflow import MlflowClient
 from rich.console import Console
 from rich.table import Table
-from study.record.goals import Goals, Objective
-from study.record.points import Spent, TrialPoint
 
 from benchmarks.mlflow_server import Server, free_port
 from study.config import to_dict
 from study.config.recipes import aesop
 from study.record.events import Entry, Event, PointEvaluated, StudyStateChanged, TrialEnded, TrialStarted, write_entry
+from study.record.goals import Goals, Objective
 from study.record.metadata import ImageSetInfo, SearchInfo, StudyMetadata, new_id, write_metadata
+from study.record.points import Spent, TrialPoint
 
 NAME = "large"
 METRICS = ("psnr_y", "lpips_alex", "ssim_y", "lr_psnr")

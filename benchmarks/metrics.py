@@ -131,7 +131,7 @@ def _round(
             evaluator.forget(name)
     for metric in names:
         single = _single(metric, backbones, device)
-        for group in side_by_side([hr[0, 0].numel() for _, hr, _ in pairs], device):
+        for group in group_images([hr[0, 0].numel() for _, hr, _ in pairs], device):
             inputs = [(pairs[index][2][0], pairs[index][1], None) for index in group]
             taken[metric]["ours"] += _seconds(partial(_evaluate_all, single, inputs), device)
         values[metric] = max(

@@ -87,16 +87,14 @@ def count_step(config: RunConfig, stage: Stage, context: RunContext) -> Operatio
     Raises:
         ValueError: the stage is critics.
     """
-    if stage == "critics":
+    prepare = STAGES[stage].prepare
+    if prepare is None:
         raise ValueError("operations of stage critics are not counted: images and networks differ between its levels")
     give_random_upstream(config, stage, context)
-    if stage == "adversarial":
-        state, step, batches = prepare_adversarial(config, context)
-    else:
-        state, step, batches = prepare_upstream(config, stage, context)
-    state.iteration = budget_of(config, stage).iterations - 1  # after the share in which layers are frozen
+    state, step, batches = prepare(config, context)
+    state.iteration = STAGES[stage].iterations(config) - 1  # after the share in which layers are frozen
     sides = (batches.patch // batches.pairs.scale, batches.patch)
-    with FakeTensorMode(allow_non_fake_inputs=True), _PartCounter(_owners(state, stage)) as counter, _Calls() as calls:
+    with _without_values(), _PartCounter(_owners(state, stage)) as counter, _Calls() as calls:
         lq, hr = (torch.rand(batches.batch, 3, side, side) for side in sides)
         step(state, *(images.contiguous(memory_format=torch.channels_last) for images in (lq, hr)))
     return Operations(counter.parts, calls.number)

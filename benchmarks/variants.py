@@ -85,7 +85,7 @@ def _config(options: argparse.Namespace, changes: list[str], seed: int) -> RunCo
 
 def _train(config: RunConfig, context: RunContext, directory: Path) -> dict[str, float]:
     """Train a run; return its last point's metrics and the time of a step of its last stage."""
-    for needed, stage in upstream(config, "adversarial"):
+    for needed, stage in STAGES["adversarial"].upstream(config):
         ensure_artifact(needed, stage, context)
     points: list[PointEvaluated] = []
     train_adversarial(config, context, RunDirectory(directory).trial(0), points.append)

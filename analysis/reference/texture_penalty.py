@@ -41,7 +41,7 @@ from analysis.reference.texture_figure import draw_penalties
 from analysis.statistics.resampling import resampled_weights, student_reach
 from study.cli import progress, run
 from study.data import bicubic_downsample, to_float
-from study.data.image_set import CROP_MULTIPLE, ImageSet
+from study.data.image_set import ImageSet
 from study.data.images import pixel_digest
 from study.data.pairs import image_to_tensor
 from study.data.sources import folder, stored
@@ -234,8 +234,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.output.suffix not in (".png", ".svg"):
         parser.error(f"--output must end in .png or .svg, but got {options.output}")
-    if options.side is not None and (options.side % TEST_MULTIPLE or options.side < SMALLEST_SIDE):
-        rule = f"a multiple of {TEST_MULTIPLE}, at least {SMALLEST_SIDE}"
+    if options.side is not None and (options.side % CROP_MULTIPLE or options.side < SMALLEST_SIDE):
+        rule = f"a multiple of {CROP_MULTIPLE}, at least {SMALLEST_SIDE}"
         parser.error(f"--side must be {rule}, but got {options.side}")
     if options.max_images is not None and options.max_images < 1:
         parser.error(f"--max-images must be at least 1, but got {options.max_images}")
@@ -249,7 +249,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _photographs(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the first photographs of each source, cropped to multiples of 12 as test images, or their windows."""
     for path in dict.fromkeys(options.hr):
-        images = _opened(path, options.scale).cropped(TEST_MULTIPLE)
+        images = _opened(path, options.scale).cropped(CROP_MULTIPLE)
         for index in range(min(len(images), options.max_images or len(images))):
             yield str(path / images.names[index]), _window(images.images[index], options.side)
 

@@ -15,7 +15,6 @@ from study.search.attainment import attainment_surface
 from analysis.figures.plots import COLOURS
 from benchmarks.tabular.simulator import Trace
 from benchmarks.tabular.table import TabularBenchmark
-from study.search.attainment import attainment_surface
 
 COSTS = 8
 """Rows of the table of hypervolumes."""
