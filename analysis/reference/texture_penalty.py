@@ -41,7 +41,7 @@ from analysis.reference.texture_figure import draw_penalties
 from analysis.statistics.resampling import resampled_weights, student_reach
 from study.cli import progress, run
 from study.data import bicubic_downsample, to_float
-from study.data.image_set import ImageSet
+from study.data.image_set import CROP_MULTIPLE, ImageSet
 from study.data.images import pixel_digest
 from study.data.pairs import image_to_tensor
 from study.data.sources import folder, stored
