@@ -113,7 +113,7 @@ class _Pareto:
     halving: MultiObjectiveASHA
 
     def goes_on(self, trial: int, iteration: int, losses: np.ndarray) -> bool:
-        decision = self.halving.take(trial, iteration, tuple(losses))
+        decision = self.halving.on_result(trial, iteration, tuple(losses))
         return decision is None or decision.go_on
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from analysis.figures.plots import COLOURS
 from benchmarks.tabular.recording import Recording
 from benchmarks.tabular.replay import Trace
-from study.search.attainment import attainment_surface
+from study.search.front import attainment_surface
 
 COSTS = 8
 """How many costs the table shows."""
