@@ -68,7 +68,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a space, images to train on and images to evaluate on."""
     folder = tmp_path_factory.mktemp("material")
     random = np.random.default_rng(0)
-    for name, count, side in (("train", 4, 72), ("test", 2, 60)):
+    for name, count, side in (("train", 4, 72), ("val", 2, 60)):
         (folder / name).mkdir()
         for index in range(count):
             waves = np.sin(np.linspace(0, 20 + 9 * index, side))

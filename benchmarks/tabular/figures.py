@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from study.search.attainment import attainment_surface
+from study.search.front import attainment_surface
 
 from analysis.figures.plots import COLOURS
 from benchmarks.tabular.simulator import Trace

@@ -242,7 +242,7 @@ def _simulate_a_thousand() -> tuple[float, int]:
             slots=lambda: 8,
             common={},
             reference_scale=4,
-            compare=lambda trial, iteration, metrics: rule.take(trial, iteration, goals.values(metrics)),
+            compare=lambda trial, iteration, metrics: rule.on_result(trial, iteration, goals.values(metrics)),
         )
         began = time.monotonic()
         _play(searcher, random)

@@ -74,7 +74,7 @@ def arguments_of(material: Path, output: Path, *more: str) -> list[str]:
         "--data",
         str(material / "train"),
         "--val",
-        str(material / "test"),
+        str(material / "val"),
         "--interpolate",
         "0",
         "--precision",  # the same on every cluster that is made believe here, and on every CPU

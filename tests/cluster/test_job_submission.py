@@ -94,7 +94,7 @@ def test_a_job_from_a_checkout_runs_to_its_end(
     work = checkout(tmp_path / "checkout")
     submit = [RAY, "job", "submit", "--address", head.jobs]
     code = ["--working-dir", str(work), "--runtime-env", str(work / "cluster" / "runtime_env.yaml")]
-    sources = ["--data", str(material / "train"), "--val", str(material / "test")]
+    sources = ["--data", str(material / "train"), "--val", str(material / "val")]
     space = ["--space", str(material / "space.py"), "--interpolate", "0"]
     study = ["python", "study/sweep.py", *space, *sources, "--output", str(output)]
 

@@ -136,7 +136,7 @@ def _position(order: Sequence[int], trial: int) -> int:
     return decision.position
 
 
-def test_a_value_that_is_not_finite_stops_its_trial_and_changes_no_other() -> None:
+def test_a_value_that_is_not_finite_stops_its_trial_alone() -> None:
     rule = asha()
     assert results(rule, [(0, 100, math.nan, 0.3)]) == [False]  # although it is alone
     assert results(rule, [(1, 100, 25.0, 0.5), (2, 100, 26.0, math.inf)]) == [True, False]
@@ -170,7 +170,7 @@ def test_late_and_repeated_points_are_ignored() -> None:
     assert results(rule, [(1, 300, 40.0, 0.0), (1, 100, 40.0, 0.0)]) == [None, None]
 
 
-def test_a_trial_that_skips_a_rung_is_compared_at_the_highest() -> None:
+def test_after_skipped_rungs_the_highest_counts() -> None:
     decision = asha().on_result(0, 450, (25.0, 0.5))
     assert decision is not None
     assert (decision.rung, decision.iteration) == (300, 450)

@@ -66,7 +66,7 @@ def test_of_equal_points_the_first_is_kept() -> None:
     assert non_dominated(values, UP_DOWN).tolist() == [False, True, False, False, False]
 
 
-def test_a_point_without_a_number_is_never_on_the_front_and_beats_nothing() -> None:
+def test_a_nan_is_never_on_the_front_and_dominates_nothing() -> None:
     values = np.array([[np.nan, 0.0], [99.0, np.nan], [20.0, 0.9]])
     assert non_dominated(values, UP_DOWN).tolist() == [False, False, True]
     assert non_dominated(values[:2], UP_DOWN).tolist() == [False, False]
@@ -98,7 +98,7 @@ def test_a_reference_of_another_length_is_refused() -> None:
         hypervolume(np.zeros((1, 2)), [20.0], UP_DOWN)
 
 
-def test_the_volume_of_two_overlapping_boxes_is_the_sum_less_the_overlap() -> None:
+def test_volume_of_overlapping_boxes_is_their_sum_less_the_overlap() -> None:
     # 8 dB x 0.5 and 9 dB x 0.4 above (20 dB, 0.8); they share 8 dB x 0.4.
     values = np.array([[28.0, 0.3], [29.0, 0.4]])
     assert hypervolume(values, [20.0, 0.8], UP_DOWN) == pytest.approx(4.0 + 3.6 - 3.2)

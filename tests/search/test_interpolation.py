@@ -121,7 +121,7 @@ def test_plan_gives_all_that_a_job_needs(record: StudyRecord, tiny: RunConfig) -
     assert from_dict(plan.config_of(pair.second)) == tiny
 
 
-def test_generator_that_is_a_part_of_the_network_shares_no_weights() -> None:
+def test_generator_of_another_form_shares_no_weights() -> None:
     """SPSR has a gradient branch that its fidelity generator lacks."""
     spsr = get_recipe("spsr", "tiny")
     record = StudyRecord()

@@ -83,7 +83,7 @@ def earlier(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_settings_that_add_most_to_their_group_s_hypervolume_come_first(earlier: Path) -> None:
+def test_settings_that_add_most_hypervolume_to_their_group_come_first(earlier: Path) -> None:
     runs = load_repetition(Repetition(earlier, members=2, seeds=1), SPACE, BASE)
     chosen = [run.trial for run in runs]
     for group in (0, 1):
@@ -140,7 +140,7 @@ def test_a_study_of_repeated_runs_tries_them_and_nothing_else(earlier: Path, tmp
     assert [trial.config for trial in opened().unfinished()] == [run.config for run in runs]
 
 
-def test_what_cannot_be_repeated_says_why(earlier: Path, tmp_path: Path) -> None:
+def test_studies_that_cannot_be_repeated_are_refused(earlier: Path, tmp_path: Path) -> None:
     other = replace_field(
         SPACE, _sample=lambda trial, base: {"loss.fidelity": trial.suggest_float("loss.fidelity", 0, 1)}
     )

@@ -1,4 +1,4 @@
-"""Search spaces: the shipped ones hold, a faulty one is found out by name before anything is trained."""
+"""Search spaces: the shipped ones are valid, and a faulty one is refused before any training."""
 
 import hashlib
 import sys
@@ -62,7 +62,7 @@ def random_trial() -> optuna.Trial:
 # --- loading -------------------------------------------------------------------------------------------------------
 
 
-def test_a_space_is_loaded_by_name_and_the_same_by_path() -> None:
+def test_a_space_is_loaded_by_name_or_path() -> None:
     by_name, by_path = load_space("quick"), load_space(str(FOLDER / "quick.py"))
     assert by_name.name == by_path.name == "quick"
     assert by_name.fingerprint == by_path.fingerprint
@@ -103,7 +103,7 @@ def test_an_unknown_space_lists_the_known_ones(name: str) -> None:
         ("1 / 0", "ZeroDivisionError"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named_with_the_cause(space_of: Any, text: str, cause: str) -> None:
+def test_a_file_that_raises_is_named_with_the_cause(space_of: Any, text: str, cause: str) -> None:
     with pytest.raises(SpaceError, match=rf"mine\.py cannot be read: {cause}"):
         space_of(text)
 
@@ -157,9 +157,7 @@ def test_a_faulty_space_is_found_out_before_any_training(space_of: Any, tiny: Ru
         ("return {'seed': 1 // (0 if trial.suggest_int('seed', 0, 9) > 4 else 1)}", "ZeroDivisionError"),
     ],
 )
-def test_a_fault_beside_the_recipes_own_values_is_found_out_too(
-    space_of: Any, tiny: RunConfig, body: str, cause: str
-) -> None:
+def test_a_fault_of_other_values_is_found_too(space_of: Any, tiny: RunConfig, body: str, cause: str) -> None:
     space = space_of(sample_with(body))
     assert len(space.own_values(tiny)) == 1
     with pytest.raises(SpaceError, match=rf"mine\.py, trial with \{{'.*\}}: .*{cause}"):
@@ -195,9 +193,7 @@ def sample(trial, base):
 """
 
 
-def test_an_custom_loss_lies_beside_its_space_and_counts_as_it_was_when_it_was_first_drawn(
-    space_of: Any, tiny: RunConfig, tmp_path: Path
-) -> None:
+def test_a_custom_loss_beside_its_space_is_pinned_at_first_draw(space_of: Any, tiny: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "my_loss.py").write_text("first")
     space = space_of(HEAD + CUSTOM)
     drawn = {draw.loss.custom for draw in space.try_out(tiny)}
@@ -260,7 +256,7 @@ def test_a_shipped_space_starts_from_the_recipe_itself(name: str, size: str) -> 
 
 
 @pytest.mark.parametrize(("name", "size"), SHIPPED)
-def test_in_a_shipped_space_every_trial_sees_about_the_same_pixels_a_step(name: str, size: str) -> None:
+def test_trials_of_a_shipped_space_see_similar_pixels_per_step(name: str, size: str) -> None:
     space = load_space(name)
     draws = space.try_out(space.base(size, NETWORKS))
     pixels = [draw.budget.pixels_per_step for draw in draws]

@@ -1,4 +1,4 @@
-"""Trials are asked for and told on a database that survives: none is lost, none is drawn twice."""
+"""Trials of a database that survives the driver: none is lost, none is drawn twice."""
 
 import json
 import shutil
@@ -104,7 +104,7 @@ def test_distributions_are_those_of_the_space(database: Path) -> None:
     ]
 
 
-def test_a_trial_is_drawn_within_the_space_and_its_config_noted_beside_it(database: Path) -> None:
+def test_a_trial_is_drawn_within_the_space_and_stored(database: Path) -> None:
     asked = draw(open_source(database), 4)
     for trial, frozen in zip(asked, stored(database), strict=True):
         assert frozen.number == trial.number
@@ -129,7 +129,7 @@ def test_each_state_is_optunas_with_values_or_cause(database: Path) -> None:
     ]
 
 
-def test_values_of_a_trial_that_did_not_complete_are_not_scores(database: Path) -> None:
+def test_values_of_incomplete_trials_are_not_scores(database: Path) -> None:
     source = open_source(database)
     draw(source, 2, told=False)
     source.tell(0, "FAILED", (29.5, 0.2), "the metric of another point is not finite")
@@ -149,7 +149,7 @@ def test_telling_twice_changes_nothing(database: Path) -> None:
     assert (only.state, only.values, only.user_attrs.get("cause")) == (TrialState.COMPLETE, [29.5, 0.2], None)
 
 
-def test_what_was_drawn_and_not_told_is_found_again_as_it_was(database: Path) -> None:
+def test_trials_that_were_not_told_are_resumed_unchanged(database: Path) -> None:
     source = open_source(database)
     asked = draw(source, 4, told=False)
     source.tell(1, "COMPLETE", (29.5, 0.2))
@@ -159,7 +159,7 @@ def test_what_was_drawn_and_not_told_is_found_again_as_it_was(database: Path) ->
     assert again.ask().number == 4
 
 
-def test_a_found_trial_keeps_its_config_though_the_space_was_edited(database: Path) -> None:
+def test_a_resumed_trial_keeps_its_config_in_an_edited_space(database: Path) -> None:
     drawn = open_source(database, space_with(one_weight)).ask()
     edited = space_with(lambda trial, base: {"loss.fidelity": trial.suggest_float("loss.fidelity", 0.1, 2.0) / 2})
     assert open_source(database, edited).unfinished() == [drawn]
@@ -167,7 +167,7 @@ def test_a_found_trial_keeps_its_config_though_the_space_was_edited(database: Pa
 
 @pytest.mark.parametrize("number", [0, 2])
 @pytest.mark.parametrize("suggested", [0, 2])
-def test_a_draw_that_was_cut_off_is_drawn_to_its_end(database: Path, number: int, suggested: int) -> None:
+def test_an_interrupted_draw_is_completed(database: Path, number: int, suggested: int) -> None:
     draw(open_source(database), number)
     interrupted = optuna.load_study(
         study_name="mine", storage=f"sqlite:///{database}", sampler=optuna.samplers.RandomSampler(seed=5)
@@ -189,7 +189,7 @@ def test_a_draw_that_was_cut_off_is_drawn_to_its_end(database: Path, number: int
     assert found.params in [trial.params for trial in stored(database)]
 
 
-def test_a_space_that_fails_makes_a_failed_trial_and_the_next_is_drawn(database: Path) -> None:
+def test_a_space_that_raises_makes_a_failed_trial(database: Path) -> None:
     def fails_twice(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
         weight = trial.suggest_float("loss.fidelity", 0.1, 2.0)
         if trial.number == 1:
@@ -212,7 +212,7 @@ def test_a_space_that_fails_makes_a_failed_trial_and_the_next_is_drawn(database:
     assert "no such place" in failed[0].user_attrs["cause"]
 
 
-def test_a_cut_off_draw_that_cannot_be_completed_fails(database: Path) -> None:
+def test_an_interrupted_draw_that_cannot_be_completed_fails(database: Path) -> None:
     draw(open_source(database, space_with(one_weight)), 1)
     optuna.load_study(study_name="mine", storage=f"sqlite:///{database}").ask()
     source = open_source(database, space_with(lambda trial, base: {"loss.fidelity": -1.0 * trial.number}))
@@ -222,7 +222,7 @@ def test_a_cut_off_draw_that_cannot_be_completed_fails(database: Path) -> None:
     assert "greater than or equal to 0" in last.user_attrs["cause"]
 
 
-def test_a_continued_study_draws_what_an_unbroken_one_draws(databases: tuple[Path, Path]) -> None:
+def test_a_resumed_study_draws_what_an_uninterrupted_one_draws(databases: tuple[Path, Path]) -> None:
     count = 12  # TPE has taken over from random draws by then
     unbroken = draw(open_source(databases[0]), count)
     broken = [draw(open_source(databases[1]), 1)[0] for _ in range(count)]
@@ -273,7 +273,7 @@ def test_strata_go_on_when_a_study_is_resumed(database: Path) -> None:
     assert kinds == [*guidance.stratified["loss.guidance"], "aesop"]
 
 
-def test_ranges_of_one_field_by_method_are_told_by_its_path(database: Path) -> None:
+def test_ranges_by_method_share_the_path_of_their_field(database: Path) -> None:
     baselines = load_space("baselines")
     base = baselines.base("tiny", {"squeezenet"})
     source = TrialSource(database, "methods", ["maximize", "minimize"], baselines, base, seed=1)

@@ -92,7 +92,7 @@ def test_trials_that_are_learned_from_have_no_number_here(earlier: Path, tmp_pat
     assert [trial.values for trial in stored[:5]] == [[0.0, 1.0], [1.0, 1.0], [2.0, 1.0], [3.0, 1.0], [30.0, 0.2]]
 
 
-def test_a_study_that_was_warm_started_itself_hands_on_its_own_trials(earlier: Path, tmp_path: Path) -> None:
+def test_a_warm_started_study_hands_on_its_own_trials_alone(earlier: Path, tmp_path: Path) -> None:
     begun = load_warm_start(earlier, space_of(), BASE, learn=True)
     folder = tmp_path / "second"
     folder.mkdir()
@@ -134,7 +134,7 @@ def test_trial_with_an_interpolation_on_the_front_counts(earlier: Path) -> None:
     assert [params["loss.fidelity"] for params in begun.front] == [there[1], there[0]]
 
 
-def test_what_is_no_finished_study_says_what_is_missing(earlier: Path, tmp_path: Path) -> None:
+def test_directories_without_a_usable_study_are_refused(earlier: Path, tmp_path: Path) -> None:
     with pytest.raises(WarmStartError, match=r"holds no study \(study\.json, journal\.jsonl and optuna\.db\)"):
         load_warm_start(tmp_path, space_of(), BASE, learn=False)
     journal = earlier / "journal.jsonl"
