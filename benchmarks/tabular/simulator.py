@@ -113,7 +113,7 @@ class _StudyRule:
     asha: MultiObjectiveASHA
 
     def continues(self, trial: int, iteration: int, losses: np.ndarray) -> bool:
-        decision = self.asha.take(trial, iteration, tuple(losses))
+        decision = self.asha.on_result(trial, iteration, tuple(losses))
         return decision is None or decision.go_on
 
 

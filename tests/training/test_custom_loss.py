@@ -9,6 +9,7 @@ import pytest
 
 from study.config import RunConfig, pin_custom_loss, replace, to_dict
 from study.losses.custom import CustomLossError
+from study.record.paths import RunDirectory
 from study.training.context import RunContext
 from study.training.preflight import read_custom_losses
 from study.training.stages.adversarial import train_adversarial
@@ -29,9 +30,10 @@ def own_run(run: RunConfig, path: Path, text: str) -> RunConfig:
 
 def trained(run: RunConfig, context: RunContext, directory: Path) -> list[bytes]:
     """The weights of each point."""
-    make_artifact(run, "fidelity", context, directory)
-    train_adversarial(run, context, directory / "trial", lambda _: None)
-    return [path.read_bytes() for path in sorted((directory / "trial" / "points").glob("*.safetensors"))]
+    make_artifact(run, "fidelity", context, RunDirectory(directory))
+    trial = RunDirectory(directory).trial(0)
+    train_adversarial(run, context, trial, lambda _: None)
+    return [path.read_bytes() for path in sorted(trial.points.glob("*.safetensors"))]
 
 
 def test_pixel_l1_as_a_file_trains_to_the_bits_of_guidance_pixel(

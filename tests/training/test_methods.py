@@ -12,12 +12,14 @@ from torch import Tensor
 from study.config import DataConfig, Optimiser, RunConfig, replace, stage_key
 from study.models import Autoencoder, RRDBNet, SPSRGenerator, save_weights
 from study.models.build import build_autoencoder, build_generator
+from study.record.events import PointEvaluated
+from study.record.paths import RunDirectory, TrialDirectory
 from study.training.context import RunContext
 from study.training.evaluation import evaluate_baseline
 from study.training.loop import Progress, _seed_networks
 from study.training.preflight import check_initial_weights
 from study.training.stages import adversarial, artifacts, autoencoder
-from study.training.stages.adversarial import Point, export_generator, train_adversarial
+from study.training.stages.adversarial import export_generator, train_adversarial
 from study.training.stages.artifacts import ensure_artifact
 from study.training.stages.autoencoder import load_autoencoder
 from study.training.stages.fidelity import load_generator
@@ -67,13 +69,13 @@ def killed_in(stage: str, iteration: int) -> Callable[[Progress], None]:
     return on_progress
 
 
-def whole_run(config: RunConfig, context: RunContext, folder: Path, on_progress: Any = None) -> list[Point]:
-    points: list[Point] = []
+def whole_run(config: RunConfig, context: RunContext, folder: Path, on_progress: Any = None) -> list[PointEvaluated]:
+    points: list[PointEvaluated] = []
     if config.data.degradation != "bicubic":
         context.val = context.train  # the held-out images are too small for it
     for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, context.train)):
         ensure_artifact(need.config, need.stage, context, on_progress)
-    train_adversarial(config, context, folder, points.append, on_progress)
+    train_adversarial(config, context, TrialDirectory(folder, 0), points.append, on_progress)
     return points
 
 
@@ -90,11 +92,13 @@ def test_a_killed_run_of_each_method_ends_bit_for_bit_where_an_unbroken_one_does
             with pytest.raises(Killed):
                 whole_run(config, stopping, tmp_path / "broken", killed_in(stage, iteration))
     broken = whole_run(config, stopping, tmp_path / "broken")
-    assert [(point.evaluation, point.terms) for point in broken] == [(p.evaluation, p.terms) for p in unbroken]
+    assert [(point.metrics, point.images, point.terms) for point in broken] == [
+        (point.metrics, point.images, point.terms) for point in unbroken
+    ]
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("weights.safetensors"))
     assert len(files) == len(list(needs_of(config, "adversarial", lambda run, stage: stage_key(run, stage, ""))))
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
-    last = "points/0000006.safetensors"
+    last = "trials/0000/points/0000006.safetensors"
     assert (tmp_path / "unbroken" / last).read_bytes() == (tmp_path / "broken" / last).read_bytes()
 
 
@@ -211,13 +215,13 @@ def test_given_weights_stand_in_for_training(
     with monkeypatch.context() as patch:
         patch.setattr(artifacts, "train", None)
         made = [ensure_artifact(given, stage, context) for stage in ("fidelity", "autoencoder")]
-    assert [artifact.budget["iterations"] for artifact in made] == [0, 0]
+    assert [artifact.spent.iterations for artifact in made] == [0, 0]
     expected = torch.load(str(given.generator.init), weights_only=True)["params"]
     state = load_generator(given, context).state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
-    points: list[Point] = []
-    train_adversarial(given, context, tmp_path / "trial", points.append)
-    assert [point.iteration for point in points] == [3, 6]
+    points: list[PointEvaluated] = []
+    train_adversarial(given, context, TrialDirectory(tmp_path, 0), points.append)
+    assert [point.point.iteration for point in points] == [3, 6]
 
 
 def test_a_given_decoder_is_where_the_auto_encoder_starts(
@@ -265,7 +269,7 @@ def test_held_out_images_are_degraded_as_the_run_has_it(open_context: OpenContex
     repeated = again.val_pairs(DataConfig(degradation="aesop-real"))
     assert all((one == other).all() for one, other in zip(real.lq, repeated.lq, strict=True))
     bicubic = [
-        evaluate_baseline(pairs, context, tmp_path / name).metrics["psnr_y"]
+        evaluate_baseline(pairs, context, RunDirectory(tmp_path / name)).metrics["psnr_y"]
         for name, pairs in (("a", DataConfig()), ("b", DataConfig(degradation="aesop-real")))
     ]
     assert bicubic[0] > bicubic[1] + 1

@@ -8,6 +8,7 @@ from PIL import Image
 from study.config import DataConfig, RunConfig
 from study.data import ImageSet
 from study.data.packing import pack, plan_pack
+from study.record.paths import TrialDirectory
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
 from study.training.stages.adversarial import train_adversarial
@@ -35,8 +36,9 @@ def results(opened: RunContext, config: RunConfig, directory: Path) -> dict[str,
     for stage in ("fidelity", "autoencoder"):
         ensure_artifact(config, stage, opened)
     metrics = []
-    train_adversarial(config, opened, directory, lambda point: metrics.append(point.evaluation.metrics))
-    weights = [*opened.artifacts.folder.glob("*/weights.safetensors"), *directory.glob("points/*.safetensors")]
+    trial = TrialDirectory(directory, 0)
+    train_adversarial(config, opened, trial, lambda point: metrics.append(point.metrics))
+    weights = [*opened.artifacts.folder.glob("*/weights.safetensors"), *trial.points.glob("*.safetensors")]
     return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in weights} | {
         "metrics": repr(metrics).encode()
     }

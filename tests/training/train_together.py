@@ -16,6 +16,7 @@ from study.config import RunConfig, from_dict
 from study.data import ImageSet
 from study.losses.adversarial import relativistic_discriminator_loss, relativistic_generator_loss
 from study.metrics.evaluator import study_evaluator
+from study.record.paths import TrialDirectory
 from study.training.artifact_store import ArtifactFolder
 from study.training.context import RunContext
 from study.training.distributed import SINGLE_PROCESS, DistributedContext
@@ -78,7 +79,8 @@ def _trained(config: RunConfig, distributed: DistributedContext, place: Path) ->
 
     for need in needs_of(config, "adversarial", lambda run, stage: artifact_key(run, stage, images)):
         ensure_artifact(need.config, need.stage, context, on_progress)
-    train_adversarial(config, context, place / "trial", lambda point: points.append(point.iteration), on_progress)
+    directory = TrialDirectory(place, 0)
+    train_adversarial(config, context, directory, lambda event: points.append(event.point.iteration), on_progress)
     return {"terms": terms, "points": points}
 
 

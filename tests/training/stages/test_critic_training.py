@@ -115,8 +115,8 @@ def test_training_is_reproducible_and_ends_finite(run: RunConfig, open_context, 
     for name, value in first.state_dict().items():
         assert torch.isfinite(value).all()
         assert torch.equal(value, second.state_dict()[name]), name
-    assert spent["iterations"] == 18
-    assert spent["pixels_seen"] == 9 * sum(h * w for h, w in pyramid_sizes((64, 72), config.critics)[1:])
+    assert spent.iterations == 18
+    assert spent.pixels_seen == 9 * sum(h * w for h, w in pyramid_sizes((64, 72), config.critics)[1:])
     assert [progress.iteration for progress in reached] == [3, 6, 9, 12, 15, 18]
     assert {progress.iterations for progress in reached} == {18}
     assert reached[0].terms.keys() == {"critic", "penalty", "reconstruction"}
@@ -188,7 +188,7 @@ def test_critics_are_an_artifact_shared_by_trials(run: RunConfig, open_context, 
     loaded = load_critics(run, context)
     given = replace(run, {"critics.init": str(made.weights)})
     taken = ensure_artifact(given, "critics", context)
-    assert taken.budget["iterations"] == 0
+    assert taken.spent.iterations == 0
     assert taken.weights.name == WEIGHTS
     images = torch.rand(1, 3, 16, 16)
     pairs = zip(loaded.features(images, 5), load_critics(given, context).features(images, 5), strict=True)

@@ -17,18 +17,21 @@ from torch import Tensor, nn
 from study.config import DataConfig, PerceptualLayers, RunConfig, replace, to_dict
 from study.models import load_weights
 from study.models.build import build_generator
+from study.record.events import ArtifactEnded, PointEvaluated, ReferenceEvaluated
+from study.record.paths import RunDirectory, TrialDirectory
 from study.training import loop
 from study.training.context import RunContext
 from study.training.evaluation import evaluate_autoencoder, evaluate_baseline, evaluate_generator
 from study.training.loop import Diverged, Progress, Stopped
 from study.training.stages import adversarial, artifacts, autoencoder
-from study.training.stages.adversarial import Point, train_adversarial
+from study.training.stages.adversarial import train_adversarial
 from study.training.stages.artifacts import ensure_artifact, evaluate_artifact, make_artifact
 from study.training.stages.autoencoder import load_autoencoder
 from study.training.stages.fidelity import load_generator
 from study.training.stages.graph import STAGES, artifact_key
 
 OpenContext = Callable[[Path], RunContext]
+TRIAL = "trials/0000"
 
 
 class Killed(Exception):
@@ -77,9 +80,9 @@ def equal_states(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(tensor, theirs[name]) for name, tensor in one.state_dict().items())
 
 
-def without_seconds(values: dict[str, Any]) -> dict[str, Any]:
-    measured = ("device_seconds", "peak_gib")
-    return {**values, "budget": {name: number for name, number in values["budget"].items() if name not in measured}}
+def without_cost(point: PointEvaluated) -> PointEvaluated:
+    """A point without what a clock and the memory's meter said."""
+    return dataclasses.replace(point, spent=dataclasses.replace(point.spent, device_seconds=0, peak_gib=None))
 
 
 def test_what_each_stage_starts_from(small_run: RunConfig) -> None:
@@ -101,13 +104,13 @@ def test_artifact_is_trained_once_with_what_it_starts_from(
     again = ensure_artifact(other_loss, "autoencoder", open_context(tmp_path))
     generator = ensure_artifact(other_loss, "fidelity", open_context(tmp_path))
     assert trained == ["fidelity", "autoencoder"]  # another study finds both
-    assert (again.key, again.budget, again.reused, generator.reused) == (first.key, first.budget, True, True)
+    assert (again.key, again.spent, again.reused, generator.reused) == (first.key, first.spent, True, True)
     # pixels_seen: 4 steps of 2 patches of 32 x 32
-    assert {name: first.budget[name] for name in ("iterations", "pixels_seen")} == {
+    assert {name: getattr(first.spent, name) for name in ("iterations", "pixels_seen")} == {
         "iterations": 4,
         "pixels_seen": 8192,
     }
-    assert first.budget["device_seconds"] > 0
+    assert first.spent.device_seconds > 0
 
 
 def test_finished_artifact_is_whole_and_named_by_its_key(context: RunContext, small_run: RunConfig) -> None:
@@ -248,42 +251,45 @@ def test_adversarial_networks_start_from_fidelity_weights_and_seed(context: RunC
 def test_points_are_on_disk_and_reported_again(
     context: RunContext, small_run: RunConfig, trained: list[str], tmp_path: Path
 ) -> None:
-    reported: list[Point] = []
+    reported: list[PointEvaluated] = []
     on_disk: list[bool] = []
 
-    def report(point: Point) -> None:
+    def report(point: PointEvaluated) -> None:
         reported.append(point)
-        on_disk.append((tmp_path / "points" / f"{point.iteration:07d}.json").exists())
+        on_disk.append(TrialDirectory(tmp_path, 0).numbers(point.point.iteration).exists())
 
-    train_adversarial(small_run, context, tmp_path, report)
-    assert [point.iteration for point in reported] == [3, 6]
+    train_adversarial(small_run, context, TrialDirectory(tmp_path, 0), report)
+    assert [point.point.iteration for point in reported] == [3, 6]
     assert on_disk == [True, True]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "done.json", "points"]
-    described = json.loads((tmp_path / "config.json").read_text())
+    assert sorted(path.name for path in (tmp_path / TRIAL).iterdir()) == ["config.json", "done.json", "points"]
+    described = json.loads((tmp_path / TRIAL / "config.json").read_text())
     assert described.get("config", described) == to_dict(small_run)
-    assert json.loads((tmp_path / "done.json").read_text()) == {
+    assert json.loads((tmp_path / TRIAL / "done.json").read_text()) == {
         "key": artifact_key(small_run, "adversarial", context.train)
     }
     trained.clear()
-    again: list[Point] = []
-    train_adversarial(small_run, context, tmp_path, again.append)
+    again: list[PointEvaluated] = []
+    train_adversarial(small_run, context, TrialDirectory(tmp_path, 0), again.append)
     assert trained == []
-    assert [point.to_dict() for point in again] == [point.to_dict() for point in reported]
+    assert again == reported
 
 
 def test_point_holds_what_its_weights_are_worth(context: RunContext, small_run: RunConfig, tmp_path: Path) -> None:
-    reported: list[Point] = []
-    train_adversarial(small_run, context, tmp_path, reported.append)
+    reported: list[PointEvaluated] = []
+    train_adversarial(small_run, context, TrialDirectory(tmp_path, 0), reported.append)
     for point in reported:
         generator = build_generator(small_run.generator, 4)
-        load_weights(generator, tmp_path / "points" / f"{point.iteration:07d}.safetensors")
+        load_weights(generator, TrialDirectory(tmp_path, 0).weights(point.point.iteration))
         expected = evaluate_generator(generator, context.val_pairs(DataConfig()), context.evaluator)
-        assert point.evaluation == expected
-        assert point.evaluation.metrics.keys() == {"psnr_y", "ssim_y", "swd", "lr_psnr", "null_energy"}
+        assert (point.metrics, point.images) == (expected.metrics, expected.images)
+        assert point.metrics.keys() == {"psnr_y", "ssim_y", "swd", "lr_psnr", "null_energy"}
         assert point.terms.keys() == {"fidelity", "ldl", "adversarial", "discriminator", "pixel"}
-        assert (point.budget["iterations"], point.budget["pixels_seen"]) == (point.iteration, point.iteration * 2048)
+        assert (point.spent.iterations, point.spent.pixels_seen) == (
+            point.point.iteration,
+            point.point.iteration * 2048,
+        )
         for name in context.val.names:
-            sample = tmp_path / "points" / f"{point.iteration:07d}" / f"{name}.png"
+            sample = tmp_path / point.samples / f"{name}.png"
             assert Image.open(sample).size == (48, 48)
     assert not equal_states(generator, load_generator(small_run, context))  # it was trained
 
@@ -307,36 +313,42 @@ def test_killed_adversarial_run_ends_where_an_unbroken_one_does(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    expected: list[Point] = []
-    train_adversarial(small_run, context, tmp_path / "unbroken", expected.append)
-    seen: list[Point] = []
+    expected: list[PointEvaluated] = []
+    train_adversarial(small_run, context, TrialDirectory(tmp_path / "unbroken", 0), expected.append)
+    seen: list[PointEvaluated] = []
     kind, _, at = where.partition(" ")
 
-    def report(point: Point) -> None:
+    def report(point: PointEvaluated) -> None:
         seen.append(point)
-        if kind == "report" and point.iteration == int(at):
+        if kind == "report" and point.point.iteration == int(at):
             raise Killed
 
-    def write(path: Path, values: Any) -> None:
-        if (kind == "weights" and path.name == f"{int(at):07d}.json") or (kind == "done" and path.name == "done.json"):
-            raise Killed
-        write_json(path, values)
+    def killed_before(write: Any, name: str) -> Any:
+        def replaced(path: Path, content: Any) -> None:
+            if path.name == name:
+                raise Killed
+            write(path, content)
 
-    write_json = adversarial.write_json
+        return replaced
+
+    writers = {"weights": ("write_atomically", f"{at.zfill(7)}.json"), "done": ("write_json", "done.json")}
     on_progress = killed_at(int(at), "adversarial") if kind == "progress" else None
     broken = tmp_path / "broken"
     with monkeypatch.context() as patch:
-        patch.setattr(adversarial, "write_json", write)
+        for name, file in (writers[kind],) if kind in writers else ():
+            patch.setattr(adversarial, name, killed_before(getattr(adversarial, name), file))
         with pytest.raises(Killed):
-            train_adversarial(small_run, context, broken, report, on_progress)
-    assert not (broken / "done.json").exists()
-    train_adversarial(small_run, context, broken, seen.append)
-    assert [point.iteration for point in seen] == reports
-    last = {point.iteration: without_seconds(point.to_dict()) for point in seen}
-    assert last == {point.iteration: without_seconds(point.to_dict()) for point in expected}
+            train_adversarial(small_run, context, TrialDirectory(broken, 0), report, on_progress)
+    assert not (broken / TRIAL / "done.json").exists()
+    train_adversarial(small_run, context, TrialDirectory(broken, 0), seen.append)
+    assert [point.point.iteration for point in seen] == reports
+    last = {point.point: without_cost(point) for point in seen}
+    assert last == {point.point: without_cost(point) for point in expected}
     for name in ("0000003.safetensors", "0000006.safetensors", "0000006/test0.png"):
-        assert (broken / "points" / name).read_bytes() == (tmp_path / "unbroken" / "points" / name).read_bytes()
-    assert sorted(path.name for path in broken.iterdir()) == ["config.json", "done.json", "points"]
+        assert (broken / TRIAL / "points" / name).read_bytes() == (
+            tmp_path / "unbroken" / TRIAL / "points" / name
+        ).read_bytes()
+    assert sorted(path.name for path in (broken / TRIAL).iterdir()) == ["config.json", "done.json", "points"]
 
 
 def test_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_from_there(
@@ -344,15 +356,24 @@ def test_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_from_there(
 ) -> None:
     monkeypatch.setattr(loop, "SYNC_INTERVAL", 1)
     run = replace(small_run, {"eval_schedule.checkpoint_every": 100})
-    train_adversarial(run, context, tmp_path / "unbroken", lambda _: None)
+    train_adversarial(run, context, TrialDirectory(tmp_path / "unbroken", 0), lambda _: None)
     reached: list[int] = []
     stopping = dataclasses.replace(context, stopping=lambda: reached[-1] == 2)
     with pytest.raises(Stopped, match="adversarial was asked to stop after iteration 2"):
-        train_adversarial(run, stopping, tmp_path / "run", lambda _: None, lambda done: reached.append(done.iteration))
-    train_adversarial(run, context, tmp_path / "run", lambda _: None, lambda done: reached.append(done.iteration))
+        train_adversarial(
+            run,
+            stopping,
+            TrialDirectory(tmp_path / "run", 0),
+            lambda _: None,
+            lambda done: reached.append(done.iteration),
+        )
+    train_adversarial(
+        run, context, TrialDirectory(tmp_path / "run", 0), lambda _: None, lambda done: reached.append(done.iteration)
+    )
     assert reached == [1, 2, 3, 4, 5, 6]  # no step is done twice
+    points = f"{TRIAL}/points"
     for name in ("0000003.safetensors", "0000006.safetensors"):
-        assert (tmp_path / "run/points" / name).read_bytes() == (tmp_path / "unbroken/points" / name).read_bytes()
+        assert (tmp_path / "run" / points / name).read_bytes() == (tmp_path / "unbroken" / points / name).read_bytes()
 
 
 def test_run_that_is_through_when_asked_to_stop_is_through(
@@ -361,8 +382,8 @@ def test_run_that_is_through_when_asked_to_stop_is_through(
     at_end: list[int] = []
     stopping = dataclasses.replace(context, stopping=lambda: bool(at_end))
     on_progress = lambda progress: at_end.append(6) if progress.iteration == 6 else None  # noqa: E731
-    train_adversarial(small_run, stopping, tmp_path, lambda _: None, on_progress)
-    assert (tmp_path / "done.json").exists()
+    train_adversarial(small_run, stopping, TrialDirectory(tmp_path, 0), lambda _: None, on_progress)
+    assert (tmp_path / TRIAL / "done.json").exists()
 
 
 @pytest.mark.parametrize("finished", [False, True])
@@ -370,17 +391,19 @@ def test_directory_of_another_configuration_is_refused(
     finished: bool, context: RunContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
     if finished:
-        train_adversarial(small_run, context, tmp_path, lambda _: None)
+        train_adversarial(small_run, context, TrialDirectory(tmp_path, 0), lambda _: None)
     else:
         with pytest.raises(Killed):
-            train_adversarial(small_run, context, tmp_path, lambda _: None, killed_at(4, "adversarial"))
-    described = (tmp_path / "config.json").read_text()
-    reported: list[Point] = []
+            train_adversarial(
+                small_run, context, TrialDirectory(tmp_path, 0), lambda _: None, killed_at(4, "adversarial")
+            )
+    described = (tmp_path / TRIAL / "config.json").read_text()
+    reported: list[PointEvaluated] = []
     other = replace(small_run, {"loss.adversarial": 0.5})
     with pytest.raises(ValueError, match="adversarial-"):
-        train_adversarial(other, context, tmp_path, reported.append)
+        train_adversarial(other, context, TrialDirectory(tmp_path, 0), reported.append)
     assert reported == []  # another configuration's points are not this one's
-    assert (tmp_path / "config.json").read_text() == described
+    assert (tmp_path / TRIAL / "config.json").read_text() == described
 
 
 def test_divergence_keeps_the_points_that_were_reached(
@@ -398,12 +421,12 @@ def test_divergence_keeps_the_points_that_were_reached(
         return spoil
 
     monkeypatch.setattr(adversarial, "_step", spoiled)
-    reported: list[Point] = []
+    reported: list[PointEvaluated] = []
     with pytest.raises(Diverged, match="adversarial: the ldl term is nan"):
-        train_adversarial(small_run, context, tmp_path, reported.append)
-    assert [point.iteration for point in reported] == [3]
-    assert sorted(path.name for path in (tmp_path / "points").glob("*.json")) == ["0000003.json"]
-    assert not (tmp_path / "done.json").exists()
+        train_adversarial(small_run, context, TrialDirectory(tmp_path, 0), reported.append)
+    assert [point.point.iteration for point in reported] == [3]
+    assert sorted(path.name for path in (tmp_path / TRIAL / "points").glob("*.json")) == ["0000003.json"]
+    assert not (tmp_path / TRIAL / "done.json").exists()
 
 
 def test_pixel_guidance_needs_no_autoencoder(
@@ -413,8 +436,8 @@ def test_pixel_guidance_needs_no_autoencoder(
     run = replace(small_run, {"loss.guidance": "pixel", "loss.fidelity": 0.01, "budget.iterations": 2})
     for config, stage in STAGES["adversarial"].upstream(run):
         ensure_artifact(config, stage, opened)
-    reported: list[Point] = []
-    train_adversarial(run, opened, tmp_path / "run", reported.append)
+    reported: list[PointEvaluated] = []
+    train_adversarial(run, opened, TrialDirectory(tmp_path / "run", 0), reported.append)
     assert trained == ["fidelity", "adversarial"]
     assert "fidelity" in reported[0].terms
     assert not list((tmp_path / "artifacts").glob("autoencoder-*"))
@@ -438,8 +461,10 @@ def test_what_has_weight_zero_is_not_built(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(adversarial, unused, None)
-    reported: list[Point] = []
-    train_adversarial(replace(small_run, {**changes, "budget.iterations": 2}), context, tmp_path, reported.append)
+    reported: list[PointEvaluated] = []
+    train_adversarial(
+        replace(small_run, {**changes, "budget.iterations": 2}), context, TrialDirectory(tmp_path, 0), reported.append
+    )
     assert [point.terms.keys() for point in reported] == [terms]
 
 
@@ -459,9 +484,9 @@ def test_perceptual_term_is_built_from_the_weights_at_hand(
 
     monkeypatch.setattr(adversarial, "build_perceptual", build)
     context.backbones = {"alexnet": Path("alexnet.pth"), "squeezenet": Path("squeezenet.pth")}
-    reported: list[Point] = []
+    reported: list[PointEvaluated] = []
     run = replace(small_run, {"loss.perceptual": 0.5, "budget.iterations": 2})
-    train_adversarial(run, context, tmp_path, reported.append)
+    train_adversarial(run, context, TrialDirectory(tmp_path, 0), reported.append)
     assert built == [("squeezenet", Path("squeezenet.pth"))]
     assert reported[0].terms["perceptual"] > 0
 
@@ -471,15 +496,27 @@ def test_finished_artifacts_are_evaluated(context: RunContext, small_run: RunCon
     generator = evaluate_artifact(small_run, "fidelity", context, tmp_path / "samples")
     assert generator == evaluate_generator(load_generator(small_run, context), test, context.evaluator)
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["test0.png", "test1.png"]
-    made = make_artifact(small_run, "autoencoder", context, tmp_path)
+    (made,) = make_artifact(small_run, "autoencoder", context, RunDirectory(tmp_path))
+    assert isinstance(made, ArtifactEnded)
     expected = evaluate_autoencoder(load_autoencoder(small_run, context), test, context.evaluator)
-    assert (made["metrics"], made["images"], made["reused"]) == (expected.metrics, expected.images, True)
-    assert made["samples"] == f"references/{artifact_key(small_run, 'autoencoder', context.train)}"
+    assert (made.metrics, made.reused) == (expected.metrics, True)
+    assert made.key == artifact_key(small_run, "autoencoder", context.train)
+    ended, reference = make_artifact(small_run, "fidelity", context, RunDirectory(tmp_path))
+    assert isinstance(reference, ReferenceEvaluated)
+    assert (ended.metrics, reference.metrics, reference.images) == (
+        generator.metrics,
+        generator.metrics,
+        generator.images,
+    )
+    assert reference.samples == f"references/{artifact_key(small_run, 'fidelity', context.train)}"
 
 
 def test_bicubic_and_references_are_saved_beside_each_other(context: RunContext, tmp_path: Path) -> None:
-    evaluation = evaluate_baseline(DataConfig(), context, tmp_path)
+    evaluation = evaluate_baseline(DataConfig(), context, RunDirectory(tmp_path))
     assert evaluation.metrics["psnr_y"] == np.mean([values["psnr_y"] for values in evaluation.images.values()])
     sizes = {"hr": (48, 48), "lq": (12, 12), "bicubic": (48, 48)}
     for folder, size in sizes.items():
-        assert [Image.open(tmp_path / folder / f"{name}.png").size for name in context.val.names] == [size, size]
+        assert [Image.open(tmp_path / "references" / folder / f"{name}.png").size for name in context.val.names] == [
+            size,
+            size,
+        ]
