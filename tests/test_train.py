@@ -216,7 +216,7 @@ def truncate(path: Path) -> None:
         ),
         (["--set", "loss.guidance=mdf", "--set", "critics.image=stone"], "critics.image must name a training image"),
         (["--set", "loss.guidance=mdf", "--set", "critics.smallest_side=60"], "needs an image whose shorter side is"),
-        (["--set", "loss.guidance=custom"], "guidance custom is a Python file of yours"),
+        (["--set", "loss.guidance=custom"], "guidance custom needs a Python file"),
         (["--set", "loss.custom=FAULTY"], "which guidance custom alone reads, but guidance is aesop"),
         (["--set", "loss.guidance=custom", "--set", "loss.custom=ABSENT"], "loss.custom must name a Python file"),
         (
