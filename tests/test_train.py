@@ -225,7 +225,10 @@ def truncate(path: Path) -> None:
         ),
         (["--set", "loss.guidance=mdf", "--set", "critics.init=ABSENT"], "critics.init must name a weight file"),
         (["--set", "loss.guidance=consistency", "--task", "jpeg:10"], "loss.guidance consistency shrinks the SR image"),
-        (["--set", "generator.head=espcn", "--set", "generator.name=edsr"], "unknown field 'generator.head' of generator edsr; only rrdb and msrresnet have it"),
+        (
+            ["--set", "generator.head=espcn", "--set", "generator.name=edsr"],
+            "unknown field 'generator.head' of generator edsr; only rrdb and msrresnet have it",
+        ),
         (
             [part for each in NO_SCALE_3 for part in ("--set", each)],
             "generator.upsampler nearest+conv enlarges by 4 alone",
