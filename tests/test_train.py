@@ -216,7 +216,7 @@ def truncate(path: Path) -> None:
         ),
         (["--set", "loss.guidance=mdf", "--set", "critics.image=stone"], "critics.image must name a training image"),
         (["--set", "loss.guidance=mdf", "--set", "critics.smallest_side=60"], "needs an image whose shorter side is"),
-        (["--set", "loss.guidance=custom"], "guidance custom is a Python file of yours"),
+        (["--set", "loss.guidance=custom"], "guidance custom needs a Python file"),
         (["--set", "loss.custom=FAULTY"], "which guidance custom alone reads, but guidance is aesop"),
         (["--set", "loss.guidance=custom", "--set", "loss.custom=ABSENT"], "loss.custom must name a Python file"),
         (
@@ -225,7 +225,10 @@ def truncate(path: Path) -> None:
         ),
         (["--set", "loss.guidance=mdf", "--set", "critics.init=ABSENT"], "critics.init must name a weight file"),
         (["--set", "loss.guidance=consistency", "--task", "jpeg:10"], "loss.guidance consistency shrinks the SR image"),
-        (["--set", "generator.head=espcn", "--set", "generator.name=edsr"], "unknown field 'generator.head' of generator edsr; only rrdb and msrresnet have it"),
+        (
+            ["--set", "generator.head=espcn", "--set", "generator.name=edsr"],
+            "unknown field 'generator.head' of generator edsr; only rrdb and msrresnet have it",
+        ),
         (
             [part for each in NO_SCALE_3 for part in ("--set", each)],
             "generator.upsampler nearest+conv enlarges by 4 alone",

@@ -1,4 +1,4 @@
-"""The generators: one configuration a network, told apart by `name` (docs/methods/generators.md)."""
+"""The generators: one configuration a network, a union on `name` (docs/methods/generators.md)."""
 
 from typing import Annotated, Literal, Self, cast, get_args
 

@@ -20,9 +20,9 @@ class DiscriminatorConfig(Frozen):
 class AutoencoderConfig(Frozen):
     """AESOP's auto-encoder and its pre-training (docs/methods/aesop.md, docs/methods/aesop-ablations.md).
 
-    Its decoder up-scales by `factor` by construction, and starts from a PSNR-oriented generator of the decoder's own
-    architecture and scale: the run's own where that is the same network, else one trained by `decoder_fidelity` (or,
-    without that, by the run's `fidelity`).
+    Its decoder up-scales by `factor` and starts from a PSNR-oriented generator of the same architecture and scale: the
+    run's generator if that is the same network, else one trained by `decoder_fidelity` (or, without that, as by the
+    run's `fidelity`).
     """
 
     bottleneck_channels: int = Field(3, ge=1, le=768)

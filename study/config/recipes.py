@@ -253,13 +253,13 @@ def as_method(config: RunConfig, name: str) -> dict[str, Any]:
         ConfigError: no such recipe.
     """
     size, scale = config.size, config.data.scale
-    own, other = (flatten(to_dict(get_recipe(recipe, size, scale))) for recipe in (config.recipe, name))
+    mine, other = (flatten(to_dict(get_recipe(recipe, size, scale))) for recipe in (config.recipe, name))
     kept = ("seed", "size", "budget.", "eval_schedule.")
-    changes = {path: value for path, value in other.items() if own.get(path) != value and not path.startswith(kept)}
+    changes = {path: value for path, value in other.items() if mine.get(path) != value and not path.startswith(kept)}
     if other.get("autoencoder.decoder_fidelity.seed") is not None:
         changes["autoencoder.decoder_fidelity"] = to_dict(config.fidelity)
         changes = {path: value for path, value in changes.items() if not path.startswith(_DECODER_START)}
-    patch = config.budget.patch * other["budget.patch"] // own["budget.patch"]
+    patch = config.budget.patch * other["budget.patch"] // mine["budget.patch"]
     if patch != config.budget.patch:
         changes |= {"budget.patch": patch, "budget.batch": equal_batch(config, patch)}
     if name == "swinir-aesop-short":

@@ -62,7 +62,7 @@ def paired(**changes: Any) -> dict[str, Any]:
 
 
 def ldl(**train: Any) -> dict[str, Any]:
-    """LDL's option file (METHODS 4.3), for a test to change."""
+    """LDL's option file, for a test to change."""
     options = {
         "name": "train_LDL",
         "model_type": "ESRGANArtifactsDisModel",
@@ -245,7 +245,7 @@ KERNELS = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso"
 
 
 def real_file() -> dict[str, Any]:
-    """AESOP's real-world file (METHODS 1.7)."""
+    """AESOP's real-world file."""
     options = without(ldl(aesop_opt=AESOP), "train.pixel_opt", "train.artifacts_opt")
     options |= {"model_type": "AesopRealESRGANArtifactsDisModel", "gt_size": 256, "queue_size": 144, **REAL}
     options |= {"l1_gt_usm": True, "percep_gt_usm": True, "gan_gt_usm": False}

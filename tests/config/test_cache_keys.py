@@ -44,7 +44,7 @@ def changed_stages(before: RunConfig, after: RunConfig) -> str:
     return "".join(letters[stage] for stage in STAGES if old[stage] != new[stage])
 
 
-def test_a_key_is_the_same_in_another_process_and_config_needs_no_torch(tiny: RunConfig) -> None:
+def test_keys_are_the_same_in_another_process_without_torch(tiny: RunConfig) -> None:
     code = (
         "import sys\n"
         "from study.config import stage_key\n"
@@ -84,7 +84,7 @@ def test_a_valid_run_has_a_key_for_each_of_its_stages(tiny: RunConfig, factor: i
 
 # --- what determines a stage -----------------------------------------------------------------------------------------
 
-# Every field, a value other than tiny's, and the stages whose weights hang on it: f fidelity, u auto-encoder, d
+# Every field, a value other than tiny's, and the stages whose weights depend on it: f fidelity, u auto-encoder, d
 # adversarial. Tiny's generator and decoder are MSRResNets with 16 features, 2 blocks.
 FIDELITY = {
     "budget.iterations": 5,
@@ -258,12 +258,12 @@ OF: dict[str, dict[str, Any]] = {
 UNCHANGED = {"loss.branch", "fusion_share"}
 
 
-def test_it_is_said_of_every_field_what_it_determines() -> None:
+def test_every_field_has_a_row() -> None:
     assert list(DETERMINES) == known_paths()
 
 
 @pytest.mark.parametrize("path", DETERMINES)
-def test_a_key_changes_with_what_determines_the_stage_and_only_with_that(tiny: RunConfig, path: str) -> None:
+def test_a_key_changes_only_with_what_determines_the_stage(tiny: RunConfig, path: str) -> None:
     value, stages = DETERMINES[path]
     base = replace(tiny, OF.get(path, {}))
     variant = replace(base, {path: value} | WITH.get(path, {}))
@@ -273,21 +273,19 @@ def test_a_key_changes_with_what_determines_the_stage_and_only_with_that(tiny: R
 
 @pytest.mark.parametrize("path", [path for path in DETERMINES if path.startswith("autoencoder.")])
 @pytest.mark.parametrize("unused", [{"loss.guidance": "pixel"}, {"loss.fidelity": 0}])
-def test_without_an_autoencoder_nothing_of_it_determines_a_run(
-    tiny: RunConfig, path: str, unused: dict[str, Any]
-) -> None:
+def test_an_unused_autoencoder_determines_nothing(tiny: RunConfig, path: str, unused: dict[str, Any]) -> None:
     without = replace(tiny, unused)
     assert without.stages == ("fidelity", "adversarial")
     assert "d" not in changed_stages(without, replace(without, {path: DETERMINES[path][0]}))
     assert "autoencoder" not in stage_part(without, "adversarial")
 
 
-def test_without_a_discriminator_nothing_of_it_determines_a_run(tiny: RunConfig) -> None:
+def test_an_unused_discriminator_determines_nothing(tiny: RunConfig) -> None:
     without = replace(tiny, {"loss.adversarial": 0})
     assert changed_stages(without, replace(without, {"discriminator.features": 4})) == ""
 
 
-def test_a_generator_hangs_on_no_field_of_the_other_architecture() -> None:
+def test_a_generator_depends_on_no_field_of_another_kind() -> None:
     small = aesop("small")
     decoder = replace(small, {"autoencoder.decoder": "msrresnet"})
     assert changed_stages(decoder, replace(decoder, {"generator.init_scale": 0.7})) == "ud"  # of the decoder alone
@@ -316,7 +314,7 @@ def test_the_decoder_starts_from_the_runs_own_fidelity_generator(size: str) -> N
     assert stage_key(decoder_as_run(config), "fidelity", DATA) == stage_key(config, "fidelity", DATA)
 
 
-def test_a_decoder_of_another_kind_or_factor_starts_from_a_generator_of_its_own(tiny: RunConfig) -> None:
+def test_another_decoder_starts_from_another_generator(tiny: RunConfig) -> None:
     own = stage_key(tiny, "fidelity", DATA)
     for changes in ({"autoencoder.decoder": "rrdb"}, {"autoencoder.factor": 2}, {"autoencoder.features": 8}):
         other = decoder_as_run(replace(tiny, changes))
@@ -338,7 +336,7 @@ def test_a_file_to_start_from_counts_by_its_content(tiny: RunConfig, tmp_path: P
     assert keys_of(replace(tiny, {"generator.init": str(tmp_path / "one.pth")})) != keys[0]
 
 
-def test_what_would_have_trained_the_given_weights_no_longer_counts(tiny: RunConfig) -> None:
+def test_training_of_given_weights_does_not_count(tiny: RunConfig) -> None:
     given = replace(tiny, {"generator.init": FILE})
     assert changed_stages(given, replace(given, {"fidelity.budget.iterations": 5})) == ""
     assert changed_stages(given, replace(given, {"fidelity.seed": 5})) == ""
@@ -374,29 +372,29 @@ def test_an_unset_decoder_fidelity_is_the_runs_own(tiny: RunConfig) -> None:
     assert keys_of(same) == keys_of(tiny)
 
 
-# --- a loss of one's own ---------------------------------------------------------------------------------------------
+# --- custom losses ----------------------------------------------------------------------------------------------------
 
 
-def with_own(config: RunConfig, path: Path | str) -> RunConfig:
+def with_custom(config: RunConfig, path: Path | str) -> RunConfig:
     return replace(config, {"loss.guidance": "custom", "loss.custom": str(path)})
 
 
-def test_an_custom_loss_counts_by_its_content_pinned_or_not(tiny: RunConfig, tmp_path: Path) -> None:
+def test_a_custom_loss_counts_by_its_content_pinned_or_not(tiny: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     texts = {"one.py": b"text", "folder/two.py": b"text", "three.py": b"text "}
     for name, text in texts.items():
         (tmp_path / name).write_bytes(text)
-    plain = [keys_of(with_own(tiny, tmp_path / name)) for name in texts]
-    pinned = [keys_of(pin_custom_loss(with_own(tiny, name), tmp_path)) for name in texts]
+    plain = [keys_of(with_custom(tiny, tmp_path / name)) for name in texts]
+    pinned = [keys_of(pin_custom_loss(with_custom(tiny, name), tmp_path)) for name in texts]
     assert plain == pinned
     assert plain[0] == plain[1]
     assert [stage for stage in STAGES if plain[0][stage] != plain[2][stage]] == ["adversarial"]
 
 
-def test_a_pinned_loss_is_what_it_was_wherever_the_file_is_now(tiny: RunConfig, tmp_path: Path) -> None:
+def test_a_pinned_loss_keeps_its_digest_when_the_file_changes(tiny: RunConfig, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_bytes(b"text")
-    pinned = pin_custom_loss(with_own(tiny, path))
+    pinned = pin_custom_loss(with_custom(tiny, path))
     sha256 = hashlib.sha256(b"text").hexdigest()
     assert pinned.loss.custom == f"{path}@sha256:{sha256}"
     assert custom_loss_digest(pinned.loss.custom) == f"sha256:{sha256}"
@@ -418,7 +416,7 @@ def test_a_pinned_loss_is_what_it_was_wherever_the_file_is_now(tiny: RunConfig, 
         pin_custom_loss(pinned)
 
 
-def test_a_run_without_an_custom_loss_has_the_key_that_it_had_before_there_could_be_one(tiny: RunConfig) -> None:
+def test_a_run_without_a_custom_loss_keeps_its_former_key(tiny: RunConfig) -> None:
     assert "custom" not in stage_part(tiny, "adversarial")["loss"]
     assert pin_custom_loss(tiny) == tiny
 
@@ -434,7 +432,7 @@ def test_a_decoder_for_spsr_loses_what_only_spsr_has() -> None:
 
 
 @pytest.mark.parametrize("guidance", ["pixel", "lr", "aesop", "bottleneck", "loss-map", "probabilistic"])
-def test_guidance_says_whether_there_is_an_auto_encoder(tiny: RunConfig, guidance: str) -> None:
+def test_guidance_decides_whether_there_is_an_autoencoder(tiny: RunConfig, guidance: str) -> None:
     config = replace(tiny, {"loss.guidance": guidance})
     assert config.loss.uses_autoencoder == (guidance not in ("pixel", "lr"))
     assert config.has_scale_head == (guidance == "probabilistic")
@@ -450,7 +448,7 @@ def test_a_bicubic_encoder_has_no_bottleneck_to_train(tiny: RunConfig) -> None:
     assert changed_stages(bicubic, replace(bicubic, {"autoencoder.bottleneck_weight": 0})) == ""
 
 
-def test_critics_for_super_resolution_do_not_know_the_scale(tiny: RunConfig) -> None:
+def test_critics_for_super_resolution_do_not_depend_on_the_scale(tiny: RunConfig) -> None:
     keys = {stage_key(replace(tiny, {"data.scale": scale}), "critics", DATA) for scale in (2, 4)}
     assert len(keys) == 1  # the distortion is none; up-sampling between levels is the pyramid's own
 

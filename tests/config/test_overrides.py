@@ -113,7 +113,7 @@ def test_betas_are_two_numbers_below_one(tiny: RunConfig, betas: list[Any]) -> N
         replace(tiny, {"optimiser.betas": betas})
 
 
-def test_a_missing_field_is_named_and_all_faults_are_told_at_once(tiny: RunConfig) -> None:
+def test_all_faults_are_named_at_once(tiny: RunConfig) -> None:
     values = to_dict(tiny)
     del values["budget"]["patch"], values["loss"]
     values["seed"] = "first"
@@ -141,7 +141,7 @@ def test_replace_makes_a_variant_and_leaves_its_argument_alone(tiny: RunConfig) 
     assert replace(tiny, {}) == tiny
 
 
-def test_replace_checks_the_whole_once_so_that_fields_may_move_together(tiny: RunConfig) -> None:
+def test_replace_checks_all_changes_together(tiny: RunConfig) -> None:
     together = {"bottleneck_channels": 2, "bicubic_skip": False, "bottleneck_weight": 0}
     variant = replace(tiny, {f"autoencoder.{name}": value for name, value in together.items()})
     assert variant.autoencoder.bottleneck_channels == 2
@@ -205,7 +205,7 @@ def test_an_assignment_without_its_parts_is_refused_with_an_example(argument: st
     assert repr(argument) in str(caught.value)
 
 
-def test_not_a_number_does_not_come_in_through_an_assignment(tiny: RunConfig) -> None:
+def test_an_assignment_of_nan_is_refused(tiny: RunConfig) -> None:
     with pytest.raises(ConfigError, match=r"loss\.adversarial.*finite"):
         replace(tiny, parse_assignments(["loss.adversarial=NaN"]))
 

@@ -1,4 +1,4 @@
-"""The paper's settings, typed from METHODS, and that every recipe holds at every size."""
+"""Every recipe has its paper's settings, and is valid at every size."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ from study.training.state import learning_rate_at
 
 SIZES = ("full", "small", "tiny")
 
-# METHODS 2.1 (the fidelity generator), 1.3 (the auto-encoder), 1.5 (the objective, the generator and its training).
+# docs/methods/aesop.md.
 AESOP = {
     "data.scale": 4,
     "generator.name": "rrdb",
@@ -68,13 +68,13 @@ AESOP = {
     "budget.patch": 128,
     "seed": 0,
 }
-# METHODS 4.3: in its objective and its training LDL differs from the above in the fidelity term alone.
+# docs/methods/ldl.md: LDL differs from the above in the fidelity term alone.
 LDL = AESOP | {"loss.guidance": "pixel", "loss.fidelity": 1e-2}
 FIVE_LAYERS = (0.1, 0.1, 1, 1, 1)
 LAYERS = [f"loss.perceptual_layers.conv{layer}" for layer in ("1_2", "2_2", "3_4", "4_4", "5_4")]
 ALL_LAYERS = dict(zip(LAYERS, FIVE_LAYERS, strict=True))
 LAST_LAYER = dict(zip(LAYERS, (0, 0, 0, 0, 1), strict=True))
-# METHODS 4.1.
+# docs/methods/esrgan.md.
 ESRGAN = LDL | {
     "loss.ldl": 0,
     **LAST_LAYER,
@@ -85,7 +85,7 @@ ESRGAN = LDL | {
     "optimiser.milestones": (0.125, 0.25, 0.5, 0.75),  # 50K, 100K, 200K, 300K
     "optimiser.gamma": 0.5,
 }
-# METHODS 4.2.
+# docs/methods/spsr.md.
 SPSR = ESRGAN | {
     "generator.name": "spsr",
     "discriminator.name": "spsr",
@@ -101,7 +101,7 @@ SPSR = ESRGAN | {
     "budget.batch": 30,
     "seed": 9,
 }
-# METHODS 2.2 (SwinIR and its PSNR training), 1.5 (its row).
+# docs/methods/swinir.md.
 SWINIR_AESOP = {path: value for path, value in AESOP.items() if path != "generator.growth"} | {
     "generator.name": "swinir",
     "generator.features": 180,
@@ -123,7 +123,7 @@ SWINIR_AESOP = {path: value for path, value in AESOP.items() if path != "generat
     **ALL_LAYERS,
 }
 SWINIR_LDL = SWINIR_AESOP | {"loss.guidance": "pixel", "loss.fidelity": 1e-2}
-# METHODS 1.7, 1.3 (its auto-encoder).
+# docs/methods/aesop.md, real-world images.
 AESOP_REAL = AESOP | {
     "data.degradation": "aesop-real",
     "discriminator.name": "unet",
@@ -141,7 +141,7 @@ AESOP_REAL = AESOP | {
     "budget.batch": 48,
     "budget.patch": 256,
 }
-# METHODS 2.4 for the generator and its training, 6.2 and 6.4 for the rest.
+# docs/methods/mdf.md, and EDSR's paper for the generator and its training.
 MDF = {
     "generator.name": "edsr",
     "generator.features": 64,

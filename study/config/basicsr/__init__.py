@@ -1,7 +1,7 @@
 """Option files of BasicSR-family projects (ESRGAN, SwinIR, LDL, AESOP, Real-ESRGAN), read into a configuration.
 
-What a file says and a configuration cannot express is listed as a difference. Keys without a part in training (logging,
-worker processes, validation metrics) are passed over.
+What a configuration cannot express is listed as a difference. Keys without a part in training (logging, worker
+processes, validation metrics) are passed over.
 """
 
 from dataclasses import dataclass
