@@ -32,6 +32,7 @@ from study.training.stages.graph import STAGES, artifact_key
 
 OpenContext = Callable[[Path], RunContext]
 TRIAL = "trials/0000"
+POINTS = f"{TRIAL}/points"
 
 
 class Killed(Exception):
@@ -358,6 +359,7 @@ def test_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_from_there(
     run = replace(small_run, {"eval_schedule.checkpoint_every": 100})
     train_adversarial(run, context, TrialDirectory(tmp_path / "unbroken", 0), lambda _: None)
     reached: list[int] = []
+    directory = TrialDirectory(tmp_path / "run", 0)
     stopping = dataclasses.replace(context, stopping=lambda: reached[-1] == 2)
     with pytest.raises(Stopped, match="adversarial was asked to stop after iteration 2"):
         train_adversarial(
@@ -371,9 +373,8 @@ def test_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_from_there(
         run, context, TrialDirectory(tmp_path / "run", 0), lambda _: None, lambda done: reached.append(done.iteration)
     )
     assert reached == [1, 2, 3, 4, 5, 6]  # no step is done twice
-    points = f"{TRIAL}/points"
     for name in ("0000003.safetensors", "0000006.safetensors"):
-        assert (tmp_path / "run" / points / name).read_bytes() == (tmp_path / "unbroken" / points / name).read_bytes()
+        assert (tmp_path / "run" / POINTS / name).read_bytes() == (tmp_path / "unbroken" / POINTS / name).read_bytes()
 
 
 def test_run_that_is_through_when_asked_to_stop_is_through(
@@ -390,8 +391,9 @@ def test_run_that_is_through_when_asked_to_stop_is_through(
 def test_directory_of_another_configuration_is_refused(
     finished: bool, context: RunContext, small_run: RunConfig, tmp_path: Path
 ) -> None:
+    directory = TrialDirectory(tmp_path, 0)
     if finished:
-        train_adversarial(small_run, context, TrialDirectory(tmp_path, 0), lambda _: None)
+        train_adversarial(small_run, context, directory, lambda _: None)
     else:
         with pytest.raises(Killed):
             train_adversarial(
