@@ -102,6 +102,8 @@ class Writer:
         self.seconds: list[float] = []
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._pause = 0.0
+        self.go_on = threading.Event()
+        """Set to write more than the first trial, so that a slow machine does not finish before the outage."""
 
     def start(self, pause: float) -> None:
         self._pause = pause
@@ -128,6 +130,7 @@ class Writer:
             front = (TrialPoint(trial, POINTS),)
             self._append(FrontMoved(trials_ended=trial + 1, hypervolume=trial, members=front))
             self._append(FilesPublished(trial=trial, folder="samples", paths=("crop.png",), content="x"))
+            self.go_on.wait()
         self._append(StudyStateChanged(state="COMPLETE"))
 
 
@@ -157,6 +160,7 @@ def undisturbed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tup
     run_dir = new_study(tmp_path_factory.mktemp("calm"), "calm")
     writer, exporter = Writer(run_dir), Exporter(run_dir, server.uri, wait_seconds=0.05)
     exporter.start()
+    writer.go_on.set()
     writer.start(0.0)
     writer.wait()
     assert exporter.close() == 0
@@ -174,6 +178,7 @@ def test_killed_server_has_everything_once_after_its_return(
     exporter.start()
     writer.start(0.03)
     wait_until(lambda: offset_of(run_dir) > 0)
+    writer.go_on.set()
     server.kill()
     before = len(writer.seconds)
     time.sleep(1.5)
@@ -194,7 +199,8 @@ def test_next_driver_sends_what_a_killed_one_could_not(
     driver = start_driver(run_dir, server.uri)
     try:
         writer.start(0.03)
-        wait_until(lambda: offset_of(run_dir) > 0)
+        wait_until(lambda: offset_of(run_dir) > 0, 240)
+        writer.go_on.set()
         server.kill()
         time.sleep(1.0)
     finally:
