@@ -68,7 +68,7 @@ def main() -> None:
 
 def _judge(world: World, truth: float, number: int) -> tuple[bool, bool, bool]:
     """Whether either interval holds the truth, and whether the sign was called wrongly with 97.5% of confidence."""
-    made = world.contest(np.random.default_rng(number))
+    made = world.comparison(np.random.default_rng(number))
     (comparison,) = compare_all(made, draws=300, seed=number)
     found = comparison.difference
     wrong = (found.positive > 0.975 and truth <= 0) or (found.positive < 0.025 and truth >= 0)

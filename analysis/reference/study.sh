@@ -45,10 +45,10 @@ $PYTHON study/sweep.py --space reference --precision "$PRECISION" --data "$WORK/
 #    pixels in that time were evaluated more often (eval_schedule.evaluate_share).
 for set in BSDS500/val Set14/HR Set5/HR; do
     name=${set%/HR}
-    $PYTHON analysis/report.py "$WORK/repeat" --equal trials --last-points --only "$DATA/$set" --out "$WORK/by-set/${name%/val}"
+    $PYTHON analysis/report.py "$WORK/repeat" --equal trials --last-points --images "$DATA/$set" --output "$WORK/by-set/${name%/val}"
 done
-$PYTHON analysis/report.py "$WORK/repeat" --equal trials --last-points --out "$WORK/by-set/all"
-$PYTHON analysis/report.py "$WORK/repeat" --equal device-seconds --last-points --out "$WORK/by-set/all-with-upstream"
+$PYTHON analysis/report.py "$WORK/repeat" --equal trials --last-points --output "$WORK/by-set/all"
+$PYTHON analysis/report.py "$WORK/repeat" --equal device-seconds --last-points --output "$WORK/by-set/all-with-upstream"
 
 # 5. How much of the original each keeps behind one and the same auto-encoder, and after shrinking.
 AUTOENCODER=$($PYTHON - "$WORK/search" <<'END'

@@ -39,7 +39,6 @@ from rich.table import Table
 from torch import Tensor
 
 from analysis.figures.plots import save_figure
-from analysis.page.exports import replace_file
 from analysis.reference.artifact_networks import Passage, find_passages
 from analysis.reference.perturbations import KINDS, perturb
 from analysis.reference.texture_figure import draw_penalties
@@ -50,6 +49,7 @@ from study.data.image_set import CROP_MULTIPLE, ImageSet
 from study.data.images import pixel_digest
 from study.data.pairs import image_to_tensor
 from study.data.sources import folder, stored
+from study.files import write_atomically
 from study.losses import pixel_loss
 from study.metrics import psnr_y
 from study.metrics.low_resolution import null_part
@@ -199,8 +199,8 @@ def main(arguments: list[str], console: Console) -> int:
         )
     table = summarise(values, passages)
     save_figure(draw_penalties(table, options.scale), options.out, options.out.suffix.removeprefix("."))
-    replace_file(options.out.with_suffix(".csv"), lambda path: table.to_csv(path, index=False))
-    replace_file(options.out.with_suffix(".parquet"), lambda path: values.to_parquet(path, index=False))
+    write_atomically(options.out.with_suffix(".csv"), table.to_csv(index=False).encode())
+    write_atomically(options.out.with_suffix(".parquet"), values.to_parquet(index=False))
     console.print(_to_terminal(table))
     for line in _sentences(values, table, options.amplitude):
         console.print(line, highlight=False, soft_wrap=True)

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from analysis.journal import RunDirectoryError, read_facts, read_journal
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
 from analysis.journal import RunDirectoryError
-from analysis.report import main
 from analysis.statistics.image_subset import only_images_of
+
+from analysis.report import main
 from analysis.statistics.tables import load_results
 
 

@@ -1,8 +1,9 @@
 """A study evaluated at the trials' ends alone."""
 
+from analysis.statistics.last_points import NOTE, only_last_points
+
 from analysis.statistics.compute import compute_statistics
 from analysis.statistics.findings import limits
-from analysis.statistics.last_points import NOTE, only_last_points
 from analysis.statistics.tables import load_results
 
 
