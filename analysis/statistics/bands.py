@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.statistics.groups import Group, GroupComparison
 from analysis.statistics.resampling import may_be_best, resampled_weights, student_reach, weighted_means
-from study.search.attainment import attainment_surface
+from study.search.front import attainment_surface
 
 DRAWS = 400
 """Enough for a standard error to 4%."""

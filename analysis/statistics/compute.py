@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,6 @@ from analysis.statistics.dominance import DRAWS, Comparison, compare_all
 from analysis.statistics.fronts import last_points
 from analysis.statistics.groups import GroupComparison, compare_groups
 from analysis.statistics.tables import Results
-from study.record.points import Distribution
 from study.record.tables import DISTRIBUTIONS
 
 
@@ -62,7 +61,7 @@ def _importances(results: Results, seed: int) -> dict[str, dict[str, float]]:
     with warnings.catch_warnings():
         # In a notebook, Optuna's import warns that the widgets of its progress bars are missing.
         warnings.filterwarnings("ignore", "IProgress not found")
-        from study.search.importance import importances
+        from study.search.importance import importances, joint_distributions
 
     points = last_points(results.points)
     trials = results.trials.set_index("trial").loc[points["trial"]]
@@ -71,30 +70,17 @@ def _importances(results: Results, seed: int) -> dict[str, dict[str, float]]:
         {name.removeprefix("param."): value for name, value in row.items() if pd.notna(value)}
         for row in trials[sampled].to_dict("records")
     ]
-    distributions = _distributions(trials)
+    texts = trials.get("distributions", pd.Series(dtype="string")).dropna().unique()
+    distributions = {
+        name: joint
+        for name, joint in joint_distributions(map(DISTRIBUTIONS.validate_json, texts)).items()
+        # A choice that is a list may be stored in the table in another form.
+        if joint.kind != "categorical" or all(each.get(name, joint.choices[0]) in joint.choices for each in params)
+    }
     found = {}
     for objective in results.objectives:
         values = points[objective.metric].to_numpy(dtype=np.float64)
         measured = np.isfinite(values)
         known = [each for each, is_known in zip(params, measured, strict=True) if is_known]
         found[objective.metric] = importances(known, values[measured].tolist(), distributions, seed=seed)
-    return found
-
-
-def _distributions(trials: pd.DataFrame) -> dict[str, Distribution]:
-    """Return the distribution of each setting; of one whose range differs between trials, the union."""
-    found: dict[str, Distribution] = {}
-    for text in trials.get("distributions", pd.Series(dtype="string")).dropna().unique():
-        for path, new in DISTRIBUTIONS.validate_json(text).items():
-            known = found.get(path)
-            if known is None or known.kind != new.kind:
-                found[path] = new
-            elif new.kind == "categorical":
-                found[path] = replace(known, choices=tuple(dict.fromkeys([*known.choices, *new.choices])))
-            else:
-                lows, highs = (
-                    [value for value in pair if value is not None]
-                    for pair in ((known.low, new.low), (known.high, new.high))
-                )
-                found[path] = replace(known, low=min(lows), high=max(highs))
     return found

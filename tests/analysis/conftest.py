@@ -12,7 +12,7 @@ from skimage import data as photographs
 from study.record.events import ArtifactEnded, Event, PointEvaluated, ReferenceEvaluated
 from study.record.metadata import StudyMetadata
 from study.record.points import Distribution, Spent
-from tests.analysis.events import IMAGES, artifact, end, metadata_of, point, reference, trial, write_study
+from tests.analysis.made_events import IMAGES, artifact, end, metadata_of, point, reference, trial, write_study
 
 FIDELITY = "fidelity-00aa11bb22cc33dd"
 SAMPLED = {
