@@ -1,14 +1,14 @@
 """Write a study's tables, figures and page into its run directory.
 
     python analysis/report.py RUN_DIR [--watch [SECONDS]]
-    python analysis/report.py RUN_DIR --only TEST_SET --out DIR
+    python analysis/report.py RUN_DIR --images FOLDER --output DIR
     python analysis/report.py --mlflow URI --study NAME [DIR]
 
-reads study.json and journal.jsonl and writes report.html, its figures for papers (front.png, front.svg and those in
-figures/), and its tables (points, images, trials and artifacts as Parquet, points, front and comparison as CSV, front
-and comparison as LaTeX). A study that is still running can be reported on too; with --watch that is done again and
-again until the study has ended, and the page loads itself anew meanwhile. With --only, the study is evaluated on those of
-its held-out images that are in the folder TEST_SET, and the report goes to a folder of its own.
+reads study.json and journal.jsonl and writes report.html, figures for papers (front.png, front.svg and those in
+figures/), and tables (points, images, trials and artifacts as Parquet; points, front and comparison as CSV; front and
+comparison as LaTeX). The study may still be running: with --watch the report is written again and again until it has
+ended, and the page reloads itself. With --images, the study is evaluated on those of its validation images that are in
+FOLDER, and the report goes to a folder of its own.
 """
 
 import argparse
@@ -31,82 +31,93 @@ from rich.text import Text
 from analysis.figures.crops import figure_uri
 from analysis.figures.saved import SavedFigure, save_figures
 from analysis.figures.terminal import draw_text
-from analysis.formatting import COST_TEXT, Currency, count_text, metric_text
-from analysis.journal import RunDirectoryError
-from analysis.page.exports import export_tables, replace_file
-from analysis.page.page import PageFigure, TextTable, front_table, render_page
-from analysis.statistics.compute import Statistics, compute_statistics
-from analysis.statistics.dominance import Comparison
+from analysis.formatting import COST_TEXT, BudgetUnit, count_text, metric_text
+from analysis.page.exports import export_tables
+from analysis.page.page import PageFigure, render_page
+from analysis.page.tables import TextTable, front_table
+from analysis.statistics.compute import compute_statistics
 from analysis.statistics.findings import findings
 from analysis.statistics.fronts import front_hypervolume, front_of
-from analysis.statistics.image_subset import only_images_of
-from analysis.statistics.last_points import only_last_points
+from analysis.statistics.subsets import only_images_of, only_last_points
 from analysis.statistics.tables import Results, load_results
+from study.cli import add_renamed_options
+from study.files import write_atomically
+from study.record.journal import JournalError
+from study.record.metadata import RunDirectoryError
 from study.tracking.download import MlflowSourceError, fetch_study
 
 REM_PER_INCH = 6.2
-"""How large a figure stands in the page, so that its letters are as large as the text's."""
+"""Scale of a figure in the page, so that its text is as large as the page's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a report says first, and where its files are."""
+    """A report's main results and its files.
+
+    Attributes:
+        front: the front as a table.
+        plot: the trade-off as text.
+        findings: in sentences.
+        num_points: of trials, references and interpolations, whether or not they count for the front.
+        is_running: whether the study has not ended.
+    """
 
     front: TextTable
     plot: str
-    """The trade-off as text."""
     hypervolume: float
     findings: tuple[str, ...]
     num_trials: int
     num_points: int
-    """Points of trials and references, whether or not they count for the front."""
     is_running: bool
-    """Whether the study had yet to say that it ended."""
     tables: tuple[Path, ...]
     figures: tuple[Path, ...]
     page: Path
 
     @property
     def files(self) -> list[Path]:
-        """All that was written."""
+        """All files of the report."""
         return [self.page, *self.figures, *self.tables]
 
 
-def write_report(
-    run_dir: Path,
-    *,
-    artifacts: Path | None = None,
-    reload_seconds: int | None = None,
-    only: Path | None = None,
-    out: Path | None = None,
-    last_points: bool = False,
-    budget_unit: Currency = "device_seconds",
-) -> Report:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a report is of, and where it goes.
+
+    Attributes:
+        images: a folder; the study is evaluated on the validation images that have a file in it. None for all.
+        last_points: whether trials are evaluated on their last points alone.
+        output: folder of the files; None for the run directory.
+        artifacts: folder of the study's auto-encoders, for the loss maps; None for the one beside the run directory.
+        budget_unit: groups are compared at equal amounts of it.
+    """
+
+    images: Path | None = None
+    last_points: bool = False
+    output: Path | None = None
+    artifacts: Path | None = None
+    budget_unit: BudgetUnit = "device_seconds"
+
+
+def write_report(run_dir: Path, options: Options = Options(), *, reload_seconds: int | None = None) -> Report:
     """Write every file of the report; each replaces its predecessor as a whole.
 
     Args:
-        run_dir: what study/sweep.py wrote; it needs no trial that has ended.
-        artifacts: where the study's auto-encoders are, for the loss maps; None for the folder beside run_dir.
-        reload_seconds: how often the page shall load itself anew as long as the study runs; None for never.
-        only: a folder; the study is evaluated on the held-out images that have a file in it. None for all.
-        out: where the files go; None for the run directory.
-        last_points: whether trials are evaluated on their last points alone.
-        budget_unit: what groups are compared at equal amounts of.
+        run_dir: of study/sweep.py; it may have no trial that has ended.
+        options: what is reported.
+        reload_seconds: how often the page reloads itself as long as the study runs; None for never.
 
     Raises:
-        RunDirectoryError: run_dir holds no usable study.json, or `only` none of its images.
+        RunDirectoryError: run_dir has no usable study.json, or `images` none of its images.
+        JournalError: a line of its journal is no event of this version.
     """
-    results = load_results(run_dir)
-    if only is not None:
-        results = only_images_of(results, only)
-    if last_points:
-        results = only_last_points(results)
-    out = out or run_dir
-    out.mkdir(parents=True, exist_ok=True)
-    facts, statistics = results.facts, compute_statistics(results, budget_unit=budget_unit)
-    tables = export_tables(out, results, _main_comparisons(results, statistics), budget_unit)
-    figures = save_figures(run_dir, out, results, statistics, artifacts or run_dir.parent / "artifacts")
-    is_running = results.journal.state == "RUNNING"
+    results = _selected(load_results(run_dir), options)
+    output = options.output or run_dir
+    statistics = compute_statistics(results, budget_unit=options.budget_unit)
+    comparisons = statistics.comparisons[results.groups[0]] if results.groups else ()
+    tables = export_tables(output, results, comparisons, options.budget_unit)
+    artifacts = options.artifacts or run_dir.parent / "artifacts"
+    figures = save_figures(run_dir, output, results, statistics, artifacts)
+    is_running = results.record.state == "RUNNING"
     page = render_page(
         run_dir,
         results,
@@ -115,53 +126,52 @@ def write_report(
         problems=figures.problems,
         reload_seconds=reload_seconds if is_running else None,
     )
-    target = out / "report.html"
-    replace_file(target, lambda path: path.write_text(page, encoding="utf-8"))
+    write_atomically(output / "report.html", page.encode())
     return Report(
-        front=front_table(results, facts.groups),
-        plot=draw_text(results.points, facts),
-        hypervolume=front_hypervolume(front_of(results.points, facts), facts),
+        front=front_table(results, results.groups),
+        plot=draw_text(results),
+        hypervolume=front_hypervolume(front_of(results.points, results.goals), results.goals),
         findings=findings(results, statistics),
         num_trials=len(results.trials),
         num_points=len(results.points),
         is_running=is_running,
         tables=tables,
         figures=figures.files,
-        page=target,
+        page=output / "report.html",
     )
 
 
-def watch(source: Callable[[], Path], seconds: int, console: Console, artifacts: Path | None = None) -> Report:
+def watch(source: Callable[[], Path], seconds: int, console: Console, options: Options = Options()) -> Report:
     """Write the report every so many seconds until the study has ended, or Ctrl-C; returns the last one.
 
     Args:
-        source: brings the run directory up to date, and names it.
+        source: updates the run directory and returns it.
         seconds: from one report to the next.
-        console: for what was written.
-        artifacts: as in `write_report`.
+        console: for a line per report.
+        options: as in `write_report`.
 
     Raises:
-        RunDirectoryError: it holds no usable study.json.
+        RunDirectoryError, JournalError: as `write_report`.
         MlflowSourceError: the study cannot be fetched.
     """
     run_dir = source()
     try:
-        while (report := write_report(run_dir, artifacts=artifacts, reload_seconds=seconds)).is_running:
+        while (report := write_report(run_dir, options, reload_seconds=seconds)).is_running:
             what = f"{count_text(report.num_trials, 'trial')}, {count_text(report.num_points, 'point')}"
             console.print(Text(f"{time.strftime('%H:%M:%S')} {what}: {report.page}"), soft_wrap=True)
             time.sleep(seconds)
             source()
     except KeyboardInterrupt:
-        # Nobody renders it any more, so the page shall not wait for it.
-        return write_report(run_dir, artifacts=artifacts)
+        # The report is not updated any more, so its page must not reload.
+        return write_report(run_dir, options)
     return report
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print the front, the hypervolume and the file to open next."""
+    """Print the front, the findings, the hypervolume and the page's path."""
     table = Table(title=Text(report.front.caption), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in report.front.columns:
-        # Names may look like rich's markup: Text takes them as they are.
+        # Text, because names may contain rich's markup.
         table.add_column(Text(column), justify="right", overflow="fold")
     for row in report.front.rows:
         table.add_row(*map(Text, row))
@@ -174,29 +184,26 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Report on the study that the command line names; 2 where there is none."""
-    options = _parse(arguments)
+    """Report on the study that the command line names; returns 2 if it cannot be read."""
+    parsed = _parse(arguments)
     console = Console()
 
     def source() -> Path:
-        """Where the study lies, after it was fetched if it is in MLflow."""
-        if options.mlflow is None:
-            return Path(options.run_dir)
-        return fetch_study(options.mlflow, options.study, options.run_dir or Path("reports") / options.study)
+        """Return the study's directory, after fetching it if it is in MLflow."""
+        if parsed.mlflow is None:
+            return Path(parsed.run_dir)
+        return fetch_study(parsed.mlflow, parsed.study, parsed.run_dir or Path("reports") / parsed.study)
 
+    options = Options(
+        images=parsed.images,
+        last_points=parsed.last_points,
+        output=parsed.output,
+        artifacts=parsed.artifacts,
+        budget_unit=parsed.equal.replace("-", "_"),
+    )
     try:
-        if options.watch:
-            report = watch(source, options.watch, console, options.artifacts)
-        else:
-            report = write_report(
-                source(),
-                artifacts=options.artifacts,
-                only=options.only,
-                last_points=options.last_points,
-                out=options.out,
-                budget_unit=options.equal.replace("-", "_"),
-            )
-    except (RunDirectoryError, MlflowSourceError) as error:
+        report = watch(source, parsed.watch, console, options) if parsed.watch else write_report(source(), options)
+    except (RunDirectoryError, JournalError, MlflowSourceError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print_report(report, console)
@@ -204,68 +211,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if (parsed.images is not None or parsed.last_points) and parsed.output is None:
+        parser.error("--images and --last-points make another report than the study's own: add --output DIR")
+    if parsed.watch and (parsed.images is not None or parsed.output is not None):
+        parser.error("--watch updates the study's own report: leave out --images and --output")
+    if (parsed.mlflow is None) != (parsed.study is None):
+        parser.error("--mlflow URI and --study NAME go together: give both or neither")
+    if parsed.mlflow is None and parsed.run_dir is None:
+        parser.error("name a run directory, such as runs/quick, or --mlflow URI --study NAME")
+    return parsed
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "run_dir",
         type=Path,
         nargs="?",
-        help="what study/sweep.py wrote with --output; with --mlflow, where to put the study (reports/NAME)",
+        help="--output of study/sweep.py; with --mlflow, the folder to fetch the study to (default: reports/NAME)",
     )
     parser.add_argument("--mlflow", metavar="URI", help="read the study from this tracking server or database")
-    parser.add_argument("--study", metavar="NAME", help="which one there")
+    parser.add_argument("--study", metavar="NAME", help="the study's name there")
     parser.add_argument(
         "--watch",
         type=_seconds,
         nargs="?",
         const=60,
         metavar="SECONDS",
-        help="do it anew every so many seconds until the study has ended (60 if not said)",
+        help="write the report every SECONDS until the study has ended (default: 60)",
     )
     parser.add_argument(
-        "--artifacts", type=Path, metavar="DIR", help="the study's (default: artifacts/ beside RUN_DIR)"
+        "--artifacts", type=Path, metavar="DIR", help="the study's artifacts (default: artifacts/ beside RUN_DIR)"
     )
     parser.add_argument(
-        "--only", type=Path, metavar="TEST_SET", help="evaluate on the held-out images that are in this folder alone"
+        "--images", type=Path, metavar="FOLDER", help="evaluate on the validation images in this folder alone"
     )
     parser.add_argument(
-        "--last-points", action="store_true", help="judge trials by their last points alone, not by earlier checkpoints"
+        "--last-points", action="store_true", help="evaluate trials on their last points alone, not earlier checkpoints"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (RUN_DIR)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the report's files (default: RUN_DIR)")
     parser.add_argument(
         "--equal",
-        choices=[budget_unit.replace("_", "-") for budget_unit in COST_TEXT],
+        choices=[unit.replace("_", "-") for unit in COST_TEXT],
         default="device-seconds",
-        help="what groups are compared at equal amounts of: device-seconds with upstream stages (default), own-seconds "
-        "without them, pixels-seen, or trials",
+        help="compare groups at equal device-seconds with upstream stages (default), own-seconds without them, "
+        "pixels-seen, or trials",
     )
-    options = parser.parse_args(arguments)
-    if (options.only is not None or options.last_points) and options.out is None:
-        parser.error(
-            "--only and --last-points make another report than the study's own: say with --out DIR where it goes"
-        )
-    if options.watch and (options.only is not None or options.out is not None):
-        parser.error("--watch keeps the study's own report up to date: leave out --only and --out")
-    if (options.mlflow is None) != (options.study is None):
-        parser.error("--mlflow URI and --study NAME go together: where, and which one")
-    if options.mlflow is None and options.run_dir is None:
-        parser.error("name a run directory, such as runs/quick, or --mlflow URI --study NAME")
-    return options
+    add_renamed_options(parser, {"--only": "--images", "--out": "--output"})
+    return parser
 
 
 def _seconds(text: str) -> int:
-    """Read an interval of --watch."""
+    """Parse an interval of --watch."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"must be a whole number of seconds, at least 1, but got {text!r}")
     return int(text)
 
 
+def _selected(results: Results, options: Options) -> Results:
+    if options.images is not None:
+        results = only_images_of(results, options.images)
+    return only_last_points(results) if options.last_points else results
+
+
 def _page_figure(saved: SavedFigure) -> PageFigure:
     return PageFigure(uri=figure_uri(saved.png, saved.svg), text=saved.text, width=REM_PER_INCH * saved.width)
-
-
-def _main_comparisons(results: Results, statistics: Statistics) -> tuple[Comparison, ...]:
-    """The pairs of the main question's groups."""
-    return statistics.comparisons[results.facts.groups[0]] if results.facts.groups else ()
 
 
 if __name__ == "__main__":

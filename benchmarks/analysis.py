@@ -125,7 +125,7 @@ def _ours(options: argparse.Namespace) -> dict[str, float]:
         into, seconds = Path(folder) / NAME, {}
         seconds["fetch_seconds"], _ = _timed(lambda: fetch_study(options.uri, NAME, into))
         seconds["tables_seconds"], results = _timed(lambda: load_results(into))
-        seconds["front_seconds"], front = _timed(lambda: front_of(results.points, results.facts))
+        seconds["front_seconds"], front = _timed(lambda: front_of(results.points, results.goals))
         seconds["bootstrap_seconds"], statistics = _timed(lambda: compute_statistics(results))
         seconds["report_seconds"], report = _timed(lambda: write_report(into))  # reads and computes once more
         pairs = sum(len(found) for found in statistics.comparisons.values())

@@ -63,7 +63,7 @@ def main() -> None:
 
 def _evaluate(world: World, truth: float, number: int) -> tuple[bool, bool, bool]:
     """Return whether each interval contains the truth, and whether the sign is wrong at 97.5% confidence."""
-    made = world.contest(np.random.default_rng(number))
+    made = world.comparison(np.random.default_rng(number))
     (comparison,) = compare_all(made, draws=300, seed=number)
     found = comparison.difference
     wrong = (found.positive > 0.975 and truth <= 0) or (found.positive < 0.025 and truth >= 0)

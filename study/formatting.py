@@ -1,8 +1,15 @@
-"""Values as people read them."""
+"""Text for people: plain helpers that any package may import."""
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as hours, minutes and seconds: `3 h 05 min`, `2 min 07 s`, `41 s`."""
+def duration(seconds: float, digits: int | None = None) -> str:
+    """Return a time span in the two units that matter: "2 h 05 min", "3 min 20 s", "12 s".
+
+    Args:
+        seconds: finite.
+        digits: significant digits of a span below a minute; None for whole seconds.
+    """
+    if digits is not None and seconds < 60:
+        return f"{seconds:.{digits}g} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

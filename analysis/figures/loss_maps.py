@@ -1,7 +1,7 @@
-"""What the pixel loss and the AESOP loss think of the same image, pixel by pixel (the AESOP paper's figure 2).
+"""Maps of the pixel loss and the AESOP loss of the same image (as in figure 2 of the AESOP paper).
 
-The pixel loss of an image against HR is high wherever there is texture, for no two textures agree by the pixel. Between
-auto-encoded images most of that is gone, and what is left is what the bottleneck can carry (METHODS 1.3).
+The pixel loss against HR is high wherever there is texture: no two textures agree pixel by pixel. Between auto-encoded
+images most of that difference is gone; what is left passes the bottleneck (docs/methods/aesop.md).
 """
 
 from collections.abc import Iterator
@@ -15,15 +15,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from analysis.figures.crops import HR_SAMPLES
 from analysis.figures.plots import SETTINGS
-from analysis.formatting import short_text
-from analysis.statistics.findings import point_name
+from analysis.formatting import point_name, short_text
 from analysis.statistics.fronts import front_of, is_of_trial
 from analysis.statistics.tables import Results
+from study.record.paths import WEIGHTS
 
 MOST_POINTS = 3
 BRIGHTEST = 99.5
-"""Percentile of the pixel loss's map that is shown brightest, in all maps."""
+"""Percentile of the pixel loss map that all maps show brightest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,31 +45,31 @@ class LossMaps:
 
 
 def loss_maps(run_dir: Path, results: Results, artifacts: Path) -> tuple[LossMaps, ...]:
-    """The maps of the fidelity generator and of front members, from their sample crops of the first held-out image.
+    """Compute the maps of the fidelity generator and of front members, from their crops of the first validation image.
 
     Args:
-        run_dir: where the crops are.
+        run_dir: of the study, with its sample crops.
         results: the study.
-        artifacts: the folder with the study's artifacts, for the auto-encoder of the most perceptual AESOP point.
+        artifacts: the folder with the study's artifacts; the auto-encoder is that of the most perceptual AESOP point.
 
     Returns:
         Empty where crops, auto-encoder or its weights are missing.
 
     Raises:
-        ValueError: an artifact or a crop that is there is damaged.
+        ValueError: an artifact or a crop is damaged.
     """
-    front = front_of(results.points, results.facts)
+    front = front_of(results.points, results.goals)
     column = "artifact.autoencoder"
     guided = front[is_of_trial(front) & np.asarray(front[column].notna(), dtype=bool)] if column in front else front[:0]
     folders = [artifacts / str(key) for key in guided[column].iloc[::-1]] if len(guided) else []
-    folder = next((place for place in folders if (place / "weights.safetensors").is_file()), None)
+    folder = next((place for place in folders if (place / WEIGHTS).is_file()), None)
     if folder is None:
         return ()
     return tuple(_maps(run_dir, results, folder, [*_chosen(results, front)]))
 
 
 def _chosen(results: Results, front: pd.DataFrame) -> Iterator[pd.Series]:
-    """The fidelity generator, and the trials' points at both ends of the front."""
+    """Yield the fidelity generator, and the trials' points at both ends of the front."""
     for _, point in results.points[results.points["kind"] == "fidelity"].head(1).iterrows():
         yield point
     members = front[is_of_trial(front)]
@@ -88,8 +89,8 @@ def _maps(run_dir: Path, results: Results, folder: Path, points: list[pd.Series]
             out = network(torch.from_numpy(image).permute(2, 0, 1)[None])
         return np.asarray(out[0].permute(1, 2, 0).numpy())
 
-    for image in results.facts.test_images:
-        hr = _crop(run_dir, "references/hr", image)
+    for image in results.metadata.val_images:
+        hr = _crop(run_dir, HR_SAMPLES, image)
         found = [(point, _crop(run_dir, str(point["samples"]), image)) for point in points]
         if hr is None or any(sr is None or sr.shape != hr.shape for _, sr in found):
             continue
@@ -114,11 +115,11 @@ def _crop(run_dir: Path, directory: str, image: str) -> np.ndarray | None:
         with Image.open(path) as file:
             return np.asarray(file.convert("RGB"), dtype=np.float32) / 255
     except OSError as error:
-        raise ValueError(f"{path} is no image that can be read ({error}); delete it, or render it again") from error
+        raise ValueError(f"{path} is not a readable image ({error}); delete it, or write it again") from error
 
 
 def draw_loss_maps(maps: tuple[LossMaps, ...]) -> Figure:
-    """Each point in a row: HR, the point's crop, and the two maps on one scale."""
+    """Draw a row per point: HR, the point's crop, and the two maps on one scale."""
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(8.6, 2.35 * len(maps) + 0.2), layout="constrained")
         brightest = max(float(np.percentile(each.pixel, BRIGHTEST)) for each in maps)

@@ -1,5 +1,6 @@
 """The trade-off as a figure: fidelity against perception, by group, with the front."""
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.formatting import path_label, short_text
-from analysis.journal import Objective, StudyFacts
 from analysis.statistics.fronts import (
     beats_reference,
     front_of,
@@ -25,11 +25,14 @@ from analysis.statistics.fronts import (
     is_interpolation,
     is_measured,
     is_of_trial,
+    is_reference,
 )
+from analysis.statistics.tables import Results
+from study.files import write_atomically
+from study.record.goals import Goals, Objective
 
 # Okabe and Ito's palette, which stays distinguishable with the common kinds of colour blindness; without its
-# yellow, which is faint on white, and without black, which marks the references.
-# What follows are the clearest of Tol's muted ones, for studies of more than six methods.
+# yellow, which is faint on white, and black, which marks the references; then the clearest of Tol's muted colours.
 COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -58,7 +61,7 @@ SETTINGS: Any = {
 
 @dataclass(frozen=True)
 class Style:
-    """How the values of one group look; values beyond the palette's end start again at its beginning."""
+    """Colours or markers by value of a config path; values beyond the palette's end start again at its beginning."""
 
     label: str
     values: tuple[str, ...]
@@ -68,93 +71,94 @@ class Style:
         return self.looks[self.values.index(value) % len(self.looks)]
 
 
-def save_figure(figure: Figure, path: Path, file_format: Literal["png", "svg"]) -> None:
-    """Write a figure as "png" (200 dpi) or "svg"; the same figure gives the same bytes."""
+def figure_bytes(figure: Figure, file_format: Literal["png", "svg"], dpi: int = 200) -> bytes:
+    """Return a figure as the content of a PNG or SVG file; the same figure gives the same bytes."""
+    content = io.BytesIO()
     with matplotlib.rc_context(SETTINGS):
         metadata = {"Date": None} if file_format == "svg" else None
-        figure.savefig(path, dpi=200, format=file_format, metadata=metadata)
+        figure.savefig(content, dpi=dpi, format=file_format, metadata=metadata)
+    return content.getvalue()
 
 
-def draw_front(points: pd.DataFrame, facts: StudyFacts) -> Figure:
+def save_figure(figure: Figure, path: Path, file_format: Literal["png", "svg"]) -> None:
+    """Write a figure to a file, atomically."""
+    write_atomically(path, figure_bytes(figure, file_format))
+
+
+def draw_front(results: Results) -> Figure:
     """Draw the points and the fronts: the first objective upwards, the second sideways.
 
-    The axes show the region that the hypervolume counts, so that a few diverged points do not squeeze the
-    rest; `count_hidden` says how many points that leaves out.
+    The axes show the region that the hypervolume counts, so that a few diverged points do not squeeze the rest;
+    `count_hidden` counts the points outside.
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(8.4, 5.8), layout="constrained")
         axes = figure.add_subplot()
-        _label_axes(axes, *facts.objectives[:2])
-        if len(points[is_measured(points, facts)]):
-            _draw_all(axes, points, facts)
+        _label_axes(axes, *results.objectives[:2])
+        if is_measured(results.points, results.goals).any():
+            _draw_all(axes, results)
         else:
             axes.text(0.5, 0.5, "No point yet", transform=axes.transAxes, ha="center", va="center", color="#555555")
             axes.set(xticks=[], yticks=[])
     return figure
 
 
-def count_hidden(points: pd.DataFrame, facts: StudyFacts) -> int:
+def count_hidden(results: Results) -> int:
     """Count the points that count for the front but lie outside the region that the figure shows."""
-    counted = points[is_measured(points, facts) & is_candidate(points)]
-    return int((~is_shown(counted, facts, shown_limits(points, facts))).sum()) if len(counted) else 0
+    points, goals = results.points, results.goals
+    counted = points[is_measured(points, goals) & is_candidate(points)]
+    return int((~is_shown(counted, goals, shown_limits(points, goals))).sum()) if len(counted) else 0
 
 
-def shown_limits(points: pd.DataFrame, facts: StudyFacts) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The axes' ends, (low, high) of the first objective and of the second; there must be a measured point."""
-    shown = _shown_region(points[is_measured(points, facts)], facts)
-    first, second = (_padded(shown[objective.metric].to_numpy()) for objective in facts.objectives[:2])
+def shown_limits(points: pd.DataFrame, goals: Goals) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the axes' ends, (low, high) of the first objective and of the second; there must be a measured point."""
+    shown = _shown_region(points[is_measured(points, goals)], goals)
+    first, second = (_padded(shown[objective.metric].to_numpy()) for objective in goals.objectives[:2])
     return first, second
 
 
-def is_shown(
-    points: pd.DataFrame, facts: StudyFacts, limits: tuple[tuple[float, float], tuple[float, float]]
-) -> np.ndarray:
+def is_shown(points: pd.DataFrame, goals: Goals, limits: tuple[tuple[float, float], tuple[float, float]]) -> np.ndarray:
     """Mark the points that lie within these ends of the axes."""
     inside = np.ones(len(points), dtype=bool)
-    for objective, (low, high) in zip(facts.objectives, limits, strict=False):
+    for objective, (low, high) in zip(goals.objectives, limits, strict=False):
         inside &= points[objective.metric].between(low, high).to_numpy()
     return inside
 
 
-def _draw_all(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
-    measured = points[is_measured(points, facts)]
+def _draw_all(axes: Axes, results: Results) -> None:
+    points, goals = results.points, results.goals
+    measured = points[is_measured(points, goals)]
     trial_points = measured[is_candidate(measured) & is_of_trial(measured)]
-    colours, markers = _styles(trial_points, facts)
-    _draw_steps(axes, front_of(points, facts), facts, colour=FRONT_COLOUR, width=4.5, alpha=0.3)
-    _draw_trials(axes, trial_points, facts, colours, markers)
-    _draw_interpolations(axes, measured, facts)
-    _draw_group_fronts(axes, points, facts, colours)
-    draw_references(axes, measured, facts)
-    up, across = shown_limits(measured, facts)
+    main, second, *_ = (*results.groups, "", "")
+    colours, markers = (style_of(trial_points, goals, *each) for each in ((main, COLOURS), (second, MARKERS)))
+    _draw_steps(axes, front_of(points, goals), goals, colour=FRONT_COLOUR, width=4.5, alpha=0.3)
+    _draw_trials(axes, trial_points, goals, colours, markers)
+    _draw_interpolations(axes, measured, goals)
+    _draw_group_fronts(axes, points, goals, colours)
+    draw_references(axes, measured, goals)
+    up, across = shown_limits(measured, goals)
     axes.set_xlim(*across)
     axes.set_ylim(*up)
     _draw_legend(axes, measured, colours, markers)
 
 
-def style_of(points: pd.DataFrame, facts: StudyFacts, path: str, looks: tuple[str, ...]) -> Style:
-    """How the groups of a config path look, by the points of trials that are drawn; "" for no path is one group."""
-    drawn = points[is_measured(points, facts)]
+def style_of(points: pd.DataFrame, goals: Goals, path: str, looks: tuple[str, ...]) -> Style:
+    """Return the style of each group of a config path, by the drawn points of trials; "" for no path is one group."""
+    drawn = points[is_measured(points, goals)]
     values = tuple(group_names(drawn, path)) if path else ("none",)
     return Style(path, values, looks)
 
 
-def _styles(points: pd.DataFrame, facts: StudyFacts) -> tuple[Style, Style]:
-    """Colour by the main group, marker by the second."""
-    main, second, *_ = (*facts.groups, "", "")
-    return style_of(points, facts, main, COLOURS), style_of(points, facts, second, MARKERS)
-
-
-def _shown_region(measured: pd.DataFrame, facts: StudyFacts) -> pd.DataFrame:
-    """The points that the axes must show: those within the reference point, the front, and the references."""
-    if not beats_reference(measured, facts).any():
+def _shown_region(measured: pd.DataFrame, goals: Goals) -> pd.DataFrame:
+    """Return the points that the axes must show: those that beat the reference point, the front, the references."""
+    if not beats_reference(measured, goals).any():
         return measured
     on_front = measured["front"].to_numpy(dtype=bool)
-    reference = ~is_of_trial(measured) & ~is_interpolation(measured)
-    return measured[beats_reference(measured, facts) | on_front | reference]
+    return measured[beats_reference(measured, goals) | on_front | is_reference(measured)]
 
 
-def _draw_trials(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: Style, markers: Style) -> None:
-    vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
+def _draw_trials(axes: Axes, points: pd.DataFrame, goals: Goals, colours: Style, markers: Style) -> None:
+    vertical, horizontal = (objective.metric for objective in goals.objectives[:2])
     raster = len(points) > _MOST_DRAWN_ONE_BY_ONE
     points = points.assign(colour=group_values(points, colours.label), marker=group_values(points, markers.label))
     for _, trial in points.sort_values("iteration").groupby("trial"):
@@ -169,9 +173,9 @@ def _draw_trials(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: S
         axes.plot(on[horizontal], on[vertical], **look, markersize=8, markeredgecolor="black", zorder=6)
 
 
-def _draw_interpolations(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
-    """Small diamonds, of which those on the front are outlined; full for weights, empty for pixels."""
-    vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
+def _draw_interpolations(axes: Axes, points: pd.DataFrame, goals: Goals) -> None:
+    """Draw small diamonds, larger on the front: full for weights, empty for images."""
+    vertical, horizontal = (objective.metric for objective in goals.objectives[:2])
     interpolations = points[is_interpolation(points) & is_candidate(points)]
     for space, fill in (("weights", FRONT_COLOUR), ("images", "none")):
         part = interpolations[np.asarray(interpolations["interpolation.space"] == space, dtype=bool)]
@@ -182,33 +186,33 @@ def _draw_interpolations(axes: Axes, points: pd.DataFrame, facts: StudyFacts) ->
         axes.plot(on[horizontal], on[vertical], **look, markersize=5, zorder=5)
 
 
-def _draw_group_fronts(axes: Axes, points: pd.DataFrame, facts: StudyFacts, colours: Style) -> None:
+def _draw_group_fronts(axes: Axes, points: pd.DataFrame, goals: Goals, colours: Style) -> None:
     if not colours.label:
         return
-    for group in group_fronts(points, facts, colours.label):
+    for group in group_fronts(points, goals, colours.label):
         if len(group.front):
-            _draw_steps(axes, group.front, facts, colour=colours[group.value], width=1.4, alpha=0.8)
+            _draw_steps(axes, group.front, goals, colour=colours[group.value], width=1.4, alpha=0.8)
 
 
-def _draw_steps(axes: Axes, front: pd.DataFrame, facts: StudyFacts, *, colour: str, width: float, alpha: float) -> None:
+def _draw_steps(axes: Axes, front: pd.DataFrame, goals: Goals, *, colour: str, width: float, alpha: float) -> None:
     """Draw the border of the region that a front dominates."""
-    vertical, horizontal = facts.objectives[:2]
+    vertical, horizontal = goals.objectives[:2]
     front = front.sort_values(horizontal.metric)
     across, up = front[horizontal.metric].to_numpy(), front[vertical.metric].to_numpy()
     where: Literal["pre", "post"] = "post" if horizontal.direction == "minimize" else "pre"
     axes.step(across, up, where=where, color=colour, linewidth=width, alpha=alpha, zorder=1)
 
 
-def draw_references(axes: Axes, points: pd.DataFrame, facts: StudyFacts) -> None:
-    """Mark what there is without a search: fidelity generators, and bicubic interpolation or the unrestored images."""
-    vertical, horizontal = (objective.metric for objective in facts.objectives[:2])
+def draw_references(axes: Axes, points: pd.DataFrame, goals: Goals) -> None:
+    """Mark fidelity generators, and bicubic interpolation or the input."""
+    vertical, horizontal = (objective.metric for objective in goals.objectives[:2])
     for kind, marker, size in (("fidelity", "*", 15), ("bicubic", "x", 9), ("input", "x", 9)):
         part = points[points["kind"] == kind]
         axes.plot(part[horizontal], part[vertical], marker, color="black", markersize=size, zorder=7)
 
 
 def _label_axes(axes: Axes, vertical: Objective, horizontal: Objective) -> None:
-    """Name the axes and say with an arrow which way is better."""
+    """Name the axes; an arrow shows which way is better."""
     axes.set_xlabel(directed(horizontal))
     axes.set_ylabel(directed(vertical))
     axes.grid(color="#dddddd", linewidth=0.6)
@@ -216,7 +220,7 @@ def _label_axes(axes: Axes, vertical: Objective, horizontal: Objective) -> None:
 
 
 def directed(objective: Objective) -> str:
-    """An axis's label: name, unit, and an arrow to where it is better."""
+    """Return an axis's label: name, unit, and an arrow to where it is better."""
     name = axis_text(objective)
     if objective.direction == "maximize":
         return f"{name}   better \N{RIGHTWARDS ARROW}"
@@ -224,8 +228,9 @@ def directed(objective: Objective) -> str:
 
 
 def axis_text(objective: Objective) -> str:
-    """An axis' title: the metric in full, with its unit."""
-    return f"{short_text(objective.label)} [{objective.unit}]" if objective.unit else short_text(objective.label)
+    """Return an axis's title: the metric in full, with its unit."""
+    name = short_text(objective.label or objective.metric)
+    return f"{name} [{objective.unit}]" if objective.unit else name
 
 
 def _padded(values: np.ndarray) -> tuple[float, float]:
@@ -289,5 +294,5 @@ def _group_handles(colours: Style, markers: Style) -> list[Line2D]:
 
 
 def _columns(handles: Sequence[Line2D]) -> int:
-    """Spread the legend over rows of equal length, at most four entries wide."""
+    """Return the columns of a legend with rows of equal length, at most four entries wide."""
     return math.ceil(len(handles) / math.ceil(len(handles) / 4))

@@ -1,4 +1,4 @@
-"""The report's figures as files: PNG to look at, SVG for papers."""
+"""The report's figures as PNG and SVG files, with their captions."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from analysis.figures.loss_maps import LossMaps, draw_loss_maps, loss_maps
 from analysis.figures.overview import draw_overview
 from analysis.figures.plots import draw_front, save_figure
-from analysis.figures.study import compute_parts, draw_bands, draw_compute, draw_course, draw_slices, ranked_settings
+from analysis.figures.study import compute_parts, draw_anytime, draw_bands, draw_compute, draw_slices, ranked_settings
 from analysis.formatting import duration_text, list_text, metric_name, path_label
-from analysis.page.exports import replace_file
 from analysis.statistics.compute import Statistics
 from analysis.statistics.groups import GroupComparison
 from analysis.statistics.tables import Results
@@ -22,7 +21,13 @@ FOLDER = "figures"
 
 @dataclass(frozen=True)
 class SavedFigure:
-    """Where a figure is, what it shows, for those who cannot see it, and how wide it is in inches."""
+    """A figure's files.
+
+    Attributes:
+        png, svg: the files.
+        text: caption and alternative text.
+        width: in inches.
+    """
 
     png: Path
     svg: Path
@@ -32,122 +37,123 @@ class SavedFigure:
 
 @dataclass(frozen=True)
 class SavedFigures:
-    """All figures by name, and why any could not be drawn."""
+    """All figures by name, and why others could not be drawn."""
 
     figures: Mapping[str, SavedFigure]
     problems: tuple[str, ...]
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Where they are."""
+        """All files."""
         return tuple(path for saved in self.figures.values() for path in (saved.png, saved.svg))
 
 
-def save_figures(run_dir: Path, out: Path, results: Results, statistics: Statistics, artifacts: Path) -> SavedFigures:
-    """Draw and write every figure that there is something for.
+def save_figures(
+    run_dir: Path, output: Path, results: Results, statistics: Statistics, artifacts: Path
+) -> SavedFigures:
+    """Draw and write every figure that the study has data for.
 
-    `front` lies in the folder itself, the others in `figures/`.
+    `front` goes to the folder itself, the others to `figures/`.
 
     Args:
         run_dir: of the study, with its sample crops.
-        out: the folder.
+        output: the folder.
         results: the study.
-        statistics: what was reckoned of it.
+        statistics: of the study.
         artifacts: with the study's auto-encoders, for the loss maps.
 
     Returns:
-        By name: `front`, `bands`, `overview`, `course`, `slices`, `compute`, `loss_maps`.
+        By name: `front`, `bands`, `overview`, `anytime`, `slices`, `compute`, `loss_maps`.
     """
-    (out / FOLDER).mkdir(exist_ok=True)
-    saved = {"front": _save(out / "front", draw_front(results.points, results.facts), "")}
+    saved = {"front": _save(output / "front", draw_front(results), "")}
     for name, figure, text in _figures(results, statistics):
-        saved[name] = _save(out / FOLDER / name, figure, text)
+        saved[name] = _save(output / FOLDER / name, figure, text)
     try:
         maps = loss_maps(run_dir, results, artifacts)
     except ValueError as error:
         return SavedFigures(saved, (f"The loss maps could not be drawn: {error}.",))
     if maps:
-        saved["loss_maps"] = _save(out / FOLDER / "loss_maps", draw_loss_maps(maps), _maps_text(maps))
+        saved["loss_maps"] = _save(output / FOLDER / "loss_maps", draw_loss_maps(maps), _maps_text(maps))
     return SavedFigures(saved, ())
 
 
 def _save(place: Path, figure: Figure, text: str) -> SavedFigure:
     png, svg = place.with_suffix(".png"), place.with_suffix(".svg")
-    replace_file(png, lambda path: save_figure(figure, path, "png"))
-    figure.set_layout_engine("none")  # everything has its place now: to find it takes as long as to draw
-    replace_file(svg, lambda path: save_figure(figure, path, "svg"))
+    save_figure(figure, png, "png")
+    figure.set_layout_engine("none")  # the layout is done, and takes as long as drawing
+    save_figure(figure, svg, "svg")
     return SavedFigure(png, svg, text, float(figure.get_figwidth()))
 
 
 def _figures(results: Results, statistics: Statistics) -> Iterator[tuple[str, Figure, str]]:
-    main = _main_contest(results, statistics)
+    main = _main_groups(results, statistics)
     if main is not None and statistics.bands[main.path]:
-        yield "bands", draw_bands(main, statistics.bands[main.path], results.facts), bands_text(main)
+        yield "bands", draw_bands(main, statistics.bands[main.path], results.goals), bands_text(main)
         yield "overview", draw_overview(results, main, statistics.bands[main.path]), overview_text(main)
     if len(results.points):
-        yield "course", draw_course(results, main), course_text(main)
-    if ranked_settings(results, statistics.shares):
-        yield "slices", draw_slices(results, statistics.shares), slices_text(results, statistics)
+        yield "anytime", draw_anytime(results, main), anytime_text(main)
+    if ranked_settings(results, statistics.importances):
+        yield "slices", draw_slices(results, statistics.importances), slices_text(results, statistics)
     if compute_parts(results):
         yield "compute", draw_compute(results), _compute_text(results)
 
 
 def _maps_text(maps: tuple[LossMaps, ...]) -> str:
     means = list_text(f"{each.pixel.mean():.4f} and {each.aesop.mean():.4f} ({each.title})" for each in maps)
-    return f"HR, the point's crop, and where either loss is high. Mean pixel and AESOP loss: {means}."
+    return f"HR, the point's crop, and maps of the pixel loss and the AESOP loss. Mean pixel and AESOP loss: {means}."
 
 
-def _main_contest(results: Results, statistics: Statistics) -> GroupComparison | None:
-    return statistics.contests[results.facts.groups[0]] if results.facts.groups else None
+def _main_groups(results: Results, statistics: Statistics) -> GroupComparison | None:
+    return statistics.groups[results.groups[0]] if results.groups else None
 
 
-def bands_text(contest: GroupComparison) -> str:
-    """What the bands of a contest are."""
+def bands_text(comparison: GroupComparison) -> str:
+    """Return the caption of the bands."""
     surfaces = (
-        " Broken lines: what all seeds (dashed), half of them (dash-dotted) and any of them (dotted) reach."
-        if any(len(group.seeds) > 1 for group in contest.groups)
+        " Broken lines: reached by all seeds (dashed), by half of them (dash-dotted), by any of them (dotted)."
+        if any(len(group.seeds) > 1 for group in comparison.groups)
         else ""
     )
     return (
-        f"Each {path_label(contest.path)}'s front with its pointwise 95% band over the {contest.images} held-out "
-        "images, by bootstrap, less what an image does to all points alike (some images are hard for all): bands say "
-        f"how far fronts may move against each other.{surfaces}"
+        f"The front of each {path_label(comparison.path)} with its pointwise 95% band over the {comparison.images} "
+        "validation images, by bootstrap. The effect of an image on all points alike is subtracted: bands show how far "
+        f"fronts may move against each other.{surfaces}"
     )
 
 
-def overview_text(contest: GroupComparison) -> str:
-    """What the two halves of the overview show."""
+def overview_text(comparison: GroupComparison) -> str:
+    """Return the caption of the overview."""
     return (
-        f"Left: the runs of each {path_label(contest.path)} beside bicubic interpolation, the fidelity generator and "
-        "interpolations with it. Right: the runs, each group's front, and its band over the held-out images."
+        f"Left: the trials of each {path_label(comparison.path)} with bicubic interpolation, the fidelity generator "
+        "and interpolations with it. Right: the trials, each group's front, and its band over the validation images."
     )
 
 
-def course_text(contest: GroupComparison | None) -> str:
-    """What the curves of hypervolume against cost are."""
-    whole = "How the hypervolume of all points grew with what the study spent."
-    if contest is None or len(contest.groups) < 2:
+def anytime_text(comparison: GroupComparison | None) -> str:
+    """Return the caption of the anytime curves."""
+    whole = "Hypervolume of all points against the cost of the study."
+    if comparison is None or len(comparison.groups) < 2:
         return whole
     return (
-        f"{whole} Right: the same for each {path_label(contest.path)} as if it had been alone and had paid for what it "
-        "starts from; up to the dotted line all can be compared."
+        f"{whole} Right: of each {path_label(comparison.path)} as if it had been alone and had paid for its upstream "
+        "stages; up to the dotted line all groups can be compared."
     )
 
 
 def slices_text(results: Results, statistics: Statistics) -> str:
-    """What slices are, and what explains the objectives best."""
+    """Return the caption of the slices: what they are, and which setting explains each objective best."""
     told = []
-    for objective in results.facts.objectives[:2]:
-        shares = statistics.shares.get(objective.metric, {})
+    for objective in results.objectives[:2]:
+        shares = statistics.importances.get(objective.metric, {})
         best = max(shares, key=lambda name: shares[name], default=None)
         if best is not None and math.isfinite(shares[best]):
             told.append(f"{path_label(best)} explains {shares[best]:.0%} of {metric_name(objective)}")
-    what = "The last point of each trial against what was sampled for it."
+    what = "The last point of each trial against its sampled settings."
     if not told:
-        return f"{what} There are too few trials to say how much each setting explains."
+        return f"{what} There are too few trials to estimate how much each setting explains."
     return (
-        f"{what} By fANOVA over settings that all trials have, {list_text(told)}. Of few trials that is rough, and a "
-        "search that prefers some settings shows the others less."
+        f"{what} By fANOVA over settings that all trials have, {list_text(told)}. With few trials this is rough, and "
+        "settings that the search preferred have more trials than others."
     )
 
 

@@ -1,4 +1,4 @@
-"""Figures of a whole study: what was reached for what, what each setting does, where the compute went, the bands."""
+"""Figures of a whole study: anytime curves, effects of settings, use of compute, bands of fronts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.figures.plots import COLOURS, SETTINGS, directed
 from analysis.formatting import COST_TEXT, metric_name, path_label, short_text
-from analysis.journal import Objective, StudyFacts
-from analysis.statistics.anytime import group_course, study_course
+from analysis.statistics.anytime import group_curve, study_curve
 from analysis.statistics.bands import Band, seed_surfaces
 from analysis.statistics.fronts import group_values, last_points, natural_order
 from analysis.statistics.groups import GroupComparison
 from analysis.statistics.tables import Results
+from study.record.goals import Goals, Objective
 
 MOST_SLICES = 8
 FEW_VALUES = 6
@@ -25,41 +25,41 @@ LOG_RATIO = 20
 GREY = "#333333"
 
 
-def draw_course(results: Results, contest: GroupComparison | None) -> Figure:
-    """Hypervolume against device-seconds: of the study as it went, and of each group as if it had been alone.
+def draw_anytime(results: Results, comparison: GroupComparison | None) -> Figure:
+    """Draw hypervolume against device-seconds: of the study, and of each group as if it had been alone.
 
     Args:
         results: the study.
-        contest: its main groups; None where it has none.
+        comparison: its main groups; None where it has none.
     """
     with matplotlib.rc_context(SETTINGS):
-        groups = contest is not None and len(contest.groups) > 1
+        groups = comparison is not None and len(comparison.groups) > 1
         figure = Figure(figsize=(9.6 if groups else 5.4, 3.9), layout="constrained")
         left, *rest = figure.subplots(1, 2 if groups else 1, sharey=True, squeeze=False)[0].tolist()
-        whole = study_course(results)
-        left.step(whole.seconds, whole.hypervolumes, where="post", color=GREY)
+        whole = study_curve(results)
+        left.step(whole.costs, whole.hypervolumes, where="post", color=GREY)
         left.set(title="the whole study", xlabel="device-seconds", ylabel="hypervolume")
-        if groups and contest is not None:
-            _draw_group_courses(rest[0], contest)
-            rest[0].set_xlabel(COST_TEXT[contest.budget_unit])
+        if groups and comparison is not None:
+            _draw_group_curves(rest[0], comparison)
+            rest[0].set_xlabel(COST_TEXT[comparison.budget_unit])
         for axes in (left, *rest):
             axes.grid(color="#dddddd", linewidth=0.6)
             axes.set_xlim(left=0)
-        if not len(whole.seconds):
-            _say_empty(left)
+        if not len(whole.costs):
+            _mark_empty(left)
     return figure
 
 
-def draw_pixel_course(contest: GroupComparison) -> Figure:
-    """Hypervolume against the pixels that each group's trials had seen, as if the group had been alone.
+def draw_pixel_anytime(comparison: GroupComparison) -> Figure:
+    """Draw hypervolume against the pixels that each group's trials had seen, as if the group had been alone.
 
     Args:
-        contest: with its costs in pixels.
+        comparison: with its costs in pixels.
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(5.8, 3.9), layout="constrained")
         axes = figure.add_subplot()
-        _draw_group_courses(axes, contest)
+        _draw_group_curves(axes, comparison)
         axes.set(xlabel="pixels seen by the trials [million]", ylabel="hypervolume")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:g}"))
         axes.grid(color="#dddddd", linewidth=0.6)
@@ -67,27 +67,27 @@ def draw_pixel_course(contest: GroupComparison) -> Figure:
     return figure
 
 
-def _draw_group_courses(axes: Axes, contest: GroupComparison) -> None:
-    for group, colour in zip(contest.groups, COLOURS * len(contest.groups), strict=False):
-        course = group_course(contest, group)
-        axes.step(course.seconds, course.hypervolumes, where="post", color=colour, label=short_text(group.value))
-    # Up to here the groups can be compared at equal cost.
-    equal = min(group.total for group in contest.groups)
+def _draw_group_curves(axes: Axes, comparison: GroupComparison) -> None:
+    for group, colour in zip(comparison.groups, COLOURS * len(comparison.groups), strict=False):
+        curve = group_curve(comparison, group)
+        axes.step(curve.costs, curve.hypervolumes, where="post", color=colour, label=short_text(group.value))
+    # All groups have spent this much: up to here they compare at equal cost.
+    equal = min(group.total for group in comparison.groups)
     axes.axvline(equal, color="#999999", linewidth=0.8, linestyle=":")
-    axes.set_title(f"each {path_label(contest.path)} alone")
+    axes.set_title(f"each {path_label(comparison.path)} alone")
     axes.legend(frameon=False, loc="lower right", fontsize=9)
 
 
-def draw_bands(contest: GroupComparison, bands: Mapping[str, Band], facts: StudyFacts) -> Figure:
-    """Each group's front with the band of other held-out images; of several seeds, what all, half and any reach."""
-    signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in facts.directions])
+def draw_bands(comparison: GroupComparison, bands: Mapping[str, Band], goals: Goals) -> Figure:
+    """Draw each group's front with its band over validation images; of several seeds, what all, half and any reach."""
+    signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in goals.directions])
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(6.4, 4.8), layout="constrained")
         axes = figure.add_subplot()
-        vertical, horizontal = facts.objectives[:2]
+        vertical, horizontal = goals.objectives[:2]
         axes.set(xlabel=directed(horizontal), ylabel=directed(vertical))
         axes.grid(color="#dddddd", linewidth=0.6)
-        for group, colour in zip(contest.groups, COLOURS * len(contest.groups), strict=False):
+        for group, colour in zip(comparison.groups, COLOURS * len(comparison.groups), strict=False):
             band, surfaces = bands.get(group.value), seed_surfaces(group, signs)
             if band is not None:
                 axes.fill_between(band.across, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
@@ -97,45 +97,45 @@ def draw_bands(contest: GroupComparison, bands: Mapping[str, Band], facts: Study
                 corners = surface[np.argsort(surface[:, 1])]
                 where: Any = "post" if horizontal.direction == "minimize" else "pre"
                 axes.step(corners[:, 1], corners[:, 0], where=where, color=colour, linestyle=style, linewidth=1)
-        if contest.groups and bands:
-            axes.legend(title=path_label(contest.path), frameon=False, fontsize=9)
+        if comparison.groups and bands:
+            axes.legend(title=path_label(comparison.path), frameon=False, fontsize=9)
         else:
-            _say_empty(axes)
+            _mark_empty(axes)
     return figure
 
 
 def draw_slices(
-    results: Results, shares: Mapping[str, Mapping[str, float]], names: Sequence[str] | None = None
+    results: Results, importances: Mapping[str, Mapping[str, float]], names: Sequence[str] | None = None
 ) -> Figure:
-    """Each objective of every trial's last point against each sampled setting, the most important first.
+    """Draw each objective of every trial's last point against each sampled setting, the most important first.
 
     Args:
         results: the study.
-        shares: of each objective's variance, by setting (`search.importance`); empty where it is not known.
+        importances: of each setting, by objective (`search.importance`); empty where unknown.
         names: the settings to show; None for all that were sampled and differ.
     """
     trials = last_points(results.points)
-    objectives = results.facts.objectives[:2]
-    names = list(ranked_settings(results, shares) if names is None else names)[:MOST_SLICES]
+    objectives = results.objectives[:2]
+    names = list(ranked_settings(results, importances) if names is None else names)[:MOST_SLICES]
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(max(3.0, 2.3 * len(names)) + 0.6, 4.6), layout="constrained")
         grid = figure.subplots(2, max(1, len(names)), squeeze=False, sharey="row")
         for row, objective in zip(grid, objectives, strict=True):
             row[0].set_ylabel(f"{metric_name(objective)} [{objective.unit}]".replace(" []", ""))
             for axes, name in zip(row, names, strict=False):
-                _draw_slice(axes, trials, name, objective, shares.get(objective.metric, {}).get(name))
+                _draw_slice(axes, trials, name, objective, importances.get(objective.metric, {}).get(name))
         for axes, name in zip(grid[1], names, strict=False):
             axes.set_xlabel(path_label(name))
         if not names:
-            _say_empty(grid[0, 0])
+            _mark_empty(grid[0, 0])
     return figure
 
 
-def ranked_settings(results: Results, shares: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The sampled settings that differ between trials, by the largest share of any objective's variance."""
+def ranked_settings(results: Results, importances: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return the sampled settings that differ between trials, by their largest importance for any objective."""
     sampled = [column.removeprefix("param.") for column in results.trials if column.startswith("param.")]
     varied = [name for name in sampled if results.trials[f"param.{name}"].nunique(dropna=False) > 1]
-    return sorted(varied, key=lambda name: -max((found.get(name, 0.0) for found in shares.values()), default=0.0))
+    return sorted(varied, key=lambda name: -max((found.get(name, 0.0) for found in importances.values()), default=0.0))
 
 
 def _draw_slice(axes: Axes, points: pd.DataFrame, name: str, objective: Objective, share: float | None) -> None:
@@ -145,7 +145,7 @@ def _draw_slice(axes: Axes, points: pd.DataFrame, name: str, objective: Objectiv
         across = numbers
         if across.min() > 0 and across.max() / across.min() >= LOG_RATIO:
             axes.set_xscale("log")
-            # Names may hold "$", so formulas are off, which the usual labels of powers are.
+            # The usual labels of powers are formulas, which are off: names may hold "$".
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
     else:
@@ -160,7 +160,7 @@ def _draw_slice(axes: Axes, points: pd.DataFrame, name: str, objective: Objectiv
 
 
 def draw_compute(results: Results) -> Figure:
-    """Where the device time went: shared stages, trials by how they ended, evaluation of interpolations."""
+    """Draw the device time by use: shared stages, trials by how they ended, evaluation of interpolations."""
     parts = compute_parts(results)
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(7.2, 0.55 * max(1, len(parts)) + 0.9), layout="constrained")
@@ -173,12 +173,12 @@ def draw_compute(results: Results) -> Figure:
         axes.margins(x=0.12)
         axes.invert_yaxis()
         if not parts:
-            _say_empty(axes)
+            _mark_empty(axes)
     return figure
 
 
 def compute_parts(results: Results) -> dict[str, float]:
-    """Device-seconds by what they were spent on; parts that took nothing are left out."""
+    """Return device-seconds by use; uses without any are left out."""
     artifacts, trials = results.artifacts, results.trials
     parts = {f"stage {stage}": _sum(part) for stage, part in artifacts.groupby("stage", sort=True)}
     parts |= {f"trials {state}": _sum(part) for state, part in trials.groupby("state", sort=True)}
@@ -194,5 +194,5 @@ def _colour(name: str) -> str:
     return COLOURS[2] if name.startswith("stage") else COLOURS[0] if name.startswith("trials") else COLOURS[5]
 
 
-def _say_empty(axes: Axes) -> None:
-    axes.text(0.5, 0.5, "nothing yet", transform=axes.transAxes, ha="center", va="center", color="#555555")
+def _mark_empty(axes: Axes) -> None:
+    axes.text(0.5, 0.5, "no data yet", transform=axes.transAxes, ha="center", va="center", color="#555555")

@@ -1,4 +1,4 @@
-"""Figures of groups side by side: metrics of their front members, and what an iteration took."""
+"""Figures of groups side by side: metrics of their front members, and the time of an iteration."""
 
 import math
 from collections.abc import Sequence
@@ -10,21 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.plots import COLOURS, MARKERS, SETTINGS
-from analysis.formatting import path_label, short_text
-from analysis.page.page import metric_head
+from analysis.formatting import metric_head, path_label, short_text
 from analysis.statistics.fronts import group_fronts, group_values, last_points, natural_order
 from analysis.statistics.tables import Results, metric_columns
 
 MOST_PANELS = 8
 _IN_A_ROW = 4
 _REACH = 0.22
-"""How far points of one group are spread sideways, so that equal ones do not hide each other."""
+"""Half-width over which a group's points are spread, so that equal ones do not hide each other."""
 
 
 def draw_metrics(results: Results, path: str) -> Figure:
-    """Each metric of the members of each group's own front, with a line at the mean."""
+    """Draw each metric of the members of each group's own front, with a line at the mean."""
     names = metric_columns(results)[:MOST_PANELS]
-    groups = [group for group in group_fronts(results.points, results.facts, path) if len(group.front)]
+    groups = [group for group in group_fronts(results.points, results.goals, path) if len(group.front)]
     lines = math.ceil(len(names) / _IN_A_ROW)
     columns = math.ceil(len(names) / lines)
     with matplotlib.rc_context(SETTINGS):
@@ -32,7 +31,7 @@ def draw_metrics(results: Results, path: str) -> Figure:
         grid = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes, name in zip(grid, names, strict=False):
             _name_groups(axes, [group.value for group in groups], path)
-            axes.set_ylabel(metric_head(results.facts, name))
+            axes.set_ylabel(metric_head(results.objectives, name))
             for place, (group, colour) in enumerate(zip(groups, COLOURS * len(groups), strict=False)):
                 values = group.front[name].to_numpy(dtype=np.float64)
                 axes.plot(_beside(place, len(values)), values, "o", color=colour, alpha=0.75, markersize=5)
@@ -43,12 +42,12 @@ def draw_metrics(results: Results, path: str) -> Figure:
     return figure
 
 
-def draw_pace(results: Results, path: str, second: str = "") -> Figure:
-    """Seconds an iteration of every trial that did not fail, by group; marks by a second setting."""
+def draw_iteration_times(results: Results, path: str, second: str = "") -> Figure:
+    """Draw the seconds per iteration of every trial that did not fail, by group; marks by a second setting."""
     trials = last_points(results.points)
     trials = trials[trials["iterations"].notna() & trials["device_seconds"].notna()]
     trials = trials.assign(
-        pace=trials["device_seconds"] / trials["iterations"].astype("float64"),
+        seconds=trials["device_seconds"] / trials["iterations"].astype("float64"),
         group=group_values(trials, path),
         kind=group_values(trials, second) if second else "",
     )
@@ -69,11 +68,11 @@ def draw_pace(results: Results, path: str, second: str = "") -> Figure:
 def _draw_kind(axes: Axes, trials: pd.DataFrame, groups: Sequence[str], index: int, label: str) -> None:
     across = np.zeros(len(trials))
     for place, group in enumerate(groups):
-        own = np.asarray(trials["group"] == group, dtype=bool)
-        across[own] = _beside(place, int(own.sum()))
+        rows = np.asarray(trials["group"] == group, dtype=bool)
+        across[rows] = _beside(place, int(rows.sum()))
     marker = MARKERS[index % len(MARKERS)]
     colour = COLOURS[index % len(COLOURS)]
-    axes.plot(across, trials["pace"], marker, color=colour, alpha=0.75, markersize=6, label=label)
+    axes.plot(across, trials["seconds"], marker, color=colour, alpha=0.75, markersize=6, label=label)
 
 
 def _name_groups(axes: Axes, groups: Sequence[str], path: str) -> None:

@@ -1,4 +1,4 @@
-"""Groups of a study side by side: metrics of their front members, who beats whom, what an iteration costs."""
+"""Tables of groups side by side: metrics of their front members, pairwise comparisons, the cost of an iteration."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,28 +7,36 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.formatting import NOTHING, duration_text, metric_text, number_text, path_label, short_text
-from analysis.journal import Event
-from analysis.page.page import TextTable, metric_head, percent
+from analysis.formatting import (
+    NOTHING,
+    duration_text,
+    metric_head,
+    metric_text,
+    number_text,
+    path_label,
+    short_text,
+)
+from analysis.page.tables import TextTable, percent
 from analysis.statistics.dominance import Comparison
 from analysis.statistics.fronts import GroupFront, group_fronts, group_values, last_points, natural_order
 from analysis.statistics.tables import Results, metric_columns
+from study.record.events import ArtifactEnded
 
 
 def metrics_table(results: Results, path: str) -> TextTable:
-    """Every metric of the members of each group's own front: the mean, and from where to where."""
+    """Make a row per group: mean and range of every metric of the members of its own front."""
     names = metric_columns(results)
     rows = [
         (short_text(group.value), str(len(group.front)), *(_spread(group.front[name]) for name in names))
         for group in _with_front(results, path)
     ]
-    heads = ("on own front", *(metric_head(results.facts, name) for name in names))
+    heads = ("on own front", *(metric_head(results.objectives, name) for name in names))
     caption = f"Front members by {path_label(path)}: mean (lowest to highest) of each metric"
     return TextTable(caption=caption, columns=(path_label(path), *heads), rows=tuple(rows))
 
 
 def _with_front(results: Results, path: str) -> list[GroupFront]:
-    return [group for group in group_fronts(results.points, results.facts, path) if len(group.front)]
+    return [group for group in group_fronts(results.points, results.goals, path) if len(group.front)]
 
 
 def _spread(values: pd.Series) -> str:
@@ -42,21 +50,21 @@ def _spread(values: pd.Series) -> str:
 
 
 def win_table(comparisons: Sequence[Comparison], path: str) -> TextTable:
-    """The probability that the row's hypervolume is larger than the column's, at what the cheaper of the two cost."""
-    caption = f"How sure it is that the row's hypervolume is larger than the column's, by {path_label(path)}"
+    """Make a square of probabilities that the row's hypervolume is larger than the column's, at equal cost."""
+    caption = f"Probability that the row's hypervolume is larger than the column's, by {path_label(path)}"
     return _matrix(comparisons, path, caption, lambda each: (each.difference.positive, 1 - each.difference.positive))
 
 
 def dominance_table(comparisons: Sequence[Comparison], path: str) -> TextTable:
-    """The share of draws in which the row's front dominates all of the column's, at equal cost."""
-    caption = f"How often the row's front dominates all of the column's, by {path_label(path)}"
+    """Make a square of the shares of draws in which the row's front dominates the column's, at equal cost."""
+    caption = f"Share of draws in which the row's front dominates the column's, by {path_label(path)}"
     return _matrix(comparisons, path, caption, lambda each: (each.dominates, each.dominated))
 
 
 def _matrix(
     comparisons: Sequence[Comparison], path: str, caption: str, shares: Callable[[Comparison], tuple[float, float]]
 ) -> TextTable:
-    """Rows against columns from pairs; nobody meets himself."""
+    """Make a square from pairs, with dashes on its diagonal."""
     cells: dict[tuple[str, str], float] = {}
     for each in comparisons:
         cells[each.one, each.other], cells[each.other, each.one] = shares(each)
@@ -68,17 +76,17 @@ def _matrix(
     return TextTable(caption=caption, columns=(path_label(path), *map(short_text, names)), rows=tuple(rows))
 
 
-def pace_table(results: Results, path: str) -> TextTable:
-    """What an iteration of each group cost, over the trials that did not fail."""
+def iteration_cost_table(results: Results, path: str) -> TextTable:
+    """Make a row per group: the cost of an iteration, over the trials that did not fail."""
     trials = last_points(results.points)
     values = np.asarray(group_values(trials, path), dtype=object)
-    rows = [_pace_row(value, trials[values == value]) for value in sorted(set(values), key=natural_order)]
+    rows = [_iteration_cost_row(value, trials[values == value]) for value in sorted(set(values), key=natural_order)]
     heads = ("trials", "batch", "pixels per iteration", "time per iteration", "million pixels per second")
-    caption = f"What an iteration cost, by {path_label(path)}"
+    caption = f"Cost of an iteration, by {path_label(path)}"
     return TextTable(caption=caption, columns=(path_label(path), *heads), rows=tuple(rows))
 
 
-def _pace_row(value: str, trials: pd.DataFrame) -> tuple[str, ...]:
+def _iteration_cost_row(value: str, trials: pd.DataFrame) -> tuple[str, ...]:
     batches = sorted(set(group_values(trials, "budget.batch")), key=natural_order)
     timed = trials[trials[["iterations", "pixels_seen", "device_seconds"]].notna().all(axis=1)]
     iterations, pixels, seconds = (float(timed[name].sum()) for name in ("iterations", "pixels_seen", "device_seconds"))
@@ -92,8 +100,8 @@ def _pace_row(value: str, trials: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def mix_table(results: Results, path: str, second: str) -> TextTable:
-    """How many trials that did not fail each group has with each value of a second setting."""
+def cross_table(results: Results, path: str, second: str) -> TextTable:
+    """Count the trials that did not fail by group and by the values of a second setting."""
     trials = last_points(results.points)
     counts = pd.crosstab(group_values(trials, path).to_numpy(), group_values(trials, second).to_numpy())
     values = sorted(counts.columns, key=natural_order)
@@ -107,30 +115,29 @@ def mix_table(results: Results, path: str, second: str) -> TextTable:
 
 
 def autoencoder_table(results: Results) -> TextTable:
-    """Each auto-encoder: what it is, what a held-out HR image is still worth behind it, and what that cost.
+    """Make a row per auto-encoder: its bottleneck, metrics of auto-encoded validation HR images, uses and cost.
 
-    Whatever was measured of it stands there: its PSNR says how much fidelity an image loses on the way.
+    Their PSNR is the fidelity that an image loses in the auto-encoder.
     """
-    last = {event["key"]: event for event in results.journal.artifacts if event["stage"] == "autoencoder"}
-    measured = list(dict.fromkeys(name for event in last.values() for name in event.get("metrics") or {}))
-    own = results.artifacts[results.artifacts["stage"] == "autoencoder"]
-    rows = [_autoencoder_row(artifact, last[artifact["key"]], measured) for artifact in own.to_dict("records")]
+    last = results.record.last_artifacts
+    artifacts = results.artifacts[results.artifacts["stage"] == "autoencoder"].to_dict("records")
+    measured = list(dict.fromkeys(name for artifact in artifacts for name in last[artifact["key"]].metrics))
+    rows = [_autoencoder_row(artifact, last[artifact["key"]], measured) for artifact in artifacts]
     rows.sort(key=lambda row: (natural_order(row[1]), natural_order(row[2])))
-    heads = ("bottleneck channels", "factor", *(metric_head(results.facts, name) for name in measured))
+    heads = ("bottleneck channels", "factor", *(metric_head(results.objectives, name) for name in measured))
     return TextTable(
-        caption="HR images behind each auto-encoder, against the HR images",
+        caption="Auto-encoded HR images against the HR images",
         columns=("auto-encoder", *heads, "trials", "training"),
         rows=tuple(rows),
     )
 
 
-def _autoencoder_row(artifact: dict[str, Any], event: Event, measured: Sequence[str]) -> tuple[str, ...]:
-    config, metrics = (event.get("config") or {}).get("autoencoder") or {}, event.get("metrics") or {}
-    known = [metrics.get(name) for name in measured]
+def _autoencoder_row(artifact: dict[str, Any], event: ArtifactEnded, measured: Sequence[str]) -> tuple[str, ...]:
+    config = event.config.get("autoencoder") or {}
     return (
         short_text(str(artifact["key"]), 24),
         *(short_text(str(config.get(name, NOTHING))) for name in ("bottleneck_channels", "factor")),
-        *(metric_text(float(value)) if isinstance(value, int | float) else NOTHING for value in known),
+        *(metric_text(event.metrics.get(name, math.nan)) for name in measured),
         str(artifact["uses"]),
         duration_text(float(artifact["training_seconds"])),
     )

@@ -1,4 +1,4 @@
-"""What the weights of a study's loss terms do: which matter, where the front's are, how two act together."""
+"""Effects of the loss terms' weights: their importances, their ranges on the front, pairs of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,46 +13,47 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from analysis.figures.plots import SETTINGS, directed
 from analysis.figures.study import LOG_RATIO
 from analysis.formatting import NOTHING, metric_name, number_text, path_label
-from analysis.journal import Objective
-from analysis.page.page import TextTable
+from analysis.page.tables import TextTable
 from analysis.statistics.fronts import is_interpolation, is_of_trial, last_points
 from analysis.statistics.tables import Results
+from study.record.goals import Objective
 
-Shares = Mapping[str, Mapping[str, float]]
+Importances = Mapping[str, Mapping[str, float]]
+"""By objective, then by config path."""
 PREFIX = "loss."
 
 
-def weight_paths(results: Results, shares: Shares) -> list[str]:
-    """The loss terms' weights that differ between trials, by the largest share of any objective's variance."""
+def weight_paths(results: Results, importances: Importances) -> list[str]:
+    """Return the loss terms' weights that differ between trials, by their largest importance for any objective."""
     trials = last_points(results.points)
     columns = [name for name in trials if name.startswith(f"config.{PREFIX}") and _is_number(trials[name])]
     paths = [name.removeprefix("config.") for name in columns if trials[name].nunique() > 1]
-    return sorted(paths, key=lambda path: -max((found.get(path, 0.0) for found in shares.values()), default=0.0))
+    return sorted(paths, key=lambda path: -max((found.get(path, 0.0) for found in importances.values()), default=0.0))
 
 
 def _is_number(values: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
-def weight_table(results: Results, shares: Shares) -> TextTable:
-    """Each weight: how much of each objective's variance it explains, what was tried, and what the front's trials have.
+def weight_table(results: Results, importances: Importances) -> TextTable:
+    """Make a row per weight: its importance for each objective, its range in all trials and in those on the front.
 
-    The last row is what settings other than loss weights explain.
+    The last row has the importance of all settings other than loss weights.
     """
-    paths, objectives = weight_paths(results, shares), results.facts.objectives
+    paths, objectives = weight_paths(results, importances), results.objectives
     trials = last_points(results.points)
     chosen = trials[trials["trial"].isin(front_trials(results))]
     rows: list[tuple[str, ...]] = [
         (
             path,
-            *(_share(shares.get(axis.metric, {}).get(path)) for axis in objectives),
+            *(_share(importances.get(axis.metric, {}).get(path)) for axis in objectives),
             *_range(trials[f"config.{path}"]),
             *_range(chosen[f"config.{path}"]),
         )
         for path in paths
     ]
-    if rows and any(shares.values()):
-        rest = [_rest(shares.get(axis.metric, {}), paths) for axis in objectives]
+    if rows and any(importances.values()):
+        rest = [_rest(importances.get(axis.metric, {}), paths) for axis in objectives]
         rows.append(("all other settings", *map(_share, rest), *[NOTHING] * 4))
     heads = (*(f"explains of {metric_name(axis)}" for axis in objectives), "lowest tried", "highest tried")
     return TextTable(
@@ -63,7 +64,7 @@ def weight_table(results: Results, shares: Shares) -> TextTable:
 
 
 def front_trials(results: Results) -> list[int]:
-    """The trials that have a point on the front, or an interpolation."""
+    """Return the trials that have a point, or an interpolation, on the front."""
     points = results.points
     members = points[(is_of_trial(points) | is_interpolation(points)) & points["front"].to_numpy(dtype=bool)]
     return sorted(int(trial) for trial in members["trial"].dropna().unique())
@@ -85,14 +86,14 @@ def _range(values: pd.Series) -> tuple[str, str]:
 
 
 def draw_pair(results: Results, across: str, up: str) -> Figure:
-    """The last point of each trial by two of its weights, coloured by each objective; brighter is better.
+    """Draw the last point of each trial by two of its weights, coloured by each objective; brighter is better.
 
     Trials with a point on the front are ringed.
     """
     trials = last_points(results.points)
     trials = trials[trials[f"config.{across}"].notna() & trials[f"config.{up}"].notna()]
     on_front = trials["trial"].isin(front_trials(results)).to_numpy(dtype=bool)
-    objectives = results.facts.objectives[:2]
+    objectives = results.objectives[:2]
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(9.4, 4.0), layout="constrained")
         figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr,call-arg]

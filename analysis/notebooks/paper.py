@@ -8,17 +8,16 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from analysis.figures.plots import SETTINGS, save_figure
-from analysis.page.exports import replace_file
 
 ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9
-"""Inches, as most conferences of the field have them."""
+"""Widths in inches at most conferences of the field."""
 _WIDTH_OF_AN_ENTRY = 1.6
 
 
 def for_paper(figure: Figure, width: float, height: float, *, font: float = 8) -> Figure:
-    """Give one of our figures a size in inches and letters of `font` points; lines and marks shrink with the letters.
+    """Give a figure a size in inches and text of `font` points; lines and marks shrink with the text.
 
-    Included at its own width, it then needs no scaling in the paper, and its letters fit the text's.
+    It then needs no scaling in the paper, and its text is as large as the paper's.
 
     Returns:
         The same figure.
@@ -35,7 +34,7 @@ def for_paper(figure: Figure, width: float, height: float, *, font: float = 8) -
 
 
 def _fold_legend(figure: Figure, columns: int, font: float) -> None:
-    """Set the legend below the figure anew, in as many columns as there is room for."""
+    """Replace the legend below the figure by one with at most `columns` columns."""
     for legend in list(figure.legends):
         handles, labels = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
         legend.remove()
@@ -50,9 +49,8 @@ def _fold_legend(figure: Figure, columns: int, font: float) -> None:
 
 
 def save_both(figure: Figure, folder: Path, name: str) -> Sequence[Path]:
-    """Write a figure as SVG and as PNG; the folder is made if it is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a figure as SVG and as PNG into a folder, which is created if needed."""
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-    replace_file(svg, lambda path: save_figure(figure, path, "svg"))
-    replace_file(png, lambda path: save_figure(figure, path, "png"))
+    save_figure(figure, svg, "svg")
+    save_figure(figure, png, "png")
     return svg, png

@@ -1,4 +1,4 @@
-"""Where a study is read from: its run directory, or MLflow."""
+"""Reads a study from its run directory or from MLflow."""
 
 import tempfile
 import warnings
@@ -17,31 +17,30 @@ class OpenStudy:
 
     Attributes:
         run_dir: with its sample crops.
-        artifacts: the folder with its auto-encoders; it need not be there.
+        artifacts: the folder with its auto-encoders; it may be missing.
         results: its tables.
+        _fetched: holds a fetched study as long as this object lives.
     """
 
     run_dir: Path
     artifacts: Path
     results: Results
     _fetched: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
-    """What was fetched lasts as long as the study is open."""
 
 
 def open_study(study: str, mlflow: str | None = None, *, artifacts: str | None = None) -> OpenStudy:
     """Read a study.
 
-    A relative path is looked for in the working directory, then in the checkout, since notebooks are run in their own
-    folder.
+    A relative path is looked up in the working directory, then in the checkout: notebooks run in their own folder.
 
     Args:
         study: the run directory; with `mlflow`, the study's name there.
         mlflow: MLflow's tracking URI.
-        artifacts: the study's; None for the folder beside the run directory.
+        artifacts: folder of the study's artifacts; None for the one beside the run directory.
 
     Raises:
-        RunDirectoryError: the directory holds no usable study.json.
-        MlflowSourceError: MLflow does not answer, or has no such study.
+        RunDirectoryError, JournalError: the directory has no usable study.json or journal.
+        MlflowSourceError: MLflow does not respond, or has no such study.
     """
     fetched = tempfile.TemporaryDirectory(prefix="aesop-study-") if mlflow else None
     if mlflow and fetched is not None:
@@ -60,13 +59,13 @@ def _fetch(uri: str, name: str, into: Path) -> Path:
     from study.tracking.download import fetch_study
 
     with warnings.catch_warnings():
-        # In a notebook, MLflow's import misses the widgets of progress bars that nobody asked for.
+        # In a notebook, MLflow's import warns that the widgets of its progress bars are missing.
         warnings.filterwarnings("ignore", "IProgress not found")
         return fetch_study(uri, name, into)
 
 
 def found(place: str) -> Path:
-    """A path as it stands if there is something, else below the checkout."""
+    """Return a path if it exists or is missing below the checkout as well, else the one below the checkout."""
     path = Path(place).expanduser()
     below = _CHECKOUT / path
     return below if not path.exists() and below.exists() else path

@@ -1,4 +1,4 @@
-"""A study seen by the settings that somebody asks about, in place of the study's own groups."""
+"""A study split by chosen settings in place of its own groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,22 +9,19 @@ from analysis.formatting import count_text, list_text, path_label, short_text
 from analysis.notebooks.sources import OpenStudy
 from analysis.statistics.compute import Statistics, compute_statistics
 from analysis.statistics.dominance import DRAWS
-from analysis.statistics.fronts import group_values, is_candidate, is_of_trial, natural_order
-from analysis.statistics.tables import Results
-
-NO_SAY = "none"
-"""The value of a setting that had no say in a point (`fronts.group_values`)."""
+from analysis.statistics.fronts import NO_VALUE, group_values, is_candidate, is_of_trial, natural_order
+from analysis.statistics.tables import Results, regrouped
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class Split:
     """A study, split by settings.
 
     Attributes:
         study: as it was read.
-        wanted: the config paths that were asked about.
+        wanted: the config paths to split by.
         results: the study's, with those of them as groups that differ between trials.
-        statistics: what was reckoned of these groups.
+        statistics: of these groups.
     """
 
     study: OpenStudy
@@ -35,34 +32,29 @@ class Question:
     @property
     def paths(self) -> tuple[str, ...]:
         """The settings that differ."""
-        return self.results.facts.groups
+        return self.results.groups
 
     @property
     def refusal(self) -> str:
-        """Say why the study does not answer the question; empty where it does."""
+        """Why there is nothing to compare; empty if there is."""
         return "" if self.paths else _refusal(self.results, self.wanted)
 
 
-def ask(study: OpenStudy, wanted: Sequence[str] | None = None, *, draws: int = DRAWS) -> Question:
+def split_study(study: OpenStudy, wanted: Sequence[str] | None = None, *, draws: int = DRAWS) -> Split:
     """Split a study by settings.
 
     Args:
-        study: which was opened.
+        study: an open study.
         wanted: config paths; None for the study's own groups.
         draws: of the bootstrap.
     """
-    asked = study.results.facts.groups if wanted is None else tuple(wanted)
-    results = regrouped(study.results, [path for path in asked if len(values_of(study.results, path)) > 1])
-    return Question(study=study, wanted=asked, results=results, statistics=compute_statistics(results, draws=draws))
-
-
-def regrouped(results: Results, paths: Sequence[str]) -> Results:
-    """The same results, to be split by other config paths."""
-    return replace(results, facts=replace(results.facts, groups=tuple(paths)))
+    paths = study.results.groups if wanted is None else tuple(wanted)
+    results = regrouped(study.results, [path for path in paths if len(values_of(study.results, path)) > 1])
+    return Split(study=study, wanted=paths, results=results, statistics=compute_statistics(results, draws=draws))
 
 
 def restricted(results: Results, path: str, value: str) -> Results:
-    """The same results without the trials' points of other groups; references stay."""
+    """Return the same results without the trials' points of other groups; references stay."""
     points = results.points
     other = np.asarray(group_values(points, path) != value, dtype=bool)
     trained = np.asarray(points["trial"].notna(), dtype=bool)
@@ -70,14 +62,14 @@ def restricted(results: Results, path: str, value: str) -> Results:
 
 
 def values_of(results: Results, path: str) -> list[str]:
-    """The values of a config path among trials that did not fail, where it had a say, in their order."""
+    """Return the values of a config path among trials that did not fail and that it has an effect on, in order."""
     points = results.points[is_candidate(results.points) & is_of_trial(results.points)]
-    return sorted(set(group_values(points, path)) - {NO_SAY}, key=natural_order)
+    return sorted(set(group_values(points, path)) - {NO_VALUE}, key=natural_order)
 
 
 def _refusal(results: Results, wanted: Sequence[str]) -> str:
     if not wanted:
-        return "This study names no settings to split its trials by, so there is nothing to compare here."
+        return "This study has no settings to split its trials by, so there is nothing to compare here."
     known = {path: values_of(results, path) for path in wanted}
     if not any(known.values()):
         trials = count_text(len(results.trials), "trial")

@@ -1,4 +1,4 @@
-"""What the page's chart shows, as plain types for JSON: `templates/chart.js` draws it and formats nothing."""
+"""The data of the page's chart, as plain types for JSON: `templates/chart.js` draws it and formats nothing."""
 
 import hashlib
 import math
@@ -21,10 +21,19 @@ from analysis.figures.plots import (
     shown_limits,
     style_of,
 )
-from analysis.formatting import NOTHING, count_text, metric_name, metric_text, path_heads, path_label, short_text
-from analysis.journal import Objective, StudyFacts
-from analysis.statistics.findings import point_name
+from analysis.formatting import (
+    NOTHING,
+    count_text,
+    metric_head,
+    metric_name,
+    metric_text,
+    path_heads,
+    path_label,
+    point_name,
+    short_text,
+)
 from analysis.statistics.fronts import (
+    NO_VALUE,
     front_of,
     group_fronts,
     group_values,
@@ -33,13 +42,15 @@ from analysis.statistics.fronts import (
     is_interpolation,
     is_measured,
     is_of_trial,
+    is_reference,
 )
 from analysis.statistics.tables import Results, metric_columns, sampled_paths
+from study.record.goals import Goals, Objective
 
 Bands = Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray, np.ndarray]]
 """By (config path, value): x, low and high of the band around that group's front, each of shape (n,)."""
 
-# Beyond these and what must be reachable (fronts, last points, references), points are drawn but cannot be asked.
+# Beyond these, the fronts, last points and references, points are drawn without details.
 MAX_OTHERS = 300
 MAX_CROPPED_POINTS = 40
 _MAX_CROP_BYTES = 2_000_000
@@ -50,21 +61,25 @@ _Limits = tuple[tuple[float, float], tuple[float, float]]
 
 @dataclass(frozen=True)
 class _Frame:
-    """The axes, and how finely values are told on them."""
+    """The axes.
 
-    facts: StudyFacts
+    Attributes:
+        goals: of the study.
+        limits: (low, high) upwards, then sideways.
+    """
+
+    goals: Goals
     limits: _Limits
-    """(low, high) upwards, then sideways."""
 
     def xy(self, points: pd.DataFrame) -> list[tuple[float, float]]:
-        """Points as rounded pairs; what lies far outside is moved to just outside, where a line to it still points."""
-        up, across = (objective.metric for objective in self.facts.objectives[:2])
+        """Return points as rounded pairs; far ones are moved to just outside, so that lines keep their direction."""
+        up, across = (objective.metric for objective in self.goals.objectives[:2])
         y = self._rounded(points[up].to_numpy(dtype=float), self.limits[0])
         x = self._rounded(points[across].to_numpy(dtype=float), self.limits[1])
         return list(zip(x, y, strict=True))
 
     def band(self, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, list[float]]:
-        """A band without the places where it is not known."""
+        """Return a band without the places where it is unknown."""
         known = ~(np.isnan(x) | np.isnan(low) | np.isnan(high))
         up, across = self.limits
         return {
@@ -85,56 +100,60 @@ class _Frame:
 def chart_data(
     run_dir: Path, results: Results, *, crop_rows: Sequence[CropRow] = (), bands: Bands | None = None
 ) -> dict[str, Any] | None:
-    """Gather what the interactive chart shows; None where no point was measured.
+    """Collect the interactive chart's data; None where no point was measured.
 
-    Points on a front, each trial's last point, references and up to `MAX_OTHERS` more can be asked for what they are;
-    the others are flat arrays. Everything is text or rounded numbers, also where a study holds NaN.
+    Points on a front, each trial's last point, references and up to `MAX_OTHERS` more have details; the others are flat
+    arrays. All values are text or rounded numbers, also where a study has NaN.
 
     Args:
-        run_dir: where the sample crops lie.
+        run_dir: of the study, with its sample crops.
         results: the study.
-        crop_rows: what the page embeds anyway; the chart refers to these pictures and adds only what is not there.
-        bands: the uncertainty of the groups' fronts; groups without one are drawn without.
+        crop_rows: pictures that the page embeds anyway; the chart adds only others.
+        bands: uncertainty of the groups' fronts, where known.
     """
-    facts = results.facts
-    measured = results.points[is_measured(results.points, facts)]
+    goals = results.goals
+    measured = results.points[is_measured(results.points, goals)]
     if not len(measured):
         return None
-    frame = _Frame(facts, shown_limits(results.points, facts))
-    groupings = [_Grouping(measured, facts, path) for path in facts.groups or ("",)]
-    asked = _interactive(measured, facts, frame.limits, groupings)
+    frame = _Frame(goals, shown_limits(results.points, goals))
+    groupings = [_Grouping(measured, goals, path) for path in results.groups or ("",)]
+    detailed = _detailed(measured, goals, frame.limits, groupings)
     pictures = _pictures(run_dir, results, crop_rows, groupings)
     settings = sampled_paths(results)
     return {
-        "axes": {"x": _axis(facts.objectives[1], frame.limits[1]), "y": _axis(facts.objectives[0], frame.limits[0])},
-        "metrics": [_metric_head(facts, metric) for metric in metric_columns(results)],
+        "axes": {name: _axis(results.objectives[place], frame.limits[place]) for name, place in (("x", 1), ("y", 0))},
+        "metrics": [metric_head(results.objectives, metric) or NOTHING for metric in metric_columns(results)],
         "settings": list(path_heads(settings)),
-        "trials": _trials(results, asked, settings),
-        "points": _points(results, asked, frame, groupings),
-        "background": _background(measured, facts, frame, groupings, asked),
+        "trials": _trials(results, detailed, settings),
+        "points": _points(results, detailed, frame, groupings),
+        "background": _background(measured, frame, groupings, detailed),
         "groupings": [grouping.data(frame, bands or {}) for grouping in groupings],
-        "front": frame.xy(front_of(results.points, facts)),
+        "front": frame.xy(front_of(results.points, goals)),
         "front_colour": FRONT_COLOUR,
         "images": [row.image for row in crop_rows],
         "hr": HR_SAMPLES,
         "pictures": pictures,
-        "note": _note(measured, facts, frame.limits, asked),
+        "note": _note(measured, goals, frame.limits, detailed),
     }
 
 
 class _Grouping:
-    """The points split by one config path, with how each part looks."""
+    """The points split by one config path, with the style of each part.
 
-    def __init__(self, points: pd.DataFrame, facts: StudyFacts, path: str) -> None:
+    Attributes:
+        positions: each point's group, by its place among the values; -1 for none.
+        on_front: rows of the points on the fronts of the groups.
+    """
+
+    def __init__(self, points: pd.DataFrame, goals: Goals, path: str) -> None:
         trials = points[is_candidate(points) & is_of_trial(points)]
         self.path = path
-        self.colours: Style = style_of(trials, facts, path, COLOURS)
-        self.markers: Style = style_of(trials, facts, path, MARKERS)
-        self.fronts = [group.front for group in group_fronts(trials, facts, path)] if path else []
-        values = group_values(points, path) if path else pd.Series("none", index=points.index)
+        self.colours: Style = style_of(trials, goals, path, COLOURS)
+        self.markers: Style = style_of(trials, goals, path, MARKERS)
+        self.fronts = [group.front for group in group_fronts(trials, goals, path)] if path else []
+        values = group_values(points, path) if path else pd.Series(NO_VALUE, index=points.index)
         positions = {value: position for position, value in enumerate(self.colours.values)}
         self.positions = values.map(positions).fillna(-1).astype(int)
-        """Each point's group, by its place among the values; -1 for none."""
         self.on_front = frozenset(index for front in self.fronts for index in front.index)
 
     def data(self, frame: _Frame, bands: Bands) -> dict[str, Any]:
@@ -155,26 +174,20 @@ class _Grouping:
 
 
 def point_id(point: pd.Series) -> str:
-    """Name a point for a link: the same in every page of a study, and harmless in a URL."""
+    """Return a point's name for links: the same in every page of a study, and safe in a URL."""
     if point["kind"] == "trial":
         return f"t{point['trial']}.{point['iteration']}"
     return f"{point['kind'][0]}{hashlib.sha256(str(point['name']).encode('utf-8', 'replace')).hexdigest()[:10]}"
 
 
-def _interactive(
-    measured: pd.DataFrame, facts: StudyFacts, limits: _Limits, groupings: Sequence[_Grouping]
-) -> pd.DataFrame:
-    """Choose the points that can be asked, of those that are drawn."""
-    reference = ~is_of_trial(measured) & ~is_interpolation(measured)
-    drawn = measured[(is_candidate(measured) | reference) & is_shown(measured, facts, limits)]
+def _detailed(measured: pd.DataFrame, goals: Goals, limits: _Limits, groupings: Sequence[_Grouping]) -> pd.DataFrame:
+    """Choose the points with details, of those that are drawn."""
+    drawn = measured[(is_candidate(measured) | is_reference(measured)) & is_shown(measured, goals, limits)]
     trials = drawn[is_of_trial(drawn)]
     last = trials.loc[trials.groupby("trial")["iteration"].idxmax()].index
     on_front = frozenset(index for grouping in groupings for index in grouping.on_front)
     wanted = (
-        drawn["front"].to_numpy(dtype=bool)
-        | drawn.index.isin(last)
-        | drawn.index.isin(on_front)
-        | ~(is_of_trial(drawn) | is_interpolation(drawn))
+        drawn["front"].to_numpy(dtype=bool) | drawn.index.isin(last) | drawn.index.isin(on_front) | is_reference(drawn)
     )
     return pd.concat([drawn[wanted], spread(drawn[~wanted], MAX_OTHERS)]).sort_index()
 
@@ -185,9 +198,9 @@ def _axis(objective: Objective, limits: tuple[float, float]) -> dict[str, Any]:
     return {"title": name, "name": metric_name(objective), "better": better, "low": low, "high": high}
 
 
-def _trials(results: Results, asked: pd.DataFrame, settings: Sequence[str]) -> dict[str, Any]:
-    """State, cause and settings of each trial that a point can be asked of, by number."""
-    rows = asked[asked["trial"].notna()].drop_duplicates("trial")
+def _trials(results: Results, detailed: pd.DataFrame, settings: Sequence[str]) -> dict[str, Any]:
+    """Return state, cause and settings of each trial that has a point with details, by number."""
+    rows = detailed[detailed["trial"].notna()].drop_duplicates("trial")
     values = [group_values(rows, path) for path in settings]
     causes = results.trials.set_index("trial")["cause"]
     trials = {}
@@ -202,12 +215,12 @@ def _trials(results: Results, asked: pd.DataFrame, settings: Sequence[str]) -> d
 
 
 def _points(
-    results: Results, asked: pd.DataFrame, frame: _Frame, groupings: Sequence[_Grouping]
+    results: Results, detailed: pd.DataFrame, frame: _Frame, groupings: Sequence[_Grouping]
 ) -> list[dict[str, Any]]:
-    facts, metrics = results.facts, metric_columns(results)
-    allowed = is_allowed(asked, facts)
+    metrics = metric_columns(results)
+    allowed = is_allowed(detailed, results.goals)
     points = []
-    for place, (row, (index, point)) in enumerate(zip(frame.xy(asked), asked.iterrows(), strict=True)):
+    for place, (row, (index, point)) in enumerate(zip(frame.xy(detailed), detailed.iterrows(), strict=True)):
         fronts = [position for position, grouping in enumerate(groupings) if index in grouping.on_front]
         points.append(
             {
@@ -220,7 +233,7 @@ def _points(
                 "groups": [int(grouping.positions[index]) for grouping in groupings],
                 "front": bool(point["front"]),
                 "fronts": fronts,
-                "standing": _standing(point, [groupings[position] for position in fronts], allowed=allowed[place]),
+                "status": _status(point, [groupings[position] for position in fronts], allowed=allowed[place]),
                 "metrics": [metric_text(point[metric]) for metric in metrics],
                 "samples": point["samples"] if isinstance(point["samples"], str) else None,
             }
@@ -228,47 +241,46 @@ def _points(
     return points
 
 
-def _standing(point: pd.Series, groupings: Sequence[_Grouping], *, allowed: bool) -> str:
-    """Say which fronts a point is on."""
+def _status(point: pd.Series, groupings: Sequence[_Grouping], *, allowed: bool) -> str:
+    """Return which fronts a point is on."""
     if point["kind"] in ("bicubic", "input"):
-        return "to compare with"
+        return "for comparison"
     if not allowed:
-        return "misses a bound of the study"
-    own = " and ".join(path_label(grouping.path) for grouping in groupings)
+        return "violates a constraint of the study"
+    groups = " and ".join(path_label(grouping.path) for grouping in groupings)
     if point["front"]:
         return "on the front of all points"
-    return f"on the front of its {own} alone" if own else "off the front"
+    return f"on the front of its {groups} alone" if groups else "off the front"
 
 
 def _background(
-    measured: pd.DataFrame, facts: StudyFacts, frame: _Frame, groupings: Sequence[_Grouping], asked: pd.DataFrame
+    measured: pd.DataFrame, frame: _Frame, groupings: Sequence[_Grouping], detailed: pd.DataFrame
 ) -> dict[str, Any]:
-    """The way of each trial, and the points that cannot be asked."""
+    """Return the path of each trial, and the points without details."""
     drawn = measured[is_candidate(measured)]
     trials = []
     for _, rows in drawn[is_of_trial(drawn)].groupby("trial", sort=True):
-        live = rows.index.isin(asked.index)
         trials.append(
             {
                 "groups": [int(grouping.positions[rows.index[0]]) for grouping in groupings],
                 "xy": [value for pair in frame.xy(rows) for value in pair],
-                "live": np.flatnonzero(live).tolist(),
+                "detailed": np.flatnonzero(rows.index.isin(detailed.index)).tolist(),
             }
         )
-    rest = drawn[is_interpolation(drawn) & ~drawn.index.isin(asked.index)]
-    rest = rest[is_shown(rest, facts, frame.limits)]
+    rest = drawn[is_interpolation(drawn) & ~drawn.index.isin(detailed.index)]
+    rest = rest[is_shown(rest, frame.goals, frame.limits)]
     return {"trials": trials, "interpolations": [value for pair in frame.xy(rest) for value in pair]}
 
 
 def _pictures(
     run_dir: Path, results: Results, crop_rows: Sequence[CropRow], groupings: Sequence[_Grouping]
 ) -> dict[str, str]:
-    """Embed what the page lacks of the samples of all fronts: one image of all points, then the next, while it fits."""
+    """Embed the samples of all fronts that the page lacks, one image of all points after the other, while they fit."""
     there = {crop.sample for row in crop_rows for crop in row.crops}
-    members = spread(front_of(results.points, results.facts), MAX_CROPPED_POINTS)
-    references = results.points[~is_of_trial(results.points) & ~is_interpolation(results.points)]
-    on_own = sorted({index for grouping in groupings for index in grouping.on_front})
-    groups = spread(results.points.loc[on_own], MAX_CROPPED_POINTS)
+    members = spread(front_of(results.points, results.goals), MAX_CROPPED_POINTS)
+    references = results.points[is_reference(results.points)]
+    on_groups = sorted({index for grouping in groupings for index in grouping.on_front})
+    groups = spread(results.points.loc[on_groups], MAX_CROPPED_POINTS)
     pictures: dict[str, str] = {}
     room = _MAX_CROP_BYTES
     for image in (row.image for row in crop_rows):
@@ -281,16 +293,8 @@ def _pictures(
     return pictures
 
 
-def _note(measured: pd.DataFrame, facts: StudyFacts, limits: _Limits, asked: pd.DataFrame) -> str:
-    """Say which points the chart shows without telling what they are."""
-    inert = measured[is_candidate(measured) & ~measured.index.isin(asked.index)]
-    count = int(is_shown(inert, facts, limits).sum())
-    return f"{count_text(count, 'point')} off the fronts can be seen but not asked: small dots." if count else ""
-
-
-def _metric_head(facts: StudyFacts, metric: str) -> str:
-    for objective in facts.objectives:
-        if objective.metric == metric:
-            name = metric_name(objective)
-            return f"{name} [{objective.unit}]" if objective.unit else name
-    return short_text(metric) or NOTHING
+def _note(measured: pd.DataFrame, goals: Goals, limits: _Limits, detailed: pd.DataFrame) -> str:
+    """Say how many points the chart shows without details."""
+    others = measured[is_candidate(measured) & ~measured.index.isin(detailed.index)]
+    count = int(is_shown(others, goals, limits).sum())
+    return f"{count_text(count, 'point')} off the fronts are small dots without details." if count else ""

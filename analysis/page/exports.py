@@ -1,62 +1,60 @@
 """A study's tables as files: Parquet for programs, CSV for spreadsheets, LaTeX for papers."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.formatting import Currency
-from analysis.page.page import TextTable, comparison_table, front_table
+from analysis.formatting import BudgetUnit
+from analysis.page.tables import TextTable, comparison_table, front_table
 from analysis.statistics.dominance import Comparison
 from analysis.statistics.fronts import front_of
-from analysis.statistics.image_values import images_table
 from analysis.statistics.tables import Results, metric_columns, sampled_paths
+from study.files import write_atomically
+from study.record.tables import ARTIFACTS, IMAGES, POINTS, TRIALS, write_table
 
 
 def export_tables(
-    out: Path, results: Results, comparisons: Sequence[Comparison], budget_unit: Currency = "device_seconds"
+    output: Path, results: Results, comparisons: Sequence[Comparison], budget_unit: BudgetUnit = "device_seconds"
 ) -> tuple[Path, ...]:
     """Write every table; each file replaces its predecessor as a whole.
 
-    `points` has a row per point, `images` one per point and held-out image (`point` is the row in `points`), `front`
-    the points on the front in full precision with what was sampled for them; `comparison` each pair of groups
-    (`dominance.Comparison`). LaTeX needs the package booktabs.
+    `front` has the points on the front in full precision with what was sampled for them, `comparison` each pair of
+    groups (`dominance.Comparison`); the Parquet files are those of `study/record/tables.py`. LaTeX needs the package
+    booktabs.
 
     Returns:
         The files.
     """
-    parquet = {
-        "points.parquet": results.points,
-        "images.parquet": images_table(results.points, results.journal),
-        "trials.parquet": results.trials,
-        "artifacts.parquet": results.artifacts,
-    }
-    for name, table in parquet.items():
-        replace_file(out / name, lambda path, table=table: table.to_parquet(path, index=False))  # type: ignore[misc]
-    front, compared = front_rows(results), comparison_rows(comparisons, budget_unit)
+    tables = (
+        (POINTS, results.points),
+        (IMAGES, results.images),
+        (TRIALS, results.trials),
+        (ARTIFACTS, results.artifacts),
+    )
+    files = [write_table(output, schema, table) for schema, table in tables]
     texts = {
         "points.csv": results.points.to_csv(index=False),
-        "front.csv": front.to_csv(index=False),
-        "front.tex": latex(front_table(results, results.facts.groups)),
-        "comparison.csv": compared.to_csv(index=False),
+        "front.csv": front_rows(results).to_csv(index=False),
+        "front.tex": latex(front_table(results, results.groups)),
+        "comparison.csv": comparison_rows(comparisons, budget_unit).to_csv(index=False),
         "comparison.tex": latex(comparison_table(comparisons)),
     }
     for name, text in texts.items():
-        replace_file(out / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
-    return tuple(out / name for name in (*parquet, *texts))
+        write_atomically(output / name, text.encode())
+    return (*files, *(output / name for name in texts))
 
 
 def front_rows(results: Results) -> pd.DataFrame:
-    """The front's points in full precision, with what was sampled for them."""
+    """Return the front's points in full precision, with what was sampled for them."""
     sampled = [f"config.{name}" for name in sampled_paths(results)]
     lead = ["trial", "kind", "name", "iteration"]
     columns = [*lead, *metric_columns(results), "iterations", "device_seconds", *sampled]
-    return front_of(results.points, results.facts)[columns]
+    return front_of(results.points, results.goals)[columns]
 
 
-def comparison_rows(comparisons: Sequence[Comparison], budget_unit: Currency = "device_seconds") -> pd.DataFrame:
-    """A row per pair of groups, in full precision."""
+def comparison_rows(comparisons: Sequence[Comparison], budget_unit: BudgetUnit = "device_seconds") -> pd.DataFrame:
+    """Make a row per pair of groups, in full precision."""
     names = ("one", "other", f"budget_{budget_unit}", "hypervolume_one", "hypervolume_other", "difference")
     columns = [*names, "low", "high", "probability_larger", "dominates", "dominated"]
     rows = [
@@ -71,7 +69,7 @@ def comparison_rows(comparisons: Sequence[Comparison], budget_unit: Currency = "
 
 
 def latex(table: TextTable) -> str:
-    """A table in LaTeX, with booktabs rules; what a name holds is escaped."""
+    """Return a table in LaTeX, with booktabs rules and escaped cells."""
     frame = pd.DataFrame([list(row) for row in table.rows], columns=list(table.columns), dtype="object")
     text: str = (
         frame.style.hide(axis="index")
@@ -80,10 +78,3 @@ def latex(table: TextTable) -> str:
         .to_latex(hrules=True, column_format="l" + "r" * (len(table.columns) - 1))
     )
     return text
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and then move it there, so that no reader meets half a file."""
-    partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    os.replace(partial, path)

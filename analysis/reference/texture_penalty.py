@@ -34,7 +34,6 @@ from rich.table import Table
 from torch import Tensor
 
 from analysis.figures.plots import save_figure
-from analysis.page.exports import replace_file
 from analysis.reference.artifact_networks import OpenedAutoencoder, find_autoencoders
 from analysis.reference.perturbations import KINDS, perturb
 from analysis.reference.texture_figure import draw_penalties
@@ -45,6 +44,7 @@ from study.data.image_set import CROP_MULTIPLE, ImageSet
 from study.data.images import pixel_digest
 from study.data.pairs import image_to_tensor
 from study.data.sources import folder, stored
+from study.files import write_atomically
 from study.losses import pixel_loss
 from study.metrics import psnr_y
 from study.metrics.low_resolution import null_part
@@ -194,8 +194,8 @@ def main(arguments: list[str], console: Console) -> int:
         )
     table = summarise(values, autoencoders)
     save_figure(draw_penalties(table, options.scale), options.output, options.output.suffix.removeprefix("."))
-    replace_file(options.output.with_suffix(".csv"), lambda path: table.to_csv(path, index=False))
-    replace_file(options.output.with_suffix(".parquet"), lambda path: values.to_parquet(path, index=False))
+    write_atomically(options.output.with_suffix(".csv"), table.to_csv(index=False).encode())
+    write_atomically(options.output.with_suffix(".parquet"), values.to_parquet(index=False))
     console.print(_to_terminal(table))
     for line in _sentences(values, table, options.amplitude):
         console.print(line, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How a study's hypervolume grew with what was spent, over all and for each group at its own cost."""
+"""Anytime curves: how a study's hypervolume grew with its cost, over all trials and for each group at its own cost."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import moocore
 import numpy as np
 
-from analysis.journal import Event
-from analysis.statistics.fronts import is_allowed, is_candidate, is_measured, objective_values
+from analysis.statistics.fronts import counts, objective_values
 from analysis.statistics.groups import Group, GroupComparison
-from analysis.statistics.image_values import events_of
 from analysis.statistics.tables import Results
+from study.record.events import ArtifactEnded, InterpolationEvaluated, PointEvaluated, ReferenceEvaluated
 from study.search.front import as_losses
 
 STEPS = 120
@@ -18,65 +17,72 @@ STEPS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class AnytimeCurve:
     """Hypervolume against cost.
 
     Attributes:
-        seconds: device-seconds, ascending, shape (n,).
-        hypervolumes: what had been reached by then, shape (n,).
+        costs: in the curve's budget unit, ascending, shape (n,).
+        hypervolumes: of all points up to each cost, shape (n,).
     """
 
-    seconds: np.ndarray
+    costs: np.ndarray
     hypervolumes: np.ndarray
 
 
-def study_course(results: Results) -> Course:
-    """Of a whole study, in the order in which things happened: artifacts trained here, trials, evaluation of interpolations."""
-    counts = _counting(results)
+def study_curve(results: Results) -> AnytimeCurve:
+    """Compute the curve of a whole study, in device-seconds and in the order of its events.
+
+    Artifacts trained here, trials and the evaluation of interpolations cost; what was reused does not.
+    """
+    on_front = counts(results.points, results.goals)
     spent, found = 0.0, []
     known: dict[object, float] = {}
-    losses = as_losses(objective_values(results.points, results.facts), results.facts.directions)
-    for _, what, seconds, row in sorted(_costs(results), key=lambda item: item[0]):
+    for what, seconds, row in _costs(results):
         spent += max(0.0, seconds - known.get(what, 0.0))
         known[what] = max(seconds, known.get(what, 0.0))
-        if row is not None and counts[row]:
+        if row is not None and on_front[row]:
             found.append((spent, row))
-    order = [row for _, row in found]
-    corner = as_losses(np.array([results.facts.corner]), results.facts.directions)[0]
-    return _course(np.array([cost for cost, _ in found]), losses[order], corner)
+    losses = as_losses(objective_values(results.points, results.goals), results.goals.directions)
+    corner = as_losses(np.array([results.goals.corner]), results.goals.directions)[0]
+    return _curve(np.array([cost for cost, _ in found]), losses[[row for _, row in found]], corner)
 
 
-def group_course(contest: GroupComparison, group: Group) -> Course:
-    """Of one group alone, as if nothing else had been trained; of several seeds the first's."""
+def group_curve(comparison: GroupComparison, group: Group) -> AnytimeCurve:
+    """Compute the curve of one group as if nothing else had been trained; of several seeds the first's."""
     costs = group.costs[:, 0]
     there = np.isfinite(costs)
     order = np.argsort(costs[there], kind="stable")
-    return _course(costs[there][order], group.losses.mean(axis=1)[there][order], contest.corner)
+    return _curve(costs[there][order], group.losses.mean(axis=1)[there][order], comparison.corner)
 
 
-def _counting(results: Results) -> np.ndarray:
-    points, facts = results.points, results.facts
-    counts: np.ndarray = is_candidate(points) & is_measured(points, facts) & is_allowed(points, facts)
-    return counts
+def _costs(results: Results) -> Iterator[tuple[object, float, int | None]]:
+    """Yield what was paid for, its device-seconds up to then, and the row of the point that was evaluated."""
+    points = results.points
+    identities = zip(points["kind"], points["trial"], points["iteration"], points["name"], strict=True)
+    rows = {
+        (kind, int(trial), int(iteration)) if kind == "trial" else (kind, name): row
+        for row, (kind, trial, iteration, name) in enumerate(identities)
+    }
+    for entry in results.entries:
+        match entry.event:
+            case ArtifactEnded(reused=False, key=key, spent=spent):
+                yield key, spent.device_seconds, None
+            case PointEvaluated(point=point, spent=spent):
+                if (row := rows.pop(("trial", point.trial, point.iteration), None)) is not None:
+                    yield point.trial, spent.device_seconds, row
+            case InterpolationEvaluated(point=interpolated, spent=spent):
+                if (row := rows.pop(("interpolation", interpolated.label), None)) is not None:
+                    yield interpolated, spent.device_seconds, row
+            case ReferenceEvaluated(kind=kind, name=name):
+                if (row := rows.pop((kind, name), None)) is not None:
+                    yield (kind, name), 0.0, row  # the artifact's cost was counted above
 
 
-def _costs(results: Results) -> Iterator[tuple[float, object, float, int | None]]:
-    """Time, what was paid for, its device-seconds up to then, and the row of the point that came of it."""
-    for event in results.journal.artifacts:
-        if not event.get("reused"):
-            yield _time(event), event["key"], _seconds(event), None
-    for row, event in enumerate(events_of(results.points, results.journal)):
-        kind = results.points["kind"].iloc[row]
-        what = event.get("trial") if kind == "trial" else event.get("name") if kind != "interpolation" else row
-        # An artifact's cost was taken above.
-        yield _time(event), (kind, what), _seconds(event) if kind in ("trial", "interpolation") else 0.0, row
-
-
-def _course(seconds: np.ndarray, losses: np.ndarray, corner: np.ndarray) -> Course:
-    """The hypervolume after each point, or at evenly spaced ones of many."""
-    if not len(seconds):
-        return Course(seconds=np.zeros(0), hypervolumes=np.zeros(0))
-    ends = np.unique(np.linspace(1, len(seconds), min(STEPS, len(seconds))).round().astype(int))
+def _curve(costs: np.ndarray, losses: np.ndarray, corner: np.ndarray) -> AnytimeCurve:
+    """Compute the hypervolume after each point, or after evenly spaced ones of many."""
+    if not len(costs):
+        return AnytimeCurve(costs=np.zeros(0), hypervolumes=np.zeros(0))
+    ends = np.unique(np.linspace(1, len(costs), min(STEPS, len(costs))).round().astype(int))
     front = np.zeros((0, losses.shape[1]))
     volumes, start = [], 0
     for end in ends:
@@ -84,13 +90,4 @@ def _course(seconds: np.ndarray, losses: np.ndarray, corner: np.ndarray) -> Cour
         front = front[moocore.is_nondominated(front, keep_weakly=False)]
         volumes.append(float(moocore.hypervolume(front, ref=corner)))
         start = end
-    return Course(seconds=seconds[ends - 1], hypervolumes=np.array(volumes))
-
-
-def _time(event: Event) -> float:
-    return float(event.get("time", 0.0))
-
-
-def _seconds(event: Event) -> float:
-    budget = event.get("budget") or {}
-    return float(budget.get("device_seconds") or 0.0)
+    return AnytimeCurve(costs=costs[ends - 1], hypervolumes=np.array(volumes))

@@ -1,4 +1,4 @@
-"""How far the fronts of groups could shift with other held-out images, or other seeds, drawn as bands."""
+"""Uncertainty bands of groups' fronts: over other validation images, or other seeds."""
 
 import math
 from dataclasses import dataclass
@@ -28,14 +28,16 @@ class Band:
     high: np.ndarray
 
 
-def image_bands(contest: GroupComparison, signs: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> dict[str, Band]:
-    """The pointwise 95% band of each group's front over bootstrap draws of the held-out images.
+def image_bands(
+    comparison: GroupComparison, signs: np.ndarray, *, draws: int = DRAWS, seed: int = 0
+) -> dict[str, Band]:
+    """Compute the pointwise 95% band of each group's front over bootstrap draws of the validation images.
 
-    What an image does to all points alike is taken off before (Cousineau 2005): that an image is hard for everybody
-    moves all fronts together, and would hide by how much they may move against each other.
+    The effect of an image on all points alike is subtracted first (Cousineau 2005): it moves all fronts together, and
+    would hide how far they may move against each other.
 
     Args:
-        contest: the groups.
+        comparison: the groups.
         signs: -1 for each objective that is maximised, else 1.
         draws: of the bootstrap.
         seed: of the draws.
@@ -43,12 +45,12 @@ def image_bands(contest: GroupComparison, signs: np.ndarray, *, draws: int = DRA
     Returns:
         By group; none for fewer than three images.
     """
-    if contest.images < 3 or not contest.groups:
+    if comparison.images < 3 or not comparison.groups:
         return {}
-    weights = resampled_weights(contest.images, draws, np.random.default_rng(seed))
-    everything = np.concatenate([group.losses for group in contest.groups])
+    weights = resampled_weights(comparison.images, draws, np.random.default_rng(seed))
+    everything = np.concatenate([group.losses for group in comparison.groups])
     common = everything.mean(axis=0) - everything.mean(axis=(0, 1))
-    relative = {group.value: group.losses - common for group in contest.groups}
+    relative = {group.value: group.losses - common for group in comparison.groups}
     end = max(_reach(losses) for losses in relative.values())
     return {value: _band(losses, weights, end, signs) for value, losses in relative.items()}
 
@@ -59,21 +61,21 @@ def _band(losses: np.ndarray, weights: np.ndarray, end: float, signs: np.ndarray
     across = np.linspace(observed[:, 1].min(), end, STEPS)
     losses = losses[may_be_best(losses)]
     stairs = np.array([_stairs(means, across) for means in weighted_means(losses, weights)])
-    # Where the front of some draw has not begun, nothing can be said.
+    # Without a front in every draw there is no band.
     shown = np.isfinite(stairs).all(axis=0)
     middle, reach = _stairs(observed, across)[shown], student_reach(stairs[:, shown], weights.shape[1])
     return Band(across=across[shown] * signs[1], low=(middle + reach) * signs[0], high=(middle - reach) * signs[0])
 
 
 def _reach(losses: np.ndarray) -> float:
-    """How far along the second objective a front goes, whichever images are drawn: its worst end and some spread."""
+    """Return how far a front extends along the second objective in nearly all draws."""
     end = losses[losses[:, :, 0].mean(axis=1).argmin(), :, 1]
     spread = float(end.std()) / math.sqrt(max(1, len(end) - 1))
     return float(end.mean()) + (5 * spread or 0.02 * abs(float(end.mean())) or 1.0)
 
 
 def _stairs(means: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """The least first loss among points whose second is no greater than each value; infinite where there is none."""
+    """Return the least first loss among points whose second is at most each value; infinite without one."""
     order = np.argsort(means[:, 1], kind="stable")
     least = np.minimum.accumulate(means[order, 0])
     count = np.searchsorted(means[order, 1], across, side="right")
@@ -81,7 +83,7 @@ def _stairs(means: np.ndarray, across: np.ndarray) -> np.ndarray:
 
 
 def seed_surfaces(group: Group, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """What every seed, half of the seeds and any seed of a group reaches: attainment surfaces of two objectives.
+    """Compute what all seeds, half of the seeds and any seed of a group reach: attainment surfaces of two objectives.
 
     Returns:
         The corners of each, shape (n, 2), in the objectives' own units; None for a single seed.

@@ -1,9 +1,9 @@
-"""Which group's front is better at equal budget, and how sure that is.
+"""Which group's front is better at equal budget, and how certain that is.
 
 For each pair of groups: the difference of their fronts' hypervolumes, with an interval and the probability that it is
-above 0, and how often the one front dominates the other. What is resampled, with replacement, is the
-held-out images, the same for both groups, so that what is hard for both cancels (a paired bootstrap); and, of settings
-that were trained with several seeds, which of their runs stands for them.
+above 0, and how often one front dominates the other. Validation images are resampled with replacement, the same for
+both groups, so that the difficulty of an image cancels (a paired bootstrap); of settings that were trained with
+several seeds, the run that represents them is resampled as well.
 """
 
 import itertools
@@ -31,8 +31,8 @@ class Comparison:
 
     Attributes:
         one, other: their values.
-        budget: what the cheaper of the two spent, in the contest's budget_unit.
-        volumes: the hypervolume of each; of several seeds the mean.
+        budget: what the cheaper of the two spent, in the comparison's budget unit.
+        volumes: the hypervolume of each; the mean over several seeds.
         difference: the first's less the second's, with its 95% interval and the probability that it is above 0.
         dominates, dominated: share of the draws in which every point of the second's front is reached or beaten by the
             first's, and the other way round; NaN where nothing varies.
@@ -47,38 +47,39 @@ class Comparison:
     dominated: float
 
 
-def compare_all(contest: GroupComparison, *, draws: int = DRAWS, seed: int = 0) -> tuple[Comparison, ...]:
+def compare_all(comparison: GroupComparison, *, draws: int = DRAWS, seed: int = 0) -> tuple[Comparison, ...]:
     """Compare each pair of groups, in the order of their values; fewer than two give nothing.
 
     Args:
-        contest: the groups.
+        comparison: the groups.
         draws: of the bootstrap.
         seed: of the draws.
     """
-    weights = resampled_weights(contest.images, draws, np.random.default_rng(seed))
-    races: dict[tuple[str, float], _Race] = {}
+    weights = resampled_weights(comparison.images, draws, np.random.default_rng(seed))
+    known: dict[tuple[str, float], _Reached] = {}
 
-    def race(group: Group, budget: float) -> _Race:
-        """What a group reached within a budget; most pairs have some of these in common."""
+    def reached(group: Group, budget: float) -> _Reached:
         key = (group.value, budget)
-        if key not in races:
-            races[key] = _Race(group, budget, contest.corner, weights)
-        return races[key]
+        if key not in known:  # most pairs share some of these
+            known[key] = _Reached(group, budget, comparison.corner, weights)
+        return known[key]
 
     def compare(one: Group, other: Group) -> Comparison:
         budget = min(one.total, other.total)
-        return _compare(contest, race(one, budget), race(other, budget), np.random.default_rng(seed))
+        return _compare(comparison, reached(one, budget), reached(other, budget), np.random.default_rng(seed))
 
-    return tuple(itertools.starmap(compare, itertools.combinations(contest.groups, 2)))
+    return tuple(itertools.starmap(compare, itertools.combinations(comparison.groups, 2)))
 
 
-def _compare(contest: GroupComparison, first: "_Race", second: "_Race", random: np.random.Generator) -> Comparison:
+def _compare(
+    comparison: GroupComparison, first: "_Reached", second: "_Reached", random: np.random.Generator
+) -> Comparison:
     volumes = (first.volume(), second.volume())
     by_images = first.volumes_of_images() - second.volumes_of_images()
-    by_seeds = [race.volumes_of_seeds(random) for race in (first, second)]
+    by_seeds = [each.volumes_of_seeds(random) for each in (first, second)]
     sources = [
-        Source(by_images, contest.images, contest.images - 1),
-        *(Source(found, race.runs, race.freedom) for race, found in zip((first, second), by_seeds, strict=True)),
+        Source(by_images, comparison.images, comparison.images - 1),
+        *(Source(found, each.runs, each.freedom) for each, found in zip((first, second), by_seeds, strict=True)),
     ]
     varies = any(source.units > 1 for source in sources)
     wins = _dominance(first, second, random) if varies else (float("nan"), float("nan"))
@@ -93,16 +94,16 @@ def _compare(contest: GroupComparison, first: "_Race", second: "_Race", random: 
     )
 
 
-class _Race:
+class _Reached:
     """What a group reached within a budget.
 
-    A draw of seeds gives each setting that was trained with several one of its runs, whichever: runs of one seed have
-    nothing in common that would make one setting's luck that of another.
+    A draw of seeds gives each setting that was trained with several seeds one of its runs, independently of other
+    settings: runs with the same seed share nothing that would correlate them.
 
     Attributes:
-        value, budget: which group, and how many device-seconds.
+        value, budget: of the group, and in the comparison's budget unit.
         runs: how many runs a repeated setting has on average; 1 where none was repeated.
-        freedom: degrees of freedom of the variance among runs (Satterthwaite's, by what each setting adds to it).
+        freedom: degrees of freedom of the variance among runs (Satterthwaite's, by the variance of each setting).
     """
 
     def __init__(self, group: Group, budget: float, corner: np.ndarray, weights: np.ndarray) -> None:
@@ -112,7 +113,7 @@ class _Race:
         self._losses = group.losses[reached]
         self._means = self._losses.mean(axis=1)
         self._trials, self._settings = group.trials[reached], group.settings[reached]
-        # What stands for each seed: the points of that seed's study.
+        # A seed is represented by the points of its study.
         self._studies = [(costs <= budget)[reached] for costs in group.costs.T]
         self._fronts = [self._drawn_fronts(self._losses[study]) for study in self._studies]
         self._runs_of = [np.unique(self._trials[self._settings == setting]) for setting in range(self._last + 1)]
@@ -122,19 +123,19 @@ class _Race:
 
     @property
     def draws(self) -> int:
-        """How often images were drawn."""
+        """Number of draws of images."""
         return len(self._weights)
 
     def volume(self) -> float:
-        """The hypervolume; of several seeds the mean."""
+        """Return the hypervolume; the mean over several seeds."""
         return float(np.mean([self._volume(self._means[study]) for study in self._studies]))
 
     def volumes_of_images(self) -> np.ndarray:
-        """The same for each draw of images, shape (draws,)."""
+        """Return the hypervolume for each draw of images, shape (draws,)."""
         return np.mean([[self._volume(front) for front in fronts] for fronts in self._fronts], axis=0)
 
     def volumes_of_seeds(self, random: np.random.Generator) -> np.ndarray:
-        """The same for as many draws of as many seeds' studies as there are: shape (draws,)."""
+        """Return the mean hypervolume for each draw of as many studies as there are seeds, shape (draws,)."""
         if self.runs == 1:
             return np.full(len(self._weights), self.volume())
         found = [[self._volume(self._means[self.drawn(random)]) for _ in self._studies] for _ in self._weights]
@@ -147,13 +148,13 @@ class _Race:
         return mask
 
     def front(self, draw: int, random: np.random.Generator) -> np.ndarray:
-        """The front of the means for one draw of images and of runs, shape (points, objectives)."""
+        """Return the front of the means for one draw of images and of runs, shape (points, objectives)."""
         if self.runs == 1:
             return self._fronts[0][draw]
         return _front(weighted_means(self._losses[self.drawn(random)], self._weights[draw : draw + 1])[0])
 
     def _drawn_fronts(self, losses: np.ndarray) -> list[np.ndarray]:
-        """For each draw of images, the front of the means."""
+        """Return the front of the means for each draw of images."""
         return [_front(means) for means in weighted_means(losses[may_be_best(losses)], self._weights)]
 
     @property
@@ -167,7 +168,7 @@ class _Race:
         return float(parts[:, 0].sum() ** 2 / (parts[:, 0] ** 2 / np.maximum(parts[:, 1], 1)).sum())
 
     def _variance_of(self, setting: int) -> tuple[float, int]:
-        """What a setting adds to the variance, all others being as they are, and its degrees of freedom."""
+        """Return what a setting adds to the variance with all others fixed, and its degrees of freedom."""
         runs = self._runs_of[setting]
         if len(runs) < 2:
             return 0.0, 0
@@ -182,8 +183,8 @@ class _Race:
         return float(moocore.hypervolume(values, ref=self._corner)) if len(values) else 0.0
 
 
-def _dominance(first: _Race, second: _Race, random: np.random.Generator) -> tuple[float, float]:
-    """How often each front reaches or beats all of the other's."""
+def _dominance(first: _Reached, second: _Reached, random: np.random.Generator) -> tuple[float, float]:
+    """Return the share of draws in which each front reaches or beats all of the other."""
     wins = []
     for draw in range(first.draws):
         one, other = first.front(draw, random), second.front(draw, random)
@@ -198,7 +199,7 @@ def _front(means: np.ndarray) -> np.ndarray:
 
 
 def _covers(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether each point of a front is equalled or beaten by some of another's; not if both cover each other."""
+    """Return whether `one` equals or beats each point of `other`; False if both cover each other."""
     if not len(one) or not len(other):
         return len(one) > len(other)
     reached = (one[:, None] <= other[None]).all(axis=2).any(axis=0).all()

@@ -1,9 +1,9 @@
-"""Bootstrap over few units: held-out images, seeds.
+"""Bootstrap over few units: validation images, seeds.
 
 A plain percentile interval of a mean over n units is too narrow by sqrt((n - 1) / n) and by the ratio of Student's to
 the normal quantile (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician, 2015): of
-such 95% intervals over five images, some 83% hold the truth. So intervals here are Student's, with the bootstrap's
-standard error made as large as it should be; `benchmarks/coverage.py` says how often they hold the truth.
+such 95% intervals over five images, some 83% cover the truth. So intervals here are Student's, with the bootstrap's
+standard error corrected; `benchmarks/coverage.py` measures their coverage.
 """
 
 import math
@@ -14,17 +14,17 @@ import moocore
 import numpy as np
 from scipy import stats
 
-_RIVALS = 24  # points of the front that others are held against
+_RIVALS = 24  # points of the front that others are compared with
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence interval; all but the estimate NaN where nothing was resampled that could vary.
+    """An estimate with its confidence interval; all but the estimate are NaN where nothing could vary.
 
     Attributes:
         estimate: the statistic.
         low, high: the interval's ends.
-        positive: probability that the statistic is above 0, by the confidence distribution that the interval is from.
+        positive: probability that the statistic is above 0, by the confidence distribution of the interval.
     """
 
     estimate: float
@@ -34,7 +34,7 @@ class Interval:
 
 
 def resampled_weights(units: int, draws: int, random: np.random.Generator) -> np.ndarray:
-    """How often each unit is drawn when as many as there are are drawn with replacement, as shares.
+    """Draw how often each unit occurs among as many draws with replacement as there are units, as shares.
 
     Returns:
         Shape (draws, units); each row sums to 1.
@@ -43,13 +43,13 @@ def resampled_weights(units: int, draws: int, random: np.random.Generator) -> np
 
 
 def may_be_best(losses: np.ndarray) -> np.ndarray:
-    """Leave out points that one point of the front beats on every single unit: no weights bring them to the front.
+    """Exclude points that one point of the front beats on every single unit: no weights bring them to the front.
 
     Args:
         losses: less is better, shape (points, units, objectives).
 
     Returns:
-        Mask, shape (points,). What is left has the same front, however units are weighted.
+        Mask, shape (points,). The points left have the same front for any weights of the units.
     """
     kept = np.ones(len(losses), dtype=bool)
     if not len(losses):
@@ -63,14 +63,14 @@ def may_be_best(losses: np.ndarray) -> np.ndarray:
 
 
 def weighted_means(losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Means over units: shape (draws, points, objectives)."""
+    """Compute weighted means over units, shape (draws, points, objectives)."""
     points, units, objectives = losses.shape
     flat = weights @ losses.transpose(1, 0, 2).reshape(units, points * objectives)
     return flat.reshape(len(weights), points, objectives)
 
 
 def student_reach(draws: np.ndarray, units: int, *, level: float = 0.95) -> np.ndarray:
-    """How far an interval reaches to either side of a statistic.
+    """Compute the half-width of a statistic's interval.
 
     Args:
         draws: the statistic over bootstrap draws of all units, shape (draws, ...).
@@ -87,7 +87,7 @@ def student_reach(draws: np.ndarray, units: int, *, level: float = 0.95) -> np.n
 
 @dataclass(frozen=True)
 class Source:
-    """What varies, and what the statistic does when that alone is resampled.
+    """One source of variation: the statistic when that alone is resampled.
 
     Attributes:
         draws: the statistic over bootstrap draws.
@@ -101,13 +101,13 @@ class Source:
 
 
 def bootstrap_interval(estimate: float, sources: Sequence[Source], *, level: float = 0.95) -> Interval:
-    """An interval from independent sources of variation.
+    """Compute an interval from independent sources of variation.
 
-    Variances add up, each made as large as it should be; the degrees of freedom are Satterthwaite's (Biometrics 1946).
+    Corrected variances add up; the degrees of freedom are Satterthwaite's (Biometrics 1946).
 
     Args:
         estimate: the statistic with nothing resampled.
-        sources: one of a single unit says nothing of how that unit varies, and is left out.
+        sources: one with a single unit has no variance, and is left out.
         level: of the interval.
     """
     parts = [

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from study.cluster.progress import FRONT_ROWS, ProgressView, Snapshot, StageProgress, duration, one_line
+from study.cluster.progress import FRONT_ROWS, ProgressView, Snapshot, StageProgress, one_line
 from study.training.loop import Progress
 
 NOTHING = Snapshot(12, {}, [], math.nan, [], ["psnr_y", "swd"], 0.0)
@@ -24,23 +24,6 @@ BUSY = Snapshot(
 
 def console_to(text: io.StringIO, *, terminal: bool, width: int = 100) -> Console:
     return Console(file=text, force_terminal=terminal, width=width, color_system=None)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (0, "0 s"),
-        (0.4, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),
-        (95.4, "1 min 35 s"),
-        (3599.6, "1 h 00 min"),
-        (3661, "1 h 01 min"),
-        (100 * 3600, "100 h 00 min"),
-    ],
-)
-def test_a_duration_is_said_as_people_do(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
 
 
 def test_a_line_of_the_log_holds_all_there_is_to_know() -> None:

@@ -12,9 +12,9 @@
   const status = document.getElementById("chart-status");
   const { axes, groupings, background } = data;
 
-  const NEAR = 22; // pixels within which a point is meant
+  const NEAR = 22; // greatest distance of the pointer from a point, in pixels
   const MAX_PINS = 24;
-  const CLOSE_AFTER = 250; // milliseconds in which the pointer may travel from a point to its card
+  const CLOSE_AFTER = 250; // milliseconds for the pointer to move from a point to its card
   const DEFAULTS = { bands: true, interpolations: true, off: true, near: false };
   const DASHES = ["", "7 3", "2 2.5", "9 3 2 3", "4 2", "12 4"];
   const ROUND = "M-1,0a1,1 0 1,0 2,0a1,1 0 1,0 -2,0z";
@@ -45,14 +45,14 @@
     pictures.set(image.dataset.sample, image.getAttribute("src"));
   }
 
-  let mode = 0; // by which grouping the chart is coloured
+  let mode = 0; // index of the grouping that gives the colours
   const show = { ...DEFAULTS };
   let width = 0;
-  let frame = null; // of the last drawing: where values lie in pixels
+  let frame = null; // of the last drawing: scales from values to pixels
   let elements = new Map(); // of the last drawing: the mark of each point
-  let current = null; // the point that Tab leads to
+  let current = null; // the point that Tab focuses
   let open = null; // the point whose card is shown
-  let held = false; // the card was asked for by keyboard or tap: the pointer's leaving does not close it
+  let held = false; // the card was opened by keyboard or tap: it stays when the pointer leaves
   let closing = 0;
   let pointer = "mouse";
   let pins = [];
@@ -60,10 +60,10 @@
   const isCrowded = background.trials.length > 60;
   const isInterpolation = (point) => point.kind === "weights" || point.kind === "images";
   const isReference = (point) => point.trial === null && !isInterpolation(point);
-  const onOwnFront = (point) => point.fronts.includes(mode);
+  const onGroupFront = (point) => point.fronts.includes(mode);
   const isVisible = (point) =>
     isInside(point) &&
-    (isReference(point) || ((show.interpolations || !isInterpolation(point)) && (show.off || point.front || onOwnFront(point))));
+    (isReference(point) || ((show.interpolations || !isInterpolation(point)) && (show.off || point.front || onGroupFront(point))));
 
   // ---- elements -------------------------------------------------------------------------------------------------
 
@@ -88,7 +88,7 @@
   const isInside = ({ x, y }) =>
     x >= frame.across.low && x <= frame.across.high && y >= frame.up.low && y <= frame.up.high;
 
-  // All of the axes, or what the fronts take up of them, with a margin.
+  // All of the axes, or the part with the fronts, with a margin.
   function region() {
     const places = [...data.front, ...groupings.flatMap(({ groups }) => groups.flatMap((group) => group.front))];
     if (!show.near || places.length < 2) return { across: axes.x, up: axes.y };
@@ -181,12 +181,12 @@
       const places = [];
       for (let index = 0; index < trial.xy.length; index += 2) places.push(place(trial.xy[index], trial.xy[index + 1]));
       lines[group].push(`M${places.join("L")}`);
-      const live = new Set(trial.live);
-      places.forEach((at, index) => live.has(index) || dots[group].push(`M${at}h.01`));
+      const detailed = new Set(trial.detailed);
+      places.forEach((at, index) => detailed.has(index) || dots[group].push(`M${at}h.01`));
     }
     const faint = isCrowded ? " many" : "";
     groupings[mode].groups.forEach(({ colour }, group) => {
-      layer.append(shape("path", { class: `way${faint}`, d: lines[group].join(""), stroke: colour }));
+      layer.append(shape("path", { class: `trial-path${faint}`, d: lines[group].join(""), stroke: colour }));
       layer.append(shape("path", { class: `dots${faint}`, d: dots[group].join(""), stroke: colour }));
     });
   }
@@ -208,7 +208,7 @@
   }
 
   function lookOf(point) {
-    const faint = !point.front && !onOwnFront(point);
+    const faint = !point.front && !onGroupFront(point);
     if (isReference(point)) {
       const lines = point.kind !== "fidelity";
       return { size: KINDS.get(point.kind).size, fill: lines ? "none" : "#000", stroke: lines ? "#000" : "#fff", line: lines ? 2.2 : 1 };
@@ -237,11 +237,11 @@
 
   function nameOf(point) {
     const values = [0, 1].map((index) => `${data.metrics[index]} ${point.metrics[index]}`);
-    return `${point.label}, ${values.join(", ")}, ${point.standing}`;
+    return `${point.label}, ${values.join(", ")}, ${point.status}`;
   }
 
   function drawPoints(layer) {
-    const rank = (point) => (isReference(point) ? 4 : point.front ? 3 : onOwnFront(point) ? 2 : isInterpolation(point) ? 0 : 1);
+    const rank = (point) => (isReference(point) ? 4 : point.front ? 3 : onGroupFront(point) ? 2 : isInterpolation(point) ? 0 : 1);
     elements = new Map();
     const shrink = width < 480 ? 0.8 : 1;
     const visible = data.points.filter(isVisible).sort((one, other) => rank(one) - rank(other));
@@ -299,7 +299,7 @@
     under.append(shape("path", { class: "front", d: steps(data.front), stroke: data.front_colour }));
     groups.forEach((group, index) => {
       const dash = DASHES[index % DASHES.length];
-      under.append(shape("path", { class: "own", d: steps(group.front), stroke: group.colour, "stroke-dasharray": dash }));
+      under.append(shape("path", { class: "group-front", d: steps(group.front), stroke: group.colour, "stroke-dasharray": dash }));
     });
     svg.replaceChildren(shape("defs", {}, clip), drawAxes(), under, points, shape("g", { class: "rings", "aria-hidden": "true" }));
     drawPoints(points);
@@ -323,11 +323,11 @@
     const plain = { size: 5, stroke: "#fff", line: 0.7 };
     groups.forEach((group, index) => {
       const marks = [drawMark("o", { ...plain, fill: group.colour })];
-      if (path) marks.unshift(line("own", group.colour, DASHES[index % DASHES.length]));
+      if (path) marks.unshift(line("group-front", group.colour, DASHES[index % DASHES.length]));
       items.push([label ? `${label}: ${group.label}` : group.label, marks]);
     });
     if (show.bands && groups.some((group) => group.band)) {
-      items.push(["uncertainty of a group's front", [shape("rect", { class: "band", x: -15, y: -7, width: 30, height: 14, fill: "#555" })]]);
+      items.push(["95% band of a group's front", [shape("rect", { class: "band", x: -15, y: -7, width: 30, height: 14, fill: "#555" })]]);
     }
     if (groupings.length > 1) {
       const second = groupings[mode === 0 ? 1 : 0];
@@ -366,12 +366,12 @@
       controls.append(html("label", {}, "Colour by ", choice));
     }
     const hasBands = groupings.some(({ groups }) => groups.some((group) => group.band));
-    if (hasBands) controls.append(check("bands", "uncertainty bands"));
+    if (hasBands) controls.append(check("bands", "95% bands"));
     if (background.interpolations.length || data.points.some(isInterpolation)) controls.append(check("interpolations", "interpolations"));
     controls.append(check("off", "points off the front"), check("near", "only the region of the fronts"));
   }
 
-  // ---- what a point is -----------------------------------------------------------------------------------------
+  // ---- details of a point -------------------------------------------------------------------------------------
 
   function list(heads, values, differing = new Set()) {
     const rows = heads.map((head, index) => {
@@ -387,7 +387,7 @@
     const trial = point.trial === null ? null : data.trials[point.trial];
     const state = trial ? [`${trial.state}${trial.cause ? `: ${trial.cause}` : ""}`] : [];
     const what = isInterpolation(point) ? [KINDS.get(point.kind).text] : [];
-    return [...what, point.standing, ...state].join("; ");
+    return [...what, point.status, ...state].join("; ");
   }
 
   const pictureOf = (point, image) => (point.samples === null ? undefined : pictures.get(`${point.samples}/${image}`));
@@ -403,11 +403,11 @@
     const images = data.images.filter((image) => pictureOf(point, image)).slice(0, limit);
     return images.length
       ? html("div", { class: "pairs" }, ...images.map((image) => pair(point, image)))
-      : html("p", { class: "quiet" }, "No crop in this page.");
+      : html("p", { class: "quiet" }, "No crops of this point in this page.");
   }
 
   function settings(point, differing) {
-    return point.trial === null ? html("p", { class: "quiet" }, "No settings of a trial.")
+    return point.trial === null ? html("p", { class: "quiet" }, "Not of a trial: no settings.")
       : list(data.settings, data.trials[point.trial].settings, differing);
   }
 
@@ -444,7 +444,7 @@
     card.scrollTop = 0;
   }
 
-  // Beside its point where there is room; on a phone, style sheets put it at the bottom of the screen.
+  // Beside its point where there is room; on a phone, the style sheet puts it at the bottom of the screen.
   function putCard() {
     const [x, y] = [frame.x(open.x), frame.y(open.y)];
     const roomRight = width - x - 18;
@@ -460,7 +460,7 @@
     held = false;
     card.hidden = true;
     if (inside && current) elements.get(current.id).focus({ preventScroll: true });
-    if (inside) closeCard(); // the focus that came back opened it again
+    if (inside) closeCard(); // the returning focus has opened it again
     else markPins();
   }
 
@@ -476,16 +476,16 @@
   function toggle(point) {
     const pinned = pins.includes(point.id);
     if (!pinned && pins.length >= MAX_PINS) {
-      say(`${MAX_PINS} points are pinned already; unpin one first.`);
+      announce(`${MAX_PINS} points are pinned already; unpin one first.`);
       return;
     }
     setPins(pinned ? pins.filter((id) => id !== point.id) : [...pins, point.id]);
-    say(`${pinned ? "Unpinned" : "Pinned"}: ${point.label}. ${countText()}.`);
+    announce(`${pinned ? "Unpinned" : "Pinned"}: ${point.label}. ${countText()}.`);
   }
 
   const countText = () => (pins.length === 1 ? "1 point is pinned" : `${pins.length} points are pinned`);
 
-  function say(text) {
+  function announce(text) {
     status.textContent = text;
   }
 
@@ -495,7 +495,7 @@
     showPins();
   }
 
-  // The address holds what was pinned and chosen, so that a link, and a reload while the study runs, bring it back.
+  // Pins and choices are in the address, so that links and reloads restore them.
   function writeHash() {
     const chosen = Object.keys(show).filter((name) => show[name] !== DEFAULTS[name]);
     const parts = [
@@ -507,17 +507,17 @@
     try {
       history.replaceState(null, "", parts.length ? `${page}#${parts.join("&")}` : page);
     } catch {
-      // A viewer that shows the page in a frame of its own may forbid it; pins work all the same.
+      // A viewer that shows the page in a frame may forbid it; pins work without.
     }
   }
 
   function showPins() {
     const points = known();
     const differing = new Set();
-    const own = points.filter((point) => point.trial !== null).map((point) => data.trials[point.trial].settings);
-    data.settings.forEach((_, index) => new Set(own.map((values) => values[index])).size > 1 && differing.add(index));
+    const values = points.filter((point) => point.trial !== null).map((point) => data.trials[point.trial].settings);
+    data.settings.forEach((_, index) => new Set(values.map((each) => each[index])).size > 1 && differing.add(index));
     const away = pins.length - points.length;
-    const note = away ? [html("p", {}, `Of the pinned points, ${away} cannot be asked in this page.`)] : [];
+    const note = away ? [html("p", {}, `${away} of the pinned points have no details in this page.`)] : [];
     pinnedBox.hidden = pins.length === 0;
     pinnedBox.querySelector(".pins").replaceChildren(...note, ...points.map((point, index) => pinCard(point, index, differing)));
     if (open) fillCard();
@@ -550,7 +550,7 @@
     makeControls();
     draw();
     showPins();
-    if (pins.length) say(`From the link: ${countText()}.`);
+    if (pins.length) announce(`From the link: ${countText()}.`);
   }
 
   // ---- keyboard and pointer ------------------------------------------------------------------------------------
@@ -568,7 +568,7 @@
   function neighbour(points, step) {
     const at = points.indexOf(current);
     if (at >= 0) return points[Math.max(0, Math.min(points.length - 1, at + step))];
-    // From a point off this line: the next one on the line in that direction.
+    // From a point that is not among them: the next of them in that direction.
     const beyond = points.filter((point) => Math.sign(byX(point, current)) === step);
     return step > 0 ? beyond[0] : beyond[beyond.length - 1];
   }
@@ -597,7 +597,7 @@
     let least = NEAR;
     for (const point of data.points) {
       const distance = Math.hypot(frame.x(point.x) - x, frame.y(point.y) - y);
-      // Where marks lie upon each other, the one on the front is meant.
+      // Of overlapping marks, the one on the front has priority.
       if (distance - (point.front ? 3 : 0) < least && elements.has(point.id)) {
         best = point;
         least = distance - (point.front ? 3 : 0);
@@ -622,7 +622,7 @@
       const point = nearest(event);
       if (!point) return closeCard();
       setCurrent(point);
-      // A finger cannot hover: its first tap shows what a second one pins.
+      // Touch has no hover: the first tap shows the details, the second pins.
       if (pointer === "touch" && open !== point) return openCard(point, true);
       openCard(point, pointer === "touch");
       return toggle(point);
@@ -632,7 +632,7 @@
     document.addEventListener("keydown", (event) => event.key === "Escape" && open && closeCard());
     pinnedBox.querySelector("button").addEventListener("click", () => {
       setPins([]);
-      say("All points are unpinned.");
+      announce("All points are unpinned.");
       if (current) elements.get(current.id).focus({ preventScroll: true });
     });
     window.addEventListener("hashchange", readHash);
@@ -642,6 +642,6 @@
   document.getElementById("chart").hidden = false;
   readHash();
   listen();
-  // A meta element would load the address that the page began with, and lose what was pinned since.
+  // A meta element would reload the original address, and lose the pins.
   if (block.dataset.reload) setInterval(() => open || location.reload(), 1000 * Number(block.dataset.reload));
 })();

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from analysis.journal import RunDirectoryError
 from mlflow import MlflowClient
 
-from analysis.journal import RunDirectoryError
 from analysis.notebooks.sources import found, open_study
 from analysis.statistics.tables import load_results
 

@@ -1,4 +1,4 @@
-"""Groups of trials whose true fronts are known, with images that differ in how hard they are."""
+"""Groups of trials whose true fronts are known, with images of different difficulty."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ CORNER = np.array([-20.0, 0.6])
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What a contest is drawn from.
+    """A distribution of group comparisons.
 
     Attributes:
-        images: held out.
+        images: for validation.
         points: of each group, along its front.
         shift: by how many dB the second group is worse.
         by_group: standard deviation, in dB, of what an image does to all points of a group.
@@ -33,10 +33,10 @@ class World:
     seeds: int = 1
     by_seed: float = 0.0
 
-    def contest(self, random: np.random.Generator) -> GroupComparison:
+    def comparison(self, random: np.random.Generator) -> GroupComparison:
         """Draw one."""
         hard = random.normal(0, 1, (self.images, 2)) * (2.0, 0.06)
-        groups = tuple(self._contender(name, hard, random) for name in ("one", "other"))
+        groups = tuple(self._group(name, hard, random) for name in ("one", "other"))
         return GroupComparison(path="loss.guidance", groups=groups, corner=CORNER, images=self.images)
 
     def truth(self, random: np.random.Generator) -> float:
@@ -57,7 +57,7 @@ class World:
             )
         )
 
-    def _contender(self, name: str, hard: np.ndarray, random: np.random.Generator) -> Group:
+    def _group(self, name: str, hard: np.ndarray, random: np.random.Generator) -> Group:
         scale = np.array([1.0, 0.06])
         base = self._front(name)[:, None] + hard + random.normal(0, 1, (1, self.images, 2)) * self.by_group * scale
         shape = (self.seeds, self.points)

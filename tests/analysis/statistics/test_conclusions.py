@@ -9,11 +9,11 @@ from analysis.statistics.dominance import Comparison
 from analysis.statistics.groups import GroupComparison
 from analysis.statistics.resampling import Interval
 from tests.analysis.statistics.made_comparisons import World
-from tests.analysis.statistics.test_dominance import HARD, contest, group
+from tests.analysis.statistics.test_dominance import HARD, comparison, group
 
 
 def pair(estimate: float, low: float, high: float, positive: float, **changes: object) -> Comparison:
-    facts: dict = {
+    fields: dict = {
         "one": "aesop",
         "other": "pixel",
         "budget": 90.0,
@@ -22,50 +22,50 @@ def pair(estimate: float, low: float, high: float, positive: float, **changes: o
         "dominates": 0.25,
         "dominated": 0.0,
     }
-    return Comparison(**facts | changes)
+    return Comparison(**fields | changes)
 
 
-def told(*pairs: Comparison) -> list[str]:
+def sentences_of(*pairs: Comparison) -> list[str]:
     return list(conclusions("loss.guidance", pairs))
 
 
 def test_a_sure_difference_is_said_to_be_one() -> None:
-    (sentence,) = told(pair(1.5, 0.5, 2.5, 0.9996))
+    (sentence,) = sentences_of(pair(1.5, 0.5, 2.5, 0.9996))
     assert "1 min 30 s of device time" in sentence
     assert "with guidance aesop is 1.5 larger than with pixel (95% interval 0.5 to 2.5)" in sentence
     assert "larger with a probability of more than 99.9%; its front dominates in 25% of the draws" in sentence
 
 
 def test_the_better_one_is_named_first_whichever_it_is() -> None:
-    (sentence,) = told(pair(-1.5, -2.5, -0.5, 0.01, dominated=0.5))
+    (sentence,) = sentences_of(pair(-1.5, -2.5, -0.5, 0.01, dominated=0.5))
     assert "with guidance pixel is 1.5 larger than with aesop (95% interval 0.5 to 2.5)" in sentence
     assert "probability of 99.0%; its front dominates in 50%" in sentence
 
 
 def test_what_may_be_chance_is_called_so() -> None:
-    (sentence,) = told(pair(0.5, -1.0, 2.0, 0.8))
-    assert sentence.endswith("That may be chance: the probability that it is larger at all is 80%.")
+    (sentence,) = sentences_of(pair(0.5, -1.0, 2.0, 0.8))
+    assert sentence.endswith("This may be chance: the probability that it is larger at all is 80%.")
 
 
 def test_of_many_pairs_the_surest_are_told_and_the_rest_counted() -> None:
     pairs = [pair(1.0, -1.0, 3.0, 0.5 + 0.07 * number, other=f"method {number}") for number in range(8)]
-    sentences = told(*pairs)
+    sentences = sentences_of(*pairs)
     assert len(sentences) == 6
     assert "method 7" in sentences[0]
-    assert sentences[-1] == "In all, 1 of 8 pairs by guidance can be told apart."
+    assert sentences[-1] == "In all, 1 of 8 pairs by guidance differ with certainty."
 
 
 def test_nothing_is_said_where_nothing_varies() -> None:
-    assert told(pair(1.0, math.nan, math.nan, math.nan)) == []
+    assert sentences_of(pair(1.0, math.nan, math.nan, math.nan)) == []
     assert list(what_varies({})) == []
 
 
 def test_what_the_intervals_leave_out_is_said() -> None:
-    one_seed = World(images=6).contest(np.random.default_rng(0))
+    one_seed = World(images=6).comparison(np.random.default_rng(0))
     sentences = list(what_varies({"x": one_seed}))
-    assert "6 held-out images alone: every setting was trained with one seed" in sentences[0]
+    assert "6 validation images alone: every setting was trained with one seed" in sentences[0]
     assert "8 (one) and 8 (other) trials" in sentences[1]
-    seeds = World(images=6, seeds=2).contest(np.random.default_rng(0))
+    seeds = World(images=6, seeds=2).comparison(np.random.default_rng(0))
     assert "over seeds: 16 of 16 settings" in next(iter(what_varies({"x": seeds})))
-    single: GroupComparison = contest(group("a", [(29, 0.5)], HARD[:1]), group("b", [(27, 0.5)], HARD[:1]))
-    assert list(what_varies({"x": single})) == ["One held-out image gives no interval: name a --val with more."]
+    single: GroupComparison = comparison(group("a", [(29, 0.5)], HARD[:1]), group("b", [(27, 0.5)], HARD[:1]))
+    assert list(what_varies({"x": single})) == ["One validation image gives no interval: name a --val with more."]
