@@ -196,7 +196,10 @@ LINE = write_entry(Entry(1.7e9, point(1, 200, 28.0, 30.0)))
     [
         (LINE.replace('"point_evaluated"', '"heartbeat"'), "unknown event 'heartbeat'"),
         (LINE.replace('"terms"', '"surplus"'), "surplus"),
-        (LINE.replace('"version": 2', '"version": 3'), "its version is 3, but this code reads 2; read it with the code"),
+        (
+            LINE.replace('"version": 2', '"version": 3'),
+            "its version is 3, but this code reads 2; read it with the code",
+        ),
         ('{"event": "point", "trial": 1, "iteration": 2}', "it has no version"),
         ("not JSON", "it has no version"),
     ],

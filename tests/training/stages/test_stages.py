@@ -365,13 +365,11 @@ def test_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_from_there(
         train_adversarial(
             run,
             stopping,
-            TrialDirectory(tmp_path / "run", 0),
+            directory,
             lambda _: None,
             lambda done: reached.append(done.iteration),
         )
-    train_adversarial(
-        run, context, TrialDirectory(tmp_path / "run", 0), lambda _: None, lambda done: reached.append(done.iteration)
-    )
+    train_adversarial(run, context, directory, lambda _: None, lambda done: reached.append(done.iteration))
     assert reached == [1, 2, 3, 4, 5, 6]  # no step is done twice
     for name in ("0000003.safetensors", "0000006.safetensors"):
         assert (tmp_path / "run" / POINTS / name).read_bytes() == (tmp_path / "unbroken" / POINTS / name).read_bytes()
