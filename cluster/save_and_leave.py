@@ -1,9 +1,9 @@
-"""Ask the trials of this node to save where they are, and wait until they have: for the moment before a node goes.
+"""Make the trials of this node save and stop, and wait for them, before the node is removed.
 
 python cluster/save_and_leave.py [SECONDS]
 
-Kubernetes calls it as a pod's `preStop` hook, others from whatever tells them that a machine will go. A trial
-that was told so ends its process; Ray starts it anew on another node, and it goes on from there.
+Kubernetes calls it as a pod's `preStop` hook; elsewhere, call it when the removal is announced. Each trial saves and
+ends its process; Ray restarts it on another node, where it resumes.
 """
 
 import contextlib
@@ -11,11 +11,11 @@ import sys
 
 import psutil
 
-WORKERS = "ray::Worker"  # the title of a process that runs trials and artifacts, one worker each
+WORKERS = "ray::Worker"  # title of the processes that run jobs
 
 
 def main() -> None:
-    """Send SIGTERM to each worker, and wait for at most as long as was said."""
+    """Send SIGTERM to each worker and wait for at most SECONDS, 90 by default."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 90.0
     workers = []
     for process in psutil.process_iter(["cmdline"]):

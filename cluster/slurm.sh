@@ -2,9 +2,9 @@
 # A study on Slurm: Ray on the nodes of one allocation, the driver on the first of them.
 #   sbatch --nodes 4 --gpus-per-node 4 cluster/slurm.sh --space aesop --trials 64 --data /shared/DF2K.arrow \
 #       --weights /shared/weights --artifacts /shared/artifacts --output /shared/runs/aesop
-# All that follows the script's name goes to study/sweep.py. The checkout, its environment (make setup) and --output have
-# to be on storage that all nodes see. At the end of the time limit, and before a node is taken away for another job,
-# Slurm sends SIGTERM: every trial saves where it is, and the job puts itself back into the queue to continue.
+# Arguments are those of study/sweep.py. The checkout, its environment (make setup) and --output must be on storage that
+# all nodes share. Slurm sends SIGTERM at the end of the time limit and before it preempts the job: every trial saves,
+# and the job requeues itself to continue.
 #SBATCH --job-name=aesop-study
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
@@ -18,11 +18,11 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:?run it by sbatch}"
 export PATH="$PWD/.venv/bin:$PATH"
 unset PYTHONDONTWRITEBYTECODE
-port=${RAY_PORT:-$((20000 + SLURM_JOB_ID % 20000))} # two jobs may share a login node's neighbours
+port=${RAY_PORT:-$((20000 + SLURM_JOB_ID % 20000))} # differs between jobs that share a node
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address="$head:$port"
 
-# A token of this job alone, on shared storage, for nobody else to read. It is in no command line, which `ps` shows.
+# The token of this job, on shared storage, readable by its owner only; on a command line `ps` would show it.
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$PWD/.ray-token-$SLURM_JOB_ID" RAY_USAGE_STATS_ENABLED=0
 (umask 077 && python -c 'import secrets; print(secrets.token_hex(32), end="")' > "$RAY_AUTH_TOKEN_PATH")
 
