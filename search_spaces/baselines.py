@@ -21,7 +21,7 @@ TRIALS = 54
 REFERENCE = {"psnr_y": 20.0, "lpips_alex": 0.8, "swd": 60.0}
 GROUPS = ("recipe", "generator.name")
 
-METHODS = (
+RECIPES = (
     "aesop",
     "esrgan",
     "spsr",
@@ -32,7 +32,7 @@ METHODS = (
     "swinir-aesop",
     "swinir-aesop-short",
 )
-STRATIFY = {"recipe": METHODS}
+STRATIFY = {"recipe": RECIPES}
 AROUND = 10
 
 
@@ -43,7 +43,7 @@ def base(size: Size, networks: Collection[str]) -> RunConfig:
 
 def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
     """Vary the method and its two weights."""
-    name = trial.suggest_categorical("recipe", METHODS)
+    name = trial.suggest_categorical("recipe", RECIPES)
     changes = as_method(base, name)
     for path in ("loss.fidelity", "loss.adversarial"):
         weight = _recipe_weight(base, name, path)

@@ -13,9 +13,7 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "analysis/reference/README.md"]
 }
-OURS = re.compile(
-    r"(study/(?:sweep|train|evaluate|prepare|export)|analysis/report|benchmarks/tabular/replay_study)\.py"
-)
+OURS = re.compile(r"(study/(?:sweep|train|evaluate|prepare|export)|analysis/report)\.py|benchmarks\.tabular\.simulate")
 
 
 def commands_of(text: str) -> list[list[str]]:
@@ -48,7 +46,7 @@ def test_there_are_commands_of_every_entry_point() -> None:
         "study/evaluate.py",
         "study/prepare.py",
         "study/export.py",
-        "benchmarks/tabular/replay_study.py",
+        "benchmarks.tabular.simulate",
         "analysis/report.py",
     }
 

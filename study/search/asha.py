@@ -45,7 +45,7 @@ class Rungs:
         if self.grace_period < 1:
             raise ValueError(f"--grace-period must be at least 1 iteration, but got {self.grace_period}")
         if not (math.isfinite(self.reduction_factor) and self.reduction_factor > 1):
-            raise ValueError(f"--reduction-factor must be finite and above 1, but got {self.reduction_factor}")
+            raise ValueError(f"--reduction-factor must be above 1 and finite, but got {self.reduction_factor}")
 
     def of(self, budget: int, spacing: int) -> tuple[int, ...]:
         """Return the rungs of trials that train for `budget` iterations and are evaluated every `spacing`.

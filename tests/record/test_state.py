@@ -53,8 +53,8 @@ def point(trial: int, iteration: int, seconds: float = 0.0, **metrics: float) ->
 
 def artifact(key: str, **changes: Any) -> ArtifactEnded:
     stage = key.partition("-")[0]
-    facts = {"config": {}, "state": "COMPLETE", "metrics": GOOD, "spent": COST, **changes}
-    return ArtifactEnded(key=key, stage=stage, **facts)
+    values = {"config": {}, "state": "COMPLETE", "metrics": GOOD, "spent": COST, **changes}
+    return ArtifactEnded(key=key, stage=stage, **values)
 
 
 def reference(name: str, kind: str, **metrics: float) -> ReferenceEvaluated:

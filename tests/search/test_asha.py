@@ -57,7 +57,7 @@ def test_rungs_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="--grace-period must be at least 1"):
         Rungs(0)
     for reduction_factor in (1.0, 0.5, math.nan, math.inf):
-        with pytest.raises(ValueError, match="--reduction-factor must be finite and above 1"):
+        with pytest.raises(ValueError, match="--reduction-factor must be above 1 and finite"):
             Rungs(10, reduction_factor)
 
 
