@@ -14,7 +14,7 @@ PAGES = {
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "analysis/reference/README.md"]
 }
 OURS = re.compile(
-    r"(study/(?:sweep|train|evaluate|prepare|export)|analysis/report|benchmarks/tabular/replay_study)\.py"
+    r"(?:study/(?:sweep|train|evaluate|prepare|export)|analysis/report)\.py|benchmarks\.tabular\.simulate"
 )
 
 
@@ -48,7 +48,7 @@ def test_there_are_commands_of_every_entry_point() -> None:
         "study/evaluate.py",
         "study/prepare.py",
         "study/export.py",
-        "benchmarks/tabular/replay_study.py",
+        "benchmarks.tabular.simulate",
         "analysis/report.py",
     }
 
