@@ -7,17 +7,18 @@ numbers are the report's: the same functions, on the same points, with the same 
 """
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.formatting import Currency
-from analysis.journal import Journal, Objective, StudyFacts
+from analysis.formatting import BudgetUnit
 from analysis.page.exports import comparison_rows
 from analysis.statistics.dominance import DRAWS, compare_all
-from analysis.statistics.groups import contests
+from analysis.statistics.groups import compare_groups
 from analysis.statistics.tables import Results
+from study.record.goals import Goals, Objective
+from study.record.metadata import ImageSetInfo, SearchInfo, StudyMetadata
 
 HERE = Path(__file__).resolve().parent
 GROUP = "recipe"
@@ -35,7 +36,7 @@ def set_of(image: str) -> str:
 
 def compare(
     study: str,
-    budget_unit: Currency = "device_seconds",
+    budget_unit: BudgetUnit = "device_seconds",
     *,
     last_points: bool = False,
     test_set: str | None = None,
@@ -61,9 +62,8 @@ def compare(
     if last_points:
         points = points[points["iteration"] == points.groupby("trial")["iteration"].transform("max")]
     names = [name for name in images["image"].unique() if test_set in (None, set_of(name))]
-    facts, journal = _study(names), _journal(images[images["image"].isin(names)])
-    results = Results(facts=facts, journal=journal, points=points, trials=trials, artifacts=artifacts)
-    groups = contests(results, [GROUP], budget_unit=budget_unit)[GROUP]
+    results = Results(metadata=_describe(names), points=points, images=images, trials=trials, artifacts=artifacts)
+    groups = compare_groups(results, [GROUP], budget_unit=budget_unit)[GROUP]
     return comparison_rows(compare_all(groups, draws=DRAWS), budget_unit)
 
 
@@ -71,42 +71,27 @@ def comparisons(folder: Path = HERE) -> Iterator[tuple[Path, pd.DataFrame]]:
     """Yield every committed comparison: its file, relative to this folder, and its rows."""
     for study in ("search", "repeat"):
         yield Path(study) / "comparison.csv", compare(study, folder=folder)
-    ends = {name: ("trials", test_set) for name, test_set in (("all", None), *((each, each) for each in SETS))}
-    for name, (budget_unit, test_set) in {**ends, "all-with-upstream": ("device_seconds", None)}.items():
-        rows = compare("repeat", budget_unit, last_points=True, test_set=test_set, folder=folder)
+    for name, test_set in (("all", None), *((name, name) for name in SETS)):
+        rows = compare("repeat", "trials", last_points=True, test_set=test_set, folder=folder)
         yield Path("repeat") / f"comparison-{name}.csv", rows
+    yield Path("repeat") / "comparison-all-with-upstream.csv", compare("repeat", last_points=True, folder=folder)
 
 
-def _study(images: Collection[str]) -> StudyFacts:
+def _describe(images: Sequence[str]) -> StudyMetadata:
     """Return as much of study.json as the statistics read."""
-    return StudyFacts(
+    objectives = (Objective("psnr_y", "maximize"), Objective("lpips_alex", "minimize"))
+    image_set = ImageSetInfo("reference", "", tuple(images))
+    return StudyMetadata(
         name="reference",
-        space="reference",
-        recipe="aesop-3",
-        size="tiny",
-        trials=0,
-        seed=0,
-        objectives=(
-            Objective(metric="psnr_y", direction="maximize", unit="dB", label="PSNR-Y"),
-            Objective(metric="lpips_alex", direction="minimize", unit="", label="LPIPS (AlexNet)"),
-        ),
-        reference=REFERENCE,
-        notes=(),
-        data={"val": {"images": list(images)}},
-        scale=4,
-        code_version="",
+        search=SearchInfo("reference", trials=0, seed=0, groups=(GROUP,)),
+        goals=Goals(objectives, REFERENCE),
+        images={"train": image_set, "val": image_set},
         config={},
-        groups=(GROUP,),
+        notes=(),
+        code_version="",
+        identity={},
+        id="",
     )
-
-
-def _journal(images: pd.DataFrame) -> Journal:
-    """Return a journal of points that have their metrics by image and nothing else."""
-    values = images.set_index(["trial", "iteration", "image"])[list(REFERENCE)]
-    points: dict[tuple[int, int], dict[str, dict[str, dict[str, float]]]] = {}
-    for (trial, iteration, image), row in zip(values.index, values.to_dict("records"), strict=True):
-        points.setdefault((int(trial), int(iteration)), {"images": {}})["images"][image] = row
-    return Journal(points=points)
 
 
 def main(output: Path) -> None:

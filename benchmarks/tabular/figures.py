@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from study.search.attainment import attainment_surface
 
 from analysis.figures.plots import COLOURS
 from benchmarks.tabular.simulator import Trace
 from benchmarks.tabular.table import TabularBenchmark
+from study.search.front import attainment_surface
 
 COSTS = 8
 """Rows of the table of hypervolumes."""

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from study.record.points import Distribution
+from study.record.tables import DISTRIBUTIONS
 from study.search.asha import Rungs
 from study.search.distributions import to_optuna
 from study.search.front import Direction, hypervolume, non_dominated
@@ -308,8 +308,8 @@ def _values(row: Mapping[str, Any], metrics: Sequence[str]) -> np.ndarray:
 
 def _stated_distributions(texts: Iterable[str]) -> dict[str, BaseDistribution]:
     """Read the column `distributions`: JSON of `Distribution`s by config path."""
-    trials = [{name: Distribution(**fields) for name, fields in json.loads(text).items()} for text in texts]
-    return {name: to_optuna(found) for name, found in joint_distributions(trials).items()}
+    found = joint_distributions(DISTRIBUTIONS.validate_json(text) for text in texts)
+    return {name: to_optuna(distribution) for name, distribution in found.items()}
 
 
 def _guessed_distribution(values: Sequence[Any]) -> BaseDistribution:
