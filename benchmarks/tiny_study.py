@@ -25,13 +25,13 @@ from study.config.recipes import aesop
 SIZE, TRIALS = "tiny", 16
 REFERENCE = {"psnr_y": 0.0, "lpips_alex": 2.0, "swd": 2000.0}
 GROUPS = ("loss.guidance",)
-SMALL = {"features": 4, "blocks": 1, "growth": 2}
+SMALL = {"features": 4, "blocks": 1}
 
 def base(size, networks):
     budget = {"iterations": 150, "batch": 2, "patch": 32}
     return replace(aesop(size), {
         "generator": SMALL, "discriminator.features": 2, "loss.perceptual": 0,
-        "fidelity.budget": budget, "autoencoder": {**SMALL, "budget": budget},
+        "fidelity.budget": budget, "autoencoder": {**SMALL, "growth": 2, "budget": budget},
         "budget": {**budget, "iterations": 200},
         "eval_schedule": {"evaluate_every": 20, "evaluate_share": 100, "checkpoint_every": 10},
     })

@@ -20,6 +20,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,10 +38,14 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from study.cluster.driver import Study, run_study
+from study.cluster.driver import run_study
+from study.cluster.messages import Happened, JobEnded, JobRequest
 from study.cluster.run_job import Send
+from study.cluster.study import Resources, Study
 from study.cluster.worker import Worker
-from study.record import state as recording
+from study.record.events import Event, PointEvaluated, ReferenceEvaluated, TrialEnded
+from study.record.points import Spent, TrialPoint
+from study.record.state import Recorder
 from study.search.plan import SearchPlan
 from study.search.spaces import load_space
 from study.tracking.client import default_uri
@@ -69,18 +74,18 @@ class IdleWorker(Worker):
     """A worker that reports one point, computed from the trial's parameters, and trains nothing."""
 
     @staticmethod
-    def run_job(config: dict[str, Any], send: Send, stopping: Any) -> None:
-        """Report a point and the end."""
-        loss = config["job"]["config"]["loss"]
+    def run_alone(request: JobRequest, send: Send, stopping: Callable[[], bool]) -> None:
+        """Report a point, or the baseline, and the end."""
+        job, loss = request.job, request.job.config["loss"]
         metrics = {"psnr_y": 28 - loss["adversarial"] * 100, "swd": 20 + loss["fidelity"]}
-        if config["job"]["kind"] == "baseline":
-            send({"type": "end", "state": "COMPLETE", "cause": None, "metrics": metrics, "images": {}, "samples": None})
-            return
-        send(
-            {"type": "point", "iteration": 1, "metrics": metrics, "images": {}, "terms": {}, "samples": None}
-            | {"budget": {"iterations": 1, "pixels_seen": 1, "device_seconds": 0.0}}
-        )
-        send({"type": "end", "state": "COMPLETE", "cause": None})
+        if job.trial is None:
+            baseline = ReferenceEvaluated(name=job.name, kind="bicubic", metrics=metrics, images={}, samples="")
+            send(Happened(baseline))
+        else:
+            point, spent = TrialPoint(job.trial, 1), Spent(iterations=1, pixels_seen=1)
+            event = PointEvaluated(point=point, metrics=metrics, images={}, terms={}, spent=spent, samples="")
+            send(Happened(event))
+        send(JobEnded("COMPLETE"))
 
 
 def main() -> None:
@@ -126,22 +131,19 @@ def _ours(place: Path, trials: int) -> dict[str, Any]:
         trials=trials,
         seed=0,
         context_spec=ContextSpec(data, 64, str(place / "artifacts"), {}, None),
-        address="local",
-        cpus_per_trial=1,
-        gpus_per_trial=0.0,
+        resources=Resources(),
         mlflow_uri=default_uri(place / "study"),
-        notes=(),
         search=SearchPlan(interpolations=0),
     )
     spent = _measure_driver()
     began = time.monotonic()
     outcome = run_study(study, study.context_spec.open(), Console(stderr=True), IdleWorker)
     seconds = time.monotonic() - began
-    assert outcome.records.count("COMPLETE") == trials, outcome
+    assert outcome.record.count("COMPLETE") == trials, outcome
     cpu, memory, wall = (np.array(column) for column in zip(*spent, strict=True))
     return {
-        "overhead_seconds": round(median(outcome.records.overheads), 4),
-        "overhead_seconds_at_most": round(max(outcome.records.overheads), 4),
+        "overhead_seconds": round(median(outcome.record.warm_overheads), 4),
+        "overhead_seconds_at_most": round(max(outcome.record.warm_overheads), 4),
         "trials": trials,
         "study_seconds": round(seconds, 1),
         "driver_seconds_first_hundred": round(float(cpu[HUNDRED] - cpu[0]), 2),
@@ -156,14 +158,16 @@ def _ours(place: Path, trials: int) -> dict[str, Any]:
 def _measure_driver() -> list[tuple[float, int, float]]:
     """Return a list that gets CPU seconds, memory and time of this process at the end of each trial."""
     spent: list[tuple[float, int, float]] = []
-    process, end = psutil.Process(), recording.Records.end
+    process, add = psutil.Process(), Recorder.add
 
-    def noted_end(self: recording.Records, *arguments: Any, **facts: Any) -> None:
-        end(self, *arguments, **facts)
-        times = process.cpu_times()
-        spent.append((times.user + times.system, process.memory_info().rss, time.monotonic()))
+    def noted_add(self: Recorder, event: Event) -> bool:
+        is_new = add(self, event)
+        if is_new and isinstance(event, TrialEnded):
+            times = process.cpu_times()
+            spent.append((times.user + times.system, process.memory_info().rss, time.monotonic()))
+        return is_new
 
-    recording.Records.end = noted_end  # type: ignore[method-assign]
+    Recorder.add = noted_add  # type: ignore[method-assign]
     return spent
 
 

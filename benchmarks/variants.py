@@ -21,7 +21,7 @@ import torch
 from study.config import RunConfig, parse_assignments, replace
 from study.config.recipes import RECIPES, get_recipe
 from study.record.events import PointEvaluated
-from study.record.paths import RunDirectory
+from study.record.paths import TrialDirectory
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
 from study.training.preflight import LPIPS_NETWORK, find_networks, require_networks
@@ -52,7 +52,7 @@ def main() -> None:
     context, found = context_spec.open(), {}
     for seed in options.seed:  # seed by seed, so that early results are comparable
         for name in variants:
-            found[name, seed] = _train(runs[name, seed], context, options.output / f"{name}-{seed}")
+            found[name, seed] = _train(runs[name, seed], context, TrialDirectory(options.output / f"{name}-{seed}", 0))
             print(f"{name}, seed {seed}: {found[name, seed]}", flush=True)
     _print(found, options)
 
@@ -83,12 +83,12 @@ def _config(options: argparse.Namespace, changes: list[str], seed: int) -> RunCo
     return replace(config, parse_assignments([*options.set, *changes]))
 
 
-def _train(config: RunConfig, context: RunContext, directory: Path) -> dict[str, float]:
+def _train(config: RunConfig, context: RunContext, directory: TrialDirectory) -> dict[str, float]:
     """Train a run; return its last point's metrics and the time of a step of its last stage."""
     for needed, stage in STAGES["adversarial"].upstream(config):
         ensure_artifact(needed, stage, context)
     points: list[PointEvaluated] = []
-    train_adversarial(config, context, RunDirectory(directory).trial(0), points.append)
+    train_adversarial(config, context, directory, points.append)
     last = points[-1]
     seconds_a_step = last.spent.device_seconds / last.spent.iterations
     metrics = {name: round(last.metrics[name], 5) for name in SHOWN if name in last.metrics}

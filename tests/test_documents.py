@@ -13,7 +13,9 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "analysis/reference/README.md"]
 }
-OURS = re.compile(r"(study/(?:sweep|train|evaluate|prepare|export)|analysis/report)\.py|benchmarks\.tabular\.simulate")
+OURS = re.compile(
+    r"(?:study/(?:sweep|train|evaluate|prepare|export)|analysis/report)\.py|benchmarks\.tabular\.simulate"
+)
 
 
 def commands_of(text: str) -> list[list[str]]:

@@ -18,14 +18,13 @@ trial, which favours the peers.
 weight is possible, lower in the narrow one, where any draw is decent. Limits: a draw becomes the nearest trial that is
 left, so a stopped trial cannot be drawn again. The value of sharing depends on the cost of upstream stages relative to
 a trial, so the ratio is also given at the paper's relative costs, and for given weights of the fidelity generator. At
-the end, 1,000 trials that train nothing go through the study's queue, journal, early stopping and front.
+the end, 1,000 trials that train nothing go through the study's
+queue, journal, early stopping and front (`bookkeeping.py`).
 """
 
 import argparse
 import json
 import os
-import tempfile
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -40,10 +39,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.tabular.bookkeeping import time_bookkeeping
 from benchmarks.tabular.moasha import Moasha
 from benchmarks.tabular.simulator import Strategy, simulate, study_rule
 from benchmarks.tabular.table import TabularBenchmark, load_benchmark
-from study.search.asha import MultiObjectiveASHA, Rungs
+from study.search.asha import Rungs
 
 SHIPPED = [Path(__file__).parent / "tables" / name for name in ("wide-tiny", "aesop-tiny")]
 TARGET = 0.95
@@ -61,7 +61,7 @@ def main() -> None:
     options = _parse()
     console = Console(stderr=True, width=140)
     results = {path.name: _search(path, options.seeds, console) for path in options.table}
-    seconds, trials = _simulate_a_thousand()
+    seconds, trials = time_bookkeeping()
     result = {
         "benchmark": "tabular.search",
         "seeds": options.seeds,
@@ -196,81 +196,6 @@ def _table(name: str, costs: Mapping[str, np.ndarray]) -> Table:
         ratio = f"{_ratio(costs, strategy):.2f}"
         table.add_row(strategy, f"{middle:,.0f}", f"{low:,.0f} to {high:,.0f}", reached, ratio)
     return table
-
-
-def _simulate_a_thousand() -> tuple[float, int]:
-    """Run trials that train nothing through sampler, queue, journal, early stopping and front; seconds and trials."""
-    from study.cluster.jobs import JobQueue
-    from study.cluster.searcher import StudySearcher
-    from study.config import RunConfig, Stage, stage_key
-    from study.record.journal import Journal
-    from study.record.state import Records
-    from study.search.pareto_archive import Goals, ParetoArchive
-    from study.search.spaces import load_space
-    from study.search.trials import TrialSource
-
-    space, trials = load_space("aesop"), 1000
-    base = space.base("tiny", ())
-    goals = Goals({"psnr_y": "maximize", "swd": "minimize"}, {"psnr_y": 20.0, "swd": 60.0})
-    rule = MultiObjectiveASHA((40, 120), 3.0, ("maximize", "minimize"), (20.0, 60.0))
-    random = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        source = TrialSource(None, "s", ["maximize", "minimize"], space, base, seed=0)
-        records = Records(Journal(Path(folder) / "journal.jsonl"))
-        front = ParetoArchive(records, goals)
-
-        def key_of(config: RunConfig, stage: Stage) -> str:
-            return stage_key(config, stage, "images")
-
-        queue = JobQueue(
-            source,
-            trials,
-            key_of,
-            on_trial=lambda asked, upstream: records.trial(asked.number, {}, asked.params, upstream),
-            on_failed=lambda number, cause, params: None,
-            clock=time.time,
-        )
-
-        def tell(number: int, state: str, metrics: dict[str, float] | None, cause: str | None) -> None:
-            source.tell(number, state, None if metrics is None else goals.values(metrics), cause)  # type: ignore[arg-type]
-            records.front(trials_ended=number, hypervolume=front.hypervolume, members=[])
-
-        searcher = StudySearcher(
-            queue,
-            records,
-            tell,
-            slots=lambda: 8,
-            common={},
-            reference_scale=4,
-            compare=lambda trial, iteration, metrics: rule.on_result(trial, iteration, goals.values(metrics)),
-        )
-        began = time.monotonic()
-        _play(searcher, random)
-        return time.monotonic() - began, len(records.states)
-
-
-def _play(searcher: Any, random: np.random.Generator) -> None:
-    """Play Tune's and the workers' part: end each job at once; trials have a point every 40 iterations."""
-    from ray.tune.search import Searcher
-
-    number = 0
-    while isinstance(handed_out := searcher.suggest(f"t{number}"), dict):
-        name, job = f"t{number}", handed_out["job"]
-
-        def send(name: str = name, **message: Any) -> bool:
-            return bool(searcher.on_message(name, json.dumps(message)))
-
-        send(type="entered", at=time.time(), warm=True)
-        evaluated = {"metrics": {"psnr_y": 30.0, "swd": 20.0}, "images": {}, "budget": {}, "samples": ""}
-        if job["kind"] == "trial":
-            for iteration in (40, 80, 120, 160):
-                metrics = {"psnr_y": float(random.uniform(22, 30)), "swd": float(random.uniform(5, 50))}
-                point = {**evaluated, "metrics": metrics, "terms": {}}
-                send(type="point", iteration=iteration, **point)
-        send(type="end", state="COMPLETE", cause=None, reused=False, **evaluated)
-        searcher.on_trial_complete(name, {"message": "{}"})
-        number += 1
-    assert handed_out == Searcher.FINISHED
 
 
 def _parse() -> argparse.Namespace:

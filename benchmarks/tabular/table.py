@@ -17,9 +17,11 @@ import numpy as np
 import pyarrow.parquet as parquet
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from study.record.events import Distribution
+from study.record.tables import DISTRIBUTIONS
 from study.search.asha import Rungs
+from study.search.distributions import to_optuna
 from study.search.front import Direction, hypervolume, non_dominated
+from study.search.importance import joint_distributions
 
 TABLES = ("points.parquet", "trials.parquet", "artifacts.parquet")
 FEW_VALUES = 8
@@ -257,7 +259,7 @@ def _metadata(run_dir: Path) -> dict[str, Any]:
     if not path.is_file():
         raise TabularBenchmarkError(f"{path} does not exist: name a directory that study/sweep.py wrote with --output")
     metadata: dict[str, Any] = json.loads(path.read_text())
-    return metadata
+    return {**metadata, **metadata.get("goals", {})}  # the committed tables have the goals' fields at the top
 
 
 def _rows(run_dir: Path, name: str) -> list[dict[str, Any]]:
@@ -305,23 +307,9 @@ def _values(row: Mapping[str, Any], metrics: Sequence[str]) -> np.ndarray:
 
 
 def _stated_distributions(texts: Iterable[str]) -> dict[str, BaseDistribution]:
-    """Read the column `distributions`: JSON of `Distribution`s by config path; of a range that varies, the hull."""
-    ranges: dict[str, list[Distribution]] = {}
-    for text in dict.fromkeys(texts):
-        for name, fields in json.loads(text).items():
-            ranges.setdefault(name, []).append(Distribution(**fields))
-    return {name: _to_optuna(found) for name, found in ranges.items()}
-
-
-def _to_optuna(found: Sequence[Distribution]) -> BaseDistribution:
-    first = found[0]
-    if first.kind == "categorical":
-        return CategoricalDistribution(first.choices)
-    low = min(each.low for each in found if each.low is not None)
-    high = max(each.high for each in found if each.high is not None)
-    if first.kind == "int":
-        return IntDistribution(int(low), int(high), log=first.log, step=int(first.step or 1))
-    return FloatDistribution(low, high, log=first.log, step=first.step)
+    """Read the column `distributions`: JSON of `Distribution`s by config path."""
+    found = joint_distributions(DISTRIBUTIONS.validate_json(text) for text in texts)
+    return {name: to_optuna(distribution) for name, distribution in found.items()}
 
 
 def _guessed_distribution(values: Sequence[Any]) -> BaseDistribution:
