@@ -76,9 +76,7 @@ def test_a_wrong_folder_is_named(full_run: Path, tmp_path: Path, capsys: pytest.
 def test_earlier_checkpoints_and_their_interpolations_are_left_out(write_run, metadata):
     points = [point(*each, 30.0) for each in ((0, 10, 29.0), (0, 20, 25.0), (1, 10, 24.0))]
     generator = FidelityPoint("fidelity-a")
-    early, late = (
-        interpolation(generator, TrialPoint(0, step), "weights", 0.5, 26.0, 25.0) for step in (10, 20)
-    )
+    early, late = (interpolation(generator, TrialPoint(0, step), "weights", 0.5, 26.0, 25.0) for step in (10, 20))
     whole = load_results(write_run(metadata, [*points, early, late]))
     part = only_last_points(whole)
     trials = part.points[part.points["kind"] == "trial"]
