@@ -268,7 +268,7 @@ def _inputs(record: StudyRecord, events: Sequence[Evaluated]) -> list[Mapping[st
     trials = {
         number: {
             **{f"artifact.{stage}": key for stage, key in trial.upstream.items()},
-            **flatten(trial.config, "config."),
+            **flatten(trial.config, "config"),
         }
         for number, trial in record.trials.items()
     }
@@ -278,7 +278,7 @@ def _inputs(record: StudyRecord, events: Sequence[Evaluated]) -> list[Mapping[st
     for event in events:
         if isinstance(event, ReferenceEvaluated):
             artifact = {"artifact.fidelity": event.name} if event.kind == "fidelity" else {}
-            config = flatten(trained[event.name].config, "config.") if event.name in trained else {}
+            config = flatten(trained[event.name].config, "config") if event.name in trained else {}
             found.append({**artifact, **config})
         else:
             found.append(trials.get(event.point.trial, nothing) if event.point.trial is not None else nothing)

@@ -1,4 +1,4 @@
-"""The report as a person gets it: files, page, command line."""
+"""The report: files, page, command line."""
 
 import base64
 import json
@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
@@ -17,6 +18,11 @@ from rich.console import Console
 from analysis.figures.crops import crop_rows
 from analysis.report import Report, main, print_report, write_report
 from analysis.statistics.tables import load_results
+from study.record.events import Entry, StudyStateChanged, write_entry
+from study.record.goals import Constraint
+from study.record.metadata import ImageSetInfo
+from study.record.points import FidelityPoint, TrialPoint
+from tests.analysis.made_events import NAN, end, interpolation, point, reference, trial, with_constraint
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'$x_{$[bold]"
 
@@ -45,10 +51,6 @@ class _Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def _point(trial: int, psnr: float | None, swd: float | None) -> dict:
-    return {"event": "point", "trial": trial, "iteration": 1, "metrics": {"psnr_y": psnr, "swd": swd}}
-
-
 def test_files_agree_with_each_other(report: Report, full_run: Path):
     points = pd.read_parquet(report.page.with_name("points.parquet"))
     front = pd.read_csv(report.page.with_name("front.csv"))
@@ -70,7 +72,7 @@ def test_sentences_hold_the_tables_numbers(report: Report):
     assert f"{(21.3 - best['swd']) / 21.3:.0%} better than the fidelity generator's 21.30" in text
     assert "reaches 29.99 dB PSNR-Y, 0.69 dB above bicubic" in text
     assert "0.09 s with pixel and 0.14 s with aesop of device time: 1.56 times" in text
-    assert "on 3 of 3 held-out images" in text
+    assert "on 3 of 3 validation images" in text
 
 
 def test_the_page_loads_nothing_and_describes_its_images(report: Report):
@@ -88,7 +90,7 @@ def test_the_page_loads_nothing_and_describes_its_images(report: Report):
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.of("meta")
 
 
-def test_crops_are_the_files_and_a_missing_one_is_said(report: Report, full_run: Path):
+def test_crops_are_the_files_and_a_missing_one_is_marked(report: Report, full_run: Path):
     page = _Page(report.page)
     embedded = {base64.b64decode(image["src"].partition(",")[2]) for image in page.of("img")}
     for sample in (
@@ -97,7 +99,7 @@ def test_crops_are_the_files_and_a_missing_one_is_said(report: Report, full_run:
         "references/bicubic/astronaut.png",
     ):
         assert (full_run / sample).read_bytes() in embedded
-    assert "no sample" in page.text  # Trial 4 is on the front but has none.
+    assert "no crop" in page.text  # Trial 4 is on the front but has none.
 
 
 def test_samples_outside_the_run_directory_are_not_read(full_run: Path, tmp_path: Path):
@@ -112,15 +114,15 @@ def test_samples_outside_the_run_directory_are_not_read(full_run: Path, tmp_path
     assert all(row.crops[-1].uri for row in rows)  # HR, which lies inside.
 
 
-def test_hostile_names_stay_text(write_run, study_json):
-    study = {**study_json, "name": HOSTILE, "notes": [HOSTILE], "config": {HOSTILE: HOSTILE}}
-    study["data"] = {"train": {}, "val": {"name": HOSTILE, "fingerprint": HOSTILE, "images": [HOSTILE]}}
+def test_hostile_names_stay_text(write_run, metadata):
+    images = {part: ImageSetInfo(HOSTILE, HOSTILE, (HOSTILE,)) for part in ("train", "val")}
+    study = replace(metadata, name=HOSTILE, notes=(HOSTILE,), config={HOSTILE: HOSTILE}, images=images)
     config = {"loss": {"guidance": HOSTILE}, "budget": {"patch": HOSTILE}}
     events = [
-        {"event": "trial", "trial": 0, "config": config, "params": {"loss.guidance": HOSTILE}},
-        _point(0, 25.0, 30.0),
-        {"event": "trial", "trial": 1},
-        {"event": "end", "trial": 1, "state": "FAILED", "cause": HOSTILE},
+        trial(0, config, {"loss.guidance": HOSTILE}),
+        point(0, 1, 25.0, 30.0),
+        trial(1),
+        end(1, "FAILED", HOSTILE),
     ]
     report = write_report(write_run(study, events))
     page = _Page(report.page)
@@ -134,19 +136,19 @@ def test_hostile_names_stay_text(write_run, study_json):
 @pytest.mark.parametrize(
     ("events", "sentence"),
     [
-        ([], "No trial has started yet (0 of 12 asked for)"),
-        ([{"event": "end", "trial": 0, "state": "FAILED", "cause": "diverged"}], "Every trial FAILED"),
-        ([_point(0, 99.0, 1.0), {"event": "end", "trial": 0, "state": "FAILED"}], "There is no front"),
-        ([_point(0, 25.0, 30.0)], "this study shows no trade-off"),
+        ([], "No trial has started yet (0 of 12)"),
+        ([end(0, "FAILED", "diverged")], "Every trial FAILED"),
+        ([point(0, 1, 99.0, 1.0), end(0, "FAILED")], "There is no front"),
+        ([point(0, 1, 25.0, 30.0)], "this study shows no trade-off"),
         (
-            [_point(0, None, 30.0)],
-            "Left out of the front: 1 point with an objective that is not a finite number.",
+            [point(0, 1, NAN, 30.0)],
+            "Excluded from the front: 1 point with an objective that is not a finite number.",
         ),
-        ([_point(0, 19.0, 30.0)], "Of the front, 1 point beyond the reference point"),
+        ([point(0, 1, 19.0, 30.0)], "Of the front, 1 point beyond the reference point"),
     ],
 )
-def test_studies_with_little_in_them_say_so(write_run, study_json, events, sentence):
-    report = write_report(write_run(study_json, events))
+def test_studies_with_little_in_them_say_so(write_run, metadata, events, sentence):
+    report = write_report(write_run(metadata, events))
     assert sentence in _Page(report.page).text
     assert report.page.with_name("front.png").stat().st_size > 0
 
@@ -156,8 +158,8 @@ def test_the_same_journal_gives_the_same_page(report: Report, full_run: Path):
     assert write_report(full_run).page.read_bytes() == first
 
 
-def test_long_tables_are_folded_beyond_their_first_rows(write_run, study_json):
-    report = write_report(write_run(study_json, [_point(trial, 25.0, 30.0) for trial in range(30)]))
+def test_long_tables_are_folded_beyond_their_first_rows(write_run, metadata):
+    report = write_report(write_run(metadata, [point(number, 1, 25.0, 30.0) for number in range(30)]))
     page = _Page(report.page)
     assert "State, settings and best values of every trial: 10 more rows" in page.text
     folded = report.page.read_text().partition("10 more rows</summary>")[2].partition("</details>")[0]
@@ -165,27 +167,25 @@ def test_long_tables_are_folded_beyond_their_first_rows(write_run, study_json):
     assert "<caption>State, settings and best values of every trial, continued</caption>" in folded
 
 
-def test_a_report_of_many_points_stays_small(write_run, study_json):
+def test_a_report_of_many_points_stays_small(write_run, metadata):
     """A mark each would make the figure alone megabytes; the page holds every point all the same."""
     spread = [(25 + (number * 37 % 1000) / 500, 30 + (number * 91 % 1000) / 50) for number in range(4_000)]
-    points = [
-        {**_point(number // 20, psnr, swd), "iteration": number % 20} for number, (psnr, swd) in enumerate(spread)
-    ]
-    report = write_report(write_run(study_json, points))
+    points = [point(number // 20, number % 20, psnr, swd) for number, (psnr, swd) in enumerate(spread)]
+    report = write_report(write_run(metadata, points))
     assert report.page.with_name("front.png").with_suffix(".svg").read_text().count("<use ") < 300
     assert report.page.stat().st_size < 2_500_000
 
 
-def test_watching_goes_on_until_the_study_has_ended(write_run, study_json, monkeypatch, capsys):
-    run = write_run(study_json, [{"event": "study", "state": "RUNNING"}, _point(0, 25.0, 30.0)])
+def test_watching_goes_on_until_the_study_has_ended(write_run, metadata, monkeypatch, capsys):
+    run = write_run(metadata, [StudyStateChanged(state="RUNNING"), point(0, 1, 25.0, 30.0)])
     pages, pauses = [], []
 
     def sleep(seconds: float) -> None:
         pages.append((run / "report.html").read_text())
         pauses.append(seconds)
-        events = [_point(0, 26.0, 29.0), {"event": "study", "state": "INTERRUPTED" if len(pauses) > 1 else "RUNNING"}]
+        state = StudyStateChanged(state="INTERRUPTED" if len(pauses) > 1 else "RUNNING")
         with (run / "journal.jsonl").open("a") as journal:
-            journal.writelines(json.dumps(event) + "\n" for event in events)
+            journal.writelines(write_entry(Entry(1.8e9, event)) + "\n" for event in (point(0, 1, 26.0, 29.0), state))
 
     monkeypatch.setattr("analysis.report.time.sleep", sleep)
     assert main([str(run), "--watch", "7"]) == 0
@@ -197,8 +197,8 @@ def test_watching_goes_on_until_the_study_has_ended(write_run, study_json, monke
     assert capsys.readouterr().out.count("1 trial, 1 point:") == 2
 
 
-def test_ctrl_c_ends_watching_with_a_page_that_waits_for_nothing(write_run, study_json, monkeypatch, capsys):
-    run = write_run(study_json, [_point(0, 25.0, 30.0)])
+def test_ctrl_c_ends_watching_with_a_page_that_waits_for_nothing(write_run, metadata, monkeypatch, capsys):
+    run = write_run(metadata, [point(0, 1, 25.0, 30.0)])
 
     def interrupt(seconds: float) -> None:
         assert seconds == 60
@@ -252,49 +252,29 @@ def test_analysis_needs_neither_torch_nor_ray():
 FIDELITY = "fidelity-00aa11bb22cc33dd"
 
 
-def _interpolation(space: str, share: float, psnr: float, swd: float) -> dict:
-    generator = {"trial": None, "iteration": None, "fidelity": FIDELITY, "label": "fidelity 22cc33"}
-    second = {"trial": 0, "iteration": 400, "fidelity": FIDELITY, "label": "trial 0 at 400"}
-    return {
-        "event": "interpolation",
-        "pair": f"{FIDELITY}--0000-0000400",
-        "name": f"{space}-{round(1e4 * share)}",
-        "space": space,
-        "share": share,
-        "parents": [generator, second],
-        "metrics": {"psnr_y": psnr, "swd": swd},
-        "images": {},
-        "budget": {"iterations": 0, "pixels_seen": 0, "device_seconds": 2.5},
-    }
-
-
-def test_the_report_says_which_part_of_the_front_came_from_where(write_run, study_json):
-    """The front by hand: the generator, two interpolations of weights, one of pixels, an earlier point, the last one."""
-    reference = {"event": "reference", "name": FIDELITY, "kind": "fidelity", "metrics": {"psnr_y": 30.0, "swd": 20.0}}
-    points = [{**_point(0, psnr, swd), "iteration": step} for step, psnr, swd in ((200, 28.0, 12.0), (400, 27.0, 8.0))]
+def test_findings_name_the_origins_of_the_front_s_points(write_run, metadata):
+    """The front by hand: the generator, two weight interpolations, one of images, an earlier point, the last one."""
+    parents = (FidelityPoint(FIDELITY), TrialPoint(0, 400))
+    generator = reference(FIDELITY, "fidelity", 30.0, 20.0)
+    points = [point(0, 200, 28.0, 12.0), point(0, 400, 27.0, 8.0)]
     interpolations = [
-        _interpolation("weights", 0.25, 29.6, 16.0),
-        _interpolation("weights", 0.5, 29.0, 13.0),
-        _interpolation("images", 0.5, 29.1, 14.0),
+        interpolation(*parents, "weights", 0.25, 29.6, 16.0),
+        interpolation(*parents, "weights", 0.5, 29.0, 13.0),
+        interpolation(*parents, "images", 0.5, 29.1, 14.0),
     ]
-    events = [
-        {"event": "trial", "trial": 0},
-        reference,
-        *points,
-        *interpolations,
-        {"event": "end", "trial": 0, "state": "COMPLETE"},
-    ]
-    run = write_run(study_json, [*events, _interpolation("images", 0.75, 28.0, 15.0)])
+    events = [trial(0), generator, *points, *interpolations, end(0)]
+    run = write_run(metadata, [*events, interpolation(*parents, "images", 0.75, 28.0, 15.0)])
     report = write_report(run)
     rows = pd.read_csv(report.page.with_name("front.csv"))
     assert rows["psnr_y"].tolist() == [30.0, 29.6, 29.1, 29.0, 28.0, 27.0]
     text = " ".join(report.findings)
     origin = (
-        "Of the front's points, 1 from trials' last points, 1 from their earlier checkpoints, 1 from fidelity "
-        "generators, 2 from interpolations of weights and 1 from interpolations of images came. Interpolation took 10 s of device time"
+        "The front has 6 points: 1 last point of a trial, 1 earlier checkpoint, 1 fidelity generator, 2 weight "
+        "interpolations and 1 image interpolation."
     )
     assert origin in text
-    # Areas up to the corner (20 dB, 60): 424 without interpolations; 437.8 with all; 433.1 with those of pixels alone.
+    assert "Interpolation took 10 s of device time" in text
+    # Areas up to the corner (20 dB, 60): 424 without interpolations; 437.8 with all; 433.1 with those of images alone.
     without = 10 * 40 + 8 * 8 + 7 * 4
     whole = 10 * 40 + 9.6 * 4 + 9.1 * 2 + 9.0 * 1 + 8 * 1 + 7 * 4
     pixels = 10 * 40 + 9.1 * 6 + 8 * 2 + 7 * 4
@@ -309,19 +289,24 @@ def test_the_report_says_which_part_of_the_front_came_from_where(write_run, stud
     assert set(made["interpolation.with"]) == {"fidelity"}
 
 
-def test_points_that_miss_a_bound_are_left_out(write_run, study_json):
-    bounded = study_json | {"constraints": [{"metric": "ssim_y", "sense": ">=", "bound": 0.8}]}
-    good, bad = _point(0, 25.0, 30.0), {**_point(0, 26.0, 20.0), "iteration": 200}
-    good["metrics"] = {**good["metrics"], "ssim_y": 0.9}
-    bad["metrics"] = {**bad["metrics"], "ssim_y": 0.7}
+def test_points_that_miss_a_bound_are_left_out(write_run, metadata):
+    bounded = with_constraint(metadata, Constraint("ssim_y", ">=", 0.8))
+    good, bad = point(0, 1, 25.0, 30.0, ssim_y=0.9), point(0, 200, 26.0, 20.0, ssim_y=0.7)
     report = write_report(write_run(bounded, [good, bad]))
     assert pd.read_csv(report.page.with_name("front.csv"))["psnr_y"].tolist() == [25.0]
-    assert "Left out of the front: 1 point that miss ssim_y>=0.8." in _Page(report.page).text
+    assert "Excluded from the front: 1 point outside the constraint ssim_y>=0.8." in _Page(report.page).text
 
 
-def test_a_study_of_several_seeds_says_so(write_run, study_json):
-    trials = [{"event": "trial", "trial": number, "config": {"seed": number + 1}} for number in range(2)]
-    report = write_report(write_run(study_json, [*trials, _point(0, 25.0, 30.0), _point(1, 24.0, 29.0)]))
+def test_a_study_of_several_seeds_says_so(write_run, metadata):
+    trials = [trial(number, {"seed": number + 1}) for number in range(2)]
+    report = write_report(write_run(metadata, [*trials, point(0, 1, 25.0, 30.0), point(1, 1, 24.0, 29.0)]))
     text = _Page(report.page).text
-    assert "Runs differ by seeds of their own (1 and 2)" in text
+    assert "Trials have seeds of their own (1 and 2)" in text
     assert "one study with one seed" not in text
+
+
+@pytest.mark.parametrize(("old", "new"), [("--only", "--images"), ("--out", "--output")])
+def test_an_old_option_is_refused_with_its_new_name(old: str, new: str, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        main(["runs/quick", old, "folder"])
+    assert f"{old} is called {new} now" in capsys.readouterr().err

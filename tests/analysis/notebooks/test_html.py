@@ -1,4 +1,4 @@
-"""What a cell shows is HTML that holds no one else's HTML, and words for a terminal."""
+"""Outputs of cells: escaped HTML, and text for a terminal."""
 
 import re
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.crops import Crop, CropRow
 from analysis.notebooks.html import crop_sheet, picture, sentences, stack, table
-from analysis.page.page import TextTable
+from analysis.page.tables import TextTable
 
 HOSTILE = "<script>alert('1')</script>"
 
@@ -26,7 +26,7 @@ def test_numbers_stand_to_the_right(cells: tuple[str, ...]) -> None:
     assert sides(*cells) == "right"
 
 
-@pytest.mark.parametrize("cells", [("aesop",), ("1", "aesop"), ("50% in pixels, rest trial 0 at 80",)])
+@pytest.mark.parametrize("cells", [("aesop",), ("1", "aesop"), ("50% in images, rest trial 0 at 80",)])
 def test_words_stand_to_the_left(cells: tuple[str, ...]) -> None:
     assert sides(*cells) == "left"
 
@@ -49,7 +49,7 @@ def test_nothing_hostile_gets_through() -> None:
 
 def test_without_rows_a_sentence() -> None:
     empty = TextTable(caption="The front", columns=("a",), rows=())
-    assert table(empty).text == "The front: there is no row to show."
+    assert table(empty).text == "The front: no rows."
     assert table(empty, "Nobody.").html == "<p>Nobody.</p>"
     assert crop_sheet([], "No crops.").html == "<p>No crops.</p>"
     assert sentences([], "None.").text == "None."

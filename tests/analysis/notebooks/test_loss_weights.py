@@ -2,41 +2,39 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from analysis.notebooks.loss_weights import draw_pair, front_trials, weight_paths, weight_table
 from analysis.statistics.tables import Results, load_results
+from study.record.events import Event
+from study.record.metadata import StudyMetadata
+from tests.analysis.made_events import end, point, trial
 
-SHARES = {"psnr_y": {"loss.adversarial": 0.7, "loss.fidelity": 0.1, "budget.patch": 0.2}, "swd": {}}
+IMPORTANCES = {"psnr_y": {"loss.adversarial": 0.7, "loss.fidelity": 0.1, "budget.patch": 0.2}, "swd": {}}
 
 
 @pytest.fixture
-def results(write_run: Callable[..., Path], study_json: dict[str, Any]) -> Results:
+def results(write_run: Callable[..., Path], metadata: StudyMetadata) -> Results:
     """Three trials; the first two are on the front, the third is beaten by the first."""
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     rows = [(0.001, 1.0, 29.0, 20.0), (0.1, 0.5, 27.0, 10.0), (0.01, 2.0, 28.0, 25.0)]
     for number, (adversarial, fidelity, psnr, swd) in enumerate(rows):
         weights = {"adversarial": adversarial, "fidelity": fidelity, "guidance": "aesop", "ldl": 1.0, "gan": True}
-        events += [
-            {"event": "trial", "trial": number, "config": {"loss": weights}},
-            {"event": "point", "trial": number, "iteration": 10, "metrics": {"psnr_y": psnr, "swd": swd}},
-            {"event": "end", "trial": number, "state": "COMPLETE"},
-        ]
-    return load_results(write_run(study_json, events))
+        events += [trial(number, {"loss": weights}), point(number, 10, psnr, swd), end(number)]
+    return load_results(write_run(metadata, events))
 
 
 def test_only_weights_that_differ_the_most_important_first(results: Results) -> None:
-    assert weight_paths(results, SHARES) == ["loss.adversarial", "loss.fidelity"]
+    assert weight_paths(results, IMPORTANCES) == ["loss.adversarial", "loss.fidelity"]
     assert weight_paths(results, {"swd": {"loss.fidelity": 0.5}}) == ["loss.fidelity", "loss.adversarial"]
 
 
 def test_ranges_tried_and_on_the_front(results: Results) -> None:
     dash = "\N{EN DASH}"
     assert front_trials(results) == [0, 1]
-    assert weight_table(results, SHARES).rows == (
+    assert weight_table(results, IMPORTANCES).rows == (
         ("loss.adversarial", "70%", dash, "0.001", "0.1", "0.001", "0.1"),
         ("loss.fidelity", "10%", dash, "0.5", "2", "0.5", "1"),
         ("all other settings", "20%", dash, dash, dash, dash, dash),

@@ -11,6 +11,9 @@ import pytest
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
+from study.record.events import PointEvaluated, TrialStarted
+from study.record.metadata import StudyMetadata
+
 FOLDER = Path(__file__).resolve().parents[3] / "analysis/notebooks"
 NAMES = ("bottleneck", "loss_weights", "methods", "patch_size", "trade_offs")
 
@@ -19,10 +22,10 @@ SHOWN = {
     "trade_offs": [
         ("notebook.front(", 1, ()),
         ("notebook.groups(", 0, ("By guidance", "By bottleneck channels", "By patch")),
-        ("notebook.members(", 0, ("The front",)),
+        ("notebook.front_members(", 0, ("The front",)),
         ("notebook.bands(", 1, ()),
         ("notebook.comparison(", 0, ("By guidance, at equal cost", "By patch, at equal cost")),
-        ("notebook.course(", 1, ()),
+        ("notebook.anytime(", 1, ()),
         ("notebook.crops(", 3 * 7, ()),
         ("notebook.paper_figure(", 1, ()),
     ],
@@ -30,7 +33,7 @@ SHOWN = {
         ("notebook.front(", 1, ()),
         ("notebook.groups(", 0, ("By bottleneck channels",)),
         ("notebook.comparison(", 0, ("By bottleneck channels, at equal cost",)),
-        ("notebook.autoencoders(", 0, ("HR images behind each auto-encoder, against the HR images",)),
+        ("notebook.autoencoders(", 0, ("Auto-encoded HR images against the HR images",)),
     ],
     "loss_weights": [
         ("notebook.weights(", 0, ("The weights of the loss terms",)),
@@ -38,21 +41,21 @@ SHOWN = {
     ],
     "patch_size": [
         ("notebook.front(", 1, ()),
-        ("notebook.mix(", 0, ("Trials by patch and guidance",)),
+        ("notebook.cross_tabulation(", 0, ("Trials by patch and guidance",)),
         ("notebook.at_equal_pixels(", 1, ("By patch, at equal pixels",)),
-        ("notebook.pace(", 1, ("What an iteration cost, by patch",)),
+        ("notebook.iteration_cost(", 1, ("Cost of an iteration, by patch",)),
     ],
     "methods": [
         ("notebook.groups(", 0, ("By guidance",)),
         (
-            "notebook.who_beats_whom(",
+            "notebook.pairwise(",
             0,
-            ("How often the row&#x27;s front dominates all of the column&#x27;s, by guidance",),
+            ("Share of draws in which the row&#x27;s front dominates the column&#x27;s, by guidance",),
         ),
         ("notebook.metrics(", 1, ("Front members by guidance: mean (lowest to highest) of each metric",)),
     ],
 }
-# What a study without a trial is told, one sentence a notebook.
+# What each notebook says of a study without a trial.
 SAID_OF_NOTHING = {
     "trade_offs": "This study has no point yet, so there is nothing to draw.",
     "bottleneck": "No loss maps: they need sample crops",
@@ -97,8 +100,8 @@ def test_on_a_study(name: str, execute: Callable, full_run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_on_a_study_without_a_trial(name: str, execute: Callable, study_json: dict, write_run: Callable) -> None:
-    outputs = execute(name, write_run(study_json, []))
+def test_on_a_study_without_a_trial(name: str, execute: Callable, metadata: StudyMetadata, write_run: Callable) -> None:
+    outputs = execute(name, write_run(metadata, []))
     shown = "".join(data.get("text/html", "") for data in outputs.values())
     assert SAID_OF_NOTHING[name] in shown
     assert "<img" not in shown
@@ -106,12 +109,12 @@ def test_on_a_study_without_a_trial(name: str, execute: Callable, study_json: di
 
 @pytest.mark.parametrize("name", NAMES)
 def test_on_a_single_point(
-    name: str, execute: Callable, study_json: dict, study_events: list, write_run: Callable
+    name: str, execute: Callable, metadata: StudyMetadata, study_events: list, write_run: Callable
 ) -> None:
     """Nothing varies, nothing can be compared, there are no crops."""
-    begun = next(event for event in study_events if event["event"] == "trial")
-    point = next(event for event in study_events if event["event"] == "point")
-    outputs = execute(name, write_run(study_json, [begun, point]))
+    begun = next(event for event in study_events if isinstance(event, TrialStarted))
+    point = next(event for event in study_events if isinstance(event, PointEvaluated))
+    outputs = execute(name, write_run(metadata, [begun, point]))
     shown = "".join(data.get("text/html", "") for data in outputs.values())
     if name in ("patch_size", "bottleneck", "methods"):
         assert "There is nothing to compare here: in this study, " in shown

@@ -16,7 +16,7 @@ def results(full_run: Path) -> Results:
 
 
 def test_size_and_letters(results: Results, tmp_path: Path) -> None:
-    before = draw_front(results.points, results.facts)
+    before = draw_front(results)
     entries = [text.get_text() for text in before.legends[0].get_texts()]
     figure = for_paper(before, 3.35, 3.2, font=8)
     svg, png = save_both(figure, tmp_path / "figures", "front")

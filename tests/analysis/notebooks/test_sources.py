@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from analysis.journal import RunDirectoryError
 from mlflow import MlflowClient
 
 from analysis.notebooks.sources import found, open_study
 from analysis.statistics.tables import load_results
+from study.record.metadata import RunDirectoryError
 
 
 def test_a_run_directory(full_run: Path) -> None:
     study = open_study(str(full_run))
     assert study.run_dir == full_run
     assert study.artifacts == full_run.parent / "artifacts"
-    assert study.results.facts.name == "quick"
+    assert study.results.metadata.name == "quick"
 
 
 def test_artifacts_elsewhere(full_run: Path, tmp_path: Path) -> None:

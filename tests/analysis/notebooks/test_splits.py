@@ -1,4 +1,4 @@
-"""A study split by what is asked, not by its own groups."""
+"""A study split by chosen settings, not by its own groups."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from analysis.notebooks.sources import OpenStudy, open_study
-from analysis.notebooks.splits import Question, ask, restricted, values_of
+from analysis.notebooks.splits import Split, restricted, split_study, values_of
+from study.record.metadata import StudyMetadata
+from tests.analysis.made_events import end, point, trial
 
 
 @pytest.fixture(scope="module")
@@ -14,19 +16,19 @@ def study(full_run: Path) -> OpenStudy:
     return open_study(str(full_run))
 
 
-def asked(study: OpenStudy, *paths: str) -> Question:
-    return ask(study, paths, draws=20)
+def split_by(study: OpenStudy, *paths: str) -> Split:
+    return split_study(study, paths, draws=20)
 
 
 def test_only_what_differs_is_a_group(study: OpenStudy) -> None:
-    question = asked(study, "budget.patch", "budget.batch", "no.such")
-    assert question.paths == ("budget.patch",)
-    assert question.refusal == ""
-    assert {each.value for each in question.statistics.contests["budget.patch"].groups} == {"48", "64"}
+    split = split_by(study, "budget.patch", "budget.batch", "no.such")
+    assert split.paths == ("budget.patch",)
+    assert split.refusal == ""
+    assert {each.value for each in split.statistics.groups["budget.patch"].groups} == {"48", "64"}
 
 
-def test_by_default_the_study_asks(study: OpenStudy) -> None:
-    assert ask(study, draws=20).paths == study.results.facts.groups
+def test_the_study_s_groups_are_the_default(study: OpenStudy) -> None:
+    assert split_study(study, draws=20).paths == study.results.groups
 
 
 def test_a_stage_that_was_not_used_is_no_value(study: OpenStudy) -> None:
@@ -35,13 +37,13 @@ def test_a_stage_that_was_not_used_is_no_value(study: OpenStudy) -> None:
 
 
 def test_it_says_why_it_cannot_compare(study: OpenStudy) -> None:
-    assert asked(study, "budget.batch").refusal == (
+    assert split_by(study, "budget.batch").refusal == (
         "There is nothing to compare here: in this study, batch is 16 in all trials."
     )
-    assert asked(study, "no.such").refusal == (
+    assert split_by(study, "no.such").refusal == (
         "No point of this study's 12 trials has no.such, so there is nothing to compare here."
     )
-    assert asked(study).refusal.startswith("This study names no settings")
+    assert split_by(study).refusal.startswith("This study has no settings")
 
 
 def test_restricted_to_a_group_references_stay(study: OpenStudy) -> None:
@@ -52,10 +54,8 @@ def test_restricted_to_a_group_references_stay(study: OpenStudy) -> None:
     assert (found["kind"] == "trial").sum() == 4 * 4 + 2 + 2
 
 
-def test_values_of_failed_trials_do_not_count(study_json: dict, write_run: Callable[..., Path]) -> None:
-    begun = [{"event": "trial", "trial": n, "config": {"budget": {"patch": 32 * (n + 1)}}} for n in (0, 1)]
-    metrics = {"psnr_y": 28.0, "swd": 20.0}
-    points = [{"event": "point", "trial": n, "iteration": 10, "metrics": metrics} for n in (0, 1)]
-    end = {"event": "end", "trial": 1, "state": "FAILED"}
-    study = open_study(str(write_run(study_json, [*begun, *points, end])))
+def test_values_of_failed_trials_do_not_count(metadata: StudyMetadata, write_run: Callable[..., Path]) -> None:
+    begun = [trial(number, {"budget": {"patch": 32 * (number + 1)}}) for number in (0, 1)]
+    points = [point(number, 10, 28.0, 20.0) for number in (0, 1)]
+    study = open_study(str(write_run(metadata, [*begun, *points, end(1, "FAILED")])))
     assert values_of(study.results, "budget.patch") == ["32"]

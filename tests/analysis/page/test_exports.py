@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +9,16 @@ import pytest
 
 from analysis.formatting import NOTHING
 from analysis.page.exports import comparison_rows, export_tables, latex
-from analysis.page.page import TextTable, comparison_table
+from analysis.page.tables import TextTable, comparison_table
 from analysis.report import write_report
 from analysis.statistics.compute import compute_statistics
 from analysis.statistics.dominance import compare_all
 from analysis.statistics.tables import load_results
+from study.record.events import Event
+from study.record.metadata import StudyMetadata
+from tests.analysis.made_events import with_groups
 from tests.analysis.statistics.test_conclusions import pair
-from tests.analysis.statistics.test_dominance import HARD, contest, group
+from tests.analysis.statistics.test_dominance import HARD, comparison, group
 
 
 def test_every_table_comes_back_as_it_was(full_run: Path, tmp_path: Path) -> None:
@@ -49,26 +51,26 @@ def test_latex_escapes_what_names_hold() -> None:
 def test_probabilities_are_not_said_to_be_certain() -> None:
     rows = comparison_table([pair(1.5, 0.5, 2.5, 0.99999, dominated=0.0, dominates=0.5)]).rows
     assert rows[0][3:] == ("+1.5", "+0.5 to +2.5", "> 99.9%", "50.0%", "< 0.1%")
-    single = compare_all(contest(group("a", [(29, 0.5)], HARD[:1]), group("b", [(27, 0.5)], HARD[:1])))
+    single = compare_all(comparison(group("a", [(29, 0.5)], HARD[:1]), group("b", [(27, 0.5)], HARD[:1])))
     assert comparison_table(single).rows[0][4:] == (NOTHING,) * 4
     assert comparison_rows([]).empty
 
 
 def test_the_page_holds_comparisons_and_figures(full_run: Path, write_run: Callable[..., Path]) -> None:
     page = write_report(full_run).page.read_text()
-    assert "Which group is better, and how sure that is" in page
+    assert "Groups at equal cost" in page
     assert "By guidance, at equal cost" in page
     assert "By bottleneck channels, at equal cost" in page
-    for heading in ("What was reached for what", "What each setting does"):
+    for heading in ("Hypervolume against cost", "Effect of each setting"):
         assert heading in page
-    assert (full_run / "figures" / "course.svg").is_file()
+    assert (full_run / "figures" / "anytime.svg").is_file()
 
 
 def test_a_study_without_groups_has_a_report(
-    write_run: Callable[..., Path], study_json: dict[str, Any], study_events: list[dict[str, Any]]
+    write_run: Callable[..., Path], metadata: StudyMetadata, study_events: list[Event]
 ) -> None:
-    run = write_run({**study_json, "groups": []}, study_events)
+    run = write_run(with_groups(metadata), study_events)
     page = write_report(run).page.read_text()
-    assert "Which group is better" not in page
-    assert "What was reached for what" in page
+    assert "Groups at equal cost" not in page
+    assert "Hypervolume against cost" in page
     assert pd.read_csv(run / "comparison.csv").empty

@@ -1,8 +1,9 @@
-"""The report page in a real browser: what a mouse, a keyboard, a finger and a hostile name can do there."""
+"""The report page in a browser: mouse, keyboard, touch, and hostile names."""
 
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from analysis.report import write_report
+from study.record.events import StudyStateChanged
+from study.record.metadata import ImageSetInfo
+from tests.analysis.made_events import NAN, end, point, trial, with_groups
 
 HOSTILE = "</script><img src=x onerror='window.hacked=1'><script>window.hacked=1</script>\u2028javascript:hacked=1"
-# Chromium asks its makers for updates and the like unless told not to; a test runs as whoever runs it.
+# Without these, Chromium contacts update servers.
 QUIET = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 FRONT = ".point[aria-label*='on the front of all points']"
 
@@ -133,7 +137,7 @@ def test_the_keyboard_reaches_pins_and_leaves(watched: Watched, report_page: Pat
 def test_a_link_brings_pins_back_and_survives_nonsense(watched: Watched, report_page: Path):
     page = watched.open(report_page, "#pin=t1.400,t2.400,t999.1,__proto__,constructor&by=length&not=x")
     expect(page.locator("article.pinned h4")).to_have_text(["1 trial 1 at iteration 400", "2 trial 2 at iteration 400"])
-    expect(page.locator("#pinned")).to_contain_text("Of the pinned points, 3 cannot be asked in this page.")
+    expect(page.locator("#pinned")).to_contain_text("3 of the pinned points have no details in this page.")
     assert page.locator("article.pinned img").count() == 12  # of each of the two, three images beside HR
     page.evaluate("location.hash = '#pin=<img src=x onerror=alert(1)>'")
     expect(page.locator("#pinned")).to_be_hidden()
@@ -144,7 +148,7 @@ def test_a_link_brings_pins_back_and_survives_nonsense(watched: Watched, report_
 
 def test_choices_change_what_is_shown(watched: Watched, report_page: Path):
     page = watched.open(report_page)
-    colours = "[...document.querySelectorAll('.own')].map((line) => line.getAttribute('stroke'))"
+    colours = "[...document.querySelectorAll('.group-front')].map((line) => line.getAttribute('stroke'))"
     assert len(page.evaluate(colours)) == 4  # two groups, each in the chart and in the legend
     page.get_by_label("Colour by").select_option("bottleneck channels")
     assert len(page.evaluate(colours)) == 6
@@ -193,20 +197,19 @@ def test_headings_and_landmarks_are_in_order(watched: Watched, report_page: Path
     assert page.locator("img:not([alt])").count() == 0
 
 
-def test_hostile_names_are_text_and_execute_nothing(watched: Watched, write_run, study_json):
-    study = study_json | {"name": HOSTILE, "notes": [HOSTILE], "groups": ["loss.guidance", f"loss.{HOSTILE}"]}
-    study["data"] = {"train": {}, "val": {"name": HOSTILE, "images": [HOSTILE]}}
+def test_hostile_names_are_text_and_execute_nothing(watched: Watched, write_run, metadata):
+    images = {part: ImageSetInfo(HOSTILE, HOSTILE, (HOSTILE,)) for part in ("train", "val")}
+    study = with_groups(metadata, "loss.guidance", f"loss.{HOSTILE}")
+    study = replace(study, name=HOSTILE, notes=(HOSTILE,), images=images)
     loss = {"guidance": HOSTILE, HOSTILE: HOSTILE, "__proto__": "polluted"}
-    begun = {"event": "trial", "trial": 0, "config": {"loss": loss}, "params": {f"loss.{HOSTILE}": HOSTILE}}
-    metrics = {"psnr_y": 25.0, "swd": 30.0, HOSTILE: 1.0, "__proto__": 2.0}
-    point = {"event": "point", "trial": 0, "iteration": 1, "metrics": metrics, "samples": HOSTILE}
-    end = {"event": "end", "trial": 0, "state": "PRUNED", "cause": HOSTILE}
-    page = watched.open(write_report(write_run(study, [begun, point, end])).page)
+    begun = trial(0, {"loss": loss}, {f"loss.{HOSTILE}": HOSTILE})
+    odd = point(0, 1, 25.0, 30.0, samples=HOSTILE, **{HOSTILE: 1.0, "__proto__": 2.0})
+    page = watched.open(write_report(write_run(study, [begun, odd, end(0, "PRUNED", HOSTILE)])).page)
     page.locator(".point[tabindex='0']").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     expect(page.locator("article.pinned")).to_contain_text("<script>window.hacked=1</script>")
-    expect(page.locator("article.pinned")).to_contain_text("No crop in this page.")
+    expect(page.locator("article.pinned")).to_contain_text("No crops of this point in this page.")
     assert page.evaluate("[window.hacked, document.querySelectorAll('img[src=x], script').length]") == [None, 2]
 
 
@@ -232,33 +235,31 @@ def test_the_policy_stops_what_would_break_out(browser: Browser, report_page: Pa
 
 @pytest.mark.parametrize(
     "points",
-    [[], [("FAILED", 25.0, 30.0)], [("COMPLETE", 25.0, 30.0)], [("COMPLETE", None, 30.0)]],
+    [[], [("FAILED", 25.0, 30.0)], [("COMPLETE", 25.0, 30.0)], [("COMPLETE", NAN, 30.0)]],
     ids=["empty", "failures", "one", "nan"],
 )
-def test_studies_with_little_in_them_open_quietly(watched: Watched, write_run, study_json, points):
+def test_studies_with_little_in_them_open_quietly(watched: Watched, write_run, metadata, points):
     events = []
     for number, (state, psnr, swd) in enumerate(points):
-        metrics = {"psnr_y": psnr, "swd": swd}
-        events.append({"event": "point", "trial": number, "iteration": 1, "metrics": metrics})
-        events.append({"event": "end", "trial": number, "state": state})
-    page = watched.open(write_report(write_run(study_json, events)).page)
+        events += [point(number, 1, psnr, swd), end(number, state)]
+    page = watched.open(write_report(write_run(metadata, events)).page)
     expect(page.get_by_text("No sample crops were found.")).to_be_visible()
     alone = bool(points) and points[0] == ("COMPLETE", 25.0, 30.0)
     assert page.locator(".point").count() == alone
     if alone:
         page.locator(".point").click()
-        expect(page.locator("article.pinned")).to_contain_text("No crop in this page.")
+        expect(page.locator("article.pinned")).to_contain_text("No crops of this point in this page.")
 
 
-def test_the_page_of_a_running_study_loads_itself_anew_and_keeps_its_pins(watched: Watched, write_run, study_json):
-    events = [{"event": "point", "trial": 0, "iteration": 1, "metrics": {"psnr_y": 25.0, "swd": 30.0}}]
-    run = write_run(study_json, events)
+def test_the_page_of_a_running_study_reloads_and_keeps_pins(watched: Watched, write_run, metadata):
+    events = [point(0, 1, 25.0, 30.0)]
+    run = write_run(metadata, events)
     page = watched.open(write_report(run, reload_seconds=1).page)
     page.locator(".point").click()
     page.get_by_label("Colour by").select_option("patch")
     page.get_by_label("points off the front").uncheck()
     page.keyboard.press("Escape")
-    write_run(study_json, [*events, {"event": "study", "state": "COMPLETE"}])
+    write_run(metadata, [*events, StudyStateChanged(state="COMPLETE")])
     write_report(run, reload_seconds=1)
     expect(page.get_by_text("still running")).to_have_count(0)
     expect(page.locator("article.pinned")).to_have_count(1)

@@ -78,19 +78,19 @@ def test_hypervolume_of_three_points_by_hand(write_run, metadata):
     # The last two points lie beyond the corner in one objective each, and add nothing.
     values = [(28.0, 50.0), (25.0, 35.0), (22.0, 20.0), (19.0, 10.0), (29.0, 61.0)]
     results = load_results(write_run(metadata, [point(i, 1, *pair) for i, pair in enumerate(values)]))
-    front = front_of(results.points, results.facts)
-    assert front_hypervolume(front, results.facts) == pytest.approx(185.0)
+    front = front_of(results.points, results.goals)
+    assert front_hypervolume(front, results.goals) == pytest.approx(185.0)
     assert front["psnr_y"].tolist() == [29.0, 28.0, 25.0, 22.0, 19.0]
-    assert beats_reference(front, results.facts).tolist() == [False, True, True, True, False]
+    assert beats_reference(front, results.goals).tolist() == [False, True, True, True, False]
 
 
 def test_groups_split_points_and_cost(full_run: Path):
     results = load_results(full_run)
-    aesop, pixel = group_fronts(results.points, results.facts, "loss.guidance")
+    aesop, pixel = group_fronts(results.points, results.goals, "loss.guidance")
     assert (aesop.value, aesop.trials, pixel.value, pixel.trials) == ("aesop", 5, "pixel", 6)
     assert aesop.seconds_per_iteration == pytest.approx(0.14)
     assert pixel.seconds_per_iteration == pytest.approx(0.09)
-    total = front_hypervolume(front_of(results.points, results.facts), results.facts)
+    total = front_hypervolume(front_of(results.points, results.goals), results.goals)
     assert 0 < pixel.hypervolume < total
     assert aesop.device_seconds == pytest.approx(5 * 400 * 0.14)
 
@@ -151,7 +151,7 @@ def test_an_empty_study_has_tables_with_all_columns(write_run, metadata):
     results = load_results(write_run(metadata, []))
     assert len(results.points) == len(results.trials) == len(results.artifacts) == 0
     assert {"trial", "state", "iteration", "psnr_y", "swd", "front"} <= set(results.points.columns)
-    assert front_hypervolume(front_of(results.points, results.facts), results.facts) == 0.0
+    assert front_hypervolume(front_of(results.points, results.goals), results.goals) == 0.0
 
 
 def test_trials_state_the_distributions_of_their_parameters(full_run: Path):
@@ -195,7 +195,7 @@ LINE = write_entry(Entry(1.7e9, point(1, 200, 28.0, 30.0)))
     ("line", "sentence"),
     [
         (LINE.replace('"point_evaluated"', '"heartbeat"'), "unknown event 'heartbeat'"),
-        (LINE.replace('"terms"', '"surplus"'), "surplus"),
+        (LINE.replace('"terms"', '"surplus": 1, "terms"'), "unknown field"),
         (
             LINE.replace('"version": 2', '"version": 3'),
             "its version is 3, but this code reads 2; read it with the code",
@@ -267,8 +267,8 @@ def test_a_missing_or_old_table_says_how_to_make_it(tmp_path: Path):
 @pytest.mark.parametrize("empty", [False, True])
 def test_tables_follow_their_schemas(full_run: Path, write_run, metadata, empty):
     results = load_results(write_run(metadata, []) if empty else full_run)
-    tables = {POINTS: results.points, IMAGES: results.images, TRIALS: results.trials, ARTIFACTS: results.artifacts}
-    for schema, table in tables.items():
+    tables = (results.points, results.images, results.trials, results.artifacts)
+    for schema, table in zip((POINTS, IMAGES, TRIALS, ARTIFACTS), tables, strict=True):
         types = {name: str(table[name].dtype) for name in schema.columns}
         assert types == dict(schema.columns)
         further = [name for name in table if name not in schema.columns and not name.startswith(schema.prefixes)]
