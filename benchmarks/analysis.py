@@ -130,8 +130,8 @@ def _ours(options: argparse.Namespace) -> dict[str, float]:
         seconds["report_seconds"], report = _timed(lambda: write_report(into))  # reads and computes once more
         pairs = sum(len(found) for found in statistics.comparisons.values())
         page = report.page.stat().st_size / 2**20
-    facts = {"points": len(results.points), "front_points": len(front), "pairs_compared": pairs}
-    return {**seconds, **facts, "page_mib": round(page, 2), "peak_mib": _peak()}
+    counts = {"points": len(results.points), "front_points": len(front), "pairs_compared": pairs}
+    return {**seconds, **counts, "page_mib": round(page, 2), "peak_mib": _peak()}
 
 
 def _peer(options: argparse.Namespace) -> dict[str, float]:

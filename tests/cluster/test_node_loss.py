@@ -33,7 +33,7 @@ def test_nothing_is_lost_when_nodes_the_keeper_and_the_driver_are_killed(
     with_keeper, trains = cluster.add_node(num_cpus=0), cluster.add_node(**TRAINS)
     place = NodeAffinitySchedulingStrategy(with_keeper.node_id, soft=True)
     ray.kill(keeper(), no_restart=True)  # of earlier tests
-    ray.get(keeper(scheduling_strategy=place).call.remote("renew", "nobody", []))
+    ray.get(keeper(scheduling_strategy=place).call.remote("renew", "no holder", []))
     replacement = None
     try:
         first = start(shared_ray, arguments)

@@ -43,17 +43,17 @@ def test_some_steps_end_at_the_same_weights() -> None:
     official = OfficialStep(*map(copy.deepcopy, (generator, discriminator, autoencoder, vgg)))
 
     ours, critic = RRDBNet(16, 1, 4).double(), VGGDiscriminator(128, 2).double()
-    guide = Autoencoder(3, 4, 16, 1, 4).double()
+    frozen = Autoencoder(3, 4, 16, 1, 4).double()
     ours.load_state_dict(generator.state_dict())
     critic.load_state_dict(discriminator.state_dict())
-    guide.load_state_dict(autoencoder.state_dict())
+    frozen.load_state_dict(autoencoder.state_dict())
     for layer in vgg:
         if isinstance(layer, nn.ReLU):
             layer.inplace = False
     state = new_state(ours, Optimiser(), discriminators={"adversarial": critic})
     generator_loss = GeneratorLoss(
         LossConfig(),
-        GuidanceInputs(guide.requires_grad_(False)),
+        GuidanceInputs(frozen.requires_grad_(False)),
         perceptual=PerceptualLoss(vgg, layers=LAYERS).double(),
     )
     step = adversarial_step(generator_loss)

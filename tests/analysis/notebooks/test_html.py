@@ -50,7 +50,7 @@ def test_nothing_hostile_gets_through() -> None:
 def test_without_rows_a_sentence() -> None:
     empty = TextTable(caption="The front", columns=("a",), rows=())
     assert table(empty).text == "The front: no rows."
-    assert table(empty, "Nobody.").html == "<p>Nobody.</p>"
+    assert table(empty, "None.").html == "<p>None.</p>"
     assert crop_sheet([], "No crops.").html == "<p>No crops.</p>"
     assert sentences([], "None.").text == "None."
 

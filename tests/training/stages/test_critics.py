@@ -1,4 +1,4 @@
-"""The area under the curve against counting pairs; critics whose verdict is known."""
+"""The area under the curve against counting pairs; critics whose scores are known."""
 
 from pathlib import Path
 
