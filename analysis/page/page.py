@@ -167,7 +167,7 @@ def figure_text(results: Results) -> str:
     outside = f" Outside the region shown: {count_text(hidden, 'point')}." if hidden else ""
     return (
         f"{metric_name(first)} against {metric_name(second)} of every point. Large outlined marks are on the front of "
-        f"all points, the broad line.{thin} Faint lines connect the points of a trial.{outside}"
+        f"all points (broad line).{thin} Faint lines connect the points of a trial.{outside}"
     )
 
 

@@ -94,7 +94,7 @@ def trial(
 
 
 def point(number: int, iteration: int, psnr: float, swd: float, **more: Any) -> PointEvaluated:
-    """Return a trial's point; `more` has further metrics, and the event's fields `images`, `terms`, `spent`, `samples`."""
+    """Return a trial's point; `more` has further metrics, and `images`, `terms`, `spent` and `samples` of the event."""
     fields = {name: more.pop(name) for name in ("images", "terms", "spent", "samples") if name in more}
     identity = TrialPoint(number, iteration)
     nothing = {"images": {}, "terms": {}, "spent": Spent(), "samples": point_samples(identity)}
