@@ -22,6 +22,10 @@ from study.metrics import psnr_y
 from study.metrics.evaluator import study_evaluator
 from study.models import MSRResNet, RRDBNet, save_weights
 from study.models.build import build_autoencoder
+from study.record.events import FrontMoved, StudyStateChanged, TrialStarted
+from study.record.journal import Journal
+from study.record.paths import RunDirectory
+from study.record.points import FidelityPoint, InterpolatedPoint, TrialPoint
 from study.training.evaluation import evaluate_generator
 
 CPU = torch.device("cpu")
@@ -115,21 +119,38 @@ def test_the_tool_gives_a_trials_values(sets: Path, tmp_path: Path) -> None:
         assert found[name]["trial 3 at 160"]["Set5"] == expected[name]
 
 
-def test_a_studys_folder_gives_its_front(sets: Path, tmp_path: Path) -> None:
-    config = to_dict(get_recipe("aesop", "tiny"))
-    study = tmp_path / "runs" / "mine"
-    write_json(study / "study.json", {"name": "mine"})
+def test_a_studys_folder_gives_its_front(sets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = get_recipe("aesop", "tiny")
+    run_dir = RunDirectory(tmp_path / "runs" / "mine")
+    write_json(run_dir.study, {"name": "mine"})
+    key = "fidelity-0a"
+    between = InterpolatedPoint(FidelityPoint(key), TrialPoint(0, 160), "weights", 0.5)
+    of_images = InterpolatedPoint(FidelityPoint(key), TrialPoint(0, 160), "images", 0.25)
+    former = (TrialPoint(0, 80),)
+    members = (TrialPoint(7, 80), between, TrialPoint(0, 160), of_images)
+    journal = Journal(run_dir.journal)
     for trial in (0, 7):
-        folder = study / "trials" / f"{trial:04d}"
-        write_json(folder / "config.json", {"key": "adversarial-x", "config": config})
-        (folder / "points").mkdir()
-        for iteration in (80, 160):
-            save_weights(MSRResNet(16, 2, 4), folder / "points" / f"{iteration:07d}.safetensors", layout="plain")
-    (study / "front.csv").write_text("trial,iteration,psnr_y\n7,80,30\n0,160,29\n")
+        journal.append(TrialStarted(trial=trial, config=to_dict(config), params={}, upstream={"fidelity": key}))
+    journal.append(FrontMoved(trials_ended=1, hypervolume=1.0, members=former))
+    journal.append(FrontMoved(trials_ended=2, hypervolume=2.0, members=members))
+    for point in (TrialPoint(0, 80), *members[:3]):
+        file = run_dir.weights(point)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(MSRResNet(16, 2, 4), file, layout="plain")
 
-    run(study, "--hr", sets / "Set5", "--metrics", "psnr_y", "--output", tmp_path / "t.json")
+    run(run_dir.root, "--hr", sets / "Set5", "--metrics", "psnr_y", "--output", tmp_path / "t.json")
 
-    assert list(means(tmp_path / "t.json")["psnr_y"]) == ["trial 7 at 80", "trial 0 at 160"]
+    assert list(means(tmp_path / "t.json")["psnr_y"]) == ["trial 7 at 80", between.label, "trial 0 at 160"]
+    assert f"left out of its front, no weights in this folder: {of_images.label}" in caplog.text
+
+
+def test_a_study_without_a_front_is_refused(sets: Path, tmp_path: Path) -> None:
+    run_dir = RunDirectory(tmp_path / "mine")
+    write_json(run_dir.study, {"name": "mine"})
+    Journal(run_dir.journal).append(StudyStateChanged(state="RUNNING"))
+
+    with pytest.raises(ValueError, match="this study has no front yet; name a trial's folder or a weight file"):
+        run(run_dir.root, "--hr", sets / "Set5")
 
 
 def test_artifacts_are_read_with_their_settings(sets: Path, tmp_path: Path) -> None:

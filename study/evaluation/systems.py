@@ -1,7 +1,7 @@
 """Open the systems to compare: weights of a study or of others, bicubic, folders of SR images, interpolations."""
 
-import csv
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +21,12 @@ from study.models.build import build_autoencoder, build_generator
 from study.models.identify import identify
 from study.models.tiling import Upscaler
 from study.models.weights import interpolate_states
+from study.record.journal import read_entries
+from study.record.paths import CONFIG, WEIGHTS, RunDirectory
+from study.record.points import FidelityPoint, InterpolatedPoint, TrialPoint
+from study.record.state import StudyRecord
+
+log = logging.getLogger(__name__)
 
 BICUBIC = "bicubic"
 
@@ -175,9 +181,7 @@ def open_checkpoint(path: Path, recipe: str | None = None, scale: int | None = N
         generator, factor, settings = identify(path, scale)
         return Checkpoint(path, generator.eval(), factor, path.stem, settings)
     config, factor = known if known is not None else _config_of(recipe or "", scale)
-    generator = build_generator(config, factor)
-    load_weights(generator, path)
-    return Checkpoint(path, generator.eval(), factor, _row_name(path), _describe(config))
+    return _open_network(path, config, factor, _row_name(path))
 
 
 def open_autoencoder(path: Path) -> tuple[Autoencoder, str]:
@@ -189,10 +193,10 @@ def open_autoencoder(path: Path) -> tuple[Autoencoder, str]:
     Raises:
         ValueError: naming the file and the mismatch.
     """
-    path = path / "weights.safetensors" if path.is_dir() else path
+    path = path / WEIGHTS if path.is_dir() else path
     if not path.is_file():
         raise UnknownSystem(f"{path}: no such file of an auto-encoder; name a weight file or an artifact's folder")
-    beside = path.parent / "config.json"
+    beside = path.parent / CONFIG
     part = json.loads(beside.read_text()).get("part", {}) if beside.is_file() else {}
     fields = {name: value for name, value in part.items() if name in AUTOENCODER_FIELDS}
     config = get_recipe("aesop").autoencoder.model_copy(update=fields)
@@ -241,7 +245,10 @@ def match_images(
 def _open(path: Path, limits: Limits, recipe: str | None, scale: int | None) -> list[System]:
     if not path.is_dir():
         return [_as_system(open_checkpoint(path, recipe, scale), limits)]
-    for files in (_front_of(path), _last_point_of(path), _artifact_of(path)):
+    front = _front_of(path)
+    if front:
+        return [_as_system(checkpoint, limits) for checkpoint in front]
+    for files in (_last_point_of(path), _artifact_of(path)):
         if files:
             return [_as_system(open_checkpoint(file), limits) for file in files]
     return [System(path.resolve().name, None, images=path)]
@@ -257,18 +264,37 @@ def _network(name: str, checkpoint: Checkpoint, digest: str, limits: Limits) -> 
     return System(name, checkpoint.scale, digest, upscale, settings=checkpoint.settings)
 
 
-def _front_of(folder: Path) -> list[Path]:
-    """Return the weight files of a study's front, best fidelity first."""
-    table = folder / "front.csv"
-    if not (folder / "study.json").is_file() or not table.is_file():
+def _front_of(folder: Path) -> list[Checkpoint]:
+    """Open the weights of a study's front, best in its first objective first."""
+    run = RunDirectory(folder)
+    if not run.study.is_file() or not run.journal.is_file():
         return []
-    with open(table, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("trial") and row.get("iteration")]
-    points = [
-        folder / "trials" / f"{int(row['trial']):04d}" / "points" / f"{int(row['iteration']):07d}.safetensors"
-        for row in rows
+    record = StudyRecord.of(entry for entry, _ in read_entries(run.journal))
+    members = record.fronts[-1].members if record.fronts else ()
+    if not members:
+        raise UnknownSystem(f"{folder}: this study has no front yet; name a trial's folder or a weight file")
+    files = {member: run.weights(member) for member in members if not isinstance(member, FidelityPoint)}
+    without = [member.label for member in members if member not in files or not files[member].is_file()]
+    if without:
+        log.warning("%s: left out of its front, no weights in this folder: %s", folder, ", ".join(without))
+    return [_open_member(record, member, file) for member, file in files.items() if file.is_file()]
+
+
+def _open_member(record: StudyRecord, member: TrialPoint | InterpolatedPoint, file: Path) -> Checkpoint:
+    owner = member.owner if isinstance(member, InterpolatedPoint) else member
+    trials = [
+        started
+        for number, started in record.trials.items()
+        if (number == owner.trial if isinstance(owner, TrialPoint) else owner.key in started.upstream.values())
     ]
-    return [point for point in points if point.is_file()]
+    config = from_dict(trials[0].config)
+    return _open_network(file, config.generator, config.data.scale, member.label)
+
+
+def _open_network(path: Path, config: GeneratorConfig, scale: int, name: str) -> Checkpoint:
+    generator = build_generator(config, scale)
+    load_weights(generator, path)
+    return Checkpoint(path, generator.eval(), scale, name, _describe(config))
 
 
 def _last_point_of(folder: Path) -> list[Path]:
@@ -276,16 +302,16 @@ def _last_point_of(folder: Path) -> list[Path]:
 
 
 def _artifact_of(folder: Path) -> list[Path]:
-    return [path for path in [folder / "weights.safetensors"] if path.is_file()]
+    return [path for path in [folder / WEIGHTS] if path.is_file()]
 
 
 def _config_beside(path: Path) -> tuple[GeneratorConfig, int] | None:
     """Return the network of a trial's point, of a fidelity artifact or of a registered model; None for other files."""
-    trial, artifact = path.parent.parent / "config.json", path.parent / "config.json"
+    trial, artifact = path.parent.parent / CONFIG, path.parent / CONFIG
     if path.parent.name == "points" and trial.is_file():
         config = from_dict(json.loads(trial.read_text())["config"])
         return config.generator, config.data.scale
-    if path.name != "weights.safetensors" or not artifact.is_file():
+    if path.name != WEIGHTS or not artifact.is_file():
         return None
     saved: dict[str, Any] = json.loads(artifact.read_text())
     if "config" in saved:  # of a registered model
@@ -310,7 +336,7 @@ def _row_name(path: Path) -> str:
             if path.parent.parent.name.isdigit()
             else path.stem
         )
-    return path.parent.name if path.name == "weights.safetensors" else path.stem
+    return path.parent.name if path.name == WEIGHTS else path.stem
 
 
 def _describe(config: GeneratorConfig) -> str:
