@@ -280,5 +280,10 @@ def _page_figure(saved: SavedFigure) -> PageFigure:
     return PageFigure(uri=figure_uri(saved.png, saved.svg), text=saved.text, width=REM_PER_INCH * saved.width)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run as `aesop-report`."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    command()

@@ -83,11 +83,11 @@ class Machine:
 
     def kill(self, kind: str, draw: random.Random) -> str:
         """Kill something and replace it as an operator or a cluster manager would; return what was killed."""
-        if kind == "keeper" and not _ray_processes("ray::Keeper"):
+        if kind == "keeper" and not _ray_processes("ray::LeaseActor"):
             kind = "trial"  # a new cluster has no keeper before an artifact is needed
         match kind:
             case "trial" | "keeper":
-                self._kill_process("ray::Worker" if kind == "trial" else "ray::Keeper", draw)
+                self._kill_process("ray::Worker" if kind == "trial" else "ray::LeaseActor", draw)
             case "node":
                 assert self.cluster is not None
                 victim = self.nodes.pop(draw.randrange(len(self.nodes)))

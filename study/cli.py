@@ -1,4 +1,4 @@
-"""What the entry points share: their common options, and how they end."""
+"""Common options of the entry points, their error handling, and a progress bar."""
 
 import argparse
 import logging
@@ -16,58 +16,76 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from study.config import INITIAL_WEIGHTS, Precision, RunConfig, parse_assignments, pin_custom_loss, replace
 from study.config.recipes import for_task, parse_task, rescale
 
-# The exit code of a program that Ctrl-C ended, by the shells' convention.
+# Exit code after Ctrl-C, by the shells' convention.
 INTERRUPTED = 130
 
 LOG_SECONDS = 10  # between lines of progress in a log
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every training command takes."""
-    parser.add_argument("--size", choices=["full", "small", "tiny"], help="the paper's size, one GPU's, a CPU's")
-    parser.add_argument(
+    """Add the options of every training command, in the groups "run" and "data and output"."""
+    _add_run_options(parser.add_argument_group("run"))
+    _add_data_options(parser.add_argument_group("data and output"))
+    add_renamed_options(parser, {"--test": "--val"})
+
+
+def _add_run_options(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--size",
+        choices=["full", "small", "tiny"],
+        help="of networks and budgets: the paper's, one GPU's, a CPU's (default: the space's, else full)",
+    )
+    group.add_argument(
         "--scale",
         type=int,
         choices=[2, 3, 4],
         help="up-scaling factor, with the auto-encoder and the patches to match (default: 4)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--task",
         default="sr",
         metavar="TASK",
         help="sr, denoise:SIGMA (in levels of 255) or jpeg:QUALITY (default: sr)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--precision",
         choices=["auto", "fp32", "bf16"],
         default="auto",
-        help="what networks train in (default: bf16 above tiny, where the device multiplies such numbers itself)",
+        help="of training (default: bf16 above size tiny, where the device supports it natively, else fp32)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="override any field, e.g. loss.adversarial=1e-2",
+        help="override any field, e.g. loss.adversarial=1e-2; may be repeated (default: none)",
     )
-    parser.add_argument(
+
+
+def _add_data_options(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
         "--data",
         metavar="SOURCE",
-        help="what to train on: a folder of HR images, or a store, also by URI (default: photographs)",
+        help="training images: a folder of HR images, or a store, also by URI (default: photographs)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--val",
         metavar="SOURCE",
-        help="what to evaluate on: a folder or a store (default: a part of --data is held out)",
+        help="validation images: a folder or a store (default: a held-out part of --data)",
     )
-    parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with published backbone weights")
-    parser.add_argument(
+    group.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="folder with published backbone weights (default: PyTorch's cache, else downloaded)",
+    )
+    group.add_argument(
         "--artifacts",
         metavar="PLACE",
         help="finished stages to share: a folder, or a URI such as s3://bucket/artifacts (default: beside --output)",
     )
-    parser.add_argument("--mlflow", metavar="URI", help="MLflow tracking URI (default: mlflow.db beside --output)")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the directory of this run")
+    group.add_argument("--mlflow", metavar="URI", help="MLflow tracking URI (default: mlflow.db beside --output)")
+    group.add_argument("--output", type=Path, required=True, metavar="DIR", help="the directory of this run (required)")
 
 
 def add_renamed_options(parser: argparse.ArgumentParser, renamed: Mapping[str, str]) -> None:
@@ -85,22 +103,22 @@ def add_renamed_options(parser: argparse.ArgumentParser, renamed: Mapping[str, s
 
 
 class _Renamed(argparse.Action):
-    """An option that ends the parsing; `const` is its new name."""
+    """An option that ends the parsing with an error; `const` is its new name."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_parsed: object) -> None:
         parser.error(f"{self.option_strings[0]} is called {self.const} now")
 
 
 def with_options(config: RunConfig, arguments: argparse.Namespace, fastest: Precision) -> RunConfig:
-    """Put the scale, sources and overrides of a command line into a configuration.
+    """Apply the scale, task, sources and overrides of a command line to a configuration.
 
     Args:
         config: the recipe.
         arguments: of `add_common_options`.
-        fastest: what `--precision auto` stands for where the run trains, but for tiny networks.
+        fastest: the precision of `--precision auto` where the run trains; tiny networks use fp32.
 
     Raises:
-        ConfigError: they do not fit.
+        ConfigError: an option is invalid for the recipe.
     """
     config = for_task(rescale(config, arguments.scale or config.data.scale), *parse_task(arguments.task))
     options = {
@@ -112,18 +130,22 @@ def with_options(config: RunConfig, arguments: argparse.Namespace, fastest: Prec
 
 
 def _automatic(config: RunConfig, fastest: Precision) -> Precision:
-    """Tiny networks gain a tenth from bfloat16 (measured): too little for results that hang on the machine."""
+    """Return the precision of `--precision auto`.
+
+    Tiny networks train in fp32: bfloat16 makes them faster by only a tenth (measured), and makes results depend on
+    the machine.
+    """
     return "fp32" if config.size == "tiny" else fastest
 
 
 def with_full_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Name weight files to start from in full, for workers run elsewhere."""
+    """Return the changes with absolute paths of initial weights: workers have another working directory."""
     is_path = {path: path in INITIAL_WEIGHTS and isinstance(value, str) for path, value in changes.items()}
     return {path: str(Path(value).resolve()) if is_path[path] else value for path, value in changes.items()}
 
 
 def artifacts_of(arguments: argparse.Namespace) -> str:
-    """Where finished artifacts are: a full path, or a URI."""
+    """Return where finished artifacts are: an absolute path, or a URI."""
     from study.data.remote import is_uri  # late, so that --help answers at once
 
     place = arguments.artifacts or str(arguments.output.resolve().parent / "artifacts")
@@ -131,10 +153,10 @@ def artifacts_of(arguments: argparse.Namespace) -> str:
 
 
 def run(main: Callable[[list[str], Console], int]) -> None:
-    """Run a command: what a person can mend is said in a sentence, without a traceback."""
-    # One line a draw, about options of samplers that we chose knowingly.
+    """Run a command and exit; a ValueError or OSError is printed in one sentence, without a traceback."""
+    # Optuna warns at each trial about the experimental options of its samplers.
     warnings.filterwarnings("ignore", message=".*experimental.*")
-    # What our own modules say of long work, such as copying a store; other packages' loggers stay as they are.
+    # Show our own log messages about long operations, such as copying a store.
     logging.getLogger("study").addHandler(logging.StreamHandler())
     logging.getLogger("study").setLevel(logging.INFO)
     console = Console(stderr=False)
@@ -150,10 +172,10 @@ def run(main: Callable[[list[str], Console], int]) -> None:
 
 
 @contextmanager
-def progress(console: Console, what: str, total: int) -> Iterator[Callable[[float], None]]:
-    """Show how far long work on images is: as a bar, or where there is no terminal as a line now and then.
+def progress(console: Console, description: str, total: int) -> Iterator[Callable[[float], None]]:
+    """Show the progress of work on images: a bar on a terminal, else a line every `LOG_SECONDS`.
 
-    Yields what takes the number of images done, with halves of some.
+    Yields a function of the number of images done, which may be fractional.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -162,25 +184,26 @@ def progress(console: Console, what: str, total: int) -> Iterator[Callable[[floa
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    started = said = time.monotonic()
+    started = logged_at = time.monotonic()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total, rate="")
+        task = bar.add_task(description, total=total, rate="")
 
         def advance(done: float) -> None:
-            nonlocal said
+            nonlocal logged_at
             now = time.monotonic()
             rate = done / max(now - started, 1e-3)
             bar.update(task, completed=done, rate=f"{rate:.1f} images/s")
-            if not console.is_terminal and now - said >= LOG_SECONDS:
-                said = now
+            if not console.is_terminal and now - logged_at >= LOG_SECONDS:
+                logged_at = now
                 left = (total - done) / rate
-                console.print(f"{what} {done:.0f} of {total}, {rate:.1f} images/s, {left:.0f} s left", highlight=False)
+                line = f"{description} {done:.0f} of {total}, {rate:.1f} images/s, {left:.0f} s left"
+                console.print(line, highlight=False)
 
         yield advance
 
 
 def _absolute(source: str | None) -> str | None:
-    """Workers run elsewhere: a folder or file is named in full."""
+    """Return a source with an absolute path: workers have another working directory."""
     from study.data.remote import is_uri  # late, so that --help answers at once
 
     return source if source is None or source == "photographs" or is_uri(source) else str(Path(source).resolve())

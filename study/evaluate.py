@@ -330,5 +330,10 @@ def _write(table: Table, scores: Scores, names: Sequence[str], options: argparse
         console.print(f"written: {', '.join(map(str, written))}", highlight=False, soft_wrap=True, markup=False)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run as `aesop-evaluate`."""
     run(main)
+
+
+if __name__ == "__main__":
+    command()

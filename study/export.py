@@ -56,5 +56,10 @@ def _config_of(weights: Path) -> RunConfig:
     return from_dict(json.loads(path.read_text())["config"])
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run as `aesop-export`."""
     run(main)
+
+
+if __name__ == "__main__":
+    command()

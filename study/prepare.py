@@ -201,5 +201,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run as `aesop-prepare`."""
     run(main)
+
+
+if __name__ == "__main__":
+    command()

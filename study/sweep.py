@@ -1,4 +1,4 @@
-"""A study: many trials around a recipe, as a Pareto front.
+"""Run a study: many trials around a recipe, compared by their Pareto front.
 
 python study/sweep.py --space aesop --trials 64 --output runs/aesop
 """
@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-# Started as a script from a checkout that is not installed: Python looks in study/, but the packages are one up.
+# As a script of a checkout that is not installed: Python searches study/, but the packages are one level up.
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-# Tune's own loggers write what the journal holds already.
+# The journal holds everything that Tune's loggers would write.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the live view is ours
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # `cluster/progress.py` shows the live view
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 from statistics import median
@@ -43,14 +43,15 @@ if TYPE_CHECKING:  # imported late, so that --help answers at once
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a study is about, before its images are opened.
+class StudyInputs:
+    """The inputs of a study, before its images are opened.
 
     Attributes:
-        space, base: what varies around which run.
+        space: the search space.
+        base: the run that trials vary.
         draws: examples of its trials.
         context_spec: images, artifacts, networks.
-        notes: sentences that every reader has to see.
+        notes: caveats for readers of the results.
     """
 
     space: "SearchSpace"
@@ -61,26 +62,26 @@ class Question:
 
 
 def main(arguments: list[str], console: Console) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command; return its exit code."""
     options = _parse(arguments)
     console.print("reading the space, the weights and the images", highlight=False)
-    from study.cluster.connection import check_address, check_lasting, look_at
+    from study.cluster.connection import check_address, check_persistent, cluster_resources
     from study.cluster.driver import run_study
     from study.cluster.dry_run import dry_run
     from study.record.directory import check_output
 
     check_address(options.address)
-    check_lasting("--output", options.output)
+    check_persistent("--output", options.output)
     check_output(options.output, resume=options.resume)
-    cluster = {} if options.address == "local" else look_at(options.address)
+    cluster = {} if options.address == "local" else cluster_resources(options.address)
     study, context = prepare(options, cluster, console)
     if options.dry_run:
         dry_run(study, context, console)
         return 0
     reports: list[Report] = []
-    _import_meanwhile("analysis.report")
+    _import_in_background("analysis.report")
     outcome = run_study(study, context, console, report=lambda output: _report(output, reports))
-    return _conclude(study, outcome, reports, console)
+    return _print_outcome(study, outcome, reports, console)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -88,7 +89,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def prepare(options: argparse.Namespace, cluster: Mapping[str, float], console: Console) -> "tuple[Study, RunContext]":
-    """Return the complete study and its opened context; everything that can be wrong with them is found here.
+    """Return the checked study and its opened context; every error in the inputs is raised here.
 
     Args:
         options: the parsed command line.
@@ -99,25 +100,26 @@ def prepare(options: argparse.Namespace, cluster: Mapping[str, float], console: 
     from study.tracking.client import default_uri
     from study.training.preflight import check_shares, check_training_images
 
-    question, resources = ask(options, cluster, console), _resources(options, cluster)
-    check_shares([question.base, *question.draws], resources.workers_of)
-    context = question.context_spec.open()
-    check_training_images(question.draws, context.train)
+    inputs, resources = collect_inputs(options, cluster, console), _resources(options, cluster)
+    check_shares([inputs.base, *inputs.draws], resources.workers_of)
+    context = inputs.context_spec.open()
+    check_training_images(inputs.draws, context.train)
     search = search_plan(options, context.evaluator.names)
-    repeated, notes = _repeated_runs(question, search, context, console)
-    trials = len(repeated) or options.trials or question.space.trials
+    repeated, notes = _repeated_runs(inputs, search, context, console)
     study = Study(
-        space=question.space,
-        base=question.base,
+        space=inputs.space,
+        base=inputs.base,
         output=options.output,
-        trials=trials,
+        trials=len(repeated) or options.trials or inputs.space.trials,
         seed=options.seed,
-        context_spec=question.context_spec,
-        resources=_packed(options, question, resources, context, trials, repeated, console),
+        context_spec=inputs.context_spec,
+        resources=resources,
         mlflow_uri=options.mlflow or default_uri(options.output),
         notes=notes,
         search=search,
     )
+    if options.pack == "auto":
+        study = replace(study, resources=_packed(study, context, repeated, console))
     study.check(context)
     console.print(
         f"study {study.output.name}: {study.trials} trials of space {study.space.name} ({study.base.size}), "
@@ -127,7 +129,7 @@ def prepare(options: argparse.Namespace, cluster: Mapping[str, float], console: 
     return study, context
 
 
-def ask(options: argparse.Namespace, cluster: Mapping[str, float], console: Console) -> Question:
+def collect_inputs(options: argparse.Namespace, cluster: Mapping[str, float], console: Console) -> StudyInputs:
     """Load the space, find the frozen networks, and draw examples of trials; `cluster` as for `prepare`."""
     from study.config.recipes import get_recipe
     from study.record.metadata import precision_of
@@ -159,7 +161,9 @@ def ask(options: argparse.Namespace, cluster: Mapping[str, float], console: Cons
     check_initial_weights(draws)
     notes = [perceptual_metric_note(networks.get(LPIPS_NETWORK))]
     if base.loss.perceptual == 0 < get_recipe(base.recipe, size).loss.perceptual:
-        notes.append(f"The perceptual loss term is off: the published {wanted} weights could not be had.")
+        notes.append(
+            f"The perceptual loss term is off: the published {wanted} weights could not be found or downloaded."
+        )
     notes += [] if cluster else slow_note(base.precision, device)
     for note in notes:
         console.print(f"[bold]note:[/] {note}", highlight=False)
@@ -171,7 +175,7 @@ def ask(options: argparse.Namespace, cluster: Mapping[str, float], console: Cons
         lpips_weights=networks.get(LPIPS_NETWORK),
         custom_losses=read_custom_losses([base, *draws]),
     )
-    return Question(space, base, draws, context_spec, tuple(notes))
+    return StudyInputs(space, base, draws, context_spec, tuple(notes))
 
 
 def _gpus(options: argparse.Namespace, cluster: Mapping[str, float]) -> float:
@@ -195,67 +199,58 @@ def _resources(options: argparse.Namespace, cluster: Mapping[str, float]) -> "Re
     )
 
 
-def _packed(
-    options: argparse.Namespace,
-    question: Question,
-    resources: "Resources",
-    context: "RunContext",
-    trials: int,
-    repeated: "Sequence[RepeatedRun]",
-    console: Console,
-) -> "Resources":
-    """Return the resources, with the part of a GPU that a job needs where `--pack auto` asks to measure it."""
+def _packed(study: "Study", context: "RunContext", repeated: "Sequence[RepeatedRun]", console: Console) -> "Resources":
+    """Return the resources with the measured fraction of a GPU that a job needs (`--pack auto`)."""
     from study.cluster.dry_run import expected_configs, packed_share
 
-    if options.pack != "auto":
-        return resources
-    configs = expected_configs(question.space, question.base, trials, options.seed, repeated)
-    share = packed_share(configs, context, question.context_spec, resources)
+    configs = expected_configs(study.space, study.base, study.trials, study.seed, repeated)
+    share = packed_share(configs, context, study.context_spec, study.resources)
     console.print(f"--pack auto: {1 / share:.0f} jobs on a GPU at a time", highlight=False)
-    return replace(resources, gpus_per_trial=share)
+    return replace(study.resources, gpus_per_trial=share)
 
 
 def _repeated_runs(
-    question: Question, search: "SearchPlan", context: "RunContext", console: Console
+    inputs: StudyInputs, search: "SearchPlan", context: "RunContext", console: Console
 ) -> "tuple[Sequence[RepeatedRun], tuple[str, ...]]":
-    """Return the runs of `--repeat`, and the notes, with one more if these runs, or their images, differ from before."""
+    """Return the runs of `--repeat` and the notes, with one more if their configuration or images differ."""
     from study.search.repetition import load_repetition, other_than_before
 
     plan = search.repeat
     if plan is None:
-        return (), question.notes
-    runs = load_repetition(plan, question.space, question.base)
+        return (), inputs.notes
+    runs = load_repetition(plan, inputs.space, inputs.base)
     settings = len({run.trial for run in runs})
     console.print(
         f"--repeat {plan.origin}: {settings} settings of it, {plan.seeds} seeds each", highlight=False, soft_wrap=True
     )
     different = other_than_before(plan.origin, runs, context.train.fingerprint)
     if not different:
-        return runs, question.notes
+        return runs, inputs.notes
     note = f"The settings repeated are those of {plan.origin.name}, but with another {', '.join(different)}."
     console.print(f"[bold]note:[/] {note}", highlight=False)
-    return runs, (*question.notes, note)
+    return runs, (*inputs.notes, note)
 
 
-def _import_meanwhile(module: str) -> None:
-    """Import in a thread what is needed at the end, while Ray's start leaves the cores idle."""
+def _import_in_background(module: str) -> None:
+    """Import a module that is needed at the end in a thread: Ray's start leaves the cores idle."""
 
     def import_it() -> None:
-        with contextlib.suppress(Exception):  # raised again where it is needed
+        with contextlib.suppress(Exception):  # raised again at the import where it is used
             importlib.import_module(module)
 
     threading.Thread(target=import_it, name=f"import {module}", daemon=True).start()
 
 
 def _report(output: Path, reports: "list[Report]") -> list[Path]:
-    """Write the report and keep it to be printed; returns its files."""
+    """Write the report, append it to `reports`, and return its files."""
     from analysis.report import write_report
 
     reports.append(write_report(output))
     return reports[-1].files
 
 
-def _conclude(study: "Study", outcome: "Outcome", reports: "Sequence[Report]", console: Console) -> int:
+def _print_outcome(study: "Study", outcome: "Outcome", reports: "Sequence[Report]", console: Console) -> int:
+    """Print the results, or why there are none; return the exit code."""
     from analysis.report import print_report
 
     record = outcome.record
@@ -265,21 +260,21 @@ def _conclude(study: "Study", outcome: "Outcome", reports: "Sequence[Report]", c
     if record.search_ended is not None and outcome.state == "COMPLETE":
         console.print(f"no more trials were drawn: {record.search_ended.cause}", highlight=False, soft_wrap=True)
     if outcome.state != "COMPLETE":
-        why = f"halted: {outcome.cause}" if outcome.state == "HALTED" else "interrupted"
-        console.print(f"{why}\nnothing is lost: run the same command with --resume", highlight=False, soft_wrap=True)
+        reason = f"halted: {outcome.cause}" if outcome.state == "HALTED" else "interrupted"
+        console.print(f"{reason}\nnothing is lost: run the same command with --resume", highlight=False, soft_wrap=True)
         return 1 if outcome.state == "HALTED" else INTERRUPTED
-    _print_numbers(outcome, console)
+    _print_statistics(outcome, console)
     for report in reports:
         print_report(report, console)
     for warning in outcome.warnings:
         console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
-    for line in _where_to_look(study.output, study.mlflow_uri):
+    for line in _dashboard_commands(study.output, study.mlflow_uri):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0 if record.count("COMPLETE") else 1
 
 
-def _where_to_look(output: Path, uri: str) -> list[str]:
-    """The commands that show a study in MLflow and in Optuna's dashboard."""
+def _dashboard_commands(output: Path, uri: str) -> list[str]:
+    """Return the commands that show a study in MLflow and in Optuna's dashboard."""
     from study.record.paths import RunDirectory
     from study.tracking.address import how_to_open, installed_command
 
@@ -289,13 +284,13 @@ def _where_to_look(output: Path, uri: str) -> list[str]:
     ]
 
 
-def _print_numbers(outcome: "Outcome", console: Console) -> None:
+def _print_statistics(outcome: "Outcome", console: Console) -> None:
     record = outcome.record
     uses = sum(record.uses.values())
     made = [ended for ended in record.last_artifacts.values() if ended.state == "COMPLETE"]
     reused = sum(ended.reused for ended in made)
     console.print(
-        f"artifacts: {len(made)}, each trained once ({reused} found from before), "
+        f"artifacts: {len(made)}, each trained once ({reused} by an earlier study), "
         f"used {uses} times by {len(record.trials)} trials",
         highlight=False,
     )

@@ -16,7 +16,7 @@ _AT_LEAST_ONE = ("trials", "repeat_members", "repeat_seeds", "cpus_per_trial", "
 
 
 def parse(arguments: list[str], description: str | None) -> argparse.Namespace:
-    """Parse the command line; ends the process with a sentence where options do not fit each other."""
+    """Parse the command line; exit with an error message where options contradict each other."""
     parser = argparse.ArgumentParser(
         prog="study/sweep.py", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -29,7 +29,6 @@ def parse(arguments: list[str], description: str | None) -> argparse.Namespace:
     add_renamed_options(
         parser,
         {
-            "--test": "--val",
             "--grace": "--grace-period",
             "--eta": "--reduction-factor",
             "--blends": "--interpolate",
@@ -42,7 +41,7 @@ def parse(arguments: list[str], description: str | None) -> argparse.Namespace:
 
 
 def search_plan(options: argparse.Namespace, metrics: Sequence[str]) -> "SearchPlan":
-    """Return how to search; ValueError naming the option that is wrong."""
+    """Return the search plan of the options; a ValueError names the invalid option."""
     from study.search.asha import Rungs
     from study.search.constraints import parse_constraint
     from study.search.plan import SearchPlan
@@ -55,10 +54,10 @@ def search_plan(options: argparse.Namespace, metrics: Sequence[str]) -> "SearchP
         raise ValueError(f"--interpolate must not be negative, but got {options.interpolate}")
     if options.grace_period is None and (options.reduction_factor is not None or options.tie_break is not None):
         raise ValueError(
-            "--reduction-factor and --tie-break are about early stopping, which --grace-period N turns on; give it, too"
+            "--reduction-factor and --tie-break configure early stopping, which needs --grace-period N; add it"
         )
     if options.learn_from_trials and options.warm_start is None:
-        raise ValueError("--learn-from-trials is about the trials of --warm-start RUN_DIR; give it, too")
+        raise ValueError("--learn-from-trials uses the trials of --warm-start RUN_DIR; add it")
     rungs = repeat = None
     if options.grace_period is not None:
         rungs = Rungs(options.grace_period, options.reduction_factor or 3.0, options.tie_break or "hypervolume")
@@ -81,7 +80,9 @@ def search_plan(options: argparse.Namespace, metrics: Sequence[str]) -> "SearchP
 def _add_study_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--space", required=True, metavar="NAME", help="a file of search_spaces/, or a path to one")
     group.add_argument("--trials", type=int, metavar="N", help="trials to draw in all (default: the space's)")
-    group.add_argument("--resume", action="store_true", help="continue the study in --output, if there is one")
+    group.add_argument(
+        "--resume", action="store_true", help="continue the study in --output, if there is one (default: refuse it)"
+    )
     group.add_argument("--dry-run", action="store_true", help="print what would be trained and its cost; start nothing")
 
 
@@ -109,17 +110,23 @@ def _add_search_options(group: "argparse._ArgumentGroup") -> None:
         action="append",
         default=[],
         metavar="BOUND",
-        help="points that miss it do not count, such as lr_psnr>=45; may be repeated",
+        help="bound that points on the front must meet, such as lr_psnr>=45; may be repeated (default: none)",
     )
-    group.add_argument("--device-hours", type=float, metavar="X", help="draw no more trials once these are spent")
+    group.add_argument(
+        "--device-hours", type=float, metavar="X", help="draw no more trials once these are spent (default: no limit)"
+    )
     group.add_argument(
         "--plateau",
         metavar="N[:SHARE]",
-        help="draw no more once the hypervolume grew by less than SHARE (default: 0.005) over the last N trials",
+        help="draw no more once the hypervolume grew by less than SHARE (0.005) over N trials (default: never)",
     )
-    group.add_argument("--warm-start", type=Path, metavar="RUN_DIR", help="try the front of an earlier study first")
     group.add_argument(
-        "--learn-from-trials", action="store_true", help="let the sampler learn from all trials of --warm-start"
+        "--warm-start", type=Path, metavar="RUN_DIR", help="try the front of an earlier study first (default: none)"
+    )
+    group.add_argument(
+        "--learn-from-trials",
+        action="store_true",
+        help="show the sampler all trials of --warm-start (default: only its front)",
     )
 
 
@@ -144,7 +151,7 @@ def _add_repeat_options(group: "argparse._ArgumentGroup") -> None:
         "--repeat",
         type=Path,
         metavar="RUN_DIR",
-        help="search nothing: train the best settings of each group of an earlier study again, with new seeds",
+        help="search nothing: train the best settings of each group of a study with new seeds (default: search)",
     )
     group.add_argument("--repeat-members", type=int, metavar="N", help="settings of each group (default: 3)")
     group.add_argument("--repeat-seeds", type=int, metavar="N", help="runs of each setting (default: 3)")
@@ -161,41 +168,51 @@ def _add_resource_options(group: "argparse._ArgumentGroup") -> None:
         "--cpus-per-trial", type=int, default=1, metavar="N", help="CPU cores and threads of a worker (default: 1)"
     )
     group.add_argument(
-        "--gpus-per-trial", type=float, metavar="X", help="GPUs, or a part of one, of a worker (default: 1 if any)"
+        "--gpus-per-trial",
+        type=float,
+        metavar="X",
+        help="GPUs of a worker, or a fraction of one (default: 1 where there is a GPU)",
     )
     group.add_argument(
-        "--pack", choices=["auto"], help="measure how many jobs fit on a GPU, in place of --gpus-per-trial"
+        "--pack",
+        choices=["auto"],
+        help="measure how many jobs fit on a GPU, and set --gpus-per-trial accordingly (default: do not)",
     )
     group.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes that train a trial together (default: 1)"
     )
     group.add_argument(
-        "--pretrain-workers", type=int, metavar="N", help="the same for upstream stages (default: as --workers)"
+        "--pretrain-workers",
+        type=int,
+        metavar="N",
+        help="processes that train an upstream stage together (default: --workers)",
     )
     group.add_argument(
         "--retries",
         type=int,
         default=3,
         metavar="N",
-        help="starts of a job that got no further since its process or node died last (default: 3)",
+        help="restarts of a job whose process died, without progress in between (default: 3)",
     )
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.pack and (options.gpus_per_trial is not None or options.workers > 1):
-        parser.error("--pack chooses the part of a GPU of single workers: leave out --gpus-per-trial and --workers")
+        parser.error("--pack sets the fraction of a GPU of single workers: leave out --gpus-per-trial and --workers")
     if options.retries < 0:
         parser.error(f"--retries must not be negative, but got {options.retries}")
     if options.repeat is None and (options.repeat_members is not None or options.repeat_seeds is not None):
-        parser.error("--repeat-members and --repeat-seeds are about --repeat RUN_DIR; give it, too")
+        parser.error("--repeat-members and --repeat-seeds need --repeat RUN_DIR; add it")
     if options.repeat is not None:
         others = {
             "--trials": options.trials,
             "--warm-start": options.warm_start,
             "--grace-period": options.grace_period,
         }
-        if given := [name for name, value in others.items() if value is not None]:
-            parser.error(f"--repeat trains settings that were found, all to their end: leave out {', '.join(given)}")
+        if conflicting := [name for name, value in others.items() if value is not None]:
+            parser.error(
+                f"--repeat trains the settings of an earlier study to their end: leave out {', '.join(conflicting)}"
+            )
     for name in _AT_LEAST_ONE:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, but got {getattr(options, name)}")

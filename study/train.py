@@ -1,4 +1,4 @@
-"""One run: a recipe, with the stages it starts from. Called again, it goes on where it stopped.
+"""Train one run: a recipe and its upstream stages. The same command continues an interrupted run.
 
 python study/train.py aesop --size tiny --output runs/one
 python study/train.py --basicsr train_ESRGAN_x4.yml --data DIV2K/HR --output runs/mine
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-# Started as a script from a checkout that is not installed: Python looks in study/, but the packages are one up.
+# As a script of a checkout that is not installed: Python searches study/, but the packages are one level up.
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
@@ -54,13 +54,13 @@ from study.training.stages.adversarial import export_generator, is_exportable, t
 from study.training.stages.artifacts import make_artifact
 from study.training.stages.graph import STAGES, Need, artifact_key, needs_of
 
-# A single run has no front to measure; its report still needs a corner to draw from.
+# Reference points of the report's figures: a single run has no search space to give them.
 REFERENCE = {"psnr_y": 20.0, "lpips_alex": 0.8, "swd": 60.0}
 TRIAL = 0
 
 
 def main(arguments: list[str], console: Console) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command; return its exit code."""
     options = _parse(arguments)
     config, until = _configuration(options, console)
     check_output(options.output, resume=True)
@@ -102,16 +102,20 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="study/train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help=f"one of: {', '.join(RECIPES)}")
-    parser.add_argument(
-        "--basicsr", type=Path, metavar="FILE", help="an option file of BasicSR, ESRGAN, LDL, AESOP, ... as the recipe"
+    group = parser.add_argument_group("recipe")
+    group.add_argument("recipe", metavar="RECIPE", nargs="?", help=f"one of: {', '.join(RECIPES)}")
+    group.add_argument(
+        "--basicsr",
+        type=Path,
+        metavar="FILE",
+        help="an option file of BasicSR, ESRGAN, LDL, AESOP, ... in place of RECIPE",
     )
-    parser.add_argument(
+    group.add_argument(
         "--accept-differences",
         action="store_true",
-        help="train although the option file says things that a configuration cannot express",
+        help="train although a configuration cannot express some keys of the option file (default: refuse it)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--until", choices=get_args(Stage), help="the last stage to train (default: adversarial, or the option file's)"
     )
     add_common_options(parser)
@@ -119,12 +123,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if (options.recipe is None) == (options.basicsr is None):
         parser.error("name either a RECIPE or an option file with --basicsr")
     if options.basicsr is not None and options.size is not None:
-        parser.error("--size chooses a recipe's size; an option file has its own")
+        parser.error("--size is an option of recipes; an option file specifies its networks and budget: leave it out")
     return options
 
 
 def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunConfig, Stage]:
-    """What to train, and until which stage; ConfigError if an option file says what cannot be expressed."""
+    """Return the run and its last stage; ConfigError if a configuration cannot express the option file."""
     if options.basicsr is None:
         config = get_recipe(options.recipe, options.size or "full")
         return with_options(config, options, _fastest(options.output)), options.until or "adversarial"
@@ -132,8 +136,8 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
     if reading.differences and not options.accept_differences:
         listed = "\n".join(f"  {difference}" for difference in reading.differences)
         raise ConfigError(
-            f"{options.basicsr} says what a configuration cannot express:\n{listed}\nTake these keys out of the file, "
-            "or give --accept-differences to train as if they were not there"
+            f"a configuration cannot express these keys of {options.basicsr}:\n{listed}\nRemove them from the file, "
+            "or give --accept-differences to train without them"
         )
     for sentence in (*reading.differences, *reading.notes):
         console.print(f"not as in {options.basicsr.name}: {sentence}", markup=False, highlight=False, soft_wrap=True)
@@ -144,7 +148,7 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
 
 
 def _fastest(output: Path) -> Precision:
-    """What a run there trains in already, else what suits this device."""
+    """Return the precision of the run in a directory, else the fastest of this device."""
     return precision_of(output) or fastest_precision(pick_device())
 
 
@@ -188,7 +192,7 @@ class SingleRun:
     recorder: Recorder
 
     def train(self, until: Stage, console: Console) -> str:
-        """Train what is not trained yet, up to a stage; returns the run's state."""
+        """Train the missing stages, up to one; return the run's state."""
         self.recorder.add(evaluate_baseline(self.config.data, self.context, self.run_dir))
         with StageProgress(console) as progress:
             if until == "adversarial":
@@ -202,7 +206,7 @@ class SingleRun:
         return artifact_key(config, stage, self.context.train)
 
     def _trial(self, on_progress: ProgressCallback) -> str:
-        """Train all stages; returns how the last one ended."""
+        """Train all stages; return the state in which the last one ended."""
         config, add = self.config, self.recorder.add
         upstream = STAGES["adversarial"].upstream(config)
         starts_from = {stage: self._key_of(needed, stage) for needed, stage in upstream}
@@ -229,7 +233,7 @@ class SingleRun:
 
 
 def _print_table(record: StudyRecord, console: Console) -> None:
-    """Print the metrics of all that was evaluated, a row each."""
+    """Print a table of metrics, a row for each evaluated reference, artifact and point."""
     rows: dict[str, Metrics] = {name: reference.metrics for name, reference in record.references.items()}
     artifacts = record.last_artifacts
     rows |= {
@@ -257,7 +261,7 @@ def _print_weights(
     record: StudyRecord,
     console: Console,
 ) -> None:
-    """Print where the weights are, and write the perceptual generator's for other tools."""
+    """Print where the weights are, and export the final generator for other tools."""
     if until != "adversarial":
         made = artifacts.open(list(record.last_artifacts)[-1]) / WEIGHTS
         console.print(f"weights: {made}", highlight=False, soft_wrap=True)
@@ -270,7 +274,7 @@ def _print_weights(
 
 
 def _print_areas(key: str, metrics: Metrics, console: Console) -> None:
-    """Print how well critics tell distorted held-out images from clean ones: area under the ROC curve, 0.5 by chance."""
+    """Print how well critics separate distorted from clean held-out images: area under the ROC curve, chance 0.5."""
     levels = ", ".join(f"{value:.3f}" for name, value in metrics.items() if name != "auc")
     text = f"{key}: distorted against clean held-out images, area under the curve {metrics['auc']:.3f}"
     console.print(f"{text} (coarse to fine: {levels})", highlight=False, soft_wrap=True)

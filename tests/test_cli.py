@@ -1,12 +1,18 @@
-"""What the entry points' common options make of a recipe."""
+"""Common options of the entry points, old options, and the console scripts."""
 
 import argparse
+import importlib
+import tomllib
+from pathlib import Path
 
 import pytest
 
+from study import sweep_options
 from study.cli import add_common_options, add_renamed_options, with_options
 from study.config import ConfigError, RunConfig
 from study.config.recipes import Size, get_recipe
+
+SCRIPTS = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
 
 
 def configured(*arguments: str, fastest: str = "fp32", size: Size = "small") -> RunConfig:
@@ -46,9 +52,36 @@ def test_an_old_option_is_refused_with_its_new_name(given: list[str], capsys: py
     assert "error: --out is called --output now" in capsys.readouterr().err
 
 
-def test_an_old_option_is_neither_in_the_help_nor_in_the_result() -> None:
+def test_an_old_option_is_hidden_from_help_and_result() -> None:
     parser = argparse.ArgumentParser(prog="x")
     parser.add_argument("--output")
     add_renamed_options(parser, {"--out": "--output"})
     assert "--out " not in parser.format_help()
     assert vars(parser.parse_args(["--output", "x"])) == {"output": "x"}
+
+
+def test_every_training_command_refuses_the_old_test_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        configured("--test", "Set5")
+    assert "error: --test is called --val now" in capsys.readouterr().err
+
+
+def test_the_help_of_a_study_groups_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        sweep_options.parse(["--help"], "A study.")
+    lines = capsys.readouterr().out.splitlines()
+    titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith((" ", "usage"))]
+    groups = ["study", "search", "interpolation", "repetition", "resources", "run", "data and output"]
+    assert titles == ["options", *groups]
+
+
+def test_all_six_entry_points_are_console_scripts() -> None:
+    assert sorted(SCRIPTS) == [
+        f"aesop-{name}" for name in ("evaluate", "export", "prepare", "report", "sweep", "train")
+    ]
+
+
+@pytest.mark.parametrize("target", SCRIPTS.values(), ids=SCRIPTS.keys())
+def test_a_console_script_names_a_function(target: str) -> None:
+    module, _, name = target.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))

@@ -270,7 +270,7 @@ def test_bad_input_ends_in_a_sentence_before_any_training(
         (["aesop"], "required: --output"),
         (["--output", "x"], "name either a RECIPE or an option file with --basicsr"),
         (["aesop", "--basicsr", "options.yml", "--output", "x"], "name either a RECIPE or an option file"),
-        (["--basicsr", "options.yml", "--size", "tiny", "--output", "x"], "an option file has its own"),
+        (["--basicsr", "options.yml", "--size", "tiny", "--output", "x"], "an option file specifies its networks"),
         (["--basicsr", "absent.yml", "--output", "x"], "absent.yml cannot be read"),
         (["aesop", "--scale", "8", "--output", "x"], "invalid choice: 8"),
         (["aesop", "--until", "end", "--output", "x"], "invalid choice: 'end'"),

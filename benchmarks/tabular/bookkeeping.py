@@ -68,7 +68,7 @@ def time_bookkeeping() -> tuple[float, int]:
         def compare(event: PointEvaluated) -> RungDecided | None:
             return asha.on_result(event.point.trial, event.point.iteration, GOALS.values(event.metrics))
 
-        queue = JobQueue(source, QueueRules(TRIALS, _key_of, time.time), on_trial=on_trial, on_failed=on_failed)
+        queue = JobQueue(source, QueueRules(TRIALS, _key_of, time.time, on_trial, on_failed))
         rules = SearcherRules(
             request_of=lambda job: JobRequest(job.spec, {}, folder, threads=1),
             slots=lambda: WORKERS,

@@ -1,1 +1,1 @@
-"""The study on Ray, recorded in MLflow: the only code that imports either."""
+"""Studies on Ray: the only package that imports it."""

@@ -1,4 +1,4 @@
-"""The way to a Ray cluster: found out before anything expensive whether there is one, and said why not."""
+"""Connect to Ray; fail early with the reason."""
 
 import gc
 import logging
@@ -14,25 +14,25 @@ CONNECT_SECONDS = 5.0
 
 _TOKEN_REMEDY = (
     "give the cluster's token by RAY_AUTH_TOKEN_PATH (a file) or RAY_AUTH_TOKEN, with RAY_AUTH_MODE=token; on its head "
-    "it lies in ~/.ray/auth_token, unless one of these names another"
+    "it is in ~/.ray/auth_token, unless one of these names another"
 )
 
 
 def check_address(address: str) -> None:
-    """Make sure that something listens where a cluster's head is said to be; Ray itself would try for minutes.
+    """Check within seconds that a process listens at the address of a cluster's head; Ray itself retries for minutes.
 
     Args:
         address: `local`, `auto`, or HOST:PORT.
 
     Raises:
-        ConnectionError: nothing listens there.
-        ValueError: it is no address that a study can use.
+        ConnectionError: no process listens there.
+        ValueError: a study cannot use the address.
     """
     if address in ("local", "auto"):
         return
     if address.startswith("ray://"):
         raise ValueError(
-            f"--address {address} is that of a Ray client, over which a study cannot run; "
+            f"--address {address} is the address of a Ray client, through which a study cannot run; "
             "submit it as a job: ray job submit --working-dir . -- python study/sweep.py ..."
         )
     host, _, port = address.rpartition(":")
@@ -42,27 +42,27 @@ def check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise ConnectionError(
-            f"--address {address} cannot be reached within {CONNECT_SECONDS:g} s ({error}); `ray status` on the head "
-            "says whether Ray runs there, and its port is the one of `ray start --head` (6379), not the dashboard's"
+            f"--address {address} cannot be reached within {CONNECT_SECONDS:g} s ({error}); check with `ray status` on the "
+            "head that Ray runs, and give the port of `ray start --head` (6379), not the dashboard's"
         ) from None
 
 
-def check_lasting(name: str, path: Path) -> None:
-    """Refuse a place in the copy of a checkout that a submitted job runs in: it goes away with the job.
+def check_persistent(name: str, path: Path) -> None:
+    """Refuse a path in the working directory of a submitted job, which Ray deletes after the job.
 
     Raises:
         ValueError: naming the option.
     """
-    # Ray unpacks what was uploaded to <session>/runtime_resources/working_dir_files/_ray_pkg_<hash>.
+    # Ray unpacks uploaded files to <session>/runtime_resources/working_dir_files/_ray_pkg_<hash>.
     if "working_dir_files" in path.resolve().parts:
         raise ValueError(
-            f"{name} {path} would lie in the job's own copy of the checkout, which goes away with it; "
-            "name a full path on storage that every node sees, such as /shared/runs/NAME"
+            f"{name} {path} is in the job's copy of the checkout, which Ray deletes after the job; "
+            "give an absolute path on storage that every node mounts, such as /shared/runs/NAME"
         )
 
 
-def look_at(address: str) -> dict[str, float]:
-    """What a running cluster has, such as `{"CPU": 64.0, "GPU": 8.0}`.
+def cluster_resources(address: str) -> dict[str, float]:
+    """Return the resources of a running cluster, such as `{"CPU": 64.0, "GPU": 8.0}`.
 
     Raises:
         ConnectionError: as `connected`.
@@ -73,14 +73,14 @@ def look_at(address: str) -> dict[str, float]:
 
 @contextmanager
 def connected(address: str, *, dashboard: bool) -> Iterator[None]:
-    """Be connected to Ray; what was started here is stopped here.
+    """Connect to Ray for the duration of the context; a local Ray is started and stopped.
 
     Args:
         address: as for `check_address`.
-        dashboard: start one with a Ray of our own.
+        dashboard: whether a local Ray has one.
 
     Raises:
-        ConnectionError: there is no cluster, or it does not let us in.
+        ConnectionError: there is no cluster, or it rejects the connection.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
@@ -89,13 +89,15 @@ def connected(address: str, *, dashboard: bool) -> Iterator[None]:
         else:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except AuthenticationError as error:
-        raise ConnectionError(f"--address {address} wants a token, and none was found: {_TOKEN_REMEDY}") from error
+        raise ConnectionError(f"--address {address} requires a token, and none was found: {_TOKEN_REMEDY}") from error
     except ConnectionError as error:
         if address == "auto":
-            raise ConnectionError(f"--address auto found no Ray here ({error}); start one, or name it") from None
+            raise ConnectionError(
+                f"--address auto found no Ray on this machine ({error}); start one, or give its HOST:PORT"
+            ) from None
         raise ConnectionError(
-            f"--address {address} is reached, but Ray there does not let us in ({error}). Most often the token is "
-            f"another one: {_TOKEN_REMEDY}"
+            f"--address {address} answers, but Ray there rejects the connection ({error}). Most often the token is "
+            f"wrong: {_TOKEN_REMEDY}"
         ) from None
     try:
         yield
@@ -104,10 +106,10 @@ def connected(address: str, *, dashboard: bool) -> Iterator[None]:
 
 
 def _shut_down() -> None:
-    """Disconnect from Ray while no garbage is collected.
+    """Disconnect from Ray with garbage collection disabled.
 
-    Python collects garbage in whichever thread happens to allocate. Were that another one (the one that records in
-    MLflow), and the garbage one of Ray's references, Ray would be called as it goes away, and end the process with 1.
+    Any thread that allocates may collect garbage. If another thread (the exporter to MLflow) collected a Ray reference
+    during the shutdown, Ray would be called while it shuts down, and would end the process with exit code 1.
     """
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Runs a study: connects Ray, records what happens, shows progress, stops so that the study can be continued."""
+"""Run a study: connect to Ray, record events, show progress, and stop so that the study can be continued."""
 
 import contextlib
 import os
@@ -10,24 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ray import tune
 from rich.console import Console
 
 from study.cluster.connection import connected
-from study.cluster.interpolation_jobs import interpolation_jobs
-from study.cluster.jobs import Job, JobQueue, Leases, NoLeases, QueueRules
+from study.cluster.jobs import Job, JobQueue, Leases, NoLeases, QueueRules, interpolation_jobs
 from study.cluster.leases import ClusterLeases
 from study.cluster.monitor import Monitor
-from study.cluster.preflight import check_nodes, check_room, slots_of
+from study.cluster.preflight import check_capacity, check_nodes, slots_of
 from study.cluster.progress import ProgressView
-from study.cluster.scheduler import StudyScheduler
+from study.cluster.scheduler import run_tuner
 from study.cluster.searcher import SearcherRules, StudySearcher
-from study.cluster.signals import Stop, StopRequests
 from study.cluster.study import Study
 from study.cluster.worker import Worker
 from study.config import INITIAL_WEIGHTS, RunConfig, Stage, get, to_dict
 from study.data.remote import is_uri
-from study.files import StorageError, is_disk_full
+from study.files import StorageError
 from study.record.directory import sole_driver
 from study.record.events import (
     PointEvaluated,
@@ -53,20 +50,19 @@ from study.training.context import RunContext
 from study.training.evaluation import baseline_name
 from study.training.stages.graph import artifact_key
 
-MOST_STARTING = 64  # workers at the same time
-
 End = Literal["COMPLETE", "INTERRUPTED", "HALTED"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of the driver ended: COMPLETE, INTERRUPTED by the user, or HALTED by a cause that hits every trial.
+    """Result of a run of the driver.
 
     Attributes:
+        state: COMPLETE, INTERRUPTED by the user, or HALTED by a cause that is not specific to one trial.
         cause: why it halted.
         record: the study.
-        unsent: events that wait for MLflow.
-        warnings: what could not be published of a complete study.
+        unsent: number of events that were not sent to MLflow.
+        warnings: failures to publish a complete study.
     """
 
     state: End
@@ -78,7 +74,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Run:
-    """A study while it runs."""
+    """State of a running study."""
 
     study: Study
     context: RunContext
@@ -102,14 +98,14 @@ def run_study(
     """Run, or continue, a study to its end.
 
     Args:
-        study: all about it.
-        context: opened; its images have been checked.
+        study: its description.
+        context: opened, with checked images.
         console: for progress.
-        worker: does the jobs; benchmarks have one that trains nothing.
-        report: makes the report of a complete study; its files go to MLflow as well.
+        worker: runs the jobs; benchmarks use one that trains nothing.
+        report: writes the report of a complete study; its files are also sent to MLflow.
 
     Raises:
-        OccupiedError: the directory holds another study, or one that is being run.
+        OccupiedError: the directory holds another study, or another driver uses it.
         ConnectionError: Ray cannot be reached.
     """
     with sole_driver(study.output):
@@ -136,7 +132,7 @@ def run_study(
 def _trial_source(
     study: Study, goals: Goals, earlier: WarmStart | None, repeated: Sequence[RepeatedRun]
 ) -> TrialSource:
-    """Open Optuna's study, or create it with what is tried first."""
+    """Open Optuna's study, or create it with its first trials."""
     return TrialSource(
         study.run_dir.optuna,
         study.output.name,
@@ -159,10 +155,10 @@ def _run(run: _Run, console: Console, worker: type[Worker]) -> tuple[End, str | 
     queue = _queue(run)
     _record_unusable_trials(run)
     if queue.exhausted:
-        return "COMPLETE", None  # it was complete already: only the report is made anew
-    # Without the dashboard, Ray Train never gets back what a group held that was stopped from outside.
+        return "COMPLETE", None  # it was complete before: only the report is written again
+    # Without the dashboard, Ray Train does not release the resources of a group that is stopped from outside.
     with connected(study.resources.address, dashboard=study.resources.most_workers > 1):
-        check_room(study.resources)
+        check_capacity(study.resources)
         if study.resources.address != "local":
             check_nodes(*_paths(study))
         queue.leases = _leases(run)
@@ -170,24 +166,24 @@ def _run(run: _Run, console: Console, worker: type[Worker]) -> tuple[End, str | 
         with ProgressView(console) as view:
             monitor = Monitor(view, searcher, queue, study, record, run.archive)
             try:
-                interrupted = _fit(study, searcher, monitor, console, worker)
+                interrupted = run_tuner(study, searcher, monitor, console, worker)
             finally:
                 queue.leases.close()
             view.show(monitor.snapshot())
     if searcher.halted is not None:
         return "HALTED", searcher.halted
-    if interrupted or _is_left(queue, record):
+    if interrupted or _is_incomplete(queue, record):
         return "INTERRUPTED", None
     _remove_scratch(study, record)
     return "COMPLETE", None
 
 
-def _is_left(queue: JobQueue, record: StudyRecord) -> bool:
+def _is_incomplete(queue: JobQueue, record: StudyRecord) -> bool:
     return not queue.exhausted or record.count("RUNNING") > 0
 
 
 def _remove_scratch(study: Study, record: StudyRecord) -> None:
-    """Remove Tune's scratch (the journal has all that counts) and the checkpoints of pruned trials."""
+    """Remove Tune's temporary files and the checkpoints of pruned trials."""
     shutil.rmtree(study.run_dir.tune, ignore_errors=True)
     for number, end in record.ends.items():
         if end.state == "PRUNED":
@@ -195,7 +191,7 @@ def _remove_scratch(study: Study, record: StudyRecord) -> None:
 
 
 def _comparison(run: _Run) -> Callable[[PointEvaluated], RungDecided | None]:
-    """Return the rule of early stopping, brought to where the journal is; what it has stopped is recorded as PRUNED."""
+    """Return the early stopping rule, updated from the journal; trials that it stopped are recorded as PRUNED."""
     asha = run.study.asha(run.context)
     if asha is None:
         return lambda event: None
@@ -206,7 +202,7 @@ def _comparison(run: _Run) -> Callable[[PointEvaluated], RungDecided | None]:
 
     for event in list(run.record.points.values()):
         decision = compare(event)
-        if decision is not None and not decision.go_on:  # if the driver died before it could
+        if decision is not None and not decision.go_on:  # an earlier driver died before it recorded the end
             run.recorder.add(TrialEnded(trial=decision.trial, state="PRUNED", cause=decision.reason))
     return compare
 
@@ -235,20 +231,20 @@ def _tell(run: _Run, ended: TrialEnded) -> None:
 
 
 def _tell_ended_trials(run: _Run) -> None:
-    """Tell Optuna of trials that ended when a driver could not any more: the journal is written first."""
+    """Tell Optuna how all trials ended: a driver may have died after it wrote the journal."""
     for ended in run.record.ends.values():
         _tell(run, ended)
 
 
 def _record_unusable_trials(run: _Run) -> None:
-    """Record draws that were no valid runs when a driver could not any more: Optuna is told of those first."""
+    """Record draws that were no valid runs: a driver may have died after it told Optuna."""
     for error in run.source.failed():
         if error.number not in run.record.trials:
             _record_failure(run, error, str(error))
 
 
 def _record_failure(run: _Run, trial: Asked | UnusableTrial, cause: str) -> None:
-    """Record a trial that cannot run, drawn or not."""
+    """Record a trial that cannot run."""
     started = TrialStarted(
         trial=trial.number, config={}, params=trial.params, distributions=trial.distributions, upstream={}
     )
@@ -279,9 +275,15 @@ def _queue(run: _Run) -> JobQueue:
     finished = {key for key, ended in run.record.last_artifacts.items() if ended.state == "COMPLETE"}
     return JobQueue(
         source=run.source,
-        rules=QueueRules(study.trials, key_of, time.time, study.resources.workers_of, _end_of_search(run)),
-        on_trial=on_trial,
-        on_failed=lambda trial, cause: _record_failure(run, trial, cause),
+        rules=QueueRules(
+            study.trials,
+            key_of,
+            time.time,
+            on_trial=on_trial,
+            on_failed=lambda trial, cause: _record_failure(run, trial, cause),
+            workers_of=study.resources.workers_of,
+            end_of_search=_end_of_search(run),
+        ),
         finished_artifacts={key for key in finished if context.artifacts.has(key)},
         follow_ups=(lambda last: interpolation_jobs(plan, last)) if search.interpolations else None,
         baseline=_baseline_job(study, run.record),
@@ -289,7 +291,7 @@ def _queue(run: _Run) -> JobQueue:
 
 
 def _end_of_search(run: _Run) -> Callable[[], str | None]:
-    """Return what says why no more trials are drawn; once recorded, it stays, also for a study that is continued."""
+    """Return a function of why the search has ended, or None; a recorded end persists when the study is continued."""
     limits, record = run.study.limits, run.record
 
     def end_of_search() -> str | None:
@@ -304,13 +306,13 @@ def _end_of_search(run: _Run) -> Callable[[], str | None]:
 
 
 def _baseline_job(study: Study, record: StudyRecord) -> Job | None:
-    """Return the job that evaluates the baseline; None where that was done before."""
+    """Return the job that evaluates the baseline; None if it was evaluated before."""
     name = baseline_name(study.base.data)
     return None if name in record.references else Job(name, "baseline", None, study.base, ready_at=time.time())
 
 
 def _paths(study: Study) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Return what workers on every node read, and where they write, by the option that names it."""
+    """Return the paths that workers read, and those that they write, by the option that names them."""
     spec = study.context_spec
     sources = {"--data": spec.data.train, "--val": spec.data.val}
     reads = {option: Path(place) for option, place in sources.items() if place and Path(place).is_absolute()}
@@ -328,54 +330,3 @@ def _leases(run: _Run) -> Leases:
         return NoLeases()
     name = f"study {output.name} (in {output.resolve()}, on {socket.gethostname()}, pid {os.getpid()})"
     return ClusterLeases(str(run.context.artifacts), name)
-
-
-def _fit(study: Study, searcher: StudySearcher, monitor: Monitor, console: Console, worker: type[Worker]) -> bool:
-    """Let Tune run until the searcher is through; returns whether a signal ended it before."""
-    stop = Stop(searcher, StopRequests(study.output), console)
-    tuner = tune.Tuner(
-        worker,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=StudyScheduler(searcher),
-            num_samples=-1,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: trial.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name=study.run_dir.tune.name,
-            storage_path=str(study.output.resolve()),
-            callbacks=[monitor],
-            stop=_StopAll(stop),
-            failure_config=tune.FailureConfig(max_failures=study.resources.retries),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            verbose=0,
-        ),
-    )
-    # Tune would wait for each starting worker before it asks for another job.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(MOST_STARTING)
-    with stop.on_signals():
-        try:
-            tuner.fit()
-        except KeyboardInterrupt:
-            pass
-        except Exception as error:
-            # Tune writes into the study's directory, too, and on a full disk fails in its own way.
-            if searcher.halted is None and not is_disk_full(error):
-                raise
-            searcher.halted = searcher.halted or str(error)
-    return stop.requested
-
-
-class _StopAll(tune.Stopper):
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
-
-    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self._stop.at_once
-
-    def __getstate__(self) -> dict[str, object]:
-        return {}  # as the searcher's

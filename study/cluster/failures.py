@@ -1,32 +1,39 @@
-"""Why a worker's process died, and how often."""
+"""Causes and counts of workers' deaths."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_LAYOUT = re.compile(r"\x1b\[[0-9;]*m")
-_OF_RAY = re.compile(r"^\s*(class_name|actor_id|namespace|pid|ip|name|repr|node_id|job_id):", re.IGNORECASE)
-_START = re.compile(r"^Failure # \d+ .*$", re.MULTILINE)
+_ANSI_CODES = re.compile(r"\x1b\[[0-9;]*m")
+_RAY_IDENTIFIER = re.compile(r"^\s*(class_name|actor_id|namespace|pid|ip|name|repr|node_id|job_id):", re.IGNORECASE)
+_FAILURE_HEADER = re.compile(r"^Failure # \d+ .*$", re.MULTILINE)
 _TRACEBACK = re.compile(r"^\s*(ray::|File |During handling|The above exception|Traceback)")
+_UNKNOWN = "Ray reports no cause"
 
 
-def cause_of_death(errors: Path) -> str:
-    """Return the last of the failures that Tune wrote into a trial's error file, in one line.
+def failure_cause(errors: Path) -> str:
+    """Return the last failure in a trial's error file of Tune, in one line.
 
-    Of a traceback that is its last line, of Ray's own reports the sentences without the identifiers.
+    A traceback is reduced to its last line, a report of Ray to its sentences, without identifiers.
     """
     if not errors.exists():
-        return "Ray does not say why"
-    text = _LAYOUT.sub("", _START.split(errors.read_text(errors="replace"))[-1]).strip()
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not _OF_RAY.match(line)]
+        return _UNKNOWN
+    text = _ANSI_CODES.sub("", _FAILURE_HEADER.split(errors.read_text(errors="replace"))[-1]).strip()
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _RAY_IDENTIFIER.match(line)]
     if any(_TRACEBACK.match(line) for line in lines):
         lines = lines[-1:]
-    return " ".join(lines) or "Ray does not say why"
+    return " ".join(lines) or _UNKNOWN
 
 
 @dataclass
-class Deaths:
-    """Deaths of a job's process since the job last got further than ever, how far that was, and the last cause."""
+class FailureCount:
+    """Deaths of a job's process since its last progress.
+
+    Attributes:
+        count: number of deaths.
+        furthest: the largest iteration that the job reached.
+        cause: of the last death.
+    """
 
     count: int = 0
     furthest: int = 0
@@ -37,13 +44,13 @@ class Deaths:
         self.count, self.cause = self.count + 1, cause
 
     def reach(self, iteration: int) -> None:
-        """Note an iteration that the job reached."""
+        """Reset the count if the job reached a new iteration."""
         if iteration > self.furthest:
             self.count, self.furthest = 0, iteration
 
     @property
-    def sentence(self) -> str:
-        """Why the job is given up."""
+    def summary(self) -> str:
+        """Cause of the job's failure, once it is not restarted any more."""
         return (
             f"its process died {self.count} times without getting further than iteration {self.furthest}; "
             f"the last time: {self.cause}"

@@ -1,7 +1,7 @@
-"""A job that several workers do together: a Ray Train group for it, started from its Tune trial.
+"""Jobs on several workers: a Ray Train group, started from the job's Tune trial.
 
-The group has a placement of its own; the trial that starts it holds nothing but its lane. Messages of the first worker
-come back through a queue, for `ray.train.report` would make all workers wait for each other at each of them.
+The group has its own placement; the trial that starts it holds only its lane. The first worker sends messages through a
+queue: `ray.train.report` would synchronise all workers at each message.
 """
 
 import time
@@ -21,28 +21,28 @@ from study.cluster.signals import StopRequests
 from study.record.paths import RunDirectory
 from study.training.distributed import COLLECTIVE_TIMEOUT, DistributedContext
 
-LISTEN_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 
 def run_job_in_group(request: JobRequest, send: Send, stopping: Callable[[], bool] = lambda: False) -> None:
-    """Do one job in a Ray Train group; messages go to `send`.
+    """Run one job in a Ray Train group.
 
     Args:
         request: the job, and what its workers need.
-        send: takes messages, in this thread.
-        stopping: asked often whether the group is to save and stop.
+        send: called with each message, in this thread.
+        stopping: polled: whether the group must save and stop.
 
     Raises:
-        ray.train.TrainingFailedError: a worker died before the job ended. Tune starts the trial anew, so often and no
-            more, and the job goes on from its checkpoint.
+        ray.train.TrainingFailedError: a worker died before the job ended. Tune restarts the trial a limited number of
+            times, and the job continues from its checkpoint.
     """
     messages = Queue(actor_options={"num_cpus": 0})
     requests, name = StopRequests(Path(request.run_dir)), request.job.name
     try:
         with ThreadPoolExecutor(1) as thread:
             group = thread.submit(_trainer(request, messages).fit)
-            pass_on_request = lambda: requests.request(name) if stopping() else None  # noqa: E731
-            ended = _pass_on(_messages(messages, group, pass_on_request), send)
+            forward_stop = lambda: requests.request(name) if stopping() else None  # noqa: E731
+            ended = _forward(_messages(messages, group, forward_stop), send)
         if not ended:
             group.result()
     finally:
@@ -53,7 +53,7 @@ def run_job_in_group(request: JobRequest, send: Send, stopping: Callable[[], boo
 def _trainer(request: JobRequest, messages: Queue) -> TorchTrainer:
     resources = {"CPU": float(request.threads)} | ({"GPU": request.gpus} if request.gpus else {})
     return TorchTrainer(
-        _member,
+        _run_member,
         train_loop_config={"request": request, "messages": messages},
         scaling_config=ray.train.ScalingConfig(
             num_workers=request.workers, use_gpu=bool(request.gpus), resources_per_worker=resources
@@ -67,8 +67,8 @@ def _trainer(request: JobRequest, messages: Queue) -> TorchTrainer:
     )
 
 
-def _member(arguments: dict[str, Any]) -> None:
-    """One worker of a group."""
+def _run_member(arguments: dict[str, Any]) -> None:
+    """Run the job in one worker of a group."""
     request, messages = arguments["request"], arguments["messages"]
     distributed = DistributedContext.of_process_group()
     if torch.cuda.is_available():
@@ -79,18 +79,18 @@ def _member(arguments: dict[str, Any]) -> None:
     requests, name = StopRequests(Path(request.run_dir)), request.job.name
     state = run_job(request, distributed, send, lambda: requests.is_requested(name))
     if state not in ("COMPLETE", "STOPPED"):
-        # Train ends the others, which may wait for this one in an exchange.
+        # Ray Train then ends the other workers, which may wait for this one in a collective operation.
         raise RuntimeError(f"{name} ended {state}")
 
 
 def _put_failure(messages: Queue, message: Message) -> None:
-    """Of the others, nothing counts but that one cannot go on."""
+    """Send a failure of a worker other than the first; its other messages are duplicates."""
     if isinstance(message, JobEnded) and message.state not in ("COMPLETE", "STOPPED"):
         messages.put(message)
 
 
-def _pass_on(messages: Iterable[Message], send: Send) -> bool:
-    """Send messages up to the first that says how the job ended; whether there was one."""
+def _forward(messages: Iterable[Message], send: Send) -> bool:
+    """Send messages up to the first `JobEnded`; return whether there was one."""
     ended = False
     for message in messages:
         if not ended:
@@ -99,13 +99,13 @@ def _pass_on(messages: Iterable[Message], send: Send) -> bool:
     return ended
 
 
-def _messages(messages: Queue, group: "Future[Any]", look: Callable[[], None]) -> Iterator[Message]:
-    """What comes as long as the group lives, and what is left then; `look` is called in between."""
+def _messages(messages: Queue, group: "Future[Any]", poll: Callable[[], None]) -> Iterator[Message]:
+    """Yield messages until the group has ended and the queue is empty; `poll` is called in between."""
     while True:
-        look()
+        poll()
         ended = group.done()
         try:
-            yield messages.get(timeout=LISTEN_SECONDS)
+            yield messages.get(timeout=POLL_SECONDS)
         except Empty:
             if ended:
                 return

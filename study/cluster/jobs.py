@@ -1,22 +1,22 @@
-"""Which job comes next: artifacts first, each once, and no trial before the artifacts that it starts from.
+"""The queue of jobs: each artifact once, and each trial after the artifacts that it starts from.
 
-What follows from trials that have ended, the interpolations of their points, is cheap and goes before everything else.
-
-Pure bookkeeping, without Ray: `searcher.py` hands the jobs to Tune.
+Interpolations of finished trials are cheap and have priority. The queue works without Ray: `searcher.py` hands the jobs
+to Tune.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from study.cluster.messages import JobKind, JobSpec, PairSpec
-from study.config import RunConfig, Stage, to_dict
+from study.cluster.messages import JobKind, JobSpec, PairSpec, ParentSpec
+from study.config import RunConfig, Stage, from_dict, to_dict
+from study.search.interpolation import InterpolationPlan
 from study.search.trials import Asked, UnusableTrial
 from study.training.stages.graph import STAGES, KeyOf, Need, needs_of
 
 
 class Source(Protocol):
-    """Where trials come from (`search.trials.TrialSource`)."""
+    """A source of trials (`search.trials.TrialSource`)."""
 
     @property
     def count(self) -> int: ...
@@ -25,7 +25,7 @@ class Source(Protocol):
 
 
 class Leases(Protocol):
-    """Keeps other studies from training the same artifact at the same time (`cluster.leases`)."""
+    """Exclusive rights to train an artifact, across studies (`cluster.leases`)."""
 
     def acquire(self, key: str) -> str | None: ...
     def release(self, key: str) -> None: ...
@@ -33,7 +33,7 @@ class Leases(Protocol):
 
 
 class NoLeases:
-    """Leases where no other study shares this Ray."""
+    """Leases that are always granted: no other study shares this Ray."""
 
     def acquire(self, key: str) -> str | None:
         """Grant every lease."""
@@ -49,15 +49,18 @@ class NoLeases:
 
 @dataclass(frozen=True)
 class Job:
-    """Something for a worker to do: train (or find) an artifact, run a trial, evaluate interpolations or the baseline.
+    """A unit of work: train (or reuse) an artifact, run a trial, evaluate interpolations or the baseline.
 
     Attributes:
         name: an artifact's key, `trial-0003`, a pair's name, or the baseline's.
-        stage: that it trains; None of an interpolation or the baseline.
-        ready_at: when nothing stood in its way any more; for a trial that waited for nothing, when it was sampled.
-        waited: whether a trial was held back for an artifact.
-        workers: how many processes do it together.
-        pair: of an interpolation: what to interpolate, and how.
+        kind: artifact, trial, interpolation or baseline.
+        stage: the stage to train; None for an interpolation or the baseline.
+        config: the run.
+        ready_at: seconds since the epoch at which it could start; for a trial that did not wait, when it was sampled.
+        trial: number of the trial, for a trial.
+        waited: whether a trial waited for an artifact.
+        workers: number of processes that share it.
+        pair: the weights to interpolate, for an interpolation.
     """
 
     name: str
@@ -72,26 +75,30 @@ class Job:
 
     @property
     def spec(self) -> JobSpec:
-        """What a worker needs to know of it."""
+        """The part of the job that a worker receives."""
         return JobSpec(self.name, self.kind, self.stage, to_dict(self.config), self.trial, self.pair)
 
 
 @dataclass(frozen=True)
 class QueueRules:
-    """What a queue needs to know of its study.
+    """Parameters and callbacks of a queue.
 
     Attributes:
-        total: how many trials may be drawn in all.
-        key_of: names the artifact of a run's stage.
-        workers_of: how many processes do a job of a stage together.
-        end_of_search: returns why no more trials are drawn, though `total` is not reached; None to go on.
-        clock: seconds since the epoch.
-        ahead: how many drawn trials may be held back at once.
+        total: number of trials to draw.
+        key_of: returns the key of the artifact of a run's stage.
+        clock: returns seconds since the epoch.
+        on_trial: called with each drawn trial and the keys of its upstream artifacts.
+        on_failed: called with each trial that cannot run, and the cause.
+        workers_of: returns the number of processes for a job of a stage.
+        end_of_search: returns why the search ended before `total` trials; None while it continues.
+        ahead: largest number of drawn trials that wait for artifacts.
     """
 
     total: int
     key_of: KeyOf
     clock: Callable[[], float]
+    on_trial: Callable[[Asked, dict[Stage, str]], None]
+    on_failed: Callable[[Asked | UnusableTrial, str], None]
     workers_of: Callable[[Stage], int] = lambda stage: 1
     end_of_search: Callable[[], str | None] = lambda: None
     ahead: int = 4
@@ -107,25 +114,21 @@ class _Held:
 
 @dataclass
 class JobQueue:
-    """Decides the next job.
+    """The jobs of a study that have not ended, in their order.
 
     Attributes:
         source: of trials.
-        rules: of the study.
-        on_trial: called with each trial that was drawn, and the keys of its upstream artifacts.
-        on_failed: called with each trial that cannot run, and the cause.
-        finished_artifacts: keys of those that no job is needed for.
-        leases: acquired before an artifact is handed out.
-        follow_ups: returns the jobs that follow from what has ended; called with True once nothing trains any more.
-        baseline: the job that evaluates it, until it is handed out. It goes first: it waits for nothing, and its worker
-            is warm by the time that there is more to train than the first artifact.
-        elsewhere: who trains the artifacts that are needed here, by key, as of the last call of `next`.
+        rules: parameters and callbacks.
+        finished_artifacts: keys of the artifacts that need no job.
+        leases: acquired before an artifact's job is handed out.
+        follow_ups: returns the interpolations that are due; called with True once all training has ended.
+        baseline: the job that evaluates it, until it is handed out. It is the first job: it needs no artifact, and
+            its worker is warm before more than one artifact can be trained.
+        elsewhere: holders of the leases that the last call of `next` could not acquire, by artifact key.
     """
 
     source: Source
     rules: QueueRules
-    on_trial: Callable[[Asked, dict[Stage, str]], None]
-    on_failed: Callable[[Asked | UnusableTrial, str], None]
     finished_artifacts: set[str] = field(default_factory=set)
     leases: Leases = field(default_factory=NoLeases)
     follow_ups: Callable[[bool], Iterable[Job]] | None = None
@@ -133,7 +136,7 @@ class JobQueue:
     elsewhere: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Hold the trials that an interrupted study left."""
+        """Hold the trials that an interrupted study did not finish."""
         self._failed_artifacts: dict[str, str] = {}
         self._running: dict[str, Job] = {}
         self._held: list[_Held] = []
@@ -142,28 +145,28 @@ class JobQueue:
 
     @property
     def running(self) -> list[Job]:
-        """The jobs that were handed out and have not ended."""
+        """Jobs that were handed out and have not ended."""
         return list(self._running.values())
 
     @property
     def exhausted(self) -> bool:
-        """Whether no job is left to hand out, now or later."""
+        """Whether there is no job to hand out, now or later."""
         if self.baseline is not None or self._held or not self.all_drawn:
             return False
-        # An interpolation may push a point off the front, and make neighbours of those beside it: a further job.
+        # An interpolation may dominate a point of the front; the points beside it become neighbours: another job.
         return self.follow_ups is None or (not self._running and self._follow_up() is None)
 
     @property
     def all_drawn(self) -> bool:
-        """Whether no more trials are drawn."""
+        """Whether the last trial was drawn."""
         return self.source.count >= self.rules.total or self.rules.end_of_search() is not None
 
     def next(self, room: int | None = None) -> Job | None:
-        """Hand out a job; None if all that is left waits for running ones, or nothing is left (`exhausted`).
+        """Hand out a job; None if all others wait for running jobs, or there are none (`exhausted`).
 
         Args:
-            room: workers that are free. While they are too few for the job whose turn it is, none is handed out, or
-                smaller jobs would keep it waiting for ever.
+            room: number of free workers. If the next job needs more, no job is handed out: otherwise smaller jobs
+                could delay it for ever.
         """
         self.elsewhere = {}
         while True:
@@ -182,7 +185,7 @@ class JobQueue:
             self._draw()
 
     def end(self, name: str, cause: str | None = None) -> None:
-        """Note that a job ended; `cause` is why it failed."""
+        """Remove a job that ended; `cause` is why it failed."""
         job = self._running.pop(name)
         self._release(job)
         if job.kind == "artifact":
@@ -192,7 +195,7 @@ class JobQueue:
                 self._failed_artifacts[name] = cause
 
     def put_back(self, name: str) -> None:
-        """Note that a job stopped before its end; the next driver of the study continues it."""
+        """Remove a job that was stopped before its end; the next driver of the study continues it."""
         job = self._running.pop(name)
         self._release(job)
         if job.kind == "baseline":
@@ -206,31 +209,31 @@ class JobQueue:
         try:
             self._hold(self.source.ask())
         except UnusableTrial as error:
-            self.on_failed(error, str(error))
+            self.rules.on_failed(error, str(error))
 
     def _hold(self, asked: Asked) -> None:
         key_of = self.rules.key_of
         needs = list(needs_of(asked.config, "adversarial", key_of))
         upstream = STAGES["adversarial"].upstream(asked.config)
         direct = {stage: key_of(config, stage) for config, stage in upstream}
-        self.on_trial(asked, direct)
+        self.rules.on_trial(asked, direct)
         self._held.append(_Held(asked, needs, sampled_at=self.rules.clock()))
 
     @property
-    def _trained(self) -> bool:
+    def _all_trained(self) -> bool:
         is_training = any(job.kind in ("artifact", "trial") for job in self.running)
         return not self._held and self.all_drawn and not is_training
 
     def _follow_up(self) -> Job | None:
-        jobs = () if self.follow_ups is None else self.follow_ups(self._trained)
+        jobs = () if self.follow_ups is None else self.follow_ups(self._all_trained)
         return next((job for job in jobs if job.name not in self._running), None)
 
     def _ready_trial(self) -> Job | None:
         for held in list(self._held):
-            broken = [need.key for need in held.needs if need.key in self._failed_artifacts]
-            if broken:
+            failed = [need.key for need in held.needs if need.key in self._failed_artifacts]
+            if failed:
                 self._held.remove(held)
-                self.on_failed(held.asked, f"its {broken[0]} failed: {self._failed_artifacts[broken[0]]}")
+                self.rules.on_failed(held.asked, f"its {failed[0]} failed: {self._failed_artifacts[failed[0]]}")
                 continue
             if all(need.key in self.finished_artifacts for need in held.needs):
                 return Job(
@@ -259,3 +262,11 @@ class JobQueue:
             workers = self.rules.workers_of(need.stage)
             return Job(need.key, "artifact", need.stage, need.config, ready_at=self.rules.clock(), workers=workers)
         return None
+
+
+def interpolation_jobs(plan: InterpolationPlan, last: bool) -> Iterator[Job]:
+    """Yield a job for each pair that is due and was not evaluated; `last` once all training has ended."""
+    for pair in plan.pairs(last):
+        first, second = (ParentSpec(parent.point, plan.config_of(parent)) for parent in (pair.first, pair.second))
+        detail = PairSpec(first, second, pair.spaces, plan.shares)
+        yield Job(pair.name, "interpolation", None, from_dict(second.config), ready_at=0.0, pair=detail)

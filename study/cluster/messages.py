@@ -1,6 +1,6 @@
-"""What the driver and its workers tell each other: a request for a job, and what happens while it is done.
+"""Messages between the driver and its workers: requests for jobs, and reports about them.
 
-Both travel as JSON text: Tune flattens nested configurations and results for its loggers.
+They are sent as JSON text: Tune flattens nested configurations and results for its loggers.
 """
 
 import json
@@ -15,12 +15,12 @@ from study.record.points import STRICT, ConfigValues, InterpolationSpace, Parent
 
 JobKind = Literal["artifact", "trial", "interpolation", "baseline"]
 EndState = Literal["COMPLETE", "FAILED", "HALTED", "STOPPED"]
-"""HALTED: the cause is not specific to this job, so the study stops. STOPPED: saved before its end, to be continued."""
+"""HALTED: the cause is not specific to this job: halt the study. STOPPED: saved before its end, to be continued."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class ParentSpec:
-    """A set of weights to interpolate, and the run that they are of."""
+    """Weights to interpolate, and the run that trained them."""
 
     point: Parent
     config: ConfigValues
@@ -28,7 +28,7 @@ class ParentSpec:
 
 @dataclass(frozen=True, config=STRICT)
 class PairSpec:
-    """What to interpolate: between whom, in which spaces, at which shares of the second."""
+    """Interpolations of two generators: their spaces, and the shares of the second."""
 
     first: ParentSpec
     second: ParentSpec
@@ -38,14 +38,15 @@ class PairSpec:
 
 @dataclass(frozen=True, config=STRICT)
 class JobSpec:
-    """Something for a worker to do.
+    """The part of a `Job` that a worker receives.
 
     Attributes:
         name: an artifact's key, `trial-0003`, a pair's name, or the baseline's.
-        stage: of an artifact, or `adversarial` of a trial; None where nothing is trained.
+        kind: artifact, trial, interpolation or baseline.
+        stage: the stage to train; None for an interpolation or the baseline.
         config: the run.
-        trial: its number, of a trial.
-        pair: of an interpolation.
+        trial: number of the trial, for a trial.
+        pair: the weights to interpolate, for an interpolation.
     """
 
     name: str
@@ -58,13 +59,15 @@ class JobSpec:
 
 @dataclass(frozen=True, config=STRICT)
 class JobRequest:
-    """A job, and what the processes that do it need to know.
+    """A job with the resources and inputs of its processes.
 
     Attributes:
+        job: what to do.
         context_spec: `ContextSpec.to_dict()`.
-        run_dir: full path of the study's directory.
-        threads, gpus: of each process.
-        workers: how many processes do it together.
+        run_dir: absolute path of the study's directory.
+        threads: CPU threads of each process.
+        gpus: GPUs of each process, or a fraction of one.
+        workers: number of processes that share the job.
     """
 
     job: JobSpec
@@ -77,11 +80,11 @@ class JobRequest:
 
 @dataclass(frozen=True, config=STRICT)
 class Entered:
-    """A worker begins with a job.
+    """A worker entered the training function.
 
     Attributes:
         at: seconds since the epoch.
-        warm: its process has done a job before.
+        warm: whether its process has run a job before.
     """
 
     at: float
@@ -91,7 +94,7 @@ class Entered:
 
 @dataclass(frozen=True, config=STRICT)
 class Advanced:
-    """A stage has got so far; `name` is the job's, or of an artifact that it trains on the way."""
+    """A stage has reached an iteration; `name` is that of the job or of an artifact that it trains first."""
 
     name: str
     iteration: int
@@ -101,7 +104,7 @@ class Advanced:
 
 @dataclass(frozen=True, config=STRICT)
 class Happened:
-    """Something happened that belongs into the journal."""
+    """An event for the journal."""
 
     event: Event
     type: Literal["happened"] = "happened"
@@ -109,7 +112,7 @@ class Happened:
 
 @dataclass(frozen=True, config=STRICT)
 class JobEnded:
-    """A job ended; what it made was sent before."""
+    """A job ended; its events were sent before."""
 
     state: EndState
     cause: str | None = None

@@ -1,4 +1,4 @@
-"""Refreshes the live view of a study as Tune's loop turns."""
+"""The live view of a study, refreshed by Tune's event loop."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +16,7 @@ from study.search.pareto_archive import ParetoArchive
 
 
 class Monitor(tune.Callback):
-    """Takes snapshots of a study and shows them."""
+    """Tune callback that takes snapshots of a study and shows them."""
 
     def __init__(
         self,
@@ -31,15 +31,15 @@ class Monitor(tune.Callback):
         self._study, self._record, self._archive = study, record, archive
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # as the searcher's
+        return {}  # nothing to restore, as for the searcher
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Show a snapshot where one is due."""
+        """Show a snapshot if one is due."""
         if self._view.due:
             self._view.show(self.snapshot())
 
     def snapshot(self) -> Snapshot:
-        """Return the study as it is now."""
+        """Return the present state of the study."""
         record, limits = self._record, self._study.limits
         running, members = self._queue.running, self._archive.members
         trials = sum(job.kind == "trial" for job in running)
@@ -69,7 +69,7 @@ class Monitor(tune.Callback):
 def seconds_left(
     progress: Mapping[str, tuple[int, int]], durations: Sequence[float], not_started: int, slots: int
 ) -> float:
-    """Estimate the time to the end of a study; NaN before the first trial has ended."""
+    """Estimate the seconds to the end of a study; NaN before the first trial has ended."""
     if not durations:
         return math.nan
     mean = sum(durations) / len(durations)

@@ -1,4 +1,4 @@
-"""Checks of a cluster before anything runs: room for the workers; on every node the study's files and the right time."""
+"""Checks of a cluster before a study: capacity for the workers, and the files and the clock of every node."""
 
 import time
 import uuid
@@ -14,111 +14,119 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from study.cluster.study import Resources
 from study.config import ConfigError
 
-MOST_SKEW_SECONDS = 60.0
-ANSWER_SECONDS = 180.0
-"""How long a node may take to answer: it may have to unpack the job's working directory first."""
-ASK_AGAIN_SECONDS = 1.0
+MAX_SKEW_SECONDS = 60.0
+RESPONSE_SECONDS = 180.0
+"""Timeout of a node's report: it may have to unpack the job's working directory first."""
+RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class NodeView:
-    """What a node sees.
+class NodeReport:
+    """A node's clock, and the paths that it cannot access.
 
     Attributes:
         name: its address.
-        clock: seconds since the epoch, by its own clock.
-        asked, answered: the same by the driver's clock, before and after.
-        unseen: which of the paths are not there, by the option that names them.
+        clock: seconds since the epoch, by the node's clock.
+        sent, received: the same by the driver's clock, before and after.
+        missing: paths that do not exist on the node, by the option that names them.
     """
 
     name: str
     clock: float
-    asked: float
-    answered: float
-    unseen: Mapping[str, str]
+    sent: float
+    received: float
+    missing: Mapping[str, str]
 
     @property
     def skew(self) -> float:
-        """By how many seconds its clock is ahead of the driver's, at least; negative if it is behind."""
-        if self.asked <= self.clock <= self.answered:
+        """Least number of seconds by which the clock is ahead of the driver's; negative if it is behind."""
+        if self.sent <= self.clock <= self.received:
             return 0.0
-        return self.clock - (self.asked if self.clock < self.asked else self.answered)
+        return self.clock - (self.sent if self.clock < self.sent else self.received)
 
 
 def check_nodes(paths: Mapping[str, Path], writable: Mapping[str, Path]) -> None:
-    """Ask all nodes that can work.
+    """Check the files and the clock of every node that can run workers.
 
     Args:
         paths: files and folders that workers read, by the option that names them.
-        writable: folders that workers write into and others read from; each gets a file for the time of the question.
+        writable: folders that workers share for writing; each has a marker file during the check.
 
     Raises:
-        ConfigError: which nodes do not see what, do not answer, or have another time, all of it at once.
+        ConfigError: lists every node that lacks a path, does not respond, or has a wrong clock.
     """
     markers = {option: folder / f".seen-by-{uuid.uuid4().hex}" for option, folder in writable.items()}
     for marker in markers.values():
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
     try:
-        views, silent = _ask({**paths, **markers})
+        reports, unresponsive = _query_nodes({**paths, **markers})
     finally:
         for marker in markers.values():
             marker.unlink(missing_ok=True)
     named = {option: str(folder) for option, folder in {**paths, **writable}.items()}
-    found = complaints(views, silent, named)
-    if found:
-        raise ConfigError("\n".join(["the cluster is not ready for a study:", *found]))
+    problems = describe_problems(reports, unresponsive, named)
+    if problems:
+        raise ConfigError("\n".join(["the cluster is not ready for a study:", *problems]))
 
 
-def complaints(views: Sequence[NodeView], silent: Mapping[str, str], paths: Mapping[str, str]) -> list[str]:
-    """What is wrong with which nodes, a sentence each; `silent` says why a node gave no answer."""
+def describe_problems(
+    reports: Sequence[NodeReport], unresponsive: Mapping[str, str], paths: Mapping[str, str]
+) -> list[str]:
+    """Return a sentence for each problem of the nodes.
+
+    Args:
+        reports: of the nodes that responded.
+        unresponsive: reasons by name of the other nodes.
+        paths: the checked paths, by the option that names them.
+    """
     found = [
-        f"node {name} did not answer ({why}); `ray status` says how it is, and requirements.lock what has to be there"
-        for name, why in silent.items()
+        f"node {name} did not respond ({reason}); check `ray status`, and its packages against requirements.lock"
+        for name, reason in unresponsive.items()
     ]
     for option, path in paths.items():
-        blind = [view.name for view in views if option in view.unseen]
-        if blind:
+        nodes = [report.name for report in reports if option in report.missing]
+        if nodes:
             found.append(
-                f"{option} {path} is not seen on node {', '.join(blind)}; put it on storage that every node has at the "
-                "same path (NFS), or, for data and artifacts, name it by a URI such as s3://bucket/place"
+                f"{option} {path} does not exist on node {', '.join(nodes)}; put it on storage that every node mounts "
+                "at the same path (NFS), or, for data and artifacts, give a URI such as s3://bucket/place"
             )
-    for view in views:
-        if abs(view.skew) > MOST_SKEW_SECONDS:
-            off = f"{abs(view.skew):.0f} s {'ahead of' if view.skew > 0 else 'behind'}"
+    for report in reports:
+        if abs(report.skew) > MAX_SKEW_SECONDS:
+            off = f"{abs(report.skew):.0f} s {'ahead of' if report.skew > 0 else 'behind'}"
             found.append(
-                f"the clock of node {view.name} is {off} the driver's; records would have wrong times, and object "
-                "stores refuse requests signed at another time: set the clocks (chrony or ntpd)"
+                f"the clock of node {report.name} is {off} the driver's: events would have wrong times, and object "
+                "stores reject requests with wrong times; synchronise the clocks (chrony or ntpd)"
             )
     return found
 
 
-def _ask(paths: Mapping[str, Path]) -> tuple[list[NodeView], dict[str, str]]:
-    """What each node sees, and why which gave no answer; those that have gone since belong to the cluster no more."""
+def _query_nodes(paths: Mapping[str, Path]) -> tuple[list[NodeReport], dict[str, str]]:
+    """Return the nodes' reports, and why the others did not respond; nodes that left the cluster are left out."""
     plain = {option: str(path) for option, path in paths.items()}
-    names, asked, limit = _alive(), time.time(), time.monotonic() + ANSWER_SECONDS
-    waiting = {_put(node, plain): node for node in names}
-    views, silent = [], {}
+    names, sent, limit = _alive_nodes(), time.time(), time.monotonic() + RESPONSE_SECONDS
+    waiting = {_submit(node, plain): node for node in names}
+    reports, unresponsive = [], {}
     while waiting and time.monotonic() < limit:
         done, _ = ray.wait(list(waiting), timeout=limit - time.monotonic())
-        for answer in done:
-            node = waiting.pop(answer)
+        for task in done:
+            node = waiting.pop(task)
             try:
-                clock, unseen = ray.get(answer)
-                views.append(NodeView(names[node], clock, asked, time.time(), unseen))
-            except TaskUnschedulableError:  # Ray takes a while to notice that a node is gone
-                time.sleep(ASK_AGAIN_SECONDS)
-                if node in _alive():
-                    waiting[_put(node, plain)] = node
-            except RayError as error:  # it died, or lacks what our code imports
-                silent[node] = str(error).strip().splitlines()[-1]
-    silent |= dict.fromkeys(waiting.values(), f"within {ANSWER_SECONDS:g} s")
-    alive = _alive() if silent else {}
-    return views, {names[node]: why for node, why in silent.items() if node in alive}
+                clock, missing = ray.get(task)
+                reports.append(NodeReport(names[node], clock, sent, time.time(), missing))
+            except TaskUnschedulableError:  # the node may be new, or Ray has not yet detected that it is gone
+                time.sleep(RETRY_SECONDS)
+                if node in _alive_nodes():
+                    waiting[_submit(node, plain)] = node
+            except RayError as error:  # the node died, or lacks a package
+                unresponsive[node] = str(error).strip().splitlines()[-1]
+    unresponsive |= dict.fromkeys(waiting.values(), f"within {RESPONSE_SECONDS:g} s")
+    alive = _alive_nodes() if unresponsive else {}
+    return reports, {names[node]: reason for node, reason in unresponsive.items() if node in alive}
 
 
-def _alive() -> dict[str, str]:
-    """The addresses of the nodes that can work, by their ids."""
+def _alive_nodes() -> dict[str, str]:
+    """Return the addresses of the nodes that can run workers, by their ids."""
     return {
         node["NodeID"]: node["NodeManagerAddress"]
         for node in ray.nodes()
@@ -126,33 +134,33 @@ def _alive() -> dict[str, str]:
     }
 
 
-def _put(node: str, paths: dict[str, str]) -> Any:
-    """Put the question to a node; returns what the answer will be."""
-    look = ray.remote(num_cpus=0, max_retries=2)(_look)
-    return look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(paths)
+def _submit(node: str, paths: dict[str, str]) -> Any:
+    """Start `_probe` on a node; return the reference of its result."""
+    probe = ray.remote(num_cpus=0, max_retries=2)(_probe)
+    return probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(paths)
 
 
-def _look(paths: dict[str, str]) -> tuple[float, dict[str, str]]:
+def _probe(paths: dict[str, str]) -> tuple[float, dict[str, str]]:
     return time.time(), {option: path for option, path in paths.items() if not Path(path).exists()}
 
 
 def slots_of(resources: Resources) -> int:
-    """Return how many workers the connected cluster has room for at once."""
-    there = ray.cluster_resources()
-    slots = int(there.get("CPU", 0) // resources.cpus_per_trial)
+    """Return how many workers fit on the connected cluster at once."""
+    total = ray.cluster_resources()
+    slots = int(total.get("CPU", 0) // resources.cpus_per_trial)
     if resources.gpus_per_trial > 0:
-        slots = min(slots, int(there.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
+        slots = min(slots, int(total.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
     return slots
 
 
-def check_room(resources: Resources) -> None:
-    """Refuse workers that the cluster can never place; ConfigError."""
-    workers, there = resources.most_workers, ray.cluster_resources()
+def check_capacity(resources: Resources) -> None:
+    """Raise ConfigError if the cluster is too small for the workers of one job."""
+    workers, total = resources.most_workers, ray.cluster_resources()
     if slots_of(resources) >= workers:
         return
     raise ConfigError(
         f"a job needs {workers * resources.cpus_per_trial} CPUs and {workers * resources.gpus_per_trial:g} GPUs"
         f"{f' for its {workers} workers' if workers > 1 else ''}, but the cluster has "
-        f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}; "
+        f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g}; "
         f"lower {'--workers, --pretrain-workers, ' if workers > 1 else ''}--cpus-per-trial or --gpus-per-trial"
     )

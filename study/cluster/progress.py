@@ -1,4 +1,4 @@
-"""The live view of a study: on a terminal redrawn in place, in a log a few lines now and then."""
+"""Live views of studies and single runs: redrawn in place on a terminal, else a line every `LOG_SECONDS`."""
 
 import math
 import time
@@ -23,18 +23,18 @@ FRONT_ROWS = 8
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A study at one moment.
+    """The state of a study at one moment.
 
     Attributes:
-        total: trials asked for.
-        counts: trials by state.
-        jobs: running jobs: name, iterations done, iterations in all.
+        total: number of trials of the study.
+        counts: number of trials in each state.
+        jobs: running jobs: name, iterations done, all iterations.
         seconds_left: estimate; NaN while there is none.
         front: the present front, best fidelity first: a label and the objectives' values.
         objectives: names of the objectives.
         hypervolume: of the front.
-        elsewhere: who trains the artifacts that are waited for, by key.
-        limits: how near the study is to what ends it, beside the number of trials.
+        elsewhere: other studies that train required artifacts, by key.
+        limits: progress towards the limits of the search, other than the number of trials.
     """
 
     total: int
@@ -49,7 +49,7 @@ class Snapshot:
 
 
 class ProgressView:
-    """Shows snapshots; use it as a context manager."""
+    """Shows snapshots of a study; a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -81,7 +81,7 @@ class ProgressView:
 
 
 def one_line(snapshot: Snapshot) -> str:
-    """A snapshot as a line of a log."""
+    """Return a snapshot as a line of a log."""
     jobs = ", ".join(f"{name} {done}/{total}" for name, done, total in snapshot.jobs) or "nothing running"
     front = " ".join("/".join(f"{value:.4g}" for value in values) for _, values in snapshot.front[:FRONT_ROWS])
     axes = "/".join(snapshot.objectives)
@@ -90,7 +90,7 @@ def one_line(snapshot: Snapshot) -> str:
 
 
 def time_left(seconds: float) -> str:
-    """An estimate in words; NaN where there is none yet."""
+    """Return an estimate of seconds in words; NaN if there is none yet."""
     return "time left not yet known" if math.isnan(seconds) else f"{duration(seconds)} left"
 
 
@@ -124,7 +124,7 @@ def _drawing(snapshot: Snapshot) -> Group:
 
 
 class StageProgress:
-    """Shows the stages of a single run, one after the other, each with its time left; a context manager."""
+    """Shows the stages of a single run with their remaining times; a context manager."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -137,7 +137,7 @@ class StageProgress:
         self._bars = rich_progress.Progress(*columns, console=console) if console.is_terminal else None
         self._console = console
         self._tasks: dict[str, TaskID] = {}
-        self._began: dict[str, tuple[float, int]] = {}
+        self._started: dict[str, tuple[float, int]] = {}
         self._logged_at = 0.0
 
     def __enter__(self) -> "StageProgress":
@@ -149,19 +149,19 @@ class StageProgress:
         if self._bars is not None:
             self._bars.stop()
 
-    def on_progress(self, news: Progress) -> None:
-        """Show where a stage is."""
-        terms = " ".join(f"{name} {value:.3g}" for name, value in news.terms.items())
+    def on_progress(self, progress: Progress) -> None:
+        """Show the progress of a stage."""
+        terms = " ".join(f"{name} {value:.3g}" for name, value in progress.terms.items())
         if self._bars is not None:
-            if news.stage not in self._tasks:
-                self._tasks[news.stage] = self._bars.add_task(news.stage, total=news.iterations, terms="")
-            self._bars.update(self._tasks[news.stage], completed=news.iteration, terms=terms)
+            if progress.stage not in self._tasks:
+                self._tasks[progress.stage] = self._bars.add_task(progress.stage, total=progress.iterations, terms="")
+            self._bars.update(self._tasks[progress.stage], completed=progress.iteration, terms=terms)
             return
         now = time.monotonic()
-        since, first = self._began.setdefault(news.stage, (now, news.iteration))
-        if now - self._logged_at >= LOG_SECONDS or news.iteration == news.iterations:
+        since, first = self._started.setdefault(progress.stage, (now, progress.iteration))
+        if now - self._logged_at >= LOG_SECONDS or progress.iteration == progress.iterations:
             self._logged_at = now
-            done = news.iteration - first
-            left = (now - since) / done * (news.iterations - news.iteration) if done else math.nan
-            line = f"{news.stage} {news.iteration}/{news.iterations} | {terms} | {time_left(left)}"
+            done = progress.iteration - first
+            left = (now - since) / done * (progress.iterations - progress.iteration) if done else math.nan
+            line = f"{progress.stage} {progress.iteration}/{progress.iterations} | {terms} | {time_left(left)}"
             self._console.print(line, soft_wrap=True, highlight=False)

@@ -1,6 +1,6 @@
-"""One job of the study, on the training core, in one process or in each of a group's.
+"""Run one job of the study, in one process or in each process of a group.
 
-What happens goes to the driver as messages; a job writes only into its own trial's and artifact's directory.
+A job reports to the driver with messages, and writes only into the directories of its trial and artifact.
 """
 
 import functools
@@ -44,19 +44,19 @@ Send = Callable[[Message], None]
 def run_job(
     request: JobRequest, distributed: DistributedContext, send: Send, stopping: Callable[[], bool] = lambda: False
 ) -> EndState:
-    """Do one job; messages go to `send`, the last of which is how it ended.
+    """Run one job; the last message is its `JobEnded`.
 
-    A job never raises for what is its own fault: it ends FAILED with the cause. What is not specific to it (a full disk)
-    ends HALTED, so that the study stops and can be continued.
+    An error of the job does not raise: the job ends FAILED with the cause. An error that is not specific to the job (a
+    full disk) ends it HALTED, so that the study stops and can be continued.
 
     Args:
-        request: the job, and what it needs.
-        distributed: the processes that do it together; each calls this.
-        send: takes messages.
-        stopping: called often: whether to save and stop.
+        request: the job, and its resources.
+        distributed: the processes that share the job; each calls this function.
+        send: called with each message.
+        stopping: polled: whether to save and stop.
 
     Raises:
-        GroupLost: another process died, so that the job did not end, and may go on from its checkpoint.
+        GroupLost: another process died; the job has not ended, and may continue from its checkpoint.
     """
     torch.set_num_threads(request.threads)
     ended = _outcome(request, distributed, send, stopping)
@@ -118,7 +118,7 @@ def _trained(parent: ParentSpec) -> Trained:
 
 @functools.lru_cache(maxsize=2)
 def _context(context_spec: str) -> RunContext:
-    """Open the context once a process: the next job on a warm worker finds its images and networks loaded."""
+    """Open the context once per process: images and networks stay loaded for the next job."""
     return ContextSpec.from_dict(json.loads(context_spec)).open()
 
 

@@ -1,4 +1,4 @@
-"""Hands the study's jobs to Ray Tune, and records what its workers report."""
+"""Tune's searcher of a study: hands out jobs, and records the events that workers report."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Literal
 
 from ray.tune.search import Searcher
 
-from study.cluster.failures import Deaths
+from study.cluster.failures import FailureCount
 from study.cluster.jobs import Job, JobQueue
 from study.cluster.messages import (
     Advanced,
@@ -35,26 +35,26 @@ from study.record.events import (
 from study.record.state import Recorder
 from study.training.stages.graph import STAGES
 
-Tell = Callable[[TrialEnded], None]
+OnTrialEnded = Callable[[TrialEnded], None]
 Compare = Callable[[PointEvaluated], RungDecided | None]
 
 
 @dataclass(frozen=True)
 class SearcherRules:
-    """What a searcher needs to know of its study.
+    """Parameters and callbacks of a searcher.
 
     Attributes:
-        request_of: makes the request for a job.
-        slots: returns how many workers the cluster has room for at once.
+        request_of: returns the request for a job.
+        slots: returns how many workers fit on the cluster at once.
         on_trial_ended: called once for each trial that ended.
-        compare: decides at each point of a trial whether it goes on; returns None where nothing is decided.
         reference_scale: fidelity generators of this scale are points of the study.
-        retries: how often a job is started anew that got no further since its process died last.
+        compare: called with each point of a trial; returns the decision of early stopping, None without one.
+        retries: restarts of a job whose process died, without progress in between.
     """
 
     request_of: Callable[[Job], JobRequest]
     slots: Callable[[], int]
-    on_trial_ended: Tell
+    on_trial_ended: OnTrialEnded
     reference_scale: int
     compare: Compare = lambda event: None
     retries: int = 3
@@ -62,7 +62,7 @@ class SearcherRules:
 
 @dataclass
 class _Running:
-    """A job that a worker was given, as Tune's trial."""
+    """A job that runs as a trial of Tune."""
 
     trial_id: str
     job: Job
@@ -74,14 +74,14 @@ class _Running:
 class StudySearcher(Searcher):
     """A Tune searcher over a `JobQueue`.
 
-    A job is handed out only when a worker is free for it, so that each trial is drawn with all that is known by then.
-    Upstream stages are jobs like any other: nothing waits inside a trial. Each job has a lane, a number below that of
-    the slots, by which `worker.py` tells workers apart.
+    A job is handed out only to a free worker, so that each trial is drawn after all earlier results. Upstream stages
+    are jobs of their own: no trial waits in a worker. Each job has a lane, a number below the number of slots, by which
+    `worker.py` distinguishes workers.
 
     Attributes:
-        progress: iterations done, and to do, of each job that runs.
-        halted: why the study cannot go on.
-        stopping: nothing is handed out any more; running jobs are waited for.
+        progress: iterations done, and all iterations, of each running job.
+        halted: why the study cannot continue.
+        stopping: whether to hand out no more jobs and wait for the running ones.
     """
 
     def __init__(self, queue: JobQueue, recorder: Recorder, rules: SearcherRules) -> None:
@@ -91,12 +91,12 @@ class StudySearcher(Searcher):
         self.stopping = False
         self._queue, self._recorder, self._rules = queue, recorder, rules
         self._running: dict[str, _Running] = {}
-        self._deaths: dict[str, Deaths] = {}
+        self._failures: dict[str, FailureCount] = {}
         self._lanes: dict[str, int] = {}
         self._free_lanes: list[int] = []
 
     def suggest(self, trial_id: str) -> dict[str, object] | str | None:  # type: ignore[override]  # Ray's hint lacks FINISHED
-        """Return a job's configuration when Tune wants one, None for "not now", or FINISHED."""
+        """Return the configuration of the next job, None if none can start now, or FINISHED."""
         if self.halted is not None or self.stopping or self._queue.exhausted:
             return Searcher.FINISHED
         room = self._rules.slots() - sum(job.workers for job in self._queue.running)
@@ -110,10 +110,10 @@ class StudySearcher(Searcher):
         if job is None:
             return Searcher.FINISHED if self._queue.exhausted else None
         self._running[trial_id] = _Running(trial_id, job)
-        return {"request": write_request(self._rules.request_of(job)), "lane": self._take_lane(trial_id)}
+        return {"request": write_request(self._rules.request_of(job)), "lane": self._acquire_lane(trial_id)}
 
     def on_message(self, trial_id: str, text: str) -> bool:
-        """Take in a worker's message; returns whether its job goes on."""
+        """Process a worker's message; return whether its job continues."""
         running = self._running[trial_id]
         if running.pruned:
             return False
@@ -121,31 +121,31 @@ class StudySearcher(Searcher):
         return True
 
     def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:
-        """Do nothing: Tune does not pass on a result that makes a trial stop, so the scheduler calls `on_message`."""
+        """Do nothing: Tune drops the result that stops a trial, so the scheduler calls `on_message` instead."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, object] | None = None, error: bool = False) -> None:
-        """End a job whose worker is done; `error` if its process died, and died again whenever it was started anew."""
+        """End a job whose worker has finished; `error` if its process died and has no retries left."""
         del result
         running = self._running[trial_id]
-        self._leave_lane(trial_id)
+        self._release_lane(trial_id)
         if running.ended or self.halted is not None or not error:
             return
-        ended = JobEnded("FAILED", self._deaths_of(trial_id).sentence)
+        ended = JobEnded("FAILED", self._failures_of(trial_id).summary)
         self._guarded(lambda: self._end(running, ended))
 
-    def on_death(self, trial_id: str, cause: str) -> None:
-        """Record that the process of a job died; Tune starts the job anew while there are `retries_left`."""
-        deaths = self._deaths_of(trial_id)
-        deaths.add(cause)
+    def on_worker_died(self, trial_id: str, cause: str) -> None:
+        """Record that the process of a job died; Tune restarts the job while there are `retries_left`."""
+        failures = self._failures_of(trial_id)
+        failures.add(cause)
         if self.halted is None:
             job = self._running[trial_id].job
             self.progress.pop(job.name, None)
-            died = WorkerDied(job=job.name, trial=job.trial, iteration=deaths.furthest, cause=cause)
+            died = WorkerDied(job=job.name, trial=job.trial, iteration=failures.furthest, cause=cause)
             self._guarded(lambda: self._recorder.add(died))
 
     def retries_left(self, trial_id: str) -> int:
-        """Return how often a job may still die without getting further."""
-        return self._rules.retries - self._deaths_of(trial_id).count
+        """Return how many more times a job may die without progress."""
+        return self._rules.retries - self._failures_of(trial_id).count
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the journal and Optuna's database hold everything."""
@@ -154,22 +154,23 @@ class StudySearcher(Searcher):
         """Do nothing; see `save`."""
 
     def __getstate__(self) -> dict[str, object]:
-        """Return nothing to pickle: Tune saves its searcher for a restore that is not used here."""
+        """Return nothing to pickle: Tune saves its searcher, but the study is never restored from it."""
         return {}
 
-    def _deaths_of(self, trial_id: str) -> Deaths:
-        return self._deaths.setdefault(trial_id, Deaths())
+    def _failures_of(self, trial_id: str) -> FailureCount:
+        return self._failures.setdefault(trial_id, FailureCount())
 
-    def _take_lane(self, trial_id: str) -> int:
-        """Choose the worker that ended its last job most recently: Tune may still have it."""
+    def _acquire_lane(self, trial_id: str) -> int:
+        """Return the lane of the worker that ended a job most recently: Tune may still have it."""
         self._lanes[trial_id] = self._free_lanes.pop() if self._free_lanes else len(self._lanes)
         return self._lanes[trial_id]
 
-    def _leave_lane(self, trial_id: str) -> None:
+    def _release_lane(self, trial_id: str) -> None:
         if trial_id in self._lanes:
             self._free_lanes.append(self._lanes.pop(trial_id))
 
     def _guarded(self, write: Callable[[], object]) -> None:
+        """Call a function; halt the study if the journal cannot be written."""
         try:
             write()
         except StorageError as error:
@@ -183,7 +184,7 @@ class StudySearcher(Searcher):
                 self.progress[job.name] = (0, _iterations(job))
             case Advanced() if message.name == job.name:
                 self.progress[job.name] = (message.iteration, message.iterations)
-                self._deaths_of(running.trial_id).reach(message.iteration)
+                self._failures_of(running.trial_id).reach(message.iteration)
             case Happened():
                 self._record(running, message.event)
             case JobEnded(state="HALTED"):
@@ -201,13 +202,13 @@ class StudySearcher(Searcher):
         if isinstance(event, InterpolationEvaluated):
             self.progress[job.name] = (self.progress[job.name][0] + 1, _iterations(job))
         elif isinstance(event, PointEvaluated):
-            self._deaths_of(running.trial_id).reach(event.point.iteration)
+            self._failures_of(running.trial_id).reach(event.point.iteration)
             self._compare(running, event)
 
     def _compare(self, running: _Running, event: PointEvaluated) -> None:
-        """Prune a trial that is not among the best at a rung; its worker is stopped with its next message.
+        """Prune a trial that is not among the best at a rung; its next message stops its worker.
 
-        Not at once: Tune keeps a worker only if the next job is known already, and wants it in between.
+        Tune keeps the worker only if it has requested the next job by then, which it does between two messages.
         """
         decision = self._rules.compare(event)
         if decision is not None:
@@ -230,19 +231,19 @@ class StudySearcher(Searcher):
 
     def _finish(self, running: _Running) -> None:
         running.ended = True
-        # Its worker reports `WorkerDone` next. Tune wants another job before, finds that it suits the worker, and keeps it.
-        self._leave_lane(running.trial_id)
+        # Before the worker reports `WorkerDone`, Tune requests the next job; with the same lane, it keeps the worker.
+        self._release_lane(running.trial_id)
         self.progress.pop(running.job.name, None)
 
     def _end_upstream(self, job: Job, ended: JobEnded) -> None:
-        """Record the end of a job that is no trial; a baseline that cannot be evaluated halts the study."""
+        """Record the end of a job other than a trial; halt the study if the baseline cannot be evaluated."""
         if job.kind == "interpolation":
             assert job.pair is not None
             first, second = job.pair.first.point, job.pair.second.point
             state: Literal["COMPLETE", "FAILED"] = "COMPLETE" if ended.state == "COMPLETE" else "FAILED"
             self._recorder.add(PairEnded(first=first, second=second, state=state, cause=ended.cause))
         elif ended.state == "COMPLETE":
-            return  # its worker reported what it made
+            return  # its worker has sent its events
         elif job.kind == "baseline":
             self.halted = f"the baseline ({job.name}) could not be evaluated: {ended.cause}"
         else:
@@ -280,7 +281,7 @@ class StudySearcher(Searcher):
 
 
 def _iterations(job: Job) -> int:
-    """Return the iterations of a job's training; of one that evaluates, how many sets of images."""
+    """Return the number of a job's training iterations, or of the image sets that it evaluates."""
     if job.kind == "baseline":
         return 1
     if job.pair is not None:

@@ -1,4 +1,4 @@
-"""How a study is stopped from outside: the first signal lets every job save and stop, the second one ends them at once."""
+"""Stop a study by signals: after the first, every job saves and stops; the second ends the jobs at once."""
 
 import os
 import signal
@@ -10,70 +10,70 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-EVERYONE = "everyone"
+ALL_JOBS = "all-jobs"
 STOP_SECONDS = 60.0
-"""For a job that is told to stop, to save what it has."""
+"""Time for a job to save and stop."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequests:
-    """Requests to stop, as files in the study's directory, which workers on every node see: a job by name, or `EVERYONE`.
+    """Requests to stop one job by name, or `ALL_JOBS`: files in the study's directory, which every node mounts.
 
-    Workers check every `SYNC_INTERVAL` iterations; on a network file system a request may be seen some seconds late.
+    Workers check every `SYNC_INTERVAL` iterations; a network file system may add a delay of some seconds.
     """
 
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / ".stop"
 
     def request(self, name: str) -> None:
-        """Request that a job, or everyone, saves and stops; without effect where that cannot be written."""
+        """Request that a job, or all, saves and stops; no effect if the file cannot be written."""
         with suppress(OSError):
             self._folder.mkdir(exist_ok=True)
             (self._folder / name).touch()
 
     def withdraw(self, name: str) -> None:
-        """Withdraw a request, so that the job goes on when it is started next."""
+        """Withdraw a request, so that the job can be started again."""
         with suppress(OSError):
             (self._folder / name).unlink()
 
     def is_requested(self, name: str) -> bool:
-        """Return whether a job is to stop."""
-        return (self._folder / EVERYONE).exists() or (self._folder / name).exists()
+        """Return whether a job must stop."""
+        return (self._folder / ALL_JOBS).exists() or (self._folder / name).exists()
 
 
 class Stoppable(Protocol):
-    """What hands out jobs: told to stop, it hands out no more; `halted` once it cannot go on."""
+    """A source of jobs: it hands out none while `stopping` is set; `halted` is why it cannot continue."""
 
     stopping: bool
     halted: str | None
 
 
 class Stop:
-    """Turns Ctrl-C and SIGTERM (of `ray job stop`, Slurm, Kubernetes) into an end in order.
+    """Handles Ctrl-C and SIGTERM (from `ray job stop`, Slurm, Kubernetes).
 
     Attributes:
-        requested: a signal came.
+        requested: whether a signal was received.
     """
 
     def __init__(self, searcher: Stoppable, requests: StopRequests, console: Console) -> None:
-        """Set up; a request that an earlier driver left is withdrawn."""
+        """Withdraw a request that an earlier driver left."""
         self.requested = False
         self._searcher, self._requests, self._console = searcher, requests, console
-        self._impatient = False
-        requests.withdraw(EVERYONE)
+        self._abort = False
+        requests.withdraw(ALL_JOBS)
 
     @property
     def at_once(self) -> bool:
         """Whether to end without waiting for jobs to save."""
-        return self._impatient or self._searcher.halted is not None
+        return self._abort or self._searcher.halted is not None
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """While this lasts: the first signal asks all jobs to save and stop; the second one, or a minute, ends them."""
+        """Handle signals in the context: the first stops all jobs; the second, or `STOP_SECONDS`, aborts them."""
         os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-        before = {number: signal.signal(number, self._take) for number in _SIGNALS}
-        self._timer = threading.Timer(STOP_SECONDS, self._lose_patience)
+        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        self._timer = threading.Timer(STOP_SECONDS, self._abort_jobs)
         self._timer.daemon = True
         try:
             yield
@@ -81,18 +81,18 @@ class Stop:
             self._timer.cancel()
             for number, handler in before.items():
                 signal.signal(number, handler)
-            self._requests.withdraw(EVERYONE)
+            self._requests.withdraw(ALL_JOBS)
 
-    def _take(self, _number: int, _frame: Any) -> None:
-        if self._impatient:
+    def _on_signal(self, _number: int, _frame: Any) -> None:
+        if self._abort:
             raise KeyboardInterrupt
         if self.requested:
-            self._lose_patience()
+            self._abort_jobs()
             return
         self.requested = self._searcher.stopping = True
-        self._requests.request(EVERYONE)
+        self._requests.request(ALL_JOBS)
         self._timer.start()
-        self._console.print(f"stopping: what runs saves where it is, for at most {STOP_SECONDS:g} s (again: at once)")
+        self._console.print(f"stopping: running jobs save, for at most {STOP_SECONDS:g} s; a second signal aborts them")
 
-    def _lose_patience(self) -> None:
-        self._impatient = True
+    def _abort_jobs(self) -> None:
+        self._abort = True

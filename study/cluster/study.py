@@ -1,4 +1,4 @@
-"""A study to run, and what is checked of it before Ray starts."""
+"""The complete description of a study, checked before Ray starts."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,13 +24,13 @@ from study.training.stages.graph import STAGES
 
 @dataclass(frozen=True)
 class Resources:
-    """What a study may use.
+    """Resources of a study.
 
     Attributes:
-        address: Ray's; `local` starts one here.
-        cpus_per_trial, gpus_per_trial: what each worker of a job occupies.
-        workers, pretrain_workers: how many processes do a trial, and an upstream stage, together.
-        retries: how often a job is started anew that got no further since its process died last.
+        address: of the Ray cluster; `local` starts one on this machine.
+        cpus_per_trial, gpus_per_trial: of each worker of a job.
+        workers, pretrain_workers: number of processes that share a trial, and an upstream stage.
+        retries: restarts of a job whose process died, without progress in between.
     """
 
     address: str = "local"
@@ -41,29 +41,30 @@ class Resources:
     retries: int = 3
 
     def workers_of(self, stage: Stage) -> int:
-        """Return how many processes do a job of a stage."""
+        """Return the number of processes that share a job of a stage."""
         workers = {None: 1, "--workers": self.workers, "--pretrain-workers": self.pretrain_workers}
         return workers[STAGES[stage].workers_option]
 
     @property
     def most_workers(self) -> int:
-        """Processes of the largest job."""
+        """Largest number of processes of a job."""
         return max(self.workers, self.pretrain_workers)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study to run: what, where, how much, on what; complete when it is made.
+    """A study to run.
 
     Attributes:
-        space, base: what varies around which run.
+        space: the search space.
+        base: the run that trials vary.
         output: the study's directory.
-        trials: how many to draw in all.
+        trials: number of trials to draw.
         seed: of the sampler.
         context_spec: images, artifacts, networks.
-        resources: what it may use.
-        mlflow_uri: where its runs are tracked.
-        notes: sentences that every reader has to see.
+        resources: cluster, CPUs, GPUs, processes.
+        mlflow_uri: tracking URI.
+        notes: caveats for readers of the results.
         search: sampler, early stopping, constraints, limits, interpolations.
     """
 
@@ -85,17 +86,17 @@ class Study:
 
     @property
     def limits(self) -> Limits:
-        """What ends the drawing of trials."""
+        """Limits that end the search."""
         return Limits(self.trials, self.search.device_hours, self.search.plateau)
 
     def goals(self, context: RunContext) -> Goals:
-        """Return what its front is of; SpaceError if the space has no reference for an objective."""
+        """Return objectives and constraints; SpaceError if the space has no reference for an objective."""
         objectives = objectives_of(context)
         reference = self.space.reference_for([objective.metric for objective in objectives])
         return Goals(objectives, reference, self.search.constraints)
 
     def description(self, context: RunContext) -> Description:
-        """Return what identifies it beside its images."""
+        """Return what identifies the study, except its images."""
         return Description(
             name=self.output.resolve().name,
             search=SearchInfo(self.space.name, self.trials, self.seed, tuple(self.space.groups)),
@@ -107,7 +108,7 @@ class Study:
         )
 
     def asha(self, context: RunContext) -> MultiObjectiveASHA | None:
-        """Return the rule that stops trials early, None to stop none; ValueError if its rungs do not fit the budget."""
+        """Return the early stopping rule, None without one; ValueError if its rungs do not fit the budget."""
         rungs, base, goals = self.search.rungs, self.base, self.goals(context)
         if rungs is None:
             return None
@@ -121,7 +122,7 @@ class Study:
         )
 
     def earlier(self, context: RunContext) -> WarmStart | None:
-        """Read what `--warm-start` names, for a new study; WarmStartError if it cannot be used."""
+        """Return the study of `--warm-start`, for a new study; WarmStartError if it cannot be used."""
         plan = self.search
         if plan.warm_start is None or self.run_dir.optuna.exists():
             return None
@@ -131,15 +132,15 @@ class Study:
         return earlier
 
     def repeated(self) -> tuple[RepeatedRun, ...]:
-        """Return the runs of `--repeat`; WarmStartError if they cannot be had."""
+        """Return the runs of `--repeat`; WarmStartError if they cannot be read."""
         plan = self.search
         return () if plan.repeat is None else load_repetition(plan.repeat, self.space, self.base)
 
     def check(self, context: RunContext) -> None:
-        """Find out before anything starts whether it can be searched as asked for.
+        """Check limits, early stopping and warm start.
 
         Raises:
-            ValueError: rungs beyond the budget, or limits that mean nothing.
+            ValueError: rungs beyond the budget, or limits out of range.
             SpaceError: the space has no reference for an objective.
             WarmStartError: the earlier study cannot be used.
         """
@@ -148,7 +149,7 @@ class Study:
         self.earlier(context)
 
     def request_for(self, job: Job) -> JobRequest:
-        """Return a job as it is sent to a worker."""
+        """Return the request of a job for a worker."""
         return JobRequest(
             job=job.spec,
             context_spec=self.context_spec.to_dict(),

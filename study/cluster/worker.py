@@ -1,4 +1,4 @@
-"""Tune's trainable: one job of the study after the other, each in this process or in a group of workers."""
+"""Tune's trainable: runs the study's jobs one after the other, each in this process or in a group of workers."""
 
 import queue
 import signal
@@ -18,19 +18,19 @@ from study.training.distributed import SINGLE_PROCESS
 
 
 class Worker(tune.Trainable):
-    """Does one job in a thread and reports each of its messages as a result.
+    """Runs one job in a thread and reports each of its messages as a result.
 
-    Its configuration holds `"request"`, a `JobRequest` as text, and `"lane"`. On SIGTERM, which nodes send before they
-    are taken away, the job saves before the process ends.
+    Its configuration holds `"request"`, a `JobRequest` as text, and `"lane"`. On SIGTERM, which a node sends before it
+    shuts down, the job saves before the process ends.
     """
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Return what a job occupies; a few bytes of memory make the workers of each lane a kind of their own.
+        """Return the resources of a job, with a few bytes of memory that differ for each lane.
 
-        Tune gives a free worker to any job of its kind that waits for a starting one, and drops the starting one: with
-        jobs not much longer than a start, no second worker would ever come up. The workers of a group have a placement
-        of their own, beside these few bytes of the trial that starts them.
+        Tune gives a free worker to any waiting job with equal resources, and cancels the worker that was starting for
+        it: with jobs hardly longer than a start, no second worker would ever start. The workers of a group have their
+        own placement, beside these bytes of the trial that starts them.
         """
         lane = {"memory": float(1 + config["lane"])}
         request = read_request(config["request"])
@@ -41,11 +41,11 @@ class Worker(tune.Trainable):
 
     @staticmethod
     def run_alone(request: JobRequest, send: Send, stopping: Callable[[], bool]) -> None:
-        """Do a job in this process alone."""
+        """Run a job in this process."""
         run_job(request, SINGLE_PROCESS, send, stopping)
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start on the first job."""
+        """Start the first job."""
         self._jobs_done = 0
         self._terminated = threading.Event()
         before = signal.getsignal(signal.SIGTERM)
@@ -59,28 +59,28 @@ class Worker(tune.Trainable):
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Go on to another job; False where the one before does not stop."""
+        """Start another job; return False if the previous one does not stop."""
         if not self._end():
             return False
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Wait for the next message.
+        """Wait for the next message and return it.
 
         Raises:
-            RuntimeError, ray.train.TrainingFailedError: the process is to be taken away, or one of the group died: Tune
-                starts the job anew elsewhere.
+            RuntimeError: the process received SIGTERM; Tune restarts the job on another node.
+            ray.train.TrainingFailedError: a process of the group died; Tune restarts the job.
         """
         message = self._messages.get()
         if isinstance(message, BaseException):
             raise message
         if isinstance(message, JobEnded) and message.state == "STOPPED" and self._terminated.is_set():
-            raise RuntimeError("the worker was told to terminate (SIGTERM) and has saved a checkpoint")
+            raise RuntimeError("the worker received SIGTERM and saved a checkpoint")
         return {"message": write_message(message), "done": isinstance(message, WorkerDone)}
 
     def cleanup(self) -> None:
-        """Stop, for good."""
+        """Stop the present job."""
         self._end()
 
     def _begin(self, config: dict[str, Any]) -> None:
@@ -106,5 +106,5 @@ class Worker(tune.Trainable):
                 send(Entered(time.time(), warm))
                 self.run_alone(request, send, stopping)
             send(WorkerDone())
-        except BaseException as error:  # whatever it is, Tune waits for a message
+        except BaseException as error:  # `step` waits for a message in any case
             send(error)

@@ -1,4 +1,4 @@
-"""What `--dry-run` prints: what a study would train, and what that would cost."""
+"""Output of `--dry-run`: the stages of a study and their predicted cost."""
 
 import shutil
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from study.search.plan import SearchPlan
 
 @dataclass(frozen=True)
 class DryRun:
-    """A study as it would be.
+    """Predicted cost of a study.
 
     Attributes:
-        title: which study.
-        stages: what each would cost.
-        measured, kinds: how many kinds of work were measured, of how many.
-        slots, where: how many jobs run at once, and on what.
-        output: where it would write.
-        plan: how it would search.
-        notes: sentences that every reader has to see.
+        title: heading of the table.
+        stages: cost of each stage.
+        measured, kinds: number of measured kinds of work, and of all.
+        slots, where: number of concurrent jobs, and their hardware in words.
+        output: the study's directory.
+        plan: its search plan.
+        notes: caveats for readers of the results.
     """
 
     title: str
@@ -40,8 +40,8 @@ class DryRun:
 
 
 def print_dry_run(study: DryRun, console: Console) -> None:
-    """Print a table of the stages and what else there is to say."""
-    table = Table("stage", "jobs", "there already", "steps left", "device-hours", title=study.title)
+    """Print a table of the stages, then time, storage, memory and caveats."""
+    table = Table("stage", "jobs", "finished", "steps left", "device-hours", title=study.title)
     table.title_justify = "left"
     for column in table.columns[1:]:
         column.justify = "right"
@@ -63,32 +63,31 @@ def _lines(study: DryRun, total: float) -> list[str]:
     running = study.slots * max(stage.checkpoint_bytes for stage in stages)
     peak = max(stage.peak_bytes for stage in stages)
     return [
-        f"of it {evaluation / 3600:.2f} device-hours for the evaluation of points on {study.where}; "
+        f"included: {evaluation / 3600:.2f} device-hours for the evaluation of points on {study.where}; "
         f"{study.measured} of {study.kinds} kinds of work were measured",
-        f"about {duration(total / study.slots)} with the {study.slots} jobs at once that {study.where} has room for, "
-        "if all are busy",
-        f"storage: {size_text(stored)} of weights, {size_text(running)} of checkpoints while it runs; "
+        f"about {duration(total / study.slots)} with {study.slots} concurrent jobs on {study.where}, if all are busy",
+        f"storage: {size_text(stored)} of weights, {size_text(running)} of checkpoints during the study; "
         f"{size_text(_free(study.output))} are free at --output",
         *([f"GPU memory: at most {size_text(peak)} a job; --pack auto would use it"] if peak else []),
         *guessed(study.plan),
         *_not_counted(study.plan),
         *(f"note: {note}" for note in study.notes),
-        "missing: nothing; without --dry-run, the same command starts it",
+        "all checks passed; the same command without --dry-run starts the study",
     ]
 
 
 def guessed(plan: SearchPlan) -> list[str]:
-    """Return what is not known before the search, a sentence each; of runs that are repeated, all is known."""
+    """Return caveats of the prediction, a sentence each; none for runs that are repeated."""
     if plan.repeat is not None:
         return []
-    return ["the artifacts of later trials depend on what the sampler learns: their number is that of draws at random"]
+    return ["the sampler chooses the artifacts of later trials: their number is estimated from random draws"]
 
 
 def _not_counted(plan: SearchPlan) -> list[str]:
-    left_out = ["what early stopping saves"] if plan.rungs is not None else []
-    left_out += ["what interpolations of the front cost"] if plan.interpolations else []
+    left_out = ["savings of early stopping"] if plan.rungs is not None else []
+    left_out += ["interpolations of the front"] if plan.interpolations else []
     limits = ["--device-hours or --plateau may end it earlier"] if plan.device_hours or plan.plateau else []
-    return [*([f"not counted: {' and '.join(left_out)}"] if left_out else []), *limits]
+    return [*([f"not counted: {', '.join(left_out)}"] if left_out else []), *limits]
 
 
 def _free(output: Path) -> int:

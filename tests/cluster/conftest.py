@@ -1,4 +1,4 @@
-"""What the tests of the cluster's bookkeeping share: a source of trials without Optuna."""
+"""Fixtures of the cluster's tests: one shared Ray, and studies that ran on it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +14,14 @@ PIXEL = {"loss.guidance": "pixel"}
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """One Ray for all tests: a head that has nothing but the dashboard, which groups of workers need, and a node."""
+    """One Ray for all tests: a head with only the dashboard, which groups of workers need, and a node."""
     for attempt in (1, 2, 3):
         head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": free_port()}
         try:
             made = Cluster(initialize_head=True, head_node_args=head, connect=True)
             made.add_node(num_cpus=2)
             break
-        except Exception:  # Ray gives its node 30 seconds, too few on a machine that is busy otherwise
+        except Exception:  # Ray gives its node 30 seconds, too few on a busy machine
             ray.shutdown()
             kill_children()
             if attempt == 3:
@@ -33,15 +33,15 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def shared_ray(cluster: Cluster) -> str:
-    """The address of the Ray for all tests; the studies connect to it, as to a cluster."""
+    """Return the address of the Ray for all tests, to which studies connect as to a cluster."""
     return str(cluster.address)
 
 
 @pytest.fixture(scope="session")
 def neighbours(shared_ray: str, material: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two studies that ran on one cluster at the same time, and share their artifacts.
+    """Run two studies at the same time on one cluster, with shared artifacts; return their directories.
 
-    The second has two trials, stops them early, and interpolations what is on its front.
+    The second has two trials, stops them early, and interpolates its front.
     """
     folder = tmp_path_factory.mktemp("undisturbed")
     outputs = folder / "study", folder / "neighbour"
@@ -60,5 +60,5 @@ def neighbours(shared_ray: str, material: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="session")
 def undisturbed(neighbours: tuple[Path, Path]) -> Path:
-    """A study that nothing happened to."""
+    """Return the directory of a study that was not interrupted."""
     return neighbours[0]

@@ -1,4 +1,4 @@
-"""A small study of everything, how tests run it as a user does, and how they read what it left."""
+"""A small study, run with the command as a user does, and functions that read its results."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 5
 Kind = TypeVar("Kind")
 
-# Five trials of everything, in seconds: larger networks and real photographs would only make it slower.
+# Five trials in seconds: larger networks and real photographs would only be slower.
 SPACE = """
 from study.config import replace
 from study.config.recipes import aesop
@@ -61,7 +61,7 @@ def free_port() -> int:
 
 
 def kill_children(of: int | None = None) -> None:
-    """Kill all processes that a process, by default this one, has started."""
+    """Kill all descendants of a process, by default of this one."""
     for started in psutil.Process(of).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             started.kill()
@@ -77,7 +77,7 @@ def arguments_of(material: Path, output: Path, *more: str) -> list[str]:
         str(material / "val"),
         "--interpolate",
         "0",
-        "--precision",  # the same on every cluster that is made believe here, and on every CPU
+        "--precision",  # the same on every simulated cluster and CPU
         "fp32",
     ]
     return [*common, "--output", str(output), *more]
@@ -105,25 +105,25 @@ def entries(output: Path, kind: type[Kind]) -> list[Kind]:
 
 
 def states_everywhere(output: Path) -> dict[str, dict[int, str]]:
-    """How each trial ended, by what keeps it: the journal, Optuna, MLflow; each may hold it once."""
+    """Return how each trial ended in the journal, in Optuna and in MLflow; each holds a trial once."""
     ends = [(end.trial, str(end.state)) for end in entries(output, TrialEnded)]
     study = optuna.load_study(study_name=output.name, storage=f"sqlite:///{output / 'optuna.db'}")
-    told = [(trial.number, trial.state.name.replace("FAIL", "FAILED")) for trial in study.trials]
+    optuna_states = [(trial.number, trial.state.name.replace("FAIL", "FAILED")) for trial in study.trials]
     client = MlflowClient(f"sqlite:///{output.parent / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(output.name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     logged = [(int(run.data.tags["trial"]), run.data.tags["state"]) for run in runs if "trial" in run.data.tags]
-    for found in (ends, told, logged):
+    for found in (ends, optuna_states, logged):
         assert len(found) == len(dict(found)), found
-    return {"journal": dict(ends), "optuna": dict(told), "mlflow": dict(logged)}
+    return {"journal": dict(ends), "optuna": dict(optuna_states), "mlflow": dict(logged)}
 
 
 def wait_for(process: subprocess.Popen[str], condition: Any, seconds: float = 240) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         if process.poll() is not None or time.monotonic() > limit:
-            pytest.fail(f"did not come to pass: {process.communicate()[0]}")
+            pytest.fail(f"the condition was not met: {process.communicate()[0]}")
         time.sleep(0.02)
 
 

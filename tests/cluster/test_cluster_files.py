@@ -1,4 +1,4 @@
-"""The files of cluster/: what can be checked without a cluster, against what they call."""
+"""The files of cluster/, checked without a cluster."""
 
 import re
 import shlex
@@ -26,7 +26,7 @@ def of_kind(name: str, kind: str) -> dict[str, Any]:
     return found
 
 
-def test_the_study_that_kubernetes_runs_has_options_that_there_are() -> None:
+def test_the_study_on_kubernetes_has_valid_options() -> None:
     words = shlex.split(of_kind("kuberay.yaml", "RayJob")["spec"]["entrypoint"])
     assert words[:2] == ["python", "/home/ray/aesop-study/study/sweep.py"]
     options = _parse(words[2:])
@@ -43,7 +43,7 @@ def test_versions_are_those_of_the_lock() -> None:
     assert f"FROM rayproject/ray:{version}-py311" in (FOLDER / "Dockerfile").read_text()
 
 
-def test_authentication_is_on_and_no_secret_stands_in_a_file() -> None:
+def test_authentication_is_on_and_no_file_holds_a_secret() -> None:
     assert of_kind("kuberay.yaml", "RayJob")["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
     vms = yaml.safe_load((FOLDER / "vms.yaml").read_text())
     for commands in (vms["head_start_ray_commands"], vms["worker_start_ray_commands"]):
@@ -53,7 +53,7 @@ def test_authentication_is_on_and_no_secret_stands_in_a_file() -> None:
         assert not re.search(r"(password|token|secret)\s*[:=]\s*['\"]?[A-Za-z0-9]{12,}", path.read_text()), path.name
 
 
-def test_storage_is_one_that_every_node_mounts() -> None:
+def test_every_node_mounts_the_storage() -> None:
     job = of_kind("kuberay.yaml", "RayJob")["spec"]["rayClusterSpec"]
     claims = {document["metadata"]["name"]: document for document in documents("kuberay.yaml") if "spec" in document}
     assert claims["aesop-shared"]["spec"]["accessModes"] == ["ReadWriteMany"]

@@ -1,4 +1,4 @@
-"""The way to a cluster: what is wrong with it is said within seconds, by the option's name."""
+"""Connection errors: reported within seconds, with the name of the option."""
 
 import socket
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 import ray
 from ray.exceptions import AuthenticationError
 
-from study.cluster.connection import check_address, check_lasting, connected
+from study.cluster.connection import check_address, check_persistent, connected
 
 
 @pytest.fixture
@@ -17,12 +17,12 @@ def listening() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_an_address_where_something_listens_is_taken(listening: int) -> None:
+def test_an_address_with_a_listening_process_is_accepted(listening: int) -> None:
     for address in ("local", "auto", f"127.0.0.1:{listening}"):
         assert check_address(address) is None  # type: ignore[func-returns-value]
 
 
-def test_nobody_there_is_said_at_once() -> None:
+def test_an_address_without_a_process_fails_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(ConnectionError, match=rf"--address 127\.0\.0\.1:{port} cannot be reached .* not the dashboard"):
@@ -32,12 +32,12 @@ def test_nobody_there_is_said_at_once() -> None:
 
 
 @pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:ray", "head:0", "head:70000"])
-def test_what_is_no_address_is_refused(address: str) -> None:
+def test_an_invalid_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="--address must be local, auto or HOST:PORT, such as"):
         check_address(address)
 
 
-def test_a_ray_client_is_told_to_submit_a_job() -> None:
+def test_the_address_of_a_ray_client_is_refused() -> None:
     with pytest.raises(ValueError, match=r"ray://head:10001 is that of a Ray client.* ray job submit"):
         check_address("ray://head:10001")
 
@@ -48,7 +48,7 @@ def test_a_ray_client_is_told_to_submit_a_job() -> None:
         (
             "head:6379",
             AuthenticationError("no"),
-            "wants a token, and none was found: give .* RAY_AUTH_TOKEN",
+            "requires a token, and none was found: give .* RAY_AUTH_TOKEN",
         ),
         (
             "head:6379",
@@ -62,7 +62,7 @@ def test_a_ray_client_is_told_to_submit_a_job() -> None:
         ),
     ],
 )
-def test_a_cluster_that_does_not_let_us_in_says_why(
+def test_a_rejected_connection_is_explained(
     address: str, raised: Exception, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: object) -> None:
@@ -73,11 +73,11 @@ def test_a_cluster_that_does_not_let_us_in_says_why(
         pytest.fail("not connected")
 
 
-def test_a_place_that_goes_away_with_the_job_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_in_the_jobs_working_directory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_0"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
 
     with pytest.raises(ValueError, match=r"--output runs/aesop would lie in the job's own copy .* full path"):
-        check_lasting("--output", Path("runs/aesop"))
-    assert check_lasting("--output", tmp_path / "runs") is None  # type: ignore[func-returns-value]
+        check_persistent("--output", Path("runs/aesop"))
+    assert check_persistent("--output", tmp_path / "runs") is None  # type: ignore[func-returns-value]

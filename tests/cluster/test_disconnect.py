@@ -1,4 +1,4 @@
-"""Leaving a cluster while another thread of the driver, which records in MLflow, goes on."""
+"""Disconnecting from a cluster while another thread of the driver runs, as the exporter to MLflow does."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 
 pytestmark = pytest.mark.cluster
 
-# The thread makes garbage of Ray's references; Python, which collects as it allocates, would do so while Ray goes away.
+# The thread allocates and drops Ray references: without the guard, they would be collected while Ray shuts down.
 SCRIPT = """
 import sys, threading, ray
 from study.cluster.connection import connected

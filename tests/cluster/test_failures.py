@@ -1,10 +1,10 @@
-"""From Tune's error files to one line: the texts are those that Ray 2.60 wrote."""
+"""Causes from Tune's error files, with texts of Ray 2.60."""
 
 from pathlib import Path
 
 import pytest
 
-from study.cluster.failures import cause_of_death
+from study.cluster.failures import failure_cause
 
 KILLED = """Failure # 1 (occurred at 2026-11-21_19-05-41)
 The actor died unexpectedly before finishing this task.
@@ -18,8 +18,8 @@ The actor died because its node has died. Node Id: cffe
 RAISED = """Failure # 2 (occurred at 2026-11-21_19-06-41)
 \x1b[36mray::Worker.train()\x1b[39m (pid=1, ip=192.0.2.2, actor_id=3)
   File "worker.py", line 52, in step
-    raise RuntimeError("the worker was told to terminate (SIGTERM) and has saved a checkpoint")
-RuntimeError: the worker was told to terminate (SIGTERM) and has saved a checkpoint
+    raise RuntimeError("the worker received SIGTERM and saved a checkpoint")
+RuntimeError: the worker received SIGTERM and saved a checkpoint
 """
 
 
@@ -33,15 +33,15 @@ RuntimeError: the worker was told to terminate (SIGTERM) and has saved a checkpo
         ),
         (
             KILLED + RAISED,
-            "RuntimeError: the worker was told to terminate (SIGTERM) and has saved a checkpoint",
+            "RuntimeError: the worker received SIGTERM and saved a checkpoint",
         ),
-        ("", "Ray does not say why"),
+        ("", "Ray reports no cause"),
     ],
 )
-def test_the_last_cause_in_a_line(text: str, cause: str, tmp_path: Path) -> None:
+def test_the_last_cause_is_returned_in_one_line(text: str, cause: str, tmp_path: Path) -> None:
     (tmp_path / "error.txt").write_text(text)
-    assert cause_of_death(tmp_path / "error.txt") == cause
+    assert failure_cause(tmp_path / "error.txt") == cause
 
 
-def test_no_file_is_no_cause(tmp_path: Path) -> None:
-    assert cause_of_death(tmp_path / "error.txt") == "Ray does not say why"
+def test_without_a_file_the_cause_is_unknown(tmp_path: Path) -> None:
+    assert failure_cause(tmp_path / "error.txt") == "Ray reports no cause"

@@ -1,4 +1,4 @@
-"""Trials that two workers train: one stopped in the middle, one to its end. (Stages: tests/training/test_distributed.py.)"""
+"""Trials on two workers: one stopped, one trained to its end (stages: tests/training/test_distributed.py)."""
 
 import json
 import time
@@ -39,7 +39,7 @@ SMALL = {"features": 4, "blocks": 1}
 def base(size, networks):
     return replace(aesop(size), {
         "generator": SMALL, "discriminator": {"name": "unet", "features": 2}, "loss.perceptual": 0,
-        "start": "scratch", "loss.guidance": "pixel",  # no stage before it: each group takes most of a minute to start
+        "start": "scratch", "loss.guidance": "pixel",  # no upstream stage: each group takes most of a minute to start
         "budget": {"iterations": 200, "batch": 2, "patch": 32},
         "eval_schedule": {"evaluate_every": 50, "evaluate_share": 100, "checkpoint_every": 25},
     })
@@ -70,7 +70,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_group_that_the_scheduler_stops_saves_and_gives_back_what_it_held(shared_ray: str, images: Path) -> None:
+def test_a_stopped_group_saves_and_releases_its_resources(shared_ray: str, images: Path) -> None:
     space = load_space(str(images / "space.py"))
     run = replace(
         space.base("tiny", {}),
@@ -82,7 +82,7 @@ def test_a_group_that_the_scheduler_stops_saves_and_gives_back_what_it_held(shar
     sent: list[Message] = []
 
     class Stop(tune.stopper.Stopper):
-        """As an early-stopping scheduler would: after the first point."""
+        """Stop after the first point, as an early-stopping scheduler does."""
 
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
             sent.append(read_message(result["message"]))

@@ -1,4 +1,4 @@
-"""A study as a cluster's user runs it: a head with a token, and a checkout that is submitted from elsewhere."""
+"""A study submitted as a job: a head with a token, and a checkout on another machine."""
 
 import json
 import os
@@ -26,7 +26,7 @@ RAY = str(Path(sys.executable).parent / "ray")
 
 
 class Head(NamedTuple):
-    """Where a cluster's head is: its job server, its address."""
+    """Addresses of a cluster's head: its job server, and Ray."""
 
     jobs: str
     address: str
@@ -34,7 +34,7 @@ class Head(NamedTuple):
 
 @pytest.fixture
 def user(tmp_path: Path) -> dict[str, str]:
-    """The environment of somebody who has the cluster's token."""
+    """The environment of a user who has the cluster's token."""
     (tmp_path / "token").write_text(secrets.token_hex(32))
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"), "OMP_NUM_THREADS": "1"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -43,7 +43,7 @@ def user(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def head(user: dict[str, str], tmp_path: Path) -> Iterator[Head]:
-    """A head with a job server; the tests' common cluster is not yet there, or two would confuse each other."""
+    """A head with a job server; the tests' shared cluster must not run at the same time."""
     dashboard, port, sockets = (
         free_port(),
         free_port(),
@@ -75,7 +75,7 @@ def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> N
 
 
 def checkout(target: Path) -> Path:
-    """A bare checkout, told from what is installed here by its version."""
+    """A bare checkout, with a version that differs from the installed one."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, listed.decode().split("\0")):
         if (ROOT / name).exists():
@@ -112,7 +112,7 @@ def test_a_job_from_a_checkout_runs_to_its_end(
     assert refused.returncode == 2
     assert "Most often the token is another one: give the cluster's token by RAY_AUTH_TOKEN_PATH" in refused.stderr
     assert wrong.read_text() not in refused.stdout + refused.stderr
-    assert not output.parent.exists()  # found out before anything was read or written
+    assert not output.parent.exists()  # refused before anything was read or written
     assert time.monotonic() - began < 90
 
     for _ in range(30):
@@ -120,7 +120,7 @@ def test_a_job_from_a_checkout_runs_to_its_end(
         log = done.stdout + done.stderr
         if "No available agent to submit job, please try again later" not in log:
             break
-        time.sleep(1)  # the head is up, and its agent not yet
+        time.sleep(1)  # the head runs, but not yet its agent
     assert done.returncode == 0, log
     assert "succeeded" in log
     assert "2 of 2 trials done" in log
@@ -131,7 +131,7 @@ def test_a_job_from_a_checkout_runs_to_its_end(
     assert (output / "report.html").stat().st_size > 10_000
 
 
-def test_the_ready_environment_leaves_out_what_a_study_does_not_import() -> None:
+def test_the_environment_leaves_out_packages_no_study_imports() -> None:
     environment = yaml.safe_load((ROOT / "cluster" / "runtime_env.yaml").read_text())
     assert {"/tests", "/docs", "/benchmarks", ".git"} <= set(environment["excludes"])
     needed = {"study", "search_spaces", "analysis", "cluster"}

@@ -1,4 +1,4 @@
-"""The queue of jobs: artifacts once, upstream first, no trial lost or run twice, whatever the order of events."""
+"""The queue of jobs: each artifact and trial once, upstream stages first, in any order of events."""
 
 import random
 from collections import Counter
@@ -21,22 +21,27 @@ def key_of(config: RunConfig, stage: Stage) -> str:
 
 
 @dataclass
-class Told:
-    """What the queue says to the rest of the study."""
+class Calls:
+    """Calls of the queue's callbacks, and its clock."""
 
     drawn: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     now: float = 1000.0
 
 
-def make_queue(source: Any, told: Told, *, total: int | None = None, **more: Any) -> JobQueue:
+def make_queue(source: Any, calls: Calls, *, total: int | None = None, **more: Any) -> JobQueue:
     names = {"ahead", "workers_of", "end_of_search"} & more.keys()
     rules = {name: more.pop(name) for name in names}
     return JobQueue(
         source=source,
-        rules=QueueRules(len(source.configs) if total is None else total, key_of, lambda: told.now, **rules),
-        on_trial=lambda asked, upstream: told.drawn.append((asked.number, upstream)),
-        on_failed=lambda trial, cause: told.failed.__setitem__(trial.number, cause),
+        rules=QueueRules(
+            len(source.configs) if total is None else total,
+            key_of,
+            lambda: calls.now,
+            on_trial=lambda asked, upstream: calls.drawn.append((asked.number, upstream)),
+            on_failed=lambda trial, cause: calls.failed.__setitem__(trial.number, cause),
+            **rules,
+        ),
         **more,
     )
 
@@ -59,8 +64,8 @@ def baseline_of(run: RunConfig) -> Job:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def calls() -> Calls:
+    return Calls()
 
 
 # --- what a trial needs --------------------------------------------------------------------------------------------
@@ -76,7 +81,7 @@ def test_a_run_with_an_autoencoder_needs_two_artifacts_in_order(variant: Callabl
     ]
 
 
-def test_a_decoder_of_another_kind_needs_a_generator_of_its_own(variant: Callable[..., RunConfig]) -> None:
+def test_another_kind_of_decoder_needs_another_generator(variant: Callable[..., RunConfig]) -> None:
     config = variant(3, changes=RRDB_DECODER)
     needs = {need.key: need for need in needs_of(config, "adversarial", key_of)}
     decoders = key_of(decoder_as_run(config), "fidelity")
@@ -93,9 +98,9 @@ def test_a_pixel_run_needs_the_fidelity_generator_alone(variant: Callable[..., R
 # --- order ---------------------------------------------------------------------------------------------------------
 
 
-def test_artifacts_come_first_each_once(variant: Any, source_of: Any, told: Told) -> None:
+def test_artifacts_come_first_each_once(variant: Any, source_of: Any, calls: Calls) -> None:
     runs = [variant(3), variant(3, seed=1), variant(12)]
-    queue = make_queue(source_of(runs), told)
+    queue = make_queue(source_of(runs), calls)
     order = []
     while not queue.exhausted:
         order.append(finish(queue))
@@ -111,9 +116,11 @@ def test_artifacts_come_first_each_once(variant: Any, source_of: Any, told: Told
     assert queue.running == []
 
 
-def test_a_trial_that_needs_nothing_more_runs_before_another_artifact(variant: Any, source_of: Any, told: Told) -> None:
+def test_a_trial_that_needs_nothing_more_runs_before_another_artifact(
+    variant: Any, source_of: Any, calls: Calls
+) -> None:
     runs = [variant(3), variant(pixel=True)]
-    queue = make_queue(source_of(runs), told)
+    queue = make_queue(source_of(runs), calls)
     fidelity = start(queue)
     assert queue.next() is None  # both wait for it
     queue.end(fidelity.name)
@@ -122,9 +129,9 @@ def test_a_trial_that_needs_nothing_more_runs_before_another_artifact(variant: A
     assert [job.name for job in queue.running] == ["trial-0001", key_of(runs[0], "autoencoder")]
 
 
-def test_two_workers_train_two_autoencoders_at_the_same_time(variant: Any, source_of: Any, told: Told) -> None:
+def test_two_workers_train_two_autoencoders_at_the_same_time(variant: Any, source_of: Any, calls: Calls) -> None:
     runs = [variant(3), variant(12)]
-    queue = make_queue(source_of(runs), told)
+    queue = make_queue(source_of(runs), calls)
     finish(queue)
     assert {start(queue).name, start(queue).name} == {key_of(run, "autoencoder") for run in runs}
     assert queue.next() is None
@@ -133,11 +140,9 @@ def test_two_workers_train_two_autoencoders_at_the_same_time(variant: Any, sourc
     assert start(queue).name == "trial-0001"
 
 
-def test_a_large_job_whose_turn_it_is_waits_for_room_and_no_smaller_one_passes_it(
-    variant: Any, source_of: Any, told: Told
-) -> None:
+def test_no_smaller_job_overtakes_a_large_job(variant: Any, source_of: Any, calls: Calls) -> None:
     queue = make_queue(
-        source_of([variant(3), variant(12)]), told, workers_of=lambda stage: {"autoencoder": 2}.get(stage, 1)
+        source_of([variant(3), variant(12)]), calls, workers_of=lambda stage: {"autoencoder": 2}.get(stage, 1)
     )
     finish(queue)  # the fidelity generator
 
@@ -160,9 +165,9 @@ def test_a_large_job_whose_turn_it_is_waits_for_room_and_no_smaller_one_passes_i
     assert queue.exhausted
 
 
-def test_no_more_trials_are_drawn_ahead_than_allowed(variant: Any, source_of: Any, told: Told) -> None:
+def test_no_more_trials_are_drawn_ahead_than_allowed(variant: Any, source_of: Any, calls: Calls) -> None:
     source = source_of([variant(3, seed=seed) for seed in range(9)])
-    queue = make_queue(source, told, ahead=3)
+    queue = make_queue(source, calls, ahead=3)
     first = start(queue)
     assert source.count == 1  # the first one's artifact is enough to do
     assert queue.next() is None
@@ -174,9 +179,9 @@ def test_no_more_trials_are_drawn_ahead_than_allowed(variant: Any, source_of: An
         assert source.count == max(3, number + 1)
 
 
-def test_the_total_holds(variant: Any, source_of: Any, told: Told) -> None:
+def test_the_total_holds(variant: Any, source_of: Any, calls: Calls) -> None:
     source = source_of([variant(pixel=True, seed=seed) for seed in range(5)])
-    queue = make_queue(source, told, total=2)
+    queue = make_queue(source, calls, total=2)
     assert not queue.exhausted
     names = [finish(queue) for _ in range(3)]
     assert names[1:] == ["trial-0000", "trial-0001"]
@@ -185,33 +190,33 @@ def test_the_total_holds(variant: Any, source_of: Any, told: Told) -> None:
     assert source.count == 2
 
 
-def test_each_drawn_trial_is_told_with_its_direct_upstream(variant: Any, source_of: Any, told: Told) -> None:
+def test_each_drawn_trial_is_reported_with_its_upstream(variant: Any, source_of: Any, calls: Calls) -> None:
     runs = [variant(3, changes=RRDB_DECODER), variant(pixel=True)]
-    queue = make_queue(source_of(runs), told)
+    queue = make_queue(source_of(runs), calls)
     start(queue)
     start(queue)
     assert queue.next() is None
-    assert told.drawn == [
+    assert calls.drawn == [
         (0, {"fidelity": key_of(runs[0], "fidelity"), "autoencoder": key_of(runs[0], "autoencoder")}),
         (1, {"fidelity": key_of(runs[1], "fidelity")}),
     ]
 
 
-def test_a_trial_is_ready_when_sampled_or_when_its_last_artifact_is(variant: Any, source_of: Any, told: Told) -> None:
-    queue = make_queue(source_of([variant(pixel=True), variant(pixel=True, seed=1)]), told)
+def test_a_trial_is_ready_with_its_last_artifact(variant: Any, source_of: Any, calls: Calls) -> None:
+    queue = make_queue(source_of([variant(pixel=True), variant(pixel=True, seed=1)]), calls)
     fidelity = start(queue)
-    told.now += 60
+    calls.now += 60
     queue.end(fidelity.name)
     waited = start(queue)
-    assert (waited.name, waited.waited, waited.ready_at) == ("trial-0000", True, told.now)
-    told.now += 60
+    assert (waited.name, waited.waited, waited.ready_at) == ("trial-0000", True, calls.now)
+    calls.now += 60
     straight = start(queue)
-    assert (straight.name, straight.waited, straight.ready_at) == ("trial-0001", False, told.now)
+    assert (straight.name, straight.waited, straight.ready_at) == ("trial-0001", False, calls.now)
 
 
-def test_the_baseline_goes_first_once_and_holds_nothing_up(variant: Any, source_of: Any, told: Told) -> None:
+def test_the_baseline_goes_first_once_and_holds_nothing_up(variant: Any, source_of: Any, calls: Calls) -> None:
     run = variant(pixel=True)
-    queue = make_queue(source_of([run]), told, baseline=baseline_of(run))
+    queue = make_queue(source_of([run]), calls, baseline=baseline_of(run))
     assert start(queue).name == "bicubic"
     assert [finish(queue), finish(queue)] == [key_of(run, "fidelity"), "trial-0000"]
     assert queue.exhausted
@@ -220,8 +225,8 @@ def test_the_baseline_goes_first_once_and_holds_nothing_up(variant: Any, source_
     assert queue.next() is None
 
 
-def test_a_baseline_that_was_not_judged_is_left_to_do(variant: Any, source_of: Any, told: Told) -> None:
-    queue = make_queue(source_of([variant(3)], [], drawn=1), told, baseline=baseline_of(variant(3)))
+def test_a_baseline_that_was_not_evaluated_is_left(variant: Any, source_of: Any, calls: Calls) -> None:
+    queue = make_queue(source_of([variant(3)], [], drawn=1), calls, baseline=baseline_of(variant(3)))
     assert not queue.exhausted
     assert start(queue).name == "bicubic"
     assert queue.exhausted
@@ -231,11 +236,11 @@ def test_a_baseline_that_was_not_judged_is_left_to_do(variant: Any, source_of: A
     assert queue.exhausted
 
 
-def test_interpolations_of_neighbours_do_not_wait_for_the_baseline(variant: Any, source_of: Any, told: Told) -> None:
+def test_interpolations_of_neighbours_do_not_wait_for_the_baseline(variant: Any, source_of: Any, calls: Calls) -> None:
     asked: list[bool] = []
     follow_ups = lambda last: asked.append(last) or []  # type: ignore[func-returns-value]  # noqa: E731
     source = source_of([variant(3)], [], drawn=1)
-    queue = make_queue(source, told, baseline=baseline_of(variant(3)), follow_ups=follow_ups)
+    queue = make_queue(source, calls, baseline=baseline_of(variant(3)), follow_ups=follow_ups)
     start(queue)
     assert queue.next() is None
     assert asked == [True]
@@ -244,61 +249,57 @@ def test_interpolations_of_neighbours_do_not_wait_for_the_baseline(variant: Any,
 # --- failures ------------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_artifact_fails_its_trials_with_the_cause_and_no_others(
-    variant: Any, source_of: Any, told: Told
-) -> None:
+def test_a_failed_artifact_fails_only_its_trials(variant: Any, source_of: Any, calls: Calls) -> None:
     runs = [variant(3), variant(3, seed=1), variant(12), variant(pixel=True), variant(3, seed=2)]
-    queue = make_queue(source_of(runs), told)
+    queue = make_queue(source_of(runs), calls)
     finish(queue)
     broken = key_of(runs[0], "autoencoder")
     assert finish(queue, "diverged: loss is nan at iteration 12") == broken
     assert [finish(queue) for _ in range(3)] == [key_of(runs[2], "autoencoder"), "trial-0002", "trial-0003"]
     assert queue.next() is None
     assert queue.exhausted
-    assert told.failed == dict.fromkeys((0, 1, 4), f"its {broken} failed: diverged: loss is nan at iteration 12")
+    assert calls.failed == dict.fromkeys((0, 1, 4), f"its {broken} failed: diverged: loss is nan at iteration 12")
 
 
 def test_a_failed_fidelity_generator_fails_all_and_starts_nothing_more(
-    variant: Any, source_of: Any, told: Told
+    variant: Any, source_of: Any, calls: Calls
 ) -> None:
     runs = [variant(3), variant(12), variant(pixel=True)]
-    queue = make_queue(source_of(runs), told)
+    queue = make_queue(source_of(runs), calls)
     broken = finish(queue, "diverged")
     assert queue.next() is None
     assert queue.exhausted
-    assert told.failed == dict.fromkeys(range(3), f"its {broken} failed: diverged")
+    assert calls.failed == dict.fromkeys(range(3), f"its {broken} failed: diverged")
 
 
-def test_a_trial_that_fails_fails_no_other(variant: Any, source_of: Any, told: Told) -> None:
-    queue = make_queue(source_of([variant(pixel=True), variant(pixel=True, seed=1)]), told)
+def test_a_trial_that_fails_fails_no_other(variant: Any, source_of: Any, calls: Calls) -> None:
+    queue = make_queue(source_of([variant(pixel=True), variant(pixel=True, seed=1)]), calls)
     finish(queue)
     assert finish(queue, "diverged") == "trial-0000"
     assert finish(queue) == "trial-0001"
-    assert told.failed == {}
+    assert calls.failed == {}
 
 
-def test_a_draw_that_is_no_run_counts_as_a_trial_and_the_next_is_drawn(
-    variant: Any, source_of: Any, told: Told
-) -> None:
+def test_an_unusable_draw_counts_as_a_trial(variant: Any, source_of: Any, calls: Calls) -> None:
     source = source_of([None, variant(pixel=True), None])
-    queue = make_queue(source, told)
+    queue = make_queue(source, calls)
     finish(queue)
     assert finish(queue) == "trial-0001"
     assert queue.next() is None
     assert queue.exhausted
-    assert told.failed == {0: "the space raised", 2: "the space raised"}
-    assert [number for number, _ in told.drawn] == [1]
+    assert calls.failed == {0: "the space raised", 2: "the space raised"}
+    assert [number for number, _ in calls.drawn] == [1]
 
 
 # --- continuing ----------------------------------------------------------------------------------------------------
 
 
-def test_a_continued_study_takes_up_what_was_left(variant: Any, source_of: Any, told: Told) -> None:
+def test_a_continued_study_runs_the_unfinished_trials(variant: Any, source_of: Any, calls: Calls) -> None:
     runs = [variant(3), variant(12), variant(pixel=True), variant(3, seed=3)]
     left = [Asked(0, {}, runs[0], {}), Asked(1, {}, runs[1], {})]
     there = {key_of(runs[0], "fidelity"), key_of(runs[0], "autoencoder")}
-    queue = make_queue(source_of(runs, left, drawn=3), told, finished_artifacts=there)
-    assert [number for number, _ in told.drawn] == [0, 1]
+    queue = make_queue(source_of(runs, left, drawn=3), calls, finished_artifacts=there)
+    assert [number for number, _ in calls.drawn] == [0, 1]
     assert [finish(queue) for _ in range(4)] == [
         "trial-0000",
         key_of(runs[1], "autoencoder"),
@@ -308,17 +309,17 @@ def test_a_continued_study_takes_up_what_was_left(variant: Any, source_of: Any, 
     assert queue.exhausted
 
 
-def test_a_study_that_was_through_has_nothing_to_do(variant: Any, source_of: Any, told: Told) -> None:
-    queue = make_queue(source_of([variant(3)], [], drawn=1), told)
+def test_a_complete_study_has_no_job(variant: Any, source_of: Any, calls: Calls) -> None:
+    queue = make_queue(source_of([variant(3)], [], drawn=1), calls)
     assert queue.exhausted
     assert queue.next() is None
-    assert told == Told()
+    assert calls == Calls()
 
 
-def test_left_trials_run_though_there_are_more_than_may_be_ahead(variant: Any, source_of: Any, told: Told) -> None:
+def test_unfinished_trials_may_exceed_the_number_ahead(variant: Any, source_of: Any, calls: Calls) -> None:
     left = [Asked(number, {}, variant(pixel=True, seed=number), {}) for number in range(6)]
     source = source_of([asked.config for asked in left], left, drawn=6)
-    queue = make_queue(source, told, ahead=2)
+    queue = make_queue(source, calls, ahead=2)
     finish(queue)
     assert [finish(queue) for _ in range(6)] == [f"trial-{number:04d}" for number in range(6)]
     assert queue.exhausted
@@ -336,13 +337,13 @@ def any_run(variant: Any, dice: random.Random, number: int) -> RunConfig | None:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_whatever_ends_first_everything_runs_once_and_after_its_upstream(
-    variant: Any, source_of: Any, told: Told, seed: int, workers: int
+def test_every_job_runs_once_after_its_upstream(
+    variant: Any, source_of: Any, calls: Calls, seed: int, workers: int
 ) -> None:
     dice = random.Random(100 * seed + workers)
     runs = [any_run(variant, dice, number) for number in range(25)]
     hopeless = {f"{stage}-" for stage in ("fidelity", "autoencoder", "trial") if dice.random() < 0.4}
-    queue = make_queue(source_of(runs), told, ahead=dice.randint(1, 6))
+    queue = make_queue(source_of(runs), calls, ahead=dice.randint(1, 6))
     started: Counter[str] = Counter()
     done: set[str] = set()
 
@@ -364,14 +365,14 @@ def test_whatever_ends_first_everything_runs_once_and_after_its_upstream(
 
     trials = {name for name in started if name.startswith("trial-")}
     assert set(started.values()) == {1}
-    assert len(trials) + len(told.failed) == 25
-    assert {int(name[-4:]) for name in trials}.isdisjoint(told.failed)
-    assert sorted([number for number, _ in told.drawn]) == [n for n, run in enumerate(runs) if run is not None]
+    assert len(trials) + len(calls.failed) == 25
+    assert {int(name[-4:]) for name in trials}.isdisjoint(calls.failed)
+    assert sorted([number for number, _ in calls.drawn]) == [n for n, run in enumerate(runs) if run is not None]
 
 
-def test_a_job_names_the_run_and_the_stage(variant: Any, source_of: Any, told: Told) -> None:
+def test_a_job_names_the_run_and_the_stage(variant: Any, source_of: Any, calls: Calls) -> None:
     run = variant(pixel=True)
-    queue = make_queue(source_of([run]), told)
+    queue = make_queue(source_of([run]), calls)
     artifact = start(queue)
     queue.end(artifact.name)
     trial = start(queue)
@@ -383,12 +384,10 @@ def test_a_job_names_the_run_and_the_stage(variant: Any, source_of: Any, told: T
 # --- what ends the drawing, and what follows -----------------------------------------------------------------------
 
 
-def test_no_more_is_drawn_once_it_is_enough_and_what_was_drawn_is_finished(
-    variant: Any, source_of: Any, told: Told
-) -> None:
+def test_drawn_trials_run_after_the_end_of_the_search(variant: Any, source_of: Any, calls: Calls) -> None:
     enough: list[str] = []
     source = source_of([variant(pixel=True, seed=seed) for seed in range(9)])
-    queue = make_queue(source, told, end_of_search=lambda: enough[0] if enough else None)
+    queue = make_queue(source, calls, end_of_search=lambda: enough[0] if enough else None)
     finish(queue)
     start(queue)
     drawn = queue.source.count
@@ -400,9 +399,7 @@ def test_no_more_is_drawn_once_it_is_enough_and_what_was_drawn_is_finished(
     assert queue.exhausted
 
 
-def test_what_follows_goes_first_and_the_last_round_waits_for_all_training(
-    variant: Any, source_of: Any, told: Told
-) -> None:
+def test_interpolations_go_first_and_last_ones_wait_for_training(variant: Any, source_of: Any, calls: Calls) -> None:
     rounds: list[bool] = []
     waiting: list[Job] = []
 
@@ -413,7 +410,7 @@ def test_what_follows_goes_first_and_the_last_round_waits_for_all_training(
     def interpolation(name: str) -> Job:
         return Job(name, "interpolation", None, variant(pixel=True), ready_at=0.0)
 
-    queue = make_queue(source_of([variant(pixel=True, seed=seed) for seed in range(2)]), told)
+    queue = make_queue(source_of([variant(pixel=True, seed=seed) for seed in range(2)]), calls)
     queue.follow_ups = follow_ups
     finish(queue)
     first = start(queue)

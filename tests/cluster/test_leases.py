@@ -1,10 +1,10 @@
-"""Leases, by a clock of the test's own; and the queue that hands out something else while a study has one."""
+"""Leases with a simulated clock, and a queue whose artifacts another study has leased."""
 
 from typing import Any
 
 import pytest
 
-from study.cluster.jobs import JobQueue
+from study.cluster.jobs import JobQueue, QueueRules
 from study.cluster.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseTable
 from study.config import stage_key
 
@@ -25,16 +25,16 @@ def clock() -> Clock:
 def test_one_holder_at_a_time(clock: Clock) -> None:
     table = LeaseTable(clock=clock)
     assert table.acquire("artifact", "a") is None
-    assert table.acquire("artifact", "a") is None  # it may ask again
+    assert table.acquire("artifact", "a") is None  # a repeated request
     assert table.acquire("artifact", "b") == "a"
     assert table.acquire("another", "b") is None
-    table.release("artifact", "b")  # not b's to give back
+    table.release("artifact", "b")  # of another holder
     assert table.acquire("artifact", "b") == "a"
     table.release("artifact", "a")
     assert table.acquire("artifact", "b") is None
 
 
-def test_the_lease_of_a_dead_holder_is_taken_over_and_that_of_a_living_one_is_not(clock: Clock) -> None:
+def test_only_leases_that_are_not_renewed_expire(clock: Clock) -> None:
     table = LeaseTable(clock=clock)
     table.acquire("dead", "a")
     table.acquire("alive", "a")
@@ -43,10 +43,10 @@ def test_the_lease_of_a_dead_holder_is_taken_over_and_that_of_a_living_one_is_no
         assert table.renew("a", ["alive"]) == []
     assert table.acquire("dead", "b") is None
     assert table.acquire("alive", "b") == "a"
-    assert table.renew("a", ["dead", "alive"]) == ["dead"]  # and a is told
+    assert table.renew("a", ["dead", "alive"]) == ["dead"]
 
 
-def test_a_restarted_keeper_learns_who_holds_what_before_it_gives_anything(clock: Clock) -> None:
+def test_a_restarted_table_waits_for_renewals_before_it_grants(clock: Clock) -> None:
     table = LeaseTable(clock=clock, restarted=True)
     assert "restarted" in str(table.acquire("artifact", "b"))
     clock.now += RENEW_SECONDS
@@ -57,7 +57,7 @@ def test_a_restarted_keeper_learns_who_holds_what_before_it_gives_anything(clock
 
 
 class Busy:
-    """Leases of which another study has some."""
+    """Leases of which another study holds some."""
 
     def __init__(self, *taken: str) -> None:
         self.taken, self.held = set(taken), []
@@ -74,17 +74,13 @@ class Busy:
     def close(self) -> None: ...
 
 
-def test_the_queue_goes_on_with_what_no_other_study_trains(source_of: Any, variant: Any) -> None:
+def test_the_queue_skips_artifacts_that_another_study_trains(source_of: Any, variant: Any) -> None:
     here, there = variant(pixel=True), variant(pixel=True, changes={"fidelity.seed": 7})
     key_of = lambda config, stage: stage_key(config, stage, "images")  # noqa: E731
     leases = Busy(key_of(there, "fidelity"))
     queue = JobQueue(
-        source=source_of([there, here]),
-        total=2,
-        key_of=key_of,
-        on_trial=lambda *_: None,
-        on_failed=lambda *_: None,
-        clock=lambda: 0.0,
+        source_of([there, here]),
+        QueueRules(2, key_of, lambda: 0.0, on_trial=lambda *_: None, on_failed=lambda *_: None),
         leases=leases,
     )
     job = queue.next()
@@ -107,17 +103,19 @@ def test_the_queue_goes_on_with_what_no_other_study_trains(source_of: Any, varia
     assert leases.held == []
 
 
-def test_an_artifact_that_finds_no_room_is_left_to_others(source_of: Any, variant: Any) -> None:
+def test_an_artifact_without_room_is_left_to_other_studies(source_of: Any, variant: Any) -> None:
     leases = Busy()
     queue = JobQueue(
-        source=source_of([variant(pixel=True)]),
-        total=1,
-        key_of=lambda config, stage: stage_key(config, stage, "images"),
-        on_trial=lambda *_: None,
-        on_failed=lambda *_: None,
-        clock=lambda: 0.0,
+        source_of([variant(pixel=True)]),
+        QueueRules(
+            1,
+            lambda config, stage: stage_key(config, stage, "images"),
+            lambda: 0.0,
+            on_trial=lambda *_: None,
+            on_failed=lambda *_: None,
+            workers_of=lambda _: 2,
+        ),
         leases=leases,
-        workers_of=lambda _: 2,
     )
     assert queue.next(room=1) is None
     assert leases.held == []

@@ -1,4 +1,4 @@
-"""A study on a cluster of which one part after the other is killed: nodes, the keeper of leases, the driver."""
+"""A study on a cluster whose nodes, lease actor and driver are killed one after the other."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,7 +8,7 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.cluster.leases import keeper
+from study.cluster.leases import lease_actor
 from study.record.events import ArtifactEnded, PointEvaluated, TrialEnded, WorkerDied
 from tests.cluster.small_studies import (
     TRIALS,
@@ -22,23 +22,23 @@ from tests.cluster.small_studies import (
 
 pytestmark = pytest.mark.cluster
 
-TRAINS = {"num_cpus": 1, "num_gpus": 1}  # a GPU that is none: what tells the nodes of this study from the others
+TRAINS = {"num_cpus": 1, "num_gpus": 1}  # a GPU that does not exist: it marks the nodes of this study
 
 
-def test_nothing_is_lost_when_nodes_the_keeper_and_the_driver_are_killed(
+def test_nothing_is_lost_when_nodes_and_driver_are_killed(
     cluster: Cluster, shared_ray: str, material: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "study"
     arguments = arguments_of(material, output, "--resume", "--gpus-per-trial", "1")
-    with_keeper, trains = cluster.add_node(num_cpus=0), cluster.add_node(**TRAINS)
-    place = NodeAffinitySchedulingStrategy(with_keeper.node_id, soft=True)
-    ray.kill(keeper(), no_restart=True)  # of earlier tests
-    ray.get(keeper(scheduling_strategy=place).call.remote("renew", "no holder", []))
+    lease_node, trains = cluster.add_node(num_cpus=0), cluster.add_node(**TRAINS)
+    place = NodeAffinitySchedulingStrategy(lease_node.node_id, soft=True)
+    ray.kill(lease_actor(), no_restart=True)  # of earlier tests
+    ray.get(lease_actor(scheduling_strategy=place).call.remote("renew", "test", []))
     replacement = None
     try:
         first = start(shared_ray, arguments)
         wait_for(first, lambda: list(tmp_path.glob("artifacts/.partial/*/checkpoint.pt")))
-        cluster.remove_node(with_keeper, allow_graceful=False)
+        cluster.remove_node(lease_node, allow_graceful=False)
 
         wait_for(first, lambda: entries(output, PointEvaluated))
         cluster.remove_node(trains, allow_graceful=False)
@@ -51,14 +51,14 @@ def test_nothing_is_lost_when_nodes_the_keeper_and_the_driver_are_killed(
         text, _ = second.communicate(timeout=400)
         assert second.returncode == 0, text
     finally:
-        for node in (with_keeper, trains, replacement):
+        for node in (lease_node, trains, replacement):
             if node in cluster.worker_nodes:
                 cluster.remove_node(node)
 
     deaths = entries(output, WorkerDied)
     assert [death.trial for death in deaths] == [entries(output, PointEvaluated)[0].point.trial]
-    assert 20 <= deaths[0]["iteration"] < 40  # while it trained
-    assert "actor" in deaths[0]["cause"]
+    assert 20 <= deaths[0].iteration < 40  # while it trained
+    assert "actor" in deaths[0].cause
     expected = dict.fromkeys(range(TRIALS), "COMPLETE") | {3: "FAILED"}
     assert states_everywhere(output) == {"journal": expected, "optuna": expected, "mlflow": expected}
     assert set(Counter(entry.key for entry in entries(output, ArtifactEnded)).values()) == {1}

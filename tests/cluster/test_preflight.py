@@ -1,4 +1,4 @@
-"""What is wrong with a cluster's nodes, in words; the question itself is asked of a real one in test_study.py."""
+"""Checks of a cluster's nodes against simulated reports; test_study.py checks a real node."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,75 +9,75 @@ import ray
 from ray.exceptions import RayError, TaskUnschedulableError, WorkerCrashedError
 
 from study.cluster import preflight as nodes
-from study.cluster.preflight import NodeView, check_nodes, complaints
+from study.cluster.preflight import NodeReport, check_nodes, describe_problems
 from study.config import ConfigError
 
 PATHS = {"--output": "/runs/aesop", "--data": "/data/DF2K"}
 
 
-def view(name: str, clock: float = 1000.5, unseen: tuple[str, ...] = ()) -> NodeView:
-    return NodeView(name, clock, asked=1000.0, answered=1002.0, unseen={option: PATHS[option] for option in unseen})
+def report(name: str, clock: float = 1000.5, missing: tuple[str, ...] = ()) -> NodeReport:
+    return NodeReport(name, clock, sent=1000.0, received=1002.0, missing={option: PATHS[option] for option in missing})
 
 
-def test_nodes_that_see_everything_at_the_right_time_are_fine() -> None:
-    assert complaints([view("10.0.0.1"), view("10.0.0.2", clock=1055.0)], {}, PATHS) == []
+def test_nodes_with_all_paths_and_the_right_time_pass() -> None:
+    assert describe_problems([report("10.0.0.1"), report("10.0.0.2", clock=1055.0)], {}, PATHS) == []
 
 
-def test_storage_that_only_some_nodes_see_is_named_with_them() -> None:
-    found = complaints(
-        [view("a"), view("b", unseen=("--output",)), view("c", unseen=("--output", "--data"))], {}, PATHS
+def test_paths_missing_on_some_nodes_are_named_with_them() -> None:
+    found = describe_problems(
+        [report("a"), report("b", missing=("--output",)), report("c", missing=("--output", "--data"))], {}, PATHS
     )
     assert len(found) == 2
-    assert "--output /runs/aesop is not seen on node b, c" in found[0]
-    assert "--data /data/DF2K is not seen on node c" in found[1]
+    assert "--output /runs/aesop does not exist on node b, c" in found[0]
+    assert "--data /data/DF2K does not exist on node c" in found[1]
     assert "NFS" in found[0]
 
 
 def test_a_clock_that_is_an_hour_off_is_named() -> None:
-    ahead, behind = view("a", clock=1001.0 + 3600), view("b", clock=1001.0 - 3600)
+    ahead, behind = report("a", clock=1001.0 + 3600), report("b", clock=1001.0 - 3600)
     assert (round(ahead.skew), round(behind.skew)) == (3599, -3599)
-    found = complaints([ahead, behind], {}, PATHS)
+    found = describe_problems([ahead, behind], {}, PATHS)
     assert "the clock of node a is 3599 s ahead of the driver's" in found[0]
     assert "the clock of node b is 3599 s behind the driver's" in found[1]
     assert "chrony" in found[0]
 
 
-def test_a_slow_answer_is_no_skew() -> None:
-    assert NodeView("a", clock=1170.0, asked=1000.0, answered=1172.0, unseen={}).skew == 0
+def test_a_slow_response_is_no_skew() -> None:
+    assert NodeReport("a", clock=1170.0, sent=1000.0, received=1172.0, missing={}).skew == 0
 
 
-def test_a_node_that_does_not_answer_is_named() -> None:
-    found = complaints(
+def test_a_node_that_does_not_respond_is_named() -> None:
+    found = describe_problems(
         [], {"10.0.0.7": "within 180 s", "10.0.0.8": "ModuleNotFoundError: No module named 'torch'"}, PATHS
     )
-    assert "node 10.0.0.7 did not answer (within 180 s)" in found[0]
-    assert "node 10.0.0.8 did not answer (ModuleNotFoundError: No module named 'torch')" in found[1]
+    assert "node 10.0.0.7 did not respond (within 180 s)" in found[0]
+    assert "node 10.0.0.8 did not respond (ModuleNotFoundError: No module named 'torch')" in found[1]
     assert "requirements.lock" in found[1]
 
 
-class Answers:
-    """A cluster of nodes `a` and `b`: each answer of `b` is the next one given; with `gone` it is there no more."""
+class Nodes:
+    """A cluster of nodes `a` and `b`; `of_b` are the results of `b` in turn; with `gone`, `b` then leaves."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *of_b: RayError | None, gone: bool) -> None:
-        self._of_b, self._gone, self.asked = list(of_b), gone, [""]
-        monkeypatch.setattr(nodes, "ASK_AGAIN_SECONDS", 0)
-        monkeypatch.setattr(nodes, "_put", self._put)
+        self._of_b, self._gone, self.submitted = list(of_b), gone, [""]
+        monkeypatch.setattr(nodes, "RETRY_SECONDS", 0)
+        monkeypatch.setattr(nodes, "_submit", self._submit)
         monkeypatch.setattr(ray, "nodes", self._nodes)
         monkeypatch.setattr(ray, "wait", lambda waiting, timeout: (waiting[:1], waiting[1:]))
         monkeypatch.setattr(ray, "get", self._get)
 
-    def _put(self, node: str, paths: dict[str, str]) -> tuple[str, int]:
-        self.asked.append(node)
-        return node, len(self.asked)
+    def _submit(self, node: str, paths: dict[str, str]) -> tuple[str, int]:
+        self.submitted.append(node)
+        return node, len(self.submitted)
 
-    def _get(self, answer: tuple[str, int]) -> tuple[float, dict[str, str]]:
-        failure = self._of_b.pop(0) if answer[0] == "b" else None
+    def _get(self, task: tuple[str, int]) -> tuple[float, dict[str, str]]:
+        failure = self._of_b.pop(0) if task[0] == "b" else None
         if failure is not None:
             raise failure
         return nodes.time.time(), {}
 
     def _nodes(self) -> Sequence[dict[str, Any]]:
-        there = ["a"] if self._gone and "b" in self.asked and not self._of_b else ["a", "b"]
+        there = ["a"] if self._gone and "b" in self.submitted and not self._of_b else ["a", "b"]
         return [{"NodeID": n, "NodeManagerAddress": n, "Alive": True, "Resources": {"CPU": 2.0}} for n in there]
 
 
@@ -85,22 +85,22 @@ GONE = TaskUnschedulableError("the node does not exist any more")
 
 
 @pytest.mark.parametrize("failures", [(GONE,), (GONE, GONE, GONE), (WorkerCrashedError(),)])
-def test_a_node_that_has_gone_is_no_longer_asked_and_no_complaint(
+def test_a_node_that_left_the_cluster_is_no_problem(
     failures: tuple[RayError, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    answers = Answers(monkeypatch, *failures, gone=True)
+    cluster = Nodes(monkeypatch, *failures, gone=True)
     check_nodes({}, {"--output": tmp_path})
-    assert answers.asked.count("b") == len(failures)
+    assert cluster.submitted.count("b") == len(failures)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_node_that_takes_no_question_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    answers = Answers(monkeypatch, GONE, None, gone=False)
+def test_a_node_that_accepts_no_task_yet_is_retried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cluster = Nodes(monkeypatch, GONE, None, gone=False)
     check_nodes({}, {"--output": tmp_path})
-    assert answers.asked.count("b") == 2
+    assert cluster.submitted.count("b") == 2
 
 
-def test_a_node_that_is_there_and_cannot_answer_is_a_complaint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    Answers(monkeypatch, WorkerCrashedError(), gone=False)
-    with pytest.raises(ConfigError, match="node b did not answer"):
+def test_a_present_node_that_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Nodes(monkeypatch, WorkerCrashedError(), gone=False)
+    with pytest.raises(ConfigError, match="node b did not respond"):
         check_nodes({}, {"--output": tmp_path})

@@ -1,4 +1,4 @@
-"""What a person sees of a running study, on a terminal and in a log."""
+"""The live view of a study, on a terminal and in a log."""
 
 import io
 import math
@@ -26,14 +26,14 @@ def console_to(text: io.StringIO, *, terminal: bool, width: int = 100) -> Consol
     return Console(file=text, force_terminal=terminal, width=width, color_system=None)
 
 
-def test_a_line_of_the_log_holds_all_there_is_to_know() -> None:
+def test_a_log_line_holds_counts_time_jobs_and_front() -> None:
     assert one_line(BUSY) == (
         "3 of 12 trials done, 2 running, 1 failed | 1 min 35 s left | trial-0004 40/160, autoencoder-00ff 7/200 | "
         "front (psnr_y/swd): 29.99/21.3 27.5/6.6"
     )
 
 
-def test_before_anything_has_happened_the_line_says_so() -> None:
+def test_the_line_of_a_study_that_has_just_started() -> None:
     assert one_line(NOTHING) == (
         "0 of 12 trials done | time left not yet known | nothing running | front (psnr_y/swd): none yet"
     )
@@ -45,7 +45,7 @@ def test_a_long_front_is_cut_in_the_line() -> None:
     assert line.count("/") == 2 + 1 + FRONT_ROWS  # two jobs, the axes, the members
 
 
-def test_in_a_log_each_snapshot_is_one_line_without_control_characters() -> None:
+def test_a_snapshot_in_a_log_is_one_plain_line() -> None:
     text = io.StringIO()
     with ProgressView(console_to(text, terminal=False, width=40)) as view:
         view.show(NOTHING)
@@ -75,7 +75,7 @@ def test_a_terminal_is_redrawn_in_place_not_scrolled() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_snapshot_is_due_at_first_and_then_after_a_while(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_is_due_at_first_and_after_an_interval(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("study.cluster.progress.time.monotonic", lambda: now)
     with ProgressView(console_to(io.StringIO(), terminal=terminal)) as view:
@@ -88,7 +88,7 @@ def test_a_snapshot_is_due_at_first_and_then_after_a_while(terminal: bool, monke
         assert view.due
 
 
-def test_in_a_log_a_stage_reports_now_and_then_and_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_shows_a_stage_at_intervals_and_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("study.cluster.progress.time.monotonic", lambda: now)
     text = io.StringIO()
@@ -115,7 +115,7 @@ def test_on_a_terminal_each_stage_has_its_bar() -> None:
         assert part in text.getvalue()
 
 
-def test_what_another_study_trains_is_said_with_that_study() -> None:
+def test_artifacts_that_another_study_trains_are_shown() -> None:
     waiting = replace(BUSY, elsewhere={"fidelity-00aa": "study other (in /runs/other, on b, pid 7)"})
     sentence = "fidelity-00aa is being trained by study other (in /runs/other, on b, pid 7)"
     assert sentence in one_line(waiting)

@@ -1,4 +1,4 @@
-"""The study of docs/researcher.md, as its command stands, on the Ray of all tests."""
+"""The study of docs/researcher.md, with its command, on the shared Ray."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.researcher_page import ROOT, commands, furnish
 pytestmark = pytest.mark.cluster
 
 
-def test_an_own_space_compares_an_custom_loss_with_the_pixel_loss(shared_ray: str, tmp_path: Path) -> None:
+def test_a_custom_space_compares_a_custom_and_the_pixel_loss(shared_ray: str, tmp_path: Path) -> None:
     place = furnish(tmp_path)
     ((script, *arguments),) = commands("Your search space")
     environment = os.environ | {"RAY_ADDRESS": shared_ray, "OMP_NUM_THREADS": "1"}

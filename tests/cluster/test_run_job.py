@@ -1,4 +1,4 @@
-"""How a job of a distributed ends: for its own fault, or for the loss of another process."""
+"""How a job of a group ends: by its own error, or by the loss of another process."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch.distributed as dist
 from PIL import Image
 
 from study.cluster import run_job as module
-from study.cluster.group import _pass_on, _put_failure
+from study.cluster.group import _forward, _put_failure
 from study.cluster.jobs import Job
 from study.cluster.messages import Advanced, Happened, JobEnded, JobRequest, JobSpec, Message
 from study.cluster.run_job import run_job
@@ -79,7 +79,7 @@ def test_the_loss_of_another_process_is_no_end(request_: JobRequest, monkeypatch
     assert (ended.state, ended.cause) == ("FAILED", "ValueError: its own fault")
 
 
-def test_an_exchange_that_fails_says_that_the_team_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_collective_operation_raises_group_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "all_reduce", failing_with(RuntimeError("Connection closed by peer")))
     monkeypatch.setattr(dist, "broadcast_object_list", failing_with(RuntimeError("Connection closed by peer")))
     parameter = torch.nn.Parameter(torch.ones(2))
@@ -96,13 +96,13 @@ def test_an_exchange_that_fails_says_that_the_team_is_lost(monkeypatch: pytest.M
             exchange()
 
 
-def test_the_first_end_counts_and_of_other_processes_only_failures() -> None:
+def test_only_the_first_end_and_failures_are_forwarded() -> None:
     point, failed, late = Advanced("trial-0000", 1, 2), JobEnded("FAILED"), JobEnded("HALTED")
     sent: list[Message] = []
 
-    assert _pass_on([point, failed, late, point], sent.append)
+    assert _forward([point, failed, late, point], sent.append)
     assert sent == [point, failed]
-    assert not _pass_on([point], sent.append)
+    assert not _forward([point], sent.append)
 
     class Messages(list[Message]):
         put = list.append

@@ -1,4 +1,4 @@
-"""Tune's side of the queue, without Tune: jobs handed out while there is room, messages turned into records."""
+"""The searcher without Tune: jobs handed out to free workers, and messages recorded as events."""
 
 import errno
 import math
@@ -50,7 +50,7 @@ IMAGES = {"coffee": {"psnr_y": 28.0}}
 
 
 class Bench:
-    """A searcher with all that is around it; plays Tune and its workers."""
+    """A searcher with queue and recorder; its methods simulate Tune and the workers."""
 
     def __init__(self, source: Any, folder: Path) -> None:
         self.source, self.room = source, 2
@@ -58,8 +58,8 @@ class Bench:
         self.asha: MultiObjectiveASHA | None = None
         self.journal = Journal(folder / "journal.jsonl")
         self.recorder = Recorder(self.journal)
-        rules = QueueRules(len(source.configs), self._key_of, time.time)
-        self.queue = JobQueue(source, rules, on_trial=self._on_trial, on_failed=self._on_failed)
+        rules = QueueRules(len(source.configs), self._key_of, time.time, self._on_trial, self._on_failed)
+        self.queue = JobQueue(source, rules)
         self.searcher = StudySearcher(
             self.queue,
             self.recorder,
@@ -185,7 +185,7 @@ def full_disk(_descriptor: int) -> None:
 # --- handing out ---------------------------------------------------------------------------------------------------
 
 
-def test_a_job_goes_out_with_the_run_and_what_is_common_to_all(bench_of: Any, variant: Any) -> None:
+def test_a_request_holds_the_run_and_the_shared_inputs(bench_of: Any, variant: Any) -> None:
     run = variant(pixel=True)
     request = bench_of(run).suggest("a")
     assert (request.context_spec, request.run_dir, request.threads) == ({"data": "here"}, "runs/quick", 1)
@@ -193,7 +193,7 @@ def test_a_job_goes_out_with_the_run_and_what_is_common_to_all(bench_of: Any, va
     assert request.job.config == to_dict(run)
 
 
-def test_nothing_goes_out_while_no_worker_is_free_and_no_trial_is_drawn(bench: Bench) -> None:
+def test_without_a_free_worker_no_trial_is_drawn(bench: Bench) -> None:
     bench.room = 1
     drawn = bench.source.count
     assert bench.searcher.suggest("t1") is None
@@ -204,13 +204,13 @@ def test_nothing_goes_out_while_no_worker_is_free_and_no_trial_is_drawn(bench: B
     bench.start_trial("t2")
 
 
-def test_nothing_goes_out_while_all_wait_for_a_running_artifact(bench_of: Any, variant: Any) -> None:
+def test_no_job_starts_while_all_wait_for_an_artifact(bench_of: Any, variant: Any) -> None:
     bench = bench_of(variant(pixel=True), variant(pixel=True, seed=1))
     bench.searcher.suggest("f")
     assert bench.searcher.suggest("t0") is None
 
 
-def test_no_two_jobs_share_a_lane_and_a_free_one_is_taken_again(bench_of: Any, variant: Any) -> None:
+def test_lanes_are_unique_and_used_again(bench_of: Any, variant: Any) -> None:
     bench = bench_of(*(variant(pixel=True, seed=seed) for seed in range(5)))
     bench.make_artifact("f")
     bench.room = 3
@@ -224,7 +224,7 @@ def test_no_two_jobs_share_a_lane_and_a_free_one_is_taken_again(bench_of: Any, v
     assert bench.searcher.suggest("t4")["lane"] == lanes["t2"]
 
 
-def test_a_lane_is_free_before_tune_has_its_worker_back_or_it_would_not_keep_it(bench: Bench) -> None:
+def test_a_lane_is_free_before_tune_has_its_worker(bench: Bench) -> None:
     bench.room = 1
     bench.enter("t0")
     bench.reach("t0", 160)
@@ -234,7 +234,7 @@ def test_a_lane_is_free_before_tune_has_its_worker_back_or_it_would_not_keep_it(
     assert bench.searcher.suggest("t2") is None
 
 
-def test_when_nothing_is_left_tune_is_told_that_it_is_finished(bench: Bench) -> None:
+def test_without_more_jobs_the_searcher_is_finished(bench: Bench) -> None:
     bench.room = 9
     bench.start_trial("t1")
     bench.start_trial("t2")
@@ -258,10 +258,10 @@ def test_it_is_finished_when_every_draw_was_unusable(bench_of: Any) -> None:
     assert {ended.cause for ended in bench.record.ends.values()} == {"the space raised"}
 
 
-# --- what workers say ----------------------------------------------------------------------------------------------
+# --- messages of workers -------------------------------------------------------------------------------------------
 
 
-def test_an_artifact_is_recorded_and_a_fidelity_generator_is_a_reference(bench: Bench) -> None:
+def test_artifacts_and_fidelity_references_are_recorded(bench: Bench) -> None:
     (event,) = bench.events(ArtifactEnded)
     assert (event.stage, event.state, event.reused, event.cause) == ("fidelity", "COMPLETE", False, None)
     assert event.spent == Spent(800)
@@ -287,7 +287,7 @@ def test_the_baseline_is_recorded_as_a_reference(bench_of: Any, variant: Any) ->
 
 
 @pytest.mark.parametrize("death", [False, True])
-def test_a_baseline_that_cannot_be_judged_halts_the_study(bench_of: Any, variant: Any, death: bool) -> None:
+def test_a_baseline_that_cannot_be_evaluated_halts_the_study(bench_of: Any, variant: Any, death: bool) -> None:
     bench = with_baseline(bench_of(variant(pixel=True)), variant)
     if death:
         bench.searcher.on_trial_complete("b", None, error=True)
@@ -299,11 +299,11 @@ def test_a_baseline_that_cannot_be_judged_halts_the_study(bench_of: Any, variant
     assert bench.record.references == {}
 
 
-def test_points_and_the_end_of_a_trial_are_recorded_and_told_once(bench: Bench) -> None:
+def test_points_and_ends_of_trials_are_recorded_once(bench: Bench) -> None:
     bench.enter("t0")
     bench.reach("t0", 80, psnr_y=29.0, swd=20.0)
     bench.reach("t0", 160)
-    bench.reach("t0", 80, psnr_y=1.0, swd=1.0)  # a worker that was started again reports what it had reached
+    bench.reach("t0", 80, psnr_y=1.0, swd=1.0)  # a restarted worker reports its points again
     bench.end("t0")
     assert bench.events(PointEvaluated) == [point(0, 80, psnr_y=29.0, swd=20.0), point(0, 160)]
     (end,) = bench.events(TrialEnded)
@@ -313,7 +313,7 @@ def test_points_and_the_end_of_a_trial_are_recorded_and_told_once(bench: Bench) 
     assert [job.name for job in bench.queue.running] == []
 
 
-def test_progress_follows_the_ticks_and_ends_with_the_job(bench: Bench) -> None:
+def test_progress_follows_the_messages_and_ends_with_the_job(bench: Bench) -> None:
     bench.enter("t0")
     assert bench.searcher.progress == {"trial-0000": (0, 160)}
     bench.send("t0", Advanced("trial-0000", 40, 160))
@@ -353,7 +353,7 @@ def test_critics_are_trained_once_before_the_trials_that_need_them(bench_of: Any
     assert bench.events(ReferenceEvaluated) == []  # critics are no point of the study
 
 
-def test_overhead_is_the_time_from_ready_to_entered_on_warm_workers(bench: Bench) -> None:
+def test_overhead_is_from_ready_to_entered_on_warm_workers(bench: Bench) -> None:
     ready = bench.queue.running[0].ready_at
     bench.enter("t0", at=ready + 0.125)
     bench.reach("t0", 160)
@@ -372,7 +372,7 @@ def test_overhead_is_the_time_from_ready_to_entered_on_warm_workers(bench: Bench
     ("state", "cause", "metrics"),
     [("FAILED", "diverged: loss is nan at iteration 7", None), ("FAILED", "ValueError: no", GOOD)],
 )
-def test_a_trial_may_end_otherwise(
+def test_a_failed_trial_keeps_cause_and_traceback(
     bench: Bench, state: str, cause: str | None, metrics: dict[str, float] | None
 ) -> None:
     bench.enter("t0")
@@ -386,7 +386,7 @@ def test_a_trial_may_end_otherwise(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_result_that_is_not_finite_is_a_failure_never_a_score(bench: Bench, value: float) -> None:
+def test_a_result_that_is_not_finite_fails_the_trial(bench: Bench, value: float) -> None:
     bench.enter("t0")
     bench.reach("t0", 80)
     bench.reach("t0", 160, psnr_y=value, swd=12.5)
@@ -400,7 +400,7 @@ def test_a_result_that_is_not_finite_is_a_failure_never_a_score(bench: Bench, va
     assert bench.record.live_points() == []
 
 
-def test_a_trial_that_claims_to_be_complete_without_a_point_is_a_failure(bench: Bench) -> None:
+def test_a_complete_trial_without_a_point_is_failed(bench: Bench) -> None:
     bench.enter("t0")
     bench.end("t0")
     assert [(ended.trial, ended.state) for ended in bench.ended] == [(0, "FAILED")]
@@ -424,7 +424,7 @@ def test_a_worker_that_died_for_good_fails_its_trial(bench: Bench, entered: bool
     assert bench.searcher.progress == {}
 
 
-def test_a_worker_that_died_over_an_artifact_fails_the_trials_that_need_it(bench_of: Any, variant: Any) -> None:
+def test_a_death_over_an_artifact_fails_its_trials(bench_of: Any, variant: Any) -> None:
     bench = bench_of(variant(pixel=True))
     bench.searcher.suggest("f")
     bench.searcher.on_trial_complete("f", None, error=True)
@@ -435,7 +435,7 @@ def test_a_worker_that_died_over_an_artifact_fails_the_trials_that_need_it(bench
     assert artifact.state == "FAILED"
 
 
-def test_a_worker_that_died_after_its_last_word_changes_nothing(bench: Bench) -> None:
+def test_a_death_after_the_last_message_changes_nothing(bench: Bench) -> None:
     bench.enter("t0")
     bench.reach("t0", 160)
     bench.send("t0", JobEnded("COMPLETE"))
@@ -443,7 +443,7 @@ def test_a_worker_that_died_after_its_last_word_changes_nothing(bench: Bench) ->
     assert [(ended.trial, ended.state, ended.cause) for ended in bench.ended] == [(0, "COMPLETE", None)]
 
 
-def test_a_cause_that_hits_every_trial_halts_the_study_and_ends_none(bench: Bench) -> None:
+def test_a_halted_job_halts_the_study_and_ends_none(bench: Bench) -> None:
     bench.start_trial("t1")
     bench.enter("t0")
     bench.end("t0", "HALTED", "no space left for 3.1 MiB")
@@ -465,7 +465,7 @@ def test_a_full_disk_at_the_driver_halts_the_study(bench: Bench, monkeypatch: py
     assert bench.searcher.suggest("t1") == Searcher.FINISHED
 
 
-def test_a_full_disk_while_a_trial_is_drawn_halts_the_study(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_during_a_draw_halts_the_study(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full_disk)
         assert bench.searcher.suggest("t1") == Searcher.FINISHED
@@ -473,7 +473,7 @@ def test_a_full_disk_while_a_trial_is_drawn_halts_the_study(bench: Bench, monkey
     assert bench.states == {0: "RUNNING"}
 
 
-def test_a_full_disk_while_a_death_is_recorded_halts_the_study(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_during_a_failure_halts_the_study(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full_disk)
         bench.searcher.on_trial_complete("t0", None, error=True)
@@ -482,7 +482,7 @@ def test_a_full_disk_while_a_death_is_recorded_halts_the_study(bench: Bench, mon
     assert bench.states == {0: "RUNNING"}
 
 
-def test_the_searcher_holds_nothing_that_tune_would_have_to_keep(bench: Bench, tmp_path: Path) -> None:
+def test_the_searcher_has_no_state_for_tune_to_save(bench: Bench, tmp_path: Path) -> None:
     assert bench.searcher.__getstate__() == {}
     bench.searcher.save(str(tmp_path / "state"))
     bench.searcher.restore(str(tmp_path / "state"))
@@ -492,7 +492,7 @@ def test_the_searcher_holds_nothing_that_tune_would_have_to_keep(bench: Bench, t
 # --- the estimate --------------------------------------------------------------------------------------------------
 
 
-def test_the_time_left_is_that_of_the_rest_of_the_running_and_the_not_drawn() -> None:
+def test_time_left_covers_running_and_undrawn_trials() -> None:
     running = {"trial-0003": (40, 160), "trial-0004": (120, 160)}
     # A trial takes 20 s: 0.75 + 0.25 of one are under way, 4 to come, on two workers.
     assert seconds_left(running, [10.0, 30.0], not_started=4, slots=2) == pytest.approx(50.0)
@@ -504,11 +504,11 @@ def test_the_time_left_is_that_of_the_rest_of_the_running_and_the_not_drawn() ->
 # --- deaths and stops ----------------------------------------------------------------------------------------------
 
 
-def test_a_job_that_gets_further_may_die_again_and_again(bench: Bench) -> None:
+def test_a_job_with_progress_may_die_any_number_of_times(bench: Bench) -> None:
     bench.enter("t0")
     for iteration in (25, 50, 75):
         bench.send("t0", Advanced("trial-0000", iteration, 160))
-        bench.searcher.on_death("t0", "its node died")
+        bench.searcher.on_worker_died("t0", "its node died")
         assert bench.searcher.retries_left("t0") == 2
         bench.enter("t0", warm=False)
     assert [(death.job, death.iteration) for death in bench.events(WorkerDied)] == [
@@ -519,11 +519,11 @@ def test_a_job_that_gets_further_may_die_again_and_again(bench: Bench) -> None:
     assert bench.events(TrialEnded) == []
 
 
-def test_one_that_does_not_is_failed_with_the_last_cause(bench: Bench) -> None:
+def test_a_job_without_progress_fails_with_the_last_cause(bench: Bench) -> None:
     bench.enter("t0")
     bench.send("t0", Advanced("trial-0000", 50, 160))
     for left in (2, 1, 0, -1):
-        bench.searcher.on_death("t0", "out of memory")
+        bench.searcher.on_worker_died("t0", "out of memory")
         assert bench.searcher.retries_left("t0") == left
         bench.enter("t0", warm=False)
         bench.send("t0", Advanced("trial-0000", 25, 160))  # from the checkpoint, again
@@ -535,7 +535,7 @@ def test_one_that_does_not_is_failed_with_the_last_cause(bench: Bench) -> None:
     )
 
 
-def test_a_job_that_stopped_is_neither_ended_nor_handed_out_again_here(bench: Bench) -> None:
+def test_a_stopped_job_is_neither_ended_nor_restarted(bench: Bench) -> None:
     bench.enter("t0")
     bench.searcher.stopping = True
     bench.send("t0", JobEnded("STOPPED", "adversarial was asked to stop after iteration 75"))
@@ -560,7 +560,7 @@ def test_an_artifact_that_stopped_is_not_finished(bench_of: Any, variant: Any) -
 
 
 @pytest.fixture
-def halved(bench_of: Callable[..., Bench], variant: Any) -> Bench:
+def with_rung(bench_of: Callable[..., Bench], variant: Any) -> Bench:
     """As `bench`, with a rung at 40 iterations, at which trials are ranked by PSNR."""
     bench = bench_of(*(variant(pixel=True, seed=seed) for seed in range(3)))
     bench.asha = MultiObjectiveASHA((40,), 3, ("maximize", "minimize"), (0.0, 100.0))
@@ -571,39 +571,39 @@ def halved(bench_of: Callable[..., Bench], variant: Any) -> Bench:
     return bench
 
 
-def test_a_trial_that_is_not_among_the_best_is_pruned_and_keeps_its_points(halved: Bench) -> None:
-    halved.reach("t0", 40, psnr_y=28.0, swd=10.0)
-    assert halved.ended == []
-    halved.reach("t1", 40, psnr_y=27.0, swd=11.0)
+def test_a_pruned_trial_keeps_its_points(with_rung: Bench) -> None:
+    with_rung.reach("t0", 40, psnr_y=28.0, swd=10.0)
+    assert with_rung.ended == []
+    with_rung.reach("t1", 40, psnr_y=27.0, swd=11.0)
     cause = "rank 2 of 2 at iteration 40, of which 1 go on"
-    assert halved.record.last_metrics(1) == {"psnr_y": 27.0, "swd": 11.0}
-    assert [(rung.trial, rung.go_on, rung.reason) for rung in halved.events(RungDecided)] == [
+    assert with_rung.record.last_metrics(1) == {"psnr_y": 27.0, "swd": 11.0}
+    assert [(rung.trial, rung.go_on, rung.reason) for rung in with_rung.events(RungDecided)] == [
         (0, True, "rank 1 of 1 at iteration 40, of which 1 go on"),
         (1, False, cause),
     ]
-    (end,) = halved.events(TrialEnded)
-    assert halved.ended == [end]
+    (end,) = with_rung.events(TrialEnded)
+    assert with_rung.ended == [end]
     assert (end.trial, end.state, end.cause) == (1, "PRUNED", cause)
-    assert TrialPoint(1, 40) in halved.record.live_points()
+    assert TrialPoint(1, 40) in with_rung.record.live_points()
 
 
-def test_a_pruned_trial_is_stopped_with_its_next_word_when_another_job_waits_already(halved: Bench) -> None:
-    halved.reach("t0", 40, psnr_y=28.0, swd=10.0)
-    assert halved.reach("t1", 40, psnr_y=27.0, swd=11.0)
-    halved.start_trial("t2")  # its lane is free, so that Tune keeps the worker
-    assert not halved.send("t1", Advanced("trial-0001", 45, 160))
-    assert "trial-0001" not in halved.searcher.progress
-    halved.searcher.on_trial_complete("t1", {"message": "{}"})
-    assert [end.trial for end in halved.events(TrialEnded)] == [1]
+def test_the_next_message_stops_a_pruned_trial(with_rung: Bench) -> None:
+    with_rung.reach("t0", 40, psnr_y=28.0, swd=10.0)
+    assert with_rung.reach("t1", 40, psnr_y=27.0, swd=11.0)
+    with_rung.start_trial("t2")  # its lane is free, so that Tune keeps the worker
+    assert not with_rung.send("t1", Advanced("trial-0001", 45, 160))
+    assert "trial-0001" not in with_rung.searcher.progress
+    with_rung.searcher.on_trial_complete("t1", {"message": "{}"})
+    assert [end.trial for end in with_rung.events(TrialEnded)] == [1]
 
 
-def test_what_a_pruned_trial_still_says_is_not_recorded(halved: Bench) -> None:
-    halved.reach("t0", 40, psnr_y=28.0, swd=10.0)
-    halved.reach("t1", 40, psnr_y=27.0, swd=11.0)
-    halved.reach("t1", 80, psnr_y=40.0, swd=1.0)
-    halved.end("t1")
-    assert [event.point for event in halved.events(PointEvaluated)] == [TrialPoint(0, 40), TrialPoint(1, 40)]
-    assert [end.state for end in halved.events(TrialEnded)] == ["PRUNED"]
+def test_later_messages_of_a_pruned_trial_are_not_recorded(with_rung: Bench) -> None:
+    with_rung.reach("t0", 40, psnr_y=28.0, swd=10.0)
+    with_rung.reach("t1", 40, psnr_y=27.0, swd=11.0)
+    with_rung.reach("t1", 80, psnr_y=40.0, swd=1.0)
+    with_rung.end("t1")
+    assert [event.point for event in with_rung.events(PointEvaluated)] == [TrialPoint(0, 40), TrialPoint(1, 40)]
+    assert [end.state for end in with_rung.events(TrialEnded)] == ["PRUNED"]
 
 
 # --- interpolations ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A study that is asked to stop: first in order, then at once."""
+"""Signals to a study: the first stops it in order, the second at once."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from study.cluster import signals as stopping
-from study.cluster.signals import EVERYONE, Stop, StopRequests
+from study.cluster.signals import ALL_JOBS, Stop, StopRequests
 
 
 @pytest.fixture
@@ -24,29 +24,27 @@ def stop(searcher: Any, tmp_path: Path) -> Stop:
     return Stop(searcher, StopRequests(tmp_path), Console(quiet=True))
 
 
-def test_a_request_is_for_one_or_for_all(tmp_path: Path) -> None:
+def test_a_request_stops_one_job_or_all(tmp_path: Path) -> None:
     requests = StopRequests(tmp_path)
     assert not requests.is_requested("trial-0001")
     requests.request("trial-0001")
     assert StopRequests(tmp_path).is_requested("trial-0001")
     assert not requests.is_requested("trial-0002")
-    requests.request(EVERYONE)
+    requests.request(ALL_JOBS)
     assert requests.is_requested("trial-0002")
-    for name in (EVERYONE, "trial-0001", "trial-0001"):
+    for name in (ALL_JOBS, "trial-0001", "trial-0001"):
         requests.withdraw(name)
     assert not requests.is_requested("trial-0001")
 
 
 def test_a_request_that_cannot_be_written_has_no_effect(tmp_path: Path) -> None:
     requests = StopRequests(tmp_path / "gone")
-    requests.request(EVERYONE)
+    requests.request(ALL_JOBS)
     assert not requests.is_requested("trial-0001")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_stops_the_second_at_once_the_third_breaks_off(
-    number: int, stop: Stop, searcher: Any, tmp_path: Path
-) -> None:
+def test_signals_stop_then_abort_then_interrupt(number: int, stop: Stop, searcher: Any, tmp_path: Path) -> None:
     before = signal.getsignal(number)
     with stop.on_signals():
         assert (stop.requested, stop.at_once) == (False, False)
@@ -61,7 +59,7 @@ def test_the_first_signal_stops_the_second_at_once_the_third_breaks_off(
     assert not StopRequests(tmp_path).is_requested("trial-0001")
 
 
-def test_jobs_that_do_not_stop_are_not_waited_for_for_ever(stop: Stop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_that_do_not_stop_are_aborted_in_time(stop: Stop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "STOP_SECONDS", 0.2)
     with stop.on_signals():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -79,6 +77,6 @@ def test_a_halted_study_stops_at_once(stop: Stop, searcher: Any) -> None:
 
 
 def test_a_request_that_an_earlier_driver_left_is_withdrawn(searcher: Any, tmp_path: Path) -> None:
-    StopRequests(tmp_path).request(EVERYONE)
+    StopRequests(tmp_path).request(ALL_JOBS)
     Stop(searcher, StopRequests(tmp_path), Console(quiet=True))
     assert not StopRequests(tmp_path).is_requested("trial-0001")

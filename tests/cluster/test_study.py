@@ -1,4 +1,4 @@
-"""Whole studies on one shared Ray: what a user runs, what may go wrong with it, and what must come out."""
+"""Complete studies on one shared Ray: results, interruptions and refused inputs."""
 
 import os
 import signal
@@ -59,7 +59,7 @@ def test_every_trial_ends_the_same_way_everywhere(undisturbed: Path) -> None:
     assert [metric.step for metric in history] == [20, 40]
 
 
-def test_each_artifact_is_trained_once_by_studies_that_run_at_the_same_time(neighbours: tuple[Path, Path]) -> None:
+def test_concurrent_studies_train_each_artifact_once(neighbours: tuple[Path, Path]) -> None:
     undisturbed, _ = neighbours
     for study in neighbours:
         assert set(Counter(event.key for event in entries(study, ArtifactEnded)).values()) == {1}
@@ -72,7 +72,7 @@ def test_each_artifact_is_trained_once_by_studies_that_run_at_the_same_time(neig
     assert {path.name for path in (undisturbed.parent / "artifacts").iterdir() if path.name[0] != "."} == needed
 
 
-def test_a_study_stops_trials_early_and_interpolations_its_front(neighbours: tuple[Path, Path]) -> None:
+def test_a_study_stops_trials_early_and_interpolates_its_front(neighbours: tuple[Path, Path]) -> None:
     """Two trials and one rung: the first to come goes on, and the other one unless it is better."""
     _, study = neighbours
     states = {end.trial: end.state for end in entries(study, TrialEnded)}
@@ -94,9 +94,7 @@ def test_a_study_stops_trials_early_and_interpolations_its_front(neighbours: tup
     assert all((study / interpolation.samples).is_dir() for interpolation in interpolations)
 
 
-def test_the_best_settings_are_trained_again_with_seeds_that_they_never_had(
-    shared_ray: str, undisturbed: Path, material: Path
-) -> None:
+def test_the_best_settings_are_repeated_with_new_seeds(shared_ray: str, undisturbed: Path, material: Path) -> None:
     again = undisturbed.with_name("again")
     options = ("--repeat", str(undisturbed), "--repeat-members", "1", "--repeat-seeds", "2")
     said = run(shared_ray, arguments_of(material, again, *options))
@@ -124,7 +122,7 @@ def test_the_tables_hold_every_point(undisturbed: Path) -> None:
     assert (undisturbed / "report.html").stat().st_size > 10_000
 
 
-def test_first_trial_has_the_recipe_own_values(undisturbed: Path) -> None:
+def test_the_first_trial_has_the_values_of_the_recipe(undisturbed: Path) -> None:
     first = next(trial for trial in entries(undisturbed, TrialStarted) if trial.trial == 0)
     assert first.params == {
         "loss.guidance": "aesop",
@@ -139,7 +137,7 @@ def test_orchestration_takes_a_small_share(undisturbed: Path) -> None:
     assert all(seconds >= 0 for seconds in warm)
 
 
-def test_a_complete_study_only_gets_its_report_anew(material: Path, undisturbed: Path) -> None:
+def test_a_complete_study_only_writes_its_report_again(material: Path, undisturbed: Path) -> None:
     before = [event for event in events(undisturbed) if not isinstance(event, StudyStateChanged)]
     (undisturbed / "report.html").unlink()
     assert sweep.main(arguments_of(material, undisturbed, "--resume"), Console(quiet=True)) == 0
@@ -181,35 +179,33 @@ def test_an_interrupted_study_loses_and_repeats_nothing(
             assert len(client.get_metric_history(made.info.run_id, "psnr_y")) == 2
 
 
-def test_a_worker_that_is_told_to_terminate_saves_first_and_another_goes_on(
+def test_a_worker_saves_on_sigterm_and_another_continues(
     shared_ray: str, material: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     output, artifacts = tmp_path / "study", str(undisturbed.parent / "artifacts")
     more = ("--artifacts", artifacts, "--trials", "1", "--set", "budget.iterations=400")
     rare = ("--set", "eval_schedule.checkpoint_every=1000", "--set", "eval_schedule.evaluate_every=400")
     process = start(shared_ray, arguments_of(material, output, *more, *rare))
-    # The loop looks for a wish to stop every 25 iterations: a moment after the start is well before the 400th.
+    # The loop checks for stop requests every 25 iterations: shortly after the start is well before the 400th.
     wait_for(process, lambda: (output / "trials" / "0000" / "config.json").exists())
     subprocess.run([sys.executable, str(ROOT / "cluster" / "save_and_leave.py"), "60"], check=True)
     text, _ = process.communicate(timeout=240)
     assert process.returncode == 0, text
     (death,) = entries(output, WorkerDied)
-    assert death.cause.endswith("the worker was told to terminate (SIGTERM) and has saved a checkpoint")
+    assert death.cause.endswith("the worker received SIGTERM and saved a checkpoint")
     assert [(end.trial, end.state) for end in entries(output, TrialEnded)] == [(0, "COMPLETE")]
     (point,) = entries(output, PointEvaluated)
     assert (point.point.iteration, point.spent.iterations) == (400, 400)
 
 
-def test_more_workers_than_the_cluster_has_room_for_are_refused(
-    shared_ray: str, material: Path, tmp_path: Path
-) -> None:
+def test_more_workers_than_fit_on_the_cluster_are_refused(shared_ray: str, material: Path, tmp_path: Path) -> None:
     changes = [f"{stage}budget.batch=16" for stage in ("", "fidelity.", "autoencoder.")]
     batches = [word for change in changes for word in ("--set", change)]
     text = run(shared_ray, arguments_of(material, tmp_path / "study", "--workers", "8", *batches), expected=2)
     assert "a job needs 8 CPUs and 0 GPUs for its 8 workers, but the cluster has 2 and 0; lower --workers" in text
 
 
-def test_a_full_disk_halts_a_study_that_loses_nothing_and_reuses_artifacts(
+def test_a_full_disk_halts_a_study_without_loss(
     shared_ray: str, material: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     small = tmp_path / "small"
@@ -267,7 +263,7 @@ def test_a_directory_with_another_study_is_refused(material: Path, undisturbed: 
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.tex"]
 
 
-def test_a_space_that_raises_is_found_out_before_anything_runs(material: Path, tmp_path: Path) -> None:
+def test_a_space_that_raises_is_refused_before_anything_runs(material: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text(SPACE.replace("changes = {", "changes = {'loss.gan': 1, "))
     _refused(["--space", str(broken), *arguments_of(material, tmp_path / "out")[2:]], "broken.py.*loss.gan")
@@ -291,18 +287,21 @@ def test_images_too_small_are_refused_before_anything_runs(material: Path, tmp_p
             ("--grace-period", "500"),
             "--grace-period 500 leaves no rung below the 40 iterations of a trial",
         ),
-        (("--reduction-factor", "2"), "--grace-period N turns on; give it, too"),
+        (("--reduction-factor", "2"), "which needs --grace-period N; add it"),
         (("--sampler", "grid"), "--sampler must be one of tpe, .* but got grid"),
         (("--constraint", "niqe<=4"), "the study does not measure niqe; it measures psnr_y"),
         (("--plateau", "soon"), "--plateau must look like 16 or 16:0.005, but got 'soon'"),
         (("--device-hours", "0"), "--device-hours must be above 0"),
-        (("--learn-from-trials",), "about the trials of --warm-start RUN_DIR"),
-        (("--warm-start", "nowhere"), r"--warm-start nowhere holds no study \(study\.json and optuna\.db\)"),
+        (("--learn-from-trials",), "uses the trials of --warm-start RUN_DIR"),
+        (
+            ("--warm-start", "nowhere"),
+            r"--warm-start nowhere holds no study \(study\.json, journal\.jsonl and optuna\.db\)",
+        ),
         (("--interpolate", "-1"), "--interpolate must not be negative, but got -1"),
-        (("--repeat", "nowhere"), r"--repeat nowhere holds no study \(study\.json and optuna\.db\)"),
+        (("--repeat", "nowhere"), r"--repeat nowhere holds no study \(study\.json, journal\.jsonl and optuna\.db\)"),
     ],
 )
-def test_a_search_that_cannot_be_is_refused_before_anything_runs(
+def test_an_invalid_search_is_refused_before_anything_runs(
     material: Path, tmp_path: Path, options: tuple[str, ...], said: str
 ) -> None:
     _refused(arguments_of(material, tmp_path / "out", *options), said)

@@ -1,4 +1,4 @@
-"""How many jobs share a GPU, and what `--dry-run` says; what it counts is tested in tests/cost/test_forecast.py."""
+"""Number of jobs that share a GPU, and the output of `--dry-run` (its numbers: tests/cost/test_forecast.py)."""
 
 import io
 from pathlib import Path
@@ -21,37 +21,36 @@ GIB = 2**30
 @pytest.mark.parametrize(
     ("peak", "total", "jobs"), [(10, 80, 6), (17, 80, 4), (50, 80, 1), (78, 80, 1), (0.5, 141, 107)]
 )
-def test_as_many_jobs_as_fit_with_something_to_spare(peak: float, total: int, jobs: int) -> None:
+def test_jobs_on_a_gpu_leave_spare_memory(peak: float, total: int, jobs: int) -> None:
     found = jobs_on_a_gpu(int(peak * GIB), total * GIB)
     assert found == jobs
     assert found == 1 or found * (peak * GIB + CONTEXT_BYTES) <= SAFE_SHARE * total * GIB
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 6, 7, 107])
-def test_the_share_of_a_job_is_one_that_ray_takes_and_lets_as_many_in(jobs: int) -> None:
+def test_ray_accepts_the_share_and_fits_all_jobs(jobs: int) -> None:
     share = share_for(jobs)
     ray.remote(num_gpus=share)(lambda: None)  # ValueError beyond 0.0001
     assert jobs <= 1 / share < jobs + 1
 
 
 def test_a_job_that_does_not_fit_one_gpu_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"a job needs 80\.2 GiB, but the GPU has 80\.0 GiB; take a smaller"):
+    with pytest.raises(ConfigError, match=r"a job needs 80\.2 GiB, but the GPU has 80\.0 GiB; reduce"):
         jobs_on_a_gpu(int(79.5 * GIB), 80 * GIB)
 
 
-def test_a_dry_run_says_what_would_be_done_and_creates_nothing(material: Path, tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_stages_and_creates_nothing(material: Path, tmp_path: Path) -> None:
     text = io.StringIO()
     console = Console(file=text, width=120)
     assert sweep.main(arguments_of(material, tmp_path / "out", "--dry-run"), console) == 0
-    said = text.getvalue()
-    lines = {line.split()[1]: line.split() for line in said.splitlines() if line.startswith("│ ")}
-    # │ stage │ jobs │ there │ steps │ hours │
+    lines = {line.split()[1]: line.split() for line in text.getvalue().splitlines() if line.startswith("│ ")}
+    # │ stage │ jobs │ finished │ steps │ hours │
     assert lines["fidelity"][3:8:2] == ["1", "0", "30"]
     assert lines["adversarial"][3:8:2] == ["5", "0", "200"]
     assert 1 <= int(lines["autoencoder"][3]) <= 2
-    assert "missing: nothing" in said
-    assert "storage: " in said
-    assert "draws at random" in said
+    assert "all checks passed" in text.getvalue()
+    assert "storage: " in text.getvalue()
+    assert "random draws" in text.getvalue()
     assert list(tmp_path.iterdir()) == []
 
 
