@@ -42,8 +42,8 @@ def check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise ConnectionError(
-            f"--address {address} cannot be reached within {CONNECT_SECONDS:g} s ({error}); check with `ray status` on the "
-            "head that Ray runs, and give the port of `ray start --head` (6379), not the dashboard's"
+            f"--address {address} cannot be reached within {CONNECT_SECONDS:g} s ({error}); check with `ray status` on "
+            "the head that Ray runs, and give the port of `ray start --head` (6379), not the dashboard's"
         ) from None
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from study.data import to_float, to_uint8
 from study.data.images import ImageError, read_image, read_size
 from study.data.pairs import image_to_tensor
-from study.evaluation.sets import TestSet
-from study.evaluation.systems import System, match_images
+from study.evaluation.sets import TestSet, match_images
+from study.evaluation.systems import System
 from study.metrics.evaluator import Evaluator
 from study.metrics.parallel import evaluate_each, group_images
 
@@ -54,8 +54,10 @@ def find_images(systems: Sequence[System], sets: Sequence[TestSet]) -> tuple[Fil
     files: dict[tuple[str, str], Mapping[str, Path]] = {}
     problems = [problem for test in sets for path in test.files.values() for problem in _transparency(path)]
     for system in systems:
-        for test in sets if system.images is not None else ():
-            found, missing = match_images(system, test.name, test.pairs.names, len(sets) > 1)
+        for test in sets:
+            if system.images is None:
+                continue
+            found, missing = match_images(system.images, test.name, test.pairs.names, len(sets) > 1)
             files[system.name, test.name] = found
             problems += missing
             for index, name in enumerate(test.pairs.names):

@@ -1,6 +1,7 @@
 """Find and read test sets, by name or by folder, with given or generated low-quality images."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,42 @@ def open_set(place: SetPlace, scale: int) -> TestSet:
     files = {} if place.hr.is_file() else {strip_key(path.stem): path for path in list_images(place.hr)}
     pairs = make_pairs(cropped, scale)
     return TestSet(place.name, pairs, images.images.shapes, files, pairs.exact)
+
+
+def match_images(
+    results: Path, set_name: str, names: Sequence[str], several: bool
+) -> tuple[dict[str, Path], list[str]]:
+    """Find a folder's SR image of each HR image: by its name, or its name with a suffix, such as `baby_esrgan.png`.
+
+    Args:
+        results: the folder.
+        set_name: of the set; images may be in a folder of that name, and must be if there are several sets.
+        names: of the HR images.
+        several: whether there is more than one set.
+
+    Returns:
+        Files by image name, and the problems.
+    """
+    inside = results / set_name
+    place = inside if inside.is_dir() else results
+    if several and place != inside:
+        return {}, [f"{results}: has no folder {set_name}, which is needed with several sets; add it"]
+    try:
+        files = list_images(place)
+    except ImageError as error:
+        return {}, [str(error)]
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        fitting = [name for name in names if re.match(rf"{re.escape(name)}($|[^a-zA-Z0-9]|x\d)", file.stem)]
+        if fitting:
+            found.setdefault(max(fitting, key=len), []).append(file)
+    problems = [f"{place}: no SR image of {name}; add it" for name in names if name not in found]
+    problems += [
+        f"{place}: {', '.join(file.name for file in paths)} all match {name}; keep one"
+        for name, paths in found.items()
+        if len(paths) > 1
+    ]
+    return {name: paths[0] for name, paths in found.items()}, problems
 
 
 def _sets_inside(root: Path, names: Sequence[str]) -> list[tuple[str | None, Path, Path | None]]:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from study.config import AUTOENCODER_FIELDS, GeneratorConfig, RunConfig, from_dict, generator_config
 from study.config.recipes import get_recipe
 from study.data import bicubic_upsample
-from study.data.images import ImageError, list_images
 from study.models import Autoencoder, load_weights
 from study.models.backbones import file_digest
 from study.models.build import build_autoencoder, build_generator
@@ -203,43 +201,6 @@ def open_autoencoder(path: Path) -> tuple[Autoencoder, str]:
     autoencoder = build_autoencoder(config, scale_head=bool(part.get("scale_head")))
     load_weights(autoencoder, path)
     return autoencoder.eval().requires_grad_(False), file_digest(path)[:12]
-
-
-def match_images(
-    system: System, set_name: str, names: Sequence[str], several: bool
-) -> tuple[dict[str, Path], list[str]]:
-    """Find a folder's SR image of each HR image: by its name, or its name with a suffix, such as `baby_esrgan.png`.
-
-    Args:
-        system: with `images`.
-        set_name: of the set; images may be in a folder of that name, and must be if there are several sets.
-        names: of the HR images.
-        several: whether there is more than one set.
-
-    Returns:
-        Files by image name, and the problems.
-    """
-    assert system.images is not None
-    inside = system.images / set_name
-    place = inside if inside.is_dir() else system.images
-    if several and place != inside:
-        return {}, [f"{system.images}: has no folder {set_name}, which is needed with several sets; add it"]
-    try:
-        files = list_images(place)
-    except ImageError as error:
-        return {}, [str(error)]
-    found: dict[str, list[Path]] = {}
-    for file in files:
-        fitting = [name for name in names if re.match(rf"{re.escape(name)}($|[^a-zA-Z0-9]|x\d)", file.stem)]
-        if fitting:
-            found.setdefault(max(fitting, key=len), []).append(file)
-    problems = [f"{place}: no SR image of {name}; add it" for name in names if name not in found]
-    problems += [
-        f"{place}: {', '.join(file.name for file in paths)} all match {name}; keep one"
-        for name, paths in found.items()
-        if len(paths) > 1
-    ]
-    return {name: paths[0] for name, paths in found.items()}, problems
 
 
 def _open(path: Path, limits: Limits, recipe: str | None, scale: int | None) -> list[System]:
