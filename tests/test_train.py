@@ -1,4 +1,4 @@
-"""One run from the command line: killed and continued to the same bits, and what it refuses before any training."""
+"""A single run from the command line: bit-exact continuation, option files, and refused inputs."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def arguments(place: Path, output: str, *, changes: tuple[str, ...] = ()) -> lis
 
 
 def start(place: Path, output: str) -> subprocess.Popen[str]:
-    """Start a run in a process of its own that finds no weights and has no network to fetch them from."""
+    """Start a run in another process, without weights and without a network to download them."""
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "TORCH_HOME": str(place / "no_cache"),
@@ -87,7 +87,7 @@ def journal_of(run_dir: Path) -> list[Event]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run that was killed and continued, `killed`, and one that was left in peace, `unbroken`."""
+    """A folder with a run that was killed and continued, `killed`, and an uninterrupted one, `unbroken`."""
     place = tmp_path_factory.mktemp("runs")
     save_images(place / "train", count=3, side=64, seed=0)
     save_images(place / "test", count=2, side=48, seed=1)
@@ -100,7 +100,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_killed_run_ends_bit_for_bit_where_an_unbroken_one_does(finished: Path) -> None:
+def test_a_killed_run_ends_bit_for_bit_like_an_unbroken_one(finished: Path) -> None:
     killed, unbroken = trial_of(finished, "killed"), trial_of(finished, "unbroken")
     names = sorted(path.relative_to(unbroken) for path in unbroken.rglob("*") if path.is_file())
     assert sorted(path.relative_to(killed) for path in killed.rglob("*") if path.is_file()) == names
@@ -129,7 +129,7 @@ def test_upstream_stages_were_trained_once_for_all_runs(finished: Path) -> None:
     assert sorted(made) == ["autoencoder", "fidelity"]
 
 
-def test_the_journal_tells_of_one_complete_trial(finished: Path) -> None:
+def test_the_journal_has_one_complete_trial(finished: Path) -> None:
     for output in ("killed", "unbroken"):
         events = journal_of(finished / output)
         assert [event.state for event in events if isinstance(event, TrialEnded)] == ["COMPLETE"]
@@ -150,9 +150,7 @@ def test_a_finished_run_is_not_trained_again(
 
 
 @pytest.mark.parametrize("fastest", ["fp32", "bf16"])
-def test_a_run_goes_on_in_the_precision_it_began_with_on_another_device_too(
-    fastest: str, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_continued_run_keeps_its_precision(fastest: str, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began = json.loads((finished / "unbroken" / "study.json").read_text())["config"]["precision"]
     monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(artifacts, "train", None)
@@ -173,7 +171,7 @@ def test_a_directory_of_another_run_is_refused(
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> object:
-    """The exit code of the command in this process."""
+    """Run the command in this process; return its exit code."""
     monkeypatch.setattr(sys, "argv", ["train.py", *given])
     with pytest.raises(SystemExit) as caught:
         run(main)
@@ -236,7 +234,7 @@ def truncate(path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_ends_in_a_sentence_before_any_training(
+def test_invalid_inputs_are_refused_before_training(
     changes: list[str],
     problem: str,
     tmp_path: Path,
@@ -276,7 +274,7 @@ def test_bad_input_ends_in_a_sentence_before_any_training(
         (["aesop", "--until", "end", "--output", "x"], "invalid choice: 'end'"),
     ],
 )
-def test_a_wrong_command_ends_in_a_sentence(
+def test_an_invalid_command_is_refused(
     given: list[str], problem: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ended(monkeypatch, given) == 2
@@ -326,7 +324,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_an_option_file_trains_its_stage_and_names_what_it_cannot_say(
+def test_an_option_file_trains_and_reports_unsupported_keys(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     smaller = ["--set", "budget.patch=64", "--set", "autoencoder.budget.patch=32"]
@@ -343,7 +341,7 @@ def test_an_option_file_trains_its_stage_and_names_what_it_cannot_say(
     assert not (place / "run" / "trials").exists()
 
 
-def test_a_run_that_ended_early_goes_on_to_its_last_stage(
+def test_a_run_that_ended_early_continues(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = arguments(place, "run")
@@ -368,7 +366,7 @@ def test_a_run_may_start_from_released_weights(
 ) -> None:
     torch.manual_seed(0)
     save_weights(MSRResNet(4, 1, 4), place / "released.pth")
-    monkeypatch.chdir(place)  # a relative path is one from where the command was given
+    monkeypatch.chdir(place)  # relative paths refer to the working directory
     given = [*arguments(place, "run"), "--set", "generator.init=released.pth"]
     assert ended(monkeypatch, given) == 0
     (artifact,) = (place / "artifacts").glob("fidelity-*")
@@ -382,38 +380,36 @@ def test_a_run_may_start_from_released_weights(
     assert "released.pth does not fit MSRResNet" in error
 
 
-def test_a_run_with_an_custom_loss_goes_on_with_the_text_that_it_began_with(
+def test_a_continued_run_keeps_its_custom_loss(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = "def loss(sr, hr, lq):\n    return (sr - hr).abs().mean(dim=(1, 2, 3))\n"
     (place / "mine.py").write_text(text)
-    monkeypatch.chdir(place)  # a relative path is one from where the command was given
+    monkeypatch.chdir(place)  # relative paths refer to the working directory
     given = [*arguments(place, "run", changes=("loss.guidance=custom",)), "--set"]
     assert ended(monkeypatch, [*given, "loss.custom=mine.py"]) == 0
     (kept,) = (place / "run" / "custom_losses").iterdir()
     assert kept.read_text() == text
-    own = json.loads((place / "run" / "study.json").read_text())["config"]["loss"]["custom"]
-    assert own.startswith(f"{place / 'mine.py'}@sha256:{kept.stem}")
+    recorded = json.loads((place / "run" / "study.json").read_text())["config"]["loss"]["custom"]
+    assert recorded.startswith(f"{place / 'mine.py'}@sha256:{kept.stem}")
     journal = (place / "run" / "journal.jsonl").read_bytes()
 
     (place / "mine.py").write_text(text.replace("abs", "square"))
     capsys.readouterr()
     assert ended(monkeypatch, [*given, "loss.custom=mine.py"]) == 2
     error = " ".join(capsys.readouterr().err.split())
-    assert f"holds another study; it differs in custom losses (there ['{kept.stem}'], asked for ['" in error
+    assert f"holds another study; it differs in custom losses (there ['{kept.stem}'], here ['" in error
     assert (place / "run" / "journal.jsonl").read_bytes() == journal
     assert [path.name for path in (place / "run" / "custom_losses").iterdir()] == [kept.name]
 
-    (place / "moved.py").write_text(text)  # the same text is the same loss, wherever it lies
+    (place / "moved.py").write_text(text)  # the same text at another path is the same loss
     monkeypatch.setattr(artifacts, "train", None)
     assert ended(monkeypatch, [*given, "loss.custom=moved.py"]) == 0
-    assert ended(monkeypatch, [*given, f"loss.custom={kept}"]) == 0  # what was kept is what it takes to go on
+    assert ended(monkeypatch, [*given, f"loss.custom={kept}"]) == 0  # the stored text continues the run
 
 
 @pytest.mark.parametrize("scale", [2, 3])
-def test_other_scales_come_with_an_auto_encoder_to_match(
-    scale: int, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_scales_have_a_matching_auto_encoder(scale: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     patch = {2: 32, 3: 96}[scale]
     images = save_images(place / "large", count=3, side=96, seed=5)
     settings = [part for each in SETTINGS if "patch" not in each for part in ("--set", each)]

@@ -38,7 +38,5 @@ def sole_driver(output: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OccupiedError(
-                f"{output} is being written by a run that goes on right now; wait, or stop it"
-            ) from None
+            raise OccupiedError(f"{output} is in use by a running driver; wait for it, or stop it") from None
         yield

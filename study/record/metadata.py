@@ -183,12 +183,12 @@ def precision_of(run_dir: Path) -> Precision | None:
 def _check_same_study(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     names = dict.fromkeys([*now, *before])
     different = [
-        f"{name} (there {before.get(name)}, asked for {now.get(name)})"
+        f"{name} (there {before.get(name)}, here {now.get(name)})"
         for name in names
         if before.get(name) != now.get(name)
     ]
     if different:
         raise OccupiedError(
             f"{run_dir} holds another study; it differs in {'; '.join(different)}. "
-            "Go back to what it was started with, or name another --output"
+            "Go back to its original settings, or name another --output"
         )

@@ -1,6 +1,6 @@
 """Every file name of a run directory.
 
-Events name files relative to the run directory, with `/`; `RunDirectory` resolves them. No other module spells a path.
+Events name files relative to the run directory, with `/`; `RunDirectory` resolves them.
 """
 
 from dataclasses import dataclass

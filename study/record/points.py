@@ -72,7 +72,7 @@ class TrialPoint:
 
     @property
     def label(self) -> str:
-        """Name for people; never parsed."""
+        """Readable name; never parsed."""
         return f"trial {self.trial} at {self.iteration}"
 
     @property
@@ -90,7 +90,7 @@ class FidelityPoint:
 
     @property
     def label(self) -> str:
-        """Name for people; never parsed."""
+        """Readable name; never parsed."""
         return f"fidelity {self.key[-6:]}"
 
     @property
@@ -146,7 +146,7 @@ class InterpolatedPoint:
 
     @property
     def label(self) -> str:
-        """Name for people; never parsed."""
+        """Readable name; never parsed."""
         return f"{self.pair} {self.name}"
 
     @property

@@ -54,7 +54,7 @@ def test_every_trial_ends_the_same_way_everywhere(undisturbed: Path) -> None:
     children = {int(run.data.tags["trial"]): run for run in runs if "mlflow.parentRunId" in run.data.tags}
     assert [run.info.status for run in parents] == ["FINISHED"]
     assert children[3].info.status == "FAILED"
-    assert "diverged" in children[3].data.tags.cause
+    assert "diverged" in children[3].data.tags["cause"]
     history = client.get_metric_history(children[0].info.run_id, "psnr_y")
     assert [metric.step for metric in history] == [20, 40]
 
@@ -225,12 +225,12 @@ def test_a_full_disk_halts_a_study_without_loss(
         text, _ = process.communicate(timeout=240)
         assert process.returncode == 1, text
         assert "no space left" in text or "disk is full" in text
-        assert not any(end.state == "FAILED" for end in entries(small / "study", "end"))
+        assert not any(end.state == "FAILED" for end in entries(small / "study", TrialEnded))
         (small / "ballast").unlink()
         run(shared_ray, arguments)
-        ends = {end.trial: end.state for end in entries(small / "study", "end")}
+        ends = {end.trial: end.state for end in entries(small / "study", TrialEnded)}
         assert ends == {0: "COMPLETE", 1: "COMPLETE"}
-        assert all(event.reused for event in entries(small / "study", "artifact"))
+        assert all(event.reused for event in entries(small / "study", ArtifactEnded))
         assert {path: path.stat().st_mtime_ns for path in artifacts.rglob("*.safetensors")} == modified
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=False)

@@ -1,4 +1,4 @@
-"""The schema of the journal, event by event, against a golden journal: what a reader of another version would find."""
+"""The schema of each event, against a golden journal."""
 
 import json
 from pathlib import Path
@@ -156,7 +156,7 @@ def test_identities_name_their_files_and_their_owner() -> None:
 
 
 def test_the_module_needs_nothing_but_pydantic() -> None:
-    """So a reader of journals can take it, and what events are made of, as they are."""
+    """Other readers of journals can then copy the module and `points.py` unchanged."""
     source = Path(schema.__file__).read_text()
     imported = {line.split()[1].split(".")[0] for line in source.splitlines() if line.startswith(("from ", "import "))}
     assert imported == {"json", "collections", "typing", "pydantic", "study"}

@@ -50,7 +50,7 @@ def test_memory_may_be_bounded() -> None:
 
 
 def test_violations_of_several_bounds_add_up() -> None:
-    """As shares: 0.5 dB of 45, twice a bound of 0.3; what is fulfilled takes nothing off."""
+    """Violations are relative, 0.5 dB of 45 and twice a bound of 0.3; a fulfilled bound subtracts nothing."""
     bounds = [AT_LEAST, AT_MOST, Constraint("psnr_y", ">=", 20.0)]
     metrics = {"lr_psnr": 44.5, "lpips_alex": 0.9, "psnr_y": 30.0}
     goals = Goals((PSNR, LPIPS), {"psnr_y": 20.0, "lpips_alex": 1.0}, tuple(bounds))

@@ -1,4 +1,4 @@
-"""The journal: appended whole or not at all, read while it is written, refused where a line is no entry."""
+"""The journal: atomic appends, concurrent reads, and lines that are no entries."""
 
 import errno
 import math
@@ -61,7 +61,7 @@ def test_a_new_journal_on_the_same_file_continues(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("torn", ['{"time": 1, "eve', write_entry(Entry(1.0, FIRST)), "\x00\x00\x00"])
-def test_a_line_that_a_crash_tore_is_cut_off(journal: Journal, torn: str) -> None:
+def test_a_line_truncated_by_a_crash_is_removed(journal: Journal, torn: str) -> None:
     journal.append(FIRST)
     journal.append(SECOND)
     whole = journal.path.read_bytes()
@@ -112,7 +112,7 @@ def test_reading_continues_from_each_offset(journal: Journal) -> None:
         ("not json", "it has no version"),
     ],
 )
-def test_a_line_that_is_no_entry_is_refused_by_its_number(journal: Journal, line: str, problem: str) -> None:
+def test_an_invalid_line_is_refused_by_its_number(journal: Journal, line: str, problem: str) -> None:
     journal.append(FIRST)
     with open(journal.path, "a") as file:
         file.write(f"{line}\n")

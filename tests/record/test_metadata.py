@@ -1,4 +1,4 @@
-"""study.json: written, read back, refused by field; a study that is continued stays the one that it is."""
+"""study.json: written, read, refused by field; a continued study keeps its identity."""
 
 import json
 from dataclasses import replace
@@ -45,7 +45,7 @@ def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert precision_of(tmp_path / "nowhere") is None
 
 
-def test_a_continued_study_keeps_its_id_and_names_each_code_once(tmp_path: Path) -> None:
+def test_a_continued_study_keeps_its_id_and_code_versions(tmp_path: Path) -> None:
     written = [
         write_metadata(tmp_path, replace(STUDY, code_version=version, id=str(number) * 32))
         for number, version in enumerate(("0.1+a", "0.1+a", "0.2+b", "0.1+a"))
@@ -56,7 +56,7 @@ def test_a_continued_study_keeps_its_id_and_names_each_code_once(tmp_path: Path)
 
 def test_another_study_is_refused_with_the_differences(tmp_path: Path) -> None:
     write_metadata(tmp_path, STUDY)
-    with pytest.raises(OccupiedError, match=r"differs in space \(there aesop, asked for wide\)\. Go back"):
+    with pytest.raises(OccupiedError, match=r"differs in space \(there aesop, here wide\)\. Go back"):
         write_metadata(tmp_path, replace(STUDY, identity={**STUDY.identity, "space": "wide"}))
 
 
