@@ -100,7 +100,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_a_killed_run_ends_bit_for_bit_like_an_unbroken_one(finished: Path) -> None:
+def test_a_killed_run_ends_bit_for_bit_like_another(finished: Path) -> None:
     killed, unbroken = trial_of(finished, "killed"), trial_of(finished, "unbroken")
     names = sorted(path.relative_to(unbroken) for path in unbroken.rglob("*") if path.is_file())
     assert sorted(path.relative_to(killed) for path in killed.rglob("*") if path.is_file()) == names

@@ -38,7 +38,7 @@ def test_an_invalid_address_is_refused(address: str) -> None:
 
 
 def test_the_address_of_a_ray_client_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"ray://head:10001 is that of a Ray client.* ray job submit"):
+    with pytest.raises(ValueError, match=r"ray://head:10001 is the address of a Ray client.* ray job submit"):
         check_address("ray://head:10001")
 
 
@@ -53,12 +53,12 @@ def test_the_address_of_a_ray_client_is_refused() -> None:
         (
             "head:6379",
             ConnectionError("failed"),
-            r"not let us in \(failed\)\. Most often the token is another one",
+            r"Ray there rejects the connection \(failed\)\. Most often the token is wrong",
         ),
         (
             "auto",
             ConnectionError("none"),
-            r"auto found no Ray here \(none\); start one, or name it",
+            r"auto found no Ray on this machine \(none\); start one, or give its HOST:PORT",
         ),
     ],
 )
@@ -78,6 +78,6 @@ def test_a_path_in_the_jobs_working_directory_is_refused(tmp_path: Path, monkeyp
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
 
-    with pytest.raises(ValueError, match=r"--output runs/aesop would lie in the job's own copy .* full path"):
+    with pytest.raises(ValueError, match=r"--output runs/aesop is in the job's copy .* absolute path"):
         check_persistent("--output", Path("runs/aesop"))
     assert check_persistent("--output", tmp_path / "runs") is None  # type: ignore[func-returns-value]

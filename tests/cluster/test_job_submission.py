@@ -110,7 +110,7 @@ def test_a_job_from_a_checkout_runs_to_its_end(
     began = time.monotonic()
     refused = subprocess.run(outside, env=user | {"RAY_AUTH_TOKEN_PATH": str(wrong)}, **options)
     assert refused.returncode == 2
-    assert "Most often the token is another one: give the cluster's token by RAY_AUTH_TOKEN_PATH" in refused.stderr
+    assert "Most often the token is wrong: give the cluster's token by RAY_AUTH_TOKEN_PATH" in refused.stderr
     assert wrong.read_text() not in refused.stdout + refused.stderr
     assert not output.parent.exists()  # refused before anything was read or written
     assert time.monotonic() - began < 90

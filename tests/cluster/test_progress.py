@@ -88,7 +88,7 @@ def test_a_snapshot_is_due_at_first_and_after_an_interval(terminal: bool, monkey
         assert view.due
 
 
-def test_a_log_shows_a_stage_at_intervals_and_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_shows_a_stage_at_intervals_and_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("study.cluster.progress.time.monotonic", lambda: now)
     text = io.StringIO()

@@ -109,7 +109,9 @@ def test_the_golden_journal_has_every_event_once() -> None:
     assert sorted(event.type for event in EXPECTED) == sorted(EVENT_TYPES)
 
 
-@pytest.mark.parametrize(("line", "event"), zip(LINES, EXPECTED, strict=True), ids=[each.type for each in EXPECTED])
+@pytest.mark.parametrize(
+    ("line", "event"), list(zip(LINES, EXPECTED, strict=True)), ids=[each.type for each in EXPECTED]
+)
 def test_each_line_is_read_and_written_as_its_event(line: str, event: Any) -> None:
     entry = read_entry(line)
     assert entry.event == event
