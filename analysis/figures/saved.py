@@ -152,8 +152,8 @@ def slices_text(results: Results, statistics: Statistics) -> str:
     if not explained:
         return f"{what} There are too few trials to estimate how much each setting explains."
     return (
-        f"{what} By fANOVA over settings that all trials have, {list_text(explained)}. With few trials this is rough, and "
-        "settings that the search preferred have more trials than others."
+        f"{what} By fANOVA over settings that all trials have, {list_text(explained)}. With few trials this is rough, "
+        "and settings that the search preferred have more trials than others."
     )
 
 
