@@ -142,18 +142,18 @@ def anytime_text(comparison: GroupComparison | None) -> str:
 
 def slices_text(results: Results, statistics: Statistics) -> str:
     """Return the caption of the slices: what they are, and which setting explains each objective best."""
-    told = []
+    explained = []
     for objective in results.objectives[:2]:
         shares = statistics.importances.get(objective.metric, {})
         best = max(shares, key=lambda name: shares[name], default=None)
         if best is not None and math.isfinite(shares[best]):
-            told.append(f"{path_label(best)} explains {shares[best]:.0%} of {metric_name(objective)}")
+            explained.append(f"{path_label(best)} explains {shares[best]:.0%} of {metric_name(objective)}")
     what = "The last point of each trial against its sampled settings."
-    if not told:
+    if not explained:
         return f"{what} There are too few trials to estimate how much each setting explains."
     return (
-        f"{what} By fANOVA over settings that all trials have, {list_text(told)}. With few trials this is rough, and "
-        "settings that the search preferred have more trials than others."
+        f"{what} By fANOVA over settings that all trials have, {list_text(explained)}. With few trials this is rough, "
+        "and settings that the search preferred have more trials than others."
     )
 
 

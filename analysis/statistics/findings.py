@@ -53,15 +53,15 @@ def main_groups(results: Results) -> list[GroupFront]:
 
 
 def _progress(results: Results) -> Iterator[str]:
-    trials, asked = results.trials, results.metadata.search.trials
+    trials, requested = results.trials, results.metadata.search.trials
     if not len(trials):
-        yield f"No trial has started yet (0 of {asked}), so there are no results."
+        yield f"No trial has started yet (0 of {requested}), so there are no results."
         return
     states = trials["state"].value_counts()
     parts = list_text(f"{states[state]} {state}" for state in sorted(states.index))
     points = int(trials["points"].sum())
     evaluated = f"They were evaluated at {count_text(points, 'point')}."
-    yield f"{len(trials)} of {asked} trials were started: {parts}. {evaluated}"
+    yield f"{len(trials)} of {requested} trials were started: {parts}. {evaluated}"
     if (trials["state"] == "FAILED").all():
         yield "Every trial FAILED, so none of their points counts; the table of trials lists the causes."
 
