@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -109,13 +109,16 @@ class _Renamed(argparse.Action):
         parser.error(f"{self.option_strings[0]} is called {self.const} now")
 
 
-def with_options(config: RunConfig, arguments: argparse.Namespace, fastest: Precision) -> RunConfig:
+def with_options(
+    config: RunConfig, arguments: argparse.Namespace, fastest: Precision, varied: Collection[str] = ()
+) -> RunConfig:
     """Apply the scale, task, sources and overrides of a command line to a configuration.
 
     Args:
         config: the recipe.
         arguments: of `add_common_options`.
         fastest: the precision of `--precision auto` where the run trains; tiny networks use fp32.
+        varied: the fields that a search will vary.
 
     Raises:
         ConfigError: an option is invalid for the recipe.
@@ -126,7 +129,7 @@ def with_options(config: RunConfig, arguments: argparse.Namespace, fastest: Prec
         "data.val": _absolute(arguments.val or config.data.val),
         "precision": _automatic(config, fastest) if arguments.precision == "auto" else arguments.precision,
     }
-    return pin_custom_loss(replace(config, options | with_full_paths(parse_assignments(arguments.set))))
+    return pin_custom_loss(replace(config, options | with_full_paths(parse_assignments(arguments.set)), varied))
 
 
 def _automatic(config: RunConfig, fastest: Precision) -> Precision:

@@ -153,7 +153,9 @@ def collect_inputs(options: argparse.Namespace, cluster: Mapping[str, float], co
     device = pick_device()
     on_gpu = _gpus(options, cluster) > 0
     fastest = fastest_of_cluster(cluster, on_gpu=on_gpu) if cluster else fastest_precision(device)
-    base = with_options(space.base(size, networks), options, precision_of(options.output) or fastest)
+    recipe = space.base(size, networks)
+    varied = space.own_values(recipe).keys() if options.set else ()
+    base = with_options(recipe, options, precision_of(options.output) or fastest, varied)
     space = space.around(base, networks)
     draws = space.try_out(base)
     for draw in (base, *draws):

@@ -3,7 +3,7 @@
 import copy
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -56,14 +56,15 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
         raise ConfigError(_explain(error)) from None
 
 
-def replace(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+def replace(config: RunConfig, changes: Mapping[str, Any], varied: Collection[str] = ()) -> RunConfig:
     """Make a variant: `replace(config, {"loss.adversarial": 1e-2, "budget": {"patch": 64}})`.
 
     Dotted paths name fields; a dict given for a part changes the named fields of that part. Another `generator.name`
     keeps the fields that both kinds of generator have, and drops the others. Everything is validated once, at the end.
+    `varied` are the fields that a search will vary further: what a run reads may still depend on them.
 
     Raises:
-        ConfigError: as `from_dict`; or a changed field that the run would not read.
+        ConfigError: as `from_dict`; or a changed field that no such run would read.
     """
     values = to_dict(config)
     for path, value in changes.items():
@@ -76,7 +77,7 @@ def replace(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
                 del values["generator"][name]
     variant = from_dict(values)
     for path in _READ_WITH:
-        if path in given and get(variant, path) != get(config, path):
+        if path in given and get(variant, path) != get(config, path) and not _READ_WITH[path].keys() & set(varied):
             _require_reader(variant, path)
     return variant
 

@@ -285,6 +285,8 @@ def test_a_field_of_another_guidance_is_refused(tiny: RunConfig, path: str, valu
     other = replace(with_reader, {"loss.guidance": "pixel"})  # a study may vary the guidance of a run that has it
     assert get(other, path) == value
     assert replace(tiny, {path: get(tiny, path)}) == tiny
+    searched = replace(tiny, {path: value}, varied={"loss.guidance", "loss.fidelity"})
+    assert get(searched, path) == value, "some trials of a search over the guidance read it"
 
 
 def test_init_scale_is_refused_where_no_network_reads_it() -> None:
