@@ -60,10 +60,10 @@ def test_evaluate_and_export_do_not_run_what_a_folder_names(evil: RunConfig, ima
     rows = [str(point), str(point.parent.parent), str(tmp_path / "model")]
 
     console, table = Console(width=160, record=True), tmp_path / "table.json"
-    given = [*rows, "--hr", str(images), "--metrics", "psnr_y", "--out", str(table)]
+    given = [*rows, "--hr", str(images), "--metrics", "psnr_y", "--output", str(table)]
     assert evaluate.main(given, console) == 0
     assert len(json.loads(table.read_text())["means"]["psnr_y"]) == 3
-    assert export.main([str(point), "--out", str(tmp_path / "out.pth")], console) == 0
+    assert export.main([str(point), "--output", str(tmp_path / "out.pth")], console) == 0
     assert (tmp_path / "out.pth").exists()
     assert not (tmp_path / "it ran").exists()
 

@@ -109,7 +109,7 @@ def test_the_best_settings_are_repeated_with_new_seeds(shared_ray: str, undistur
     assert all(event.reused for event in entries(again, ArtifactEnded))
     weights = [values for path, values in final_weights(again).items() if path.endswith("0000040.safetensors")]
     assert len(weights) == len(set(weights)) == 3, "each seed trains other weights"
-    assert "Runs differ by seeds of their own (1 and 2)" in (again / "report.html").read_text()
+    assert "Trials have seeds of their own (1 and 2)" in (again / "report.html").read_text()
 
 
 def test_the_tables_hold_every_point(undisturbed: Path) -> None:
