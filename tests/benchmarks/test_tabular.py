@@ -331,7 +331,7 @@ def test_the_command_prints_costs_and_draws(tmp_path: Path) -> None:
         (["--grace-period", "20"], "--grace-period 20 leaves no rung below the 20 iterations"),
         (["--sampler", "grid"], "--sampler must be one of tpe, nsga2, .* but got grid"),
         (["--reference", "psnr_y"], "--reference must look like psnr_y=25"),
-        (["--reduction-factor", "1", "--grace-period", "10"], "--reduction-factor must be finite and above 1"),
+        (["--reduction-factor", "1", "--grace-period", "10"], "--reduction-factor must be above 1 and finite"),
     ],
 )
 def test_bad_options_are_refused_by_name(tmp_path: Path, options: list[str], problem: str) -> None:
