@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import moocore
 import numpy as np
 
-from analysis.statistics.fronts import counts, objective_values
+from analysis.statistics.fronts import is_eligible, objective_values
 from analysis.statistics.groups import Group, GroupComparison
 from analysis.statistics.tables import Results
 from study.record.events import ArtifactEnded, InterpolationEvaluated, PointEvaluated, ReferenceEvaluated
@@ -34,7 +34,7 @@ def study_curve(results: Results) -> AnytimeCurve:
 
     Artifacts trained here, trials and the evaluation of interpolations cost; what was reused does not.
     """
-    on_front = counts(results.points, results.goals)
+    on_front = is_eligible(results.points, results.goals)
     spent, found = 0.0, []
     known: dict[object, float] = {}
     for what, seconds, row in _costs(results):

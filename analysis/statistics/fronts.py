@@ -84,7 +84,7 @@ def is_measured(points: pd.DataFrame, goals: Goals) -> np.ndarray:
     return finite
 
 
-def counts(points: pd.DataFrame, goals: Goals) -> np.ndarray:
+def is_eligible(points: pd.DataFrame, goals: Goals) -> np.ndarray:
     """Mark the points that the front is taken of: candidates, measured and allowed."""
     mask: np.ndarray = is_candidate(points) & is_measured(points, goals) & is_allowed(points, goals)
     return mask
@@ -98,7 +98,7 @@ def last_points(points: pd.DataFrame) -> pd.DataFrame:
 
 def front_mask(points: pd.DataFrame, goals: Goals) -> np.ndarray:
     """Mark the non-dominated among the points that count; of equal points the first is kept."""
-    mask = counts(points, goals)
+    mask = is_eligible(points, goals)
     mask[mask] = non_dominated(objective_values(points[mask], goals), goals.directions)
     return mask
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.formatting import BudgetUnit
-from analysis.statistics.fronts import counts, group_values, is_of_trial, natural_order
+from analysis.statistics.fronts import group_values, is_eligible, is_of_trial, natural_order
 from analysis.statistics.image_values import image_values
 from analysis.statistics.tables import Results
 from study.search.front import as_losses
@@ -80,7 +80,7 @@ def compare_groups(
     """
     points = results.points[is_of_trial(results.points)]
     losses = _losses(points, results)
-    counted = counts(points, results.goals) & np.isfinite(losses).all(axis=(1, 2))
+    counted = is_eligible(points, results.goals) & np.isfinite(losses).all(axis=(1, 2))
     prices = _prices(results.artifacts) if budget_unit == "device_seconds" else {}
     trials = _Trials(points, losses, counted, prices, budget_unit)
     corner = as_losses(np.array([results.goals.corner]), results.goals.directions)[0]

@@ -1,4 +1,4 @@
-"""Number of jobs that share a GPU, by their peak memory."""
+"""How many jobs fit on one GPU, by their peak memory."""
 
 import math
 

@@ -78,7 +78,7 @@ class Autoencoder(nn.Module):
 
     @property
     def input_multiple(self) -> int:
-        """Number that must divide the sides of the image."""
+        """The sides of an image must be multiples of this number."""
         return self.factor * self.decoder.input_multiple
 
     def _add_encoder(self, features: int, growth: int, bottleneck_channels: int) -> None:

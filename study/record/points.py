@@ -160,7 +160,7 @@ PointId = Annotated[TrialPoint | FidelityPoint | InterpolatedPoint, Field(discri
 
 
 def pair_name(first: TrialPoint | FidelityPoint, second: TrialPoint | FidelityPoint) -> str:
-    """Return the name of the two parents of interpolations."""
+    """Return the name of a pair of parents."""
     return f"{first.slug}--{second.slug}"
 
 

@@ -127,7 +127,7 @@ class StudyRecord:
 
     @property
     def last_artifacts(self) -> dict[str, ArtifactEnded]:
-        """The last end of each artifact, by key."""
+        """The latest event of each artifact, by key."""
         return {artifact.key: artifact for artifact in self.artifacts}
 
     @property

@@ -65,7 +65,7 @@ class Pair:
 
     @property
     def spaces(self) -> tuple[InterpolationSpace, ...]:
-        """Images, and weights where both parents descend from the same ones and are the same network."""
+        """Weights, if both parents have one architecture and one fidelity generator; images, unless `weights_only`."""
         first, second = self.first, self.second
         related = first.fidelity is not None and first.fidelity == second.fidelity and first.form == second.form
         weights: tuple[InterpolationSpace, ...] = ("weights",) if related else ()

@@ -75,7 +75,7 @@ def load_repetition(repetition: Repetition, space: SearchSpace, base: RunConfig)
 
 
 def other_than_before(origin: Path, runs: Sequence[RepeatedRun], fingerprint: str) -> list[str]:
-    """Return in what repeated runs differ from the trials that they repeat: fields but `MAY_DIFFER`, training images.
+    """Return in what repeated runs differ from their originals: fields other than `MAY_DIFFER`, and training images.
 
     Args:
         origin: the earlier study's directory.

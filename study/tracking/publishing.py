@@ -173,7 +173,7 @@ class _Publisher:
         return self.output.weights(point)
 
     def _config_of(self, point: PointId) -> dict[str, Any]:
-        """Return what stands beside a model's weights and describes their network."""
+        """Return the content of `config.json` of a registered model: it describes the network."""
         owner = point.owner if isinstance(point, InterpolatedPoint) else point
         if isinstance(owner, TrialPoint):
             return {"key": point.label, "config": self.recorder.record.trials[owner.trial].config}

@@ -37,7 +37,7 @@ _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED", "INTE
 
 
 class Sender:
-    """Sends a journal's events in order; only the cursor is kept on disk."""
+    """Sends a journal's events to MLflow, in order; only the cursor is kept on disk."""
 
     def __init__(self, client: Any, run_dir: Path, study: StudyMetadata, cursor: Cursor, artifacts: str | None) -> None:
         """Begin where the cursor is.
