@@ -44,6 +44,7 @@ from study.cli import add_renamed_options
 from study.files import write_atomically
 from study.record.journal import JournalError
 from study.record.metadata import RunDirectoryError
+from study.record.paths import RunDirectory
 from study.tracking.download import MlflowSourceError, fetch_study
 
 REM_PER_INCH = 6.2
@@ -126,7 +127,8 @@ def write_report(run_dir: Path, options: Options = Options(), *, reload_seconds:
         problems=figures.problems,
         reload_seconds=reload_seconds if is_running else None,
     )
-    write_atomically(output / "report.html", page.encode())
+    path = RunDirectory(output).report
+    write_atomically(path, page.encode())
     return Report(
         front=front_table(results, results.groups),
         plot=draw_text(results),
@@ -137,7 +139,7 @@ def write_report(run_dir: Path, options: Options = Options(), *, reload_seconds:
         is_running=is_running,
         tables=tables,
         figures=figures.files,
-        page=output / "report.html",
+        page=path,
     )
 
 

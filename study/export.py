@@ -16,6 +16,7 @@ from rich.console import Console
 
 from study.cli import add_renamed_options, run
 from study.config import RunConfig, from_dict
+from study.record.paths import CONFIG
 from study.training.stages.adversarial import export_generator
 
 
@@ -47,7 +48,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _config_of(weights: Path) -> RunConfig:
     """Read the configuration beside a trial's points; ValueError if there is none."""
-    path = weights.parent.parent / "config.json"
+    path = weights.parent.parent / CONFIG
     if not weights.is_file() or not path.is_file():
         raise ValueError(
             f"{weights} is not a point of a trial; name a file in a trial's folder, such as "

@@ -269,7 +269,7 @@ def _print_weights(
     point = run_dir.weights(max(record.points, key=lambda point: point.iteration))
     console.print(f"weights: {point}", highlight=False, soft_wrap=True)
     if is_exportable(config):
-        exported = export_generator(config, point, run_dir.root / "generator.pth")
+        exported = export_generator(config, point, run_dir.exported)
         console.print(f"weights for other tools (BasicSR's names): {exported}", highlight=False, soft_wrap=True)
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 from analysis.formatting import metric_name, point_name, with_unit
 from analysis.statistics.fronts import front_of, is_interpolation, is_of_trial
 from analysis.statistics.tables import Results, image_metrics
-from study.record.paths import reference_samples
+from study.record.paths import HR, LQ, reference_samples
 
-HR_SAMPLES = reference_samples("hr")
+HR_SAMPLES = reference_samples(HR)
 MAX_IMAGES = 6
 MAX_FRONT_MEMBERS = 4
 _MAX_BYTES = 2_000_000
@@ -79,7 +79,7 @@ def _some_of_front(results: Results) -> pd.DataFrame:
 
 def _columns(results: Results, chosen: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series | None]]:
     """Yield what is shown side by side: title, directory of samples, and their point."""
-    yield "LQ input, enlarged", reference_samples("lq"), None
+    yield "LQ input, enlarged", reference_samples(LQ), None
     for kind in ("bicubic", "input", "fidelity"):
         for _, point in results.points[results.points["kind"] == kind].head(1).iterrows():
             yield point_name(point), _text(point["samples"]), point

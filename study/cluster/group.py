@@ -61,7 +61,7 @@ def _trainer(request: JobRequest, messages: Queue) -> TorchTrainer:
         torch_config=TorchConfig(timeout_s=int(COLLECTIVE_TIMEOUT.total_seconds())),
         run_config=ray.train.RunConfig(
             name=request.job.name,
-            storage_path=str(RunDirectory(Path(request.run_dir)).tune / "groups"),
+            storage_path=str(RunDirectory(Path(request.run_dir)).groups),
             failure_config=ray.train.FailureConfig(max_failures=0),
         ),
     )

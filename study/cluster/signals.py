@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
+from study.record.paths import RunDirectory
+
 ALL_JOBS = "all-jobs"
 STOP_SECONDS = 60.0
 """Time for a job to save and stop."""
@@ -24,7 +26,7 @@ class StopRequests:
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self._folder = run_dir / ".stop"
+        self._folder = RunDirectory(run_dir).stop
 
     def request(self, name: str) -> None:
         """Request that a job, or all, saves and stops; no effect if the file cannot be written."""

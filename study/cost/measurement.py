@@ -17,7 +17,7 @@ from study.data import Batches
 from study.data.feed import feed
 from study.files import write_json
 from study.models import save_weights
-from study.record.paths import WEIGHTS
+from study.record.paths import BUDGET, WEIGHTS
 from study.training.artifact_store import ArtifactFolder
 from study.training.context import RunContext
 from study.training.evaluation import evaluate_generator
@@ -91,7 +91,7 @@ def give_random_upstream(config: RunConfig, stage: Stage, context: RunContext) -
         if not context.artifacts.has(need.key):
             target = context.artifacts.open(need.key)
             save_weights(STAGES[need.stage].network(need.config), target / WEIGHTS, layout="plain")
-            write_json(target / "budget.json", {})
+            write_json(target / BUDGET, {})
 
 
 def _seconds_a_step(state: TrainState, step: Step, batches: Batches, device: torch.device) -> float:

@@ -1,6 +1,7 @@
-"""Every file name of a run directory.
+"""The file names of a run directory and of an artifact's folder.
 
-Events name files relative to the run directory, with `/`; `RunDirectory` resolves them.
+Events name files relative to the run directory, with `/`; `RunDirectory` resolves them. What a report exports is named
+in `tables.py`, `analysis/page/exports.py` and `analysis/figures/saved.py`.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ STUDY, JOURNAL, CURSOR = "study.json", "journal.jsonl", "mlflow.json"
 WEIGHTS = "weights.safetensors"
 """Of an artifact, and of a registered model."""
 CONFIG = "config.json"
+BUDGET = "budget.json"
+"""What an artifact's training cost."""
+HR, LQ = "hr", "lq"
+"""References whose sample crops are those of the images themselves."""
 
 
 def point_samples(point: TrialPoint | InterpolatedPoint) -> str:
@@ -106,6 +111,26 @@ class RunDirectory:
     def tune(self) -> Path:
         """Ray Tune's temporary files."""
         return self.root / "tune"
+
+    @property
+    def groups(self) -> Path:
+        """Ray Train's temporary files of jobs with several workers."""
+        return self.tune / "groups"
+
+    @property
+    def stop(self) -> Path:
+        """Folder of requests that a job stops."""
+        return self.root / ".stop"
+
+    @property
+    def exported(self) -> Path:
+        """Final generator of a single run, under BasicSR's names."""
+        return self.root / "generator.pth"
+
+    @property
+    def report(self) -> Path:
+        """The report's page."""
+        return self.root / "report.html"
 
     def trial(self, number: int) -> TrialDirectory:
         """The directory of a trial."""

@@ -26,7 +26,7 @@ from study.record.events import (
     ReferenceEvaluated,
 )
 from study.record.goals import Goals
-from study.record.paths import CONFIG, WEIGHTS, RunDirectory, reference_samples
+from study.record.paths import CONFIG, HR, LQ, WEIGHTS, RunDirectory, reference_samples
 from study.record.points import FidelityPoint, InterpolatedPoint, PointId, TrialPoint
 from study.record.state import Recorder, StudyRecord
 from study.search.front import as_losses
@@ -116,7 +116,7 @@ class _Publisher:
     def publish_samples(self) -> None:
         """Record the crops of the images, the references and the front."""
         record = self.recorder.record
-        references = [reference_samples("hr"), reference_samples("lq")]
+        references = [reference_samples(HR), reference_samples(LQ)]
         for folder in (*references, *(reference.samples for reference in record.references.values())):
             self._record_crops(None, folder, folder)
         for point in self.archive.points:

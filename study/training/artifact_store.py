@@ -17,7 +17,6 @@ from pathlib import Path
 from study.data.remote import cache_folder, connect, is_uri
 from study.files import StorageError, file_lock, write_atomically
 
-WEIGHTS = "weights.safetensors"
 CHECKPOINT = "checkpoint.pt"
 MANIFEST = "complete.json"
 PARTIAL = ".partial"

@@ -17,7 +17,7 @@ from study.files import write_atomically
 from study.metrics.evaluator import Evaluator
 from study.models.tiling import Upscaler, memory_bound
 from study.record.events import ReferenceEvaluated
-from study.record.paths import RunDirectory, reference_samples
+from study.record.paths import HR, LQ, RunDirectory, reference_samples
 from study.training.context import RunContext
 
 SAMPLE_SIDE = 96  # HR pixels; a multiple of 12, so that the LR window is exact at every scale
@@ -116,7 +116,7 @@ def evaluate_bicubic(
 def evaluate_baseline(data: DataConfig, context: RunContext, run_dir: RunDirectory) -> ReferenceEvaluated:
     """Evaluate the baseline without training; save its crops and those of the HR and LQ images."""
     pairs, name = context.val_pairs(data), baseline_name(data)
-    save_references(run_dir.reference("hr").parent, pairs)
+    save_references(run_dir.reference(HR).parent, pairs)
     evaluation = evaluate_bicubic(pairs, context.evaluator, context.device, run_dir.reference(name))
     return reference_event(name, name, evaluation)
 
@@ -156,9 +156,9 @@ def save_references(folder: Path, pairs: Pairs) -> None:
     """Save the sample windows of the HR and of the low-quality images: `hr/NAME.png`, `lq/NAME.png`."""
     for name, hr, lq in zip(pairs.names, pairs.hr, pairs.lq, strict=True):
         top, left, side = sample_window(hr)
-        save_sample(folder / "hr" / f"{name}.png", hr, (top, left, side))
+        save_sample(folder / HR / f"{name}.png", hr, (top, left, side))
         scaled = (top // pairs.scale, left // pairs.scale, side // pairs.scale)
-        save_sample(folder / "lq" / f"{name}.png", lq, scaled)
+        save_sample(folder / LQ / f"{name}.png", lq, scaled)
 
 
 def sample_window(hr: np.ndarray) -> tuple[int, int, int]:

@@ -9,7 +9,8 @@ import pytest
 from study.config import RunConfig
 from study.data.remote import CACHE_VARIABLE, RemoteError
 from study.files import StorageError
-from study.training.artifact_store import WEIGHTS, ArtifactFolder, RemoteArtifacts, open_artifacts
+from study.record.paths import WEIGHTS
+from study.training.artifact_store import ArtifactFolder, RemoteArtifacts, open_artifacts
 from study.training.context import RunContext
 from study.training.loop import Progress
 from study.training.stages.artifacts import ensure_artifact

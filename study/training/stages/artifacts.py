@@ -9,7 +9,7 @@ from study.config import RunConfig, Stage, get, stage_part, to_dict
 from study.files import write_json
 from study.models import load_weights, save_weights
 from study.record.events import ArtifactEnded, ReferenceEvaluated
-from study.record.paths import WEIGHTS, RunDirectory
+from study.record.paths import BUDGET, CONFIG, WEIGHTS, RunDirectory
 from study.record.points import Spent
 from study.training.artifact_store import CHECKPOINT
 from study.training.context import RunContext
@@ -119,8 +119,8 @@ def _train_artifact(
         save_weights(network, partial / WEIGHTS, layout="plain")
     if is_main:
         part = stage_part(config, spec.name)
-        write_json(partial / "config.json", {"key": key, "data": context.train.fingerprint, "part": part})
-        write_json(partial / "budget.json", asdict(spent))
+        write_json(partial / CONFIG, {"key": key, "data": context.train.fingerprint, "part": part})
+        write_json(partial / BUDGET, asdict(spent))
         context.artifacts.publish(key)
     context.distributed.broadcast(True)  # a barrier: the artifact is published
 
@@ -161,5 +161,5 @@ def _train_on_batches(
 
 
 def _finished(directory: Path, *, reused: bool) -> Artifact:
-    spent = Spent(**json.loads((directory / "budget.json").read_text()))
+    spent = Spent(**json.loads((directory / BUDGET).read_text()))
     return Artifact(directory.name, directory / WEIGHTS, spent, reused)

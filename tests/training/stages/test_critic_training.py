@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from study.config import CriticsConfig, DataConfig, RunConfig, replace
 from study.config.recipes import for_task, mdf
 from study.models.critics import Critic
-from study.training.artifact_store import WEIGHTS
+from study.record.paths import WEIGHTS
 from study.training.stages import critic_training
 from study.training.stages.artifacts import ensure_artifact
 from study.training.stages.critic_training import (
