@@ -36,7 +36,8 @@ from rich.table import Table
 from benchmarks.mlflow_server import Server, free_port
 from study.config import to_dict
 from study.config.recipes import aesop
-from study.record.events import Entry, Event, PointEvaluated, StudyStateChanged, TrialEnded, TrialStarted, write_entry
+from study.record.entries import write_entry
+from study.record.events import Event, PointEvaluated, StudyStateChanged, TrialEnded, TrialStarted
 from study.record.goals import Goals, Objective
 from study.record.metadata import ImageSetInfo, SearchInfo, StudyMetadata, new_id, write_metadata
 from study.record.points import Spent, TrialPoint
@@ -205,7 +206,7 @@ def _make_study(run_dir: Path, options: argparse.Namespace) -> Path:
     with open(run_dir / "journal.jsonl", "w") as file:
         for event in _events(images, options):
             clock += 0.05
-            file.write(f"{write_entry(Entry(clock, event))}\n")
+            file.write(f"{write_entry(clock, event)}\n")
     return run_dir
 
 

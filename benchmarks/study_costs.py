@@ -28,7 +28,8 @@ from study.config import RunConfig, Stage, from_dict, replace
 from study.config.recipes import RECIPES, as_method, get_recipe
 from study.cost.forecast import StageForecast, Work, forecast, prices, works_of
 from study.data import ImageSet, load_source
-from study.record.events import Entry, PairEnded, TrialEnded, TrialStarted
+from study.record.entries import Entry
+from study.record.events import PairEnded, TrialEnded, TrialStarted
 from study.record.journal import read_entries
 from study.record.metadata import StudyMetadata, read_metadata
 from study.record.state import StudyRecord

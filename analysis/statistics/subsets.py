@@ -8,7 +8,8 @@ import numpy as np
 
 from analysis.formatting import count_text
 from analysis.statistics.tables import Results, tables_of
-from study.record.events import Entry, InterpolationEvaluated, PointEvaluated
+from study.record.entries import Entry
+from study.record.events import InterpolationEvaluated, PointEvaluated
 from study.record.metadata import RunDirectoryError, StudyMetadata
 from study.record.points import TrialPoint
 from study.record.tables import Evaluated

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.statistics.fronts import front_mask, group_front_names
-from study.record.events import Entry
+from study.record.entries import Entry
 from study.record.goals import Goals, Objective
 from study.record.journal import read_entries
 from study.record.metadata import StudyMetadata, read_metadata

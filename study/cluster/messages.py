@@ -3,7 +3,6 @@
 They are sent as JSON text: Tune flattens nested configurations and results for its loggers.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -11,14 +10,15 @@ from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from study.record.events import Event
-from study.record.points import STRICT, ConfigValues, InterpolationSpace, Parent, Stage
+from study.record.points import NO_OTHER_FIELDS, ConfigValues, InterpolationSpace, Parent, Stage
+from study.record.validation import to_json
 
 JobKind = Literal["artifact", "trial", "interpolation", "baseline"]
 EndState = Literal["COMPLETE", "FAILED", "HALTED", "STOPPED"]
 """HALTED: the cause is not specific to this job: halt the study. STOPPED: saved before its end, to be continued."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class ParentSpec:
     """Weights to interpolate, and the run that trained them."""
 
@@ -26,7 +26,7 @@ class ParentSpec:
     config: ConfigValues
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class PairSpec:
     """Interpolations of two generators: their spaces, and the shares of the second."""
 
@@ -36,7 +36,7 @@ class PairSpec:
     shares: tuple[float, ...]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class JobSpec:
     """The part of a `Job` that a worker receives.
 
@@ -57,7 +57,7 @@ class JobSpec:
     pair: PairSpec | None = None
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class JobRequest:
     """A job with the resources and inputs of its processes.
 
@@ -78,7 +78,7 @@ class JobRequest:
     workers: int = 1
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class Entered:
     """A worker entered the training function.
 
@@ -92,7 +92,7 @@ class Entered:
     type: Literal["entered"] = "entered"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class Advanced:
     """A stage has reached an iteration; `name` is that of the job or of an artifact that it trains first."""
 
@@ -102,7 +102,7 @@ class Advanced:
     type: Literal["advanced"] = "advanced"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class Happened:
     """An event for the journal."""
 
@@ -110,7 +110,7 @@ class Happened:
     type: Literal["happened"] = "happened"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class JobEnded:
     """A job ended; its events were sent before."""
 
@@ -120,7 +120,7 @@ class JobEnded:
     type: Literal["job_ended"] = "job_ended"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class WorkerDone:
     """The worker is free for the next job."""
 
@@ -134,7 +134,7 @@ _REQUEST: TypeAdapter[JobRequest] = TypeAdapter(JobRequest)
 
 def write_message(message: Message) -> str:
     """Return a message as text."""
-    return json.dumps(_MESSAGE.dump_python(message))
+    return to_json(_MESSAGE.dump_python(message))
 
 
 def read_message(text: str) -> Message:
@@ -144,7 +144,7 @@ def read_message(text: str) -> Message:
 
 def write_request(request: JobRequest) -> str:
     """Return a request as text."""
-    return json.dumps(_REQUEST.dump_python(request))
+    return to_json(_REQUEST.dump_python(request))
 
 
 def read_request(text: str) -> JobRequest:

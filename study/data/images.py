@@ -119,8 +119,10 @@ def _header_size(path: Path, image: Image.Image) -> tuple[int, int]:
 def list_images(folder: Path | str) -> list[Path]:
     """Return the image files directly inside a folder (by IMAGE_SUFFIXES, any case), sorted by name.
 
-    Hidden files and sub-folders are ignored. Raises ImageError, with the folder's content in the message, if the
-    folder is missing, is a file, or holds no image.
+    Hidden files and sub-folders are ignored.
+
+    Raises:
+        ImageError: the folder is missing, is a file, or holds no image; or a file's name is not UTF-8.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -132,7 +134,19 @@ def list_images(folder: Path | str) -> list[Path]:
     if not images:
         problem = f"no image in this folder (looked for {', '.join(IMAGE_SUFFIXES)}); {_contents(entries)}"
         raise ImageError(folder, problem)
+    for image in images:
+        if not _is_utf8(image.name):
+            problem = f"the file name {image.name!a} is not UTF-8, so that it cannot be recorded; rename the file"
+            raise ImageError(folder, problem)
     return images
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def planar(image: np.ndarray) -> np.ndarray:

@@ -1,21 +1,21 @@
 """The events of a study's journal: one frozen dataclass an event, validated when written and when read.
 
-A line of `journal.jsonl` is an `Entry` as JSON. `read_entry` refuses an unknown type, field or version.
+A line of `journal.jsonl` is such an event with its time and version (`entries.py`).
 
 `metrics` are means over the validation images by metric name (units and directions: `study/metrics/info.py`), `images`
 the same per image; a value that is not finite is stored as NaN or Infinity. Paths are relative to the run directory.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from study.record.points import (
-    STRICT,
+    NO_OTHER_FIELDS,
     ConfigValues,
+    Count,
     Distribution,
     ImageMetrics,
     InterpolatedPoint,
@@ -35,11 +35,7 @@ TrialState = Literal["COMPLETE", "PRUNED", "FAILED"]
 StudyState = Literal["RUNNING", "COMPLETE", "INTERRUPTED"]
 
 
-class EventError(ValueError):
-    """A line that is no entry of this version; the message names the fault and the remedy."""
-
-
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class StudyStateChanged:
     """A study started or was resumed (RUNNING), ended (COMPLETE), or was stopped (INTERRUPTED)."""
 
@@ -47,7 +43,7 @@ class StudyStateChanged:
     state: StudyState
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class TrialStarted:
     """A trial was sampled.
 
@@ -59,14 +55,14 @@ class TrialStarted:
     """
 
     type: Literal["trial_started"] = "trial_started"
-    trial: int
+    trial: Count
     config: ConfigValues
     params: Mapping[str, Any]
     distributions: Mapping[str, Distribution] = Field(default_factory=dict)
     upstream: Mapping[Stage, str]
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class PointEvaluated:
     """A trial's EMA weights were evaluated at an iteration.
 
@@ -85,7 +81,7 @@ class PointEvaluated:
     samples: str
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class TrialEnded:
     """A trial ended.
 
@@ -99,7 +95,7 @@ class TrialEnded:
     """
 
     type: Literal["trial_ended"] = "trial_ended"
-    trial: int
+    trial: Count
     state: TrialState
     cause: str | None = None
     traceback: str | None = None
@@ -109,7 +105,7 @@ class TrialEnded:
     waited: bool = False
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class RungDecided:
     """Early stopping compared a trial at a rung (`search/asha.py`).
 
@@ -122,16 +118,16 @@ class RungDecided:
     """
 
     type: Literal["rung_decided"] = "rung_decided"
-    trial: int
-    rung: int
-    iteration: int
+    trial: Count
+    rung: Count
+    iteration: Count
     go_on: bool
-    position: int
-    among: int
+    position: Count
+    among: Count
     reason: str
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class InterpolationEvaluated:
     """An interpolation of two generators was evaluated; `spent` is the cost of that."""
 
@@ -143,7 +139,7 @@ class InterpolationEvaluated:
     samples: str
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class PairEnded:
     """All interpolations of a pair were evaluated (COMPLETE), or cannot be (FAILED)."""
 
@@ -154,7 +150,7 @@ class PairEnded:
     cause: str | None = None
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class ArtifactEnded:
     """An upstream stage has its result (COMPLETE), or cannot have it (FAILED).
 
@@ -178,7 +174,7 @@ class ArtifactEnded:
     reused: bool = False
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class ReferenceEvaluated:
     """A baseline (`bicubic`, `input`) or, by its key, a fidelity generator was evaluated."""
 
@@ -190,7 +186,7 @@ class ReferenceEvaluated:
     samples: str
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class FrontMoved:
     """The front after a trial ended, or (`final`) at the study's end.
 
@@ -200,13 +196,13 @@ class FrontMoved:
     """
 
     type: Literal["front_moved"] = "front_moved"
-    trials_ended: int
+    trials_ended: Count
     hypervolume: float
     members: tuple[PointId, ...]
     final: bool = False
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class SearchEnded:
     """No more trials are sampled, by the study's limits."""
 
@@ -215,7 +211,7 @@ class SearchEnded:
     cause: str
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class WorkerDied:
     """The process of a job died; the job may be restarted.
 
@@ -227,12 +223,12 @@ class WorkerDied:
 
     type: Literal["worker_died"] = "worker_died"
     job: str
-    trial: int | None
-    iteration: int
+    trial: Count | None
+    iteration: Count
     cause: str
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class FilesPublished:
     """Files are ready to be stored as MLflow artifacts of a trial, or of the study.
 
@@ -243,25 +239,25 @@ class FilesPublished:
     """
 
     type: Literal["files_published"] = "files_published"
-    trial: int | None
+    trial: Count | None
     folder: str
     paths: tuple[str, ...]
     content: str
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class ModelPublished:
     """Weights on the front become a version of the study's registered model, with `tags`; else as `FilesPublished`."""
 
     type: Literal["model_published"] = "model_published"
     point: PointId
-    trial: int | None
+    trial: Count | None
     folder: str
     paths: tuple[str, ...]
     tags: Mapping[str, str | int | None]
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class AliasesPublished:
     """Aliases such as `balanced` of registered weights, and the present front."""
 
@@ -289,62 +285,3 @@ Event = Annotated[
     Field(discriminator="type"),
 ]
 EVENT_TYPES: tuple[str, ...] = tuple(each.type for each in get_args(get_args(Event)[0]))
-
-
-@dataclass(frozen=True, config=STRICT)
-class Entry:
-    """One line of a journal; `time` of recording in seconds since the epoch."""
-
-    time: float
-    event: Event
-    version: Literal[2] = VERSION
-
-
-_ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
-_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
-
-
-def write_event(event: Event) -> str:
-    """Return an event as JSON, without an entry."""
-    return json.dumps(_EVENT.dump_python(event))
-
-
-def read_event(text: str | bytes) -> Event:
-    """Read an event without an entry; EventError as `read_entry`."""
-    try:
-        return _EVENT.validate_json(text)
-    except ValidationError as error:
-        raise EventError(_explain(error)) from None
-
-
-def write_entry(entry: Entry) -> str:
-    """Return an entry as a line of a journal, without a line break."""
-    return json.dumps(_ENTRY.dump_python(entry))
-
-
-def read_entry(line: str | bytes) -> Entry:
-    """Read one line of a journal.
-
-    Raises:
-        EventError: it is not JSON, or no entry of this version; the message names the field and the rule.
-    """
-    if b'"version"' not in (line if isinstance(line, bytes) else line.encode()):
-        raise EventError(f"it has no version, but this code reads {VERSION}; read it with the code that wrote it")
-    try:
-        return _ENTRY.validate_json(line)
-    except ValidationError as error:
-        raise EventError(_explain(error)) from None
-
-
-def _explain(error: ValidationError) -> str:
-    """Return the field, the rule and the value of a line's first problem; a wrong version comes first."""
-    problems = sorted(error.errors(), key=lambda problem: problem["loc"][:1] != ("version",))
-    problem = problems[0]
-    field = ".".join(str(part) for part in problem["loc"]) or "the line"
-    if problem["loc"][:1] == ("version",):
-        return f"its version is {problem['input']}, but this code reads {VERSION}; read it with the code that wrote it"
-    if problem["type"] == "union_tag_invalid":
-        return f"unknown event {problem['ctx']['tag']!r}; version {VERSION} has {', '.join(EVENT_TYPES)}"
-    if problem["type"] == "unexpected_keyword_argument":
-        return f"unknown field {field!r}; read it with the code that wrote it"
-    return f"{field}: {problem['msg']}, but got {str(problem['input'])[:80]!r}"

@@ -4,17 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from study.record.points import Metrics, Spent
+from study.record.points import NO_OTHER_FIELDS, Metrics, Spent
 
 Direction = Literal["maximize", "minimize"]
 COSTS = ("peak_gib",)
 """Costs that may be constrained beside metrics: largest memory of a process while a trial trains, GiB."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class Objective:
     """One axis of the front: a metric with its direction, and the unit and label of its axis in figures."""
 
@@ -24,7 +23,7 @@ class Objective:
     label: str = ""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class Constraint:
     """A bound on a metric, such as `lr_psnr>=45`, or on a cost, such as `peak_gib<=40`.
 
@@ -52,7 +51,7 @@ class Constraint:
         return self.bound - value if self.sense == ">=" else value - self.bound
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class Goals:
     """Objectives and constraints of a study.
 

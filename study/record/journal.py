@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from study.files import StorageError
-from study.record.events import Entry, Event, EventError, read_entry, write_entry
+from study.record.entries import Entry, EventError, read_entry, write_entry
+from study.record.events import Event
 
 
 class JournalError(ValueError):
@@ -25,17 +26,17 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._remove_partial_line()
 
-    def append(self, event: Event) -> Entry:
+    def append(self, event: Event) -> None:
         """Append an event with the present time, flushed to disk.
 
         Raises:
             StorageError: the file cannot be written; the journal is unchanged.
         """
-        entry = Entry(time.time(), event)
+        line = write_entry(time.time(), event)
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
             with open(self.path, "ab") as file:
-                file.write(f"{write_entry(entry)}\n".encode())
+                file.write(f"{line}\n".encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -44,7 +45,6 @@ class Journal:
             raise StorageError(
                 error.errno, "could not record an event; free some space, then --resume", str(self.path)
             ) from error
-        return entry
 
     def entries(self) -> Iterator[Entry]:
         """Yield all complete entries, oldest first; JournalError as `read_entries`."""

@@ -5,20 +5,20 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from study.config import ConfigError, Precision, flatten, refuse_old_names
 from study.files import write_json
 from study.record.goals import Goals, Objective
 from study.record.paths import RunDirectory
-from study.record.points import ConfigValues
+from study.record.points import NO_OTHER_FIELDS, ConfigValues, Count
+from study.record.validation import describe_problem, shortened
 
 VERSION: Literal[2] = 2
 _THEN = ", then "
-_STRICT = ConfigDict(extra="forbid")
 
 
 class RunDirectoryError(ValueError):
@@ -29,7 +29,7 @@ class OccupiedError(ValueError):
     """The output directory is not empty, holds another study, or is in use."""
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class ImageSetInfo:
     """A set of images: name, SHA-256 of the pixels, names of the images."""
 
@@ -38,7 +38,7 @@ class ImageSetInfo:
     images: tuple[str, ...]
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class SearchInfo:
     """How trials are sampled.
 
@@ -50,12 +50,12 @@ class SearchInfo:
     """
 
     space: str
-    trials: int
+    trials: Count
     seed: int
     groups: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class StudyMetadata:
     """Metadata of a study.
 
@@ -75,8 +75,8 @@ class StudyMetadata:
     name: str
     search: SearchInfo
     goals: Goals
-    images: Mapping[Literal["train", "val"], ImageSetInfo]
-    config: ConfigValues
+    images: Annotated[Mapping[Literal["train", "val"], ImageSetInfo], Field(min_length=2)]
+    config: Annotated[ConfigValues, Field(min_length=1)]
     notes: tuple[str, ...]
     code_version: str
     identity: Mapping[str, Any]
@@ -126,25 +126,24 @@ def read_metadata(run_dir: Path) -> StudyMetadata:
     path = RunDirectory(run_dir).study
     if not path.is_file():
         raise RunDirectoryError(f"{path} does not exist: give a directory that study/sweep.py wrote with --output")
+    content = path.read_bytes()
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(content)
     except ValueError as error:
         raise RunDirectoryError(f"{path} is not valid JSON ({error}): was it edited or cut short?") from error
-    if isinstance(values, dict) and values.get("version") != VERSION:
+    version = values.get("version", "missing") if isinstance(values, dict) else VERSION
+    if version != VERSION:
         raise RunDirectoryError(
-            f"{path}: its version is {values.get('version', 'missing')}, but this code reads {VERSION}; "
+            f"{path}: its version is {shortened(version)}, but this code reads {VERSION}; "
             "read it with the code that wrote it"
         )
     try:
-        metadata = _ADAPTER.validate_python(values)
-        groups = metadata.search.groups if metadata.search else ()
-        refuse_old_names(dict.fromkeys(groups) | flatten(metadata.config))
+        metadata = _ADAPTER.validate_json(content, strict=True)
+        refuse_old_names(dict.fromkeys(metadata.search.groups) | flatten(metadata.config))
     except ConfigError as error:
         raise RunDirectoryError(f"{path}: {error}") from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"]) or "the file"
-        raise RunDirectoryError(f"{path}: {field}: {problem['msg']}, but got {str(problem['input'])[:80]!r}") from None
+        raise RunDirectoryError(f"{path}: {describe_problem(error)}") from None
     return metadata
 
 

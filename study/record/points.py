@@ -15,10 +15,12 @@ ImageMetrics = Mapping[str, Metrics]
 ConfigValues = Mapping[str, Any]
 """A `study.config.RunConfig` as plain JSON types; empty for a trial whose sampled values make no valid run."""
 
-STRICT = ConfigDict(extra="forbid")
+NO_OTHER_FIELDS = ConfigDict(extra="forbid")
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""A number of things, or the number of a trial."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class Spent:
     """Cumulative cost of training and evaluation.
 
@@ -29,13 +31,13 @@ class Spent:
         peak_gib: largest memory of a process, GiB; None where it was not measured.
     """
 
-    iterations: int = 0
-    pixels_seen: int = 0
+    iterations: Count = 0
+    pixels_seen: Count = 0
     device_seconds: float = 0.0
     peak_gib: float | None = None
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class Distribution:
     """The distribution that a parameter is sampled from.
 
@@ -62,12 +64,12 @@ class Distribution:
         return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-8)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class TrialPoint:
     """Identifies the EMA weights of a trial at an iteration."""
 
-    trial: int
-    iteration: int
+    trial: Count
+    iteration: Count
     kind: Literal["trial"] = "trial"
 
     @property
@@ -81,7 +83,7 @@ class TrialPoint:
         return f"{self.trial:04d}-{self.iteration:07d}"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class FidelityPoint:
     """Identifies a fidelity generator by the key of its artifact."""
 
@@ -103,7 +105,7 @@ Parent = Annotated[TrialPoint | FidelityPoint, Field(discriminator="kind")]
 """One of the two sets of weights that an interpolation lies between."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class InterpolatedPoint:
     """Identifies an interpolation: (1 - share) of the first parent, share of the second, in weights or in images."""
 
@@ -164,7 +166,7 @@ def pair_name(first: TrialPoint | FidelityPoint, second: TrialPoint | FidelityPo
     return f"{first.slug}--{second.slug}"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class Limits:
     """Limits of sampling that were in force when it ended (`search/stopping.py`).
 
@@ -175,7 +177,7 @@ class Limits:
             trials; None for no such limit.
     """
 
-    trials: int
+    trials: Count
     device_hours: float | None = None
     plateau_trials: int | None = None
     plateau_share: float | None = None

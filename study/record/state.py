@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from study.record.entries import Entry
 from study.record.events import (
     AliasesPublished,
     ArtifactEnded,
-    Entry,
     Event,
     FilesPublished,
     FrontMoved,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from study.files import write_atomically
-from study.record.events import EventError, FilesPublished, read_entry
+from study.record.entries import EventError, read_entry
+from study.record.events import FilesPublished
 from study.record.paths import STUDY, RunDirectory
 from study.tracking.address import public_uri, without_secrets
 from study.tracking.client import open_client, segment_path

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.config import digest
-from study.record.events import Entry
+from study.record.entries import Entry
 from study.record.journal import read_entries
 from study.record.metadata import read_metadata
 from study.record.paths import STUDY, RunDirectory

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from study.config import flatten
+from study.record.entries import Entry
 from study.record.events import (
     AliasesPublished,
     ArtifactEnded,
-    Entry,
     FilesPublished,
     FrontMoved,
     InterpolationEvaluated,

@@ -5,16 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from study.record.entries import write_entry
 from study.record.events import (
     ArtifactEnded,
-    Entry,
     Event,
     InterpolationEvaluated,
     PointEvaluated,
     ReferenceEvaluated,
     TrialEnded,
     TrialStarted,
-    write_entry,
 )
 from study.record.goals import Constraint, Goals, Objective
 from study.record.metadata import ImageSetInfo, SearchInfo, StudyMetadata, write_metadata
@@ -71,7 +70,7 @@ def write_study(run_dir: Path, metadata: StudyMetadata, events: Iterable[Event],
     directory = RunDirectory(run_dir)
     directory.study.unlink(missing_ok=True)
     write_metadata(run_dir, metadata)
-    lines = [write_entry(Entry(1.7e9 + second, event)) + "\n" for second, event in enumerate(events)]
+    lines = [write_entry(1.7e9 + second, event) + "\n" for second, event in enumerate(events)]
     directory.journal.write_text("".join(lines) + tail)
     return run_dir
 

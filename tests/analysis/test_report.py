@@ -18,7 +18,8 @@ from rich.console import Console
 from analysis.figures.crops import crop_rows
 from analysis.report import Report, main, print_report, write_report
 from analysis.statistics.tables import load_results
-from study.record.events import Entry, StudyStateChanged, write_entry
+from study.record.entries import write_entry
+from study.record.events import StudyStateChanged
 from study.record.goals import Constraint
 from study.record.metadata import ImageSetInfo
 from study.record.points import FidelityPoint, TrialPoint
@@ -185,7 +186,7 @@ def test_watching_goes_on_until_the_study_has_ended(write_run, metadata, monkeyp
         pauses.append(seconds)
         state = StudyStateChanged(state="INTERRUPTED" if len(pauses) > 1 else "RUNNING")
         with (run / "journal.jsonl").open("a") as journal:
-            journal.writelines(write_entry(Entry(1.8e9, event)) + "\n" for event in (point(0, 1, 26.0, 29.0), state))
+            journal.writelines(write_entry(1.8e9, event) + "\n" for event in (point(0, 1, 26.0, 29.0), state))
 
     monkeypatch.setattr("analysis.report.time.sleep", sleep)
     assert main([str(run), "--watch", "7"]) == 0

@@ -1,5 +1,6 @@
 """All kinds of image files, written sample by sample where Pillow cannot write them."""
 
+import os
 import pickle
 import struct
 import zlib
@@ -302,6 +303,15 @@ def test_list_images_sorts_and_ignores_what_is_no_image(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "sub.png").mkdir()
     assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.PNG"]
+
+
+def test_list_images_refuses_a_name_that_cannot_be_recorded(tmp_path: Path) -> None:
+    for name in ("caf\u00e9?.png", "\U0001f600.png"):
+        (tmp_path / name).touch()
+    assert len(list_images(tmp_path)) == 2
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).touch()
+    with pytest.raises(ImageError, match=r"the file name 'caf\\udce9\.png' is not UTF-8.*; rename the file"):
+        list_images(tmp_path)
 
 
 def test_list_images_names_the_content_of_other_folders(tmp_path: Path) -> None:

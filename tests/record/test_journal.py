@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from study.files import StorageError
-from study.record.events import Entry, SearchEnded, StudyStateChanged, TrialStarted, WorkerDied, write_entry
+from study.record.entries import Entry, write_entry
+from study.record.events import VERSION, SearchEnded, StudyStateChanged, TrialStarted, WorkerDied
 from study.record.journal import Journal, JournalError, read_entries
 from study.record.points import Limits
 
@@ -60,7 +61,7 @@ def test_a_new_journal_on_the_same_file_continues(journal: Journal) -> None:
     assert events(again) == [FIRST, SECOND]
 
 
-@pytest.mark.parametrize("torn", ['{"time": 1, "eve', write_entry(Entry(1.0, FIRST)), "\x00\x00\x00"])
+@pytest.mark.parametrize("torn", ['{"time": 1, "eve', write_entry(1.0, FIRST), "\x00\x00\x00"])
 def test_a_line_truncated_by_a_crash_is_removed(journal: Journal, torn: str) -> None:
     journal.append(FIRST)
     journal.append(SECOND)
@@ -83,13 +84,13 @@ def test_a_file_with_nothing_but_a_torn_line_becomes_empty(tmp_path: Path) -> No
 def test_a_line_that_is_being_written_is_read_later(journal: Journal) -> None:
     journal.append(FIRST)
     ((_, offset),) = read_entries(journal.path)
-    line = write_entry(Entry(2.0, SECOND)) + "\n"
+    line = write_entry(2.0, SECOND) + "\n"
     with open(journal.path, "a") as file:
         file.write(line[:20])
     assert list(read_entries(journal.path, offset)) == []
     with open(journal.path, "a") as file:
         file.write(line[20:])
-    assert [entry for entry, _ in read_entries(journal.path, offset)] == [Entry(2.0, SECOND)]
+    assert [entry for entry, _ in read_entries(journal.path, offset)] == [Entry(2.0, SECOND, VERSION)]
 
 
 def test_reading_continues_from_each_offset(journal: Journal) -> None:
@@ -109,7 +110,14 @@ def test_reading_continues_from_each_offset(journal: Journal) -> None:
         ('{"time": 1, "version": 2, "event": {"type": "study_state", "state": "RUNNING", "mood": 1}}', "mood"),
         ('{"time": 1, "version": 3, "event": {"type": "study_state", "state": "RUNNING"}}', "its version is 3"),
         ('{"time": 1, "event": "end", "trial": 0, "state": "COMPLETE"}', "it has no version"),
-        ("not json", "it has no version"),
+        ("not json", "it is not JSON; .* restore the file from a copy"),
+        ("", "it is not JSON"),
+        (
+            '{"time": 1, "version": "2", "event": {"type": "study_state", "state": "RUNNING"}}',
+            "its version is '2', but",
+        ),
+        ('{"time": 1, "event": {"type": "search_ended", "cause": "version"}}', "it has no version"),
+        ('{"time": NaN, "version": 2, "event": {"type": "study_state", "state": "RUNNING"}}', "time: "),
     ],
 )
 def test_an_invalid_line_is_refused_by_its_number(journal: Journal, line: str, problem: str) -> None:
@@ -119,6 +127,17 @@ def test_an_invalid_line_is_refused_by_its_number(journal: Journal, line: str, p
     with pytest.raises(JournalError, match=problem) as refused:
         events(journal)
     assert str(refused.value).startswith(f"{journal.path}, line 2: ")
+
+
+def test_text_that_is_no_unicode_stays_readable(journal: Journal) -> None:
+    """A file name in another encoding, as Python gives it, and a character beside it that is Unicode."""
+    name = os.fsdecode(b"caf\xe9.png")
+    journal.append(WorkerDied(job="\U0001f600", trial=None, iteration=0, cause=f"{name}: no such file"))
+    journal.append(SECOND)
+    (died_of, after) = events(journal)
+    assert died_of == WorkerDied(job="\U0001f600", trial=None, iteration=0, cause="caf\\udce9.png: no such file")
+    assert after == SECOND
+    assert journal.path.read_bytes().isascii()
 
 
 @pytest.mark.parametrize("existing", [0, 2])

@@ -7,7 +7,8 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis.statistics.tables import load_results
-from study.record.events import Entry, Event, FilesPublished, TrialEnded, TrialStarted, write_entry
+from study.record.entries import write_entry
+from study.record.events import Event, FilesPublished, TrialEnded, TrialStarted
 from study.record.metadata import read_metadata
 from study.tracking.download import MlflowSourceError, fetch_study
 from tests.tracking.journals import evaluated, write_study
@@ -58,7 +59,7 @@ def crops(*paths: str) -> FilesPublished:
 
 
 def line_of(event: Event) -> bytes:
-    return (write_entry(Entry(1.0, event)) + "\n").encode()
+    return (write_entry(1.0, event) + "\n").encode()
 
 
 LINES = [

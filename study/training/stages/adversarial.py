@@ -17,7 +17,8 @@ from study.losses.gradient import LOSS_PADDING
 from study.losses.guidance import GuidanceInputs
 from study.models import SPSRGenerator, load_weights, save_weights
 from study.models.build import build_discriminator, build_generator
-from study.record.events import PointEvaluated, read_event, write_event
+from study.record.entries import read_event, write_event
+from study.record.events import PointEvaluated
 from study.record.paths import TrialDirectory, point_samples
 from study.record.points import TrialPoint
 from study.training.context import RunContext

@@ -12,7 +12,7 @@ import pytest
 from analysis.report import main
 from analysis.statistics.fronts import beats_reference, front_hypervolume, front_of, group_fronts, group_values
 from analysis.statistics.tables import load_results
-from study.record.events import Entry, write_entry
+from study.record.entries import write_entry
 from study.record.metadata import RunDirectoryError
 from study.record.points import Spent
 from study.record.tables import ARTIFACTS, IMAGES, POINTS, TRIALS, read_table
@@ -177,7 +177,7 @@ def test_of_repeated_events_the_first_counts(write_run, metadata):
 
 
 def test_a_torn_last_line_is_ignored(write_run, metadata):
-    torn = write_entry(Entry(1.7e9, point(1, 200, 28.0, 30.0)))
+    torn = write_entry(1.7e9, point(1, 200, 28.0, 30.0))
     results = load_results(write_run(metadata, [point(1, 100, 27.0, 30.0)], tail=torn[:-9]))
     assert results.points["iteration"].tolist() == [100]
 
@@ -188,7 +188,7 @@ def test_a_study_without_a_journal_is_empty(write_run, metadata):
     assert not len(load_results(run_dir).points)
 
 
-LINE = write_entry(Entry(1.7e9, point(1, 200, 28.0, 30.0)))
+LINE = write_entry(1.7e9, point(1, 200, 28.0, 30.0))
 
 
 @pytest.mark.parametrize(
