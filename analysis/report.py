@@ -40,7 +40,7 @@ from analysis.statistics.findings import findings
 from analysis.statistics.fronts import front_hypervolume, front_of
 from analysis.statistics.subsets import only_images_of, only_last_points
 from analysis.statistics.tables import Results, load_results
-from study.cli import add_renamed_options
+from study.cli import CommandParser, add_renamed_options
 from study.files import write_atomically
 from study.record.journal import JournalError
 from study.record.metadata import RunDirectoryError
@@ -227,7 +227,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = CommandParser(prog="analysis/report.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "run_dir",
         type=Path,

@@ -22,6 +22,14 @@ INTERRUPTED = 130
 LOG_SECONDS = 10  # between lines of progress in a log
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A parser that takes options by their whole names, so that nothing is taken for another option."""
+
+    def __init__(self, **given: Any) -> None:
+        """As `argparse.ArgumentParser`; the description keeps its line breaks."""
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **given)
+
+
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every training command, in the groups "run" and "data and output"."""
     _add_run_options(parser.add_argument_group("run"))

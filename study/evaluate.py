@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 
 from study import __version__
-from study.cli import add_renamed_options, progress, run
+from study.cli import CommandParser, add_renamed_options, progress, run
 from study.evaluation.scores import Files, Scores, find_images, measure
 from study.evaluation.sets import SetError, TestSet, find_sets, open_set
 from study.evaluation.systems import (
@@ -87,9 +87,7 @@ def main(arguments: list[str], console: Console) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="study/evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(prog="study/evaluate.py", description=__doc__)
     parser.add_argument("systems", nargs="*", metavar="WEIGHTS|IMAGES", help="systems to evaluate; one row each")
     parser.add_argument(
         "--hr", nargs="+", type=Path, required=True, metavar="DIR", help="one folder per set, or one folder of sets"

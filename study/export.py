@@ -14,7 +14,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 
 from rich.console import Console
 
-from study.cli import add_renamed_options, run
+from study.cli import CommandParser, add_renamed_options, run
 from study.config import RunConfig, from_dict
 from study.record.paths import CONFIG
 from study.training.stages.adversarial import export_generator
@@ -37,9 +37,7 @@ def main(arguments: list[str], console: Console) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="study/export.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(prog="study/export.py", description=__doc__)
     parser.add_argument("weights", type=Path, metavar="POINT", help="trials/NNNN/points/NNNNNNN.safetensors of a study")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .pth or .safetensors to write")
     add_renamed_options(parser, {"--out": "--output"})

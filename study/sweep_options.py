@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.cli import add_common_options, add_renamed_options
+from study.cli import CommandParser, add_common_options, add_renamed_options
 
 if TYPE_CHECKING:  # imported late, so that --help answers at once
     from study.search.plan import SearchPlan
@@ -17,9 +17,7 @@ _AT_LEAST_ONE = ("trials", "repeat_members", "repeat_seeds", "cpus_per_trial", "
 
 def parse(arguments: list[str], description: str | None) -> argparse.Namespace:
     """Parse the command line; exit with an error message where options contradict each other."""
-    parser = argparse.ArgumentParser(
-        prog="study/sweep.py", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(prog="study/sweep.py", description=description)
     _add_study_options(parser.add_argument_group("study"))
     _add_search_options(parser.add_argument_group("search"))
     _add_interpolation_options(parser.add_argument_group("interpolation"))

@@ -17,7 +17,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 from rich.console import Console
 from rich.table import Table
 
-from study.cli import add_common_options, artifacts_of, run, with_options
+from study.cli import CommandParser, add_common_options, artifacts_of, run, with_options
 from study.cluster.progress import StageProgress
 from study.config import ConfigError, Precision, RunConfig, Stage, replace, to_dict
 from study.config.basicsr import read_basicsr
@@ -99,9 +99,7 @@ def main(arguments: list[str], console: Console) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="study/train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(prog="study/train.py", description=__doc__)
     group = parser.add_argument_group("recipe")
     group.add_argument("recipe", metavar="RECIPE", nargs="?", help=f"one of: {', '.join(RECIPES)}")
     group.add_argument(

@@ -60,6 +60,27 @@ def test_an_old_option_is_hidden_from_help_and_result() -> None:
     assert vars(parser.parse_args(["--output", "x"])) == {"output": "x"}
 
 
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("study.sweep", ["--space", "quick", "--output", "x"]),
+        ("study.train", ["aesop", "--output", "x"]),
+        ("study.evaluate", ["bicubic", "--hr", "x"]),
+        ("study.prepare", ["pack", "x", "--output", "y"]),
+        ("study.export", ["x", "--output", "y"]),
+        ("analysis.report", ["x"]),
+    ],
+)
+def test_no_command_takes_an_option_for_another(
+    script: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        importlib.import_module(script)._parse([*arguments, "--outpu", "z"])
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: {script.replace('.', '/')}.py ")
+    assert "unrecognized arguments: --outpu z" in said
+
+
 def test_every_training_command_refuses_the_old_test_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         configured("--test", "Set5")
