@@ -24,9 +24,11 @@ from study.models import MSRResNet, RRDBNet, save_weights
 from study.models.build import build_autoencoder
 from study.record.events import FrontMoved, StudyStateChanged, TrialStarted
 from study.record.journal import Journal
+from study.record.metadata import write_metadata
 from study.record.paths import RunDirectory
 from study.record.points import FidelityPoint, InterpolatedPoint, TrialPoint
 from study.training.evaluation import evaluate_generator
+from tests.analysis.made_events import metadata_of
 
 CPU = torch.device("cpu")
 
@@ -122,7 +124,7 @@ def test_the_tool_gives_a_trials_values(sets: Path, tmp_path: Path) -> None:
 def test_a_studys_folder_gives_its_front(sets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = get_recipe("aesop", "tiny")
     run_dir = RunDirectory(tmp_path / "runs" / "mine")
-    write_json(run_dir.study, {"name": "mine"})
+    write_metadata(run_dir.root, metadata_of(to_dict(config)))
     key = "fidelity-0a"
     between = InterpolatedPoint(FidelityPoint(key), TrialPoint(0, 160), "weights", 0.5)
     of_images = InterpolatedPoint(FidelityPoint(key), TrialPoint(0, 160), "images", 0.25)
@@ -146,10 +148,32 @@ def test_a_studys_folder_gives_its_front(sets: Path, tmp_path: Path, caplog: pyt
 
 def test_a_study_without_a_front_is_refused(sets: Path, tmp_path: Path) -> None:
     run_dir = RunDirectory(tmp_path / "mine")
-    write_json(run_dir.study, {"name": "mine"})
+    write_metadata(run_dir.root, metadata_of(to_dict(get_recipe("aesop", "tiny"))))
     Journal(run_dir.journal).append(StudyStateChanged(state="RUNNING"))
 
     with pytest.raises(ValueError, match="this study has no front yet; name a trial's folder or a weight file"):
+        run(run_dir.root, "--hr", sets / "Set5")
+
+
+def test_a_study_that_cannot_be_read_is_refused(sets: Path, tmp_path: Path) -> None:
+    run_dir = RunDirectory(tmp_path / "mine")
+    point = TrialPoint(0, 80)
+    journal = Journal(run_dir.journal)
+    journal.append(TrialStarted(trial=0, config={"loss": {"artifact": 1.0}}, params={}, upstream={}))
+    journal.append(FrontMoved(trials_ended=1, hypervolume=1.0, members=(point,)))
+    run_dir.weights(point).parent.mkdir(parents=True)
+    run_dir.weights(point).touch()
+    with pytest.raises(ValueError, match=r"study\.json does not exist: give a directory that study/sweep\.py wrote"):
+        run(run_dir.root, "--hr", sets / "Set5")
+
+    write_json(run_dir.study, {"version": 3})
+    with pytest.raises(ValueError, match=r"study\.json: its version is 3, but this code reads 2; read it with"):
+        run(run_dir.root, "--hr", sets / "Set5")
+
+    run_dir.study.unlink()
+    write_metadata(run_dir.root, metadata_of(to_dict(get_recipe("aesop", "tiny"))))
+    problem = r"0000080\.safetensors: the run of trial 0: .*'loss\.artifact'; it is called loss\.ldl now"
+    with pytest.raises(ValueError, match=problem):
         run(run_dir.root, "--hr", sets / "Set5")
 
 

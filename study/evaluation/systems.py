@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from study.config import AUTOENCODER_FIELDS, GeneratorConfig, RunConfig, from_dict, generator_config
+from study.config import AUTOENCODER_FIELDS, ConfigError, GeneratorConfig, RunConfig, from_dict, generator_config
 from study.config.recipes import get_recipe
 from study.data import bicubic_upsample
 from study.models import Autoencoder, load_weights
@@ -20,6 +20,7 @@ from study.models.identify import identify
 from study.models.tiling import Upscaler
 from study.models.weights import interpolate_states
 from study.record.journal import read_entries
+from study.record.metadata import read_metadata
 from study.record.paths import CONFIG, WEIGHTS, RunDirectory
 from study.record.points import FidelityPoint, InterpolatedPoint, TrialPoint
 from study.record.state import StudyRecord
@@ -228,8 +229,9 @@ def _network(name: str, checkpoint: Checkpoint, digest: str, limits: Limits) -> 
 def _front_of(folder: Path) -> list[Checkpoint]:
     """Open the weights of a study's front, best in its first objective first."""
     run = RunDirectory(folder)
-    if not run.study.is_file() or not run.journal.is_file():
+    if not run.study.is_file() and not run.journal.is_file():
         return []
+    read_metadata(folder)  # refuses a study of another version
     record = StudyRecord.of(entry for entry, _ in read_entries(run.journal))
     members = record.fronts[-1].members if record.fronts else ()
     if not members:
@@ -248,7 +250,10 @@ def _open_member(record: StudyRecord, member: TrialPoint | InterpolatedPoint, fi
         for number, started in record.trials.items()
         if (number == owner.trial if isinstance(owner, TrialPoint) else owner.key in started.upstream.values())
     ]
-    config = from_dict(trials[0].config)
+    try:
+        config = from_dict(trials[0].config)
+    except ConfigError as error:
+        raise UnknownSystem(f"{file}: the run of trial {trials[0].trial}: {error}") from None
     return _open_network(file, config.generator, config.data.scale, member.label)
 
 
