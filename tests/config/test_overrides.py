@@ -260,7 +260,9 @@ def test_a_former_value_is_refused_with_its_new_name(tiny: RunConfig, field: str
 
 
 def test_present_names_are_not_refused(tiny: RunConfig) -> None:
-    refuse_old_names(flatten(to_dict(tiny)) | dict.fromkeys(("recipe", "loss.guidance")))
+    present = flatten(to_dict(tiny)) | dict.fromkeys(("recipe", "loss.guidance"))
+    refuse_old_names(present)
+    assert not present.keys() & RENAMED_FIELDS.keys(), "a name that is present and refused"
 
 
 # --- fields that only some runs read ---------------------------------------------------------------------------------
