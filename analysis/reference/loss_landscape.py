@@ -24,7 +24,7 @@ from torch import Tensor
 
 from analysis.figures.plots import save_figure
 from analysis.reference.artifact_networks import artifact_part, open_autoencoder
-from study.cli import run
+from study.cli import CommandParser, run
 from study.data import bicubic_downsample
 from study.data.images import read_image
 from study.losses import (
@@ -177,11 +177,7 @@ def main(arguments: list[str], console: Console) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.reference.loss_landscape",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(prog="python -m analysis.reference.loss_landscape", description=__doc__)
     parser.add_argument("image", type=Path, metavar="IMAGE", help="a photograph")
     parser.add_argument("--output", type=Path, default=Path("landscape.png"), metavar="FILE", help="the figure")
     parser.add_argument("--side", type=int, default=144, metavar="PX", help="side of the centred window (default: 144)")

@@ -38,7 +38,7 @@ from analysis.reference.artifact_networks import OpenedAutoencoder, find_autoenc
 from analysis.reference.perturbations import KINDS, perturb
 from analysis.reference.texture_figure import draw_penalties
 from analysis.statistics.resampling import resampled_weights, student_reach
-from study.cli import progress, run
+from study.cli import CommandParser, progress, run
 from study.data import bicubic_downsample, to_float
 from study.data.image_set import CROP_MULTIPLE, ImageSet
 from study.data.images import pixel_digest
@@ -204,11 +204,7 @@ def main(arguments: list[str], console: Console) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.reference.texture_penalty",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(prog="python -m analysis.reference.texture_penalty", description=__doc__)
     parser.add_argument(
         "autoencoders",
         nargs="+",
