@@ -76,7 +76,7 @@ class StudyMetadata:
     search: SearchInfo
     goals: Goals
     images: Annotated[Mapping[Literal["train", "val"], ImageSetInfo], Field(min_length=2)]
-    config: Annotated[ConfigValues, Field(min_length=1)]
+    config: ConfigValues
     notes: tuple[str, ...]
     code_version: str
     identity: Mapping[str, Any]

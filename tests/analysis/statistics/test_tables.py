@@ -201,7 +201,7 @@ LINE = write_entry(1.7e9, point(1, 200, 28.0, 30.0))
             "its version is 3, but this code reads 2; read it with the code",
         ),
         ('{"event": "point", "trial": 1, "iteration": 2}', "it has no version"),
-        ("not JSON", "it has no version"),
+        ("not JSON", "it is not JSON"),
     ],
     ids=["event", "field", "version", "untyped", "text"],
 )
