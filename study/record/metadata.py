@@ -131,12 +131,9 @@ def read_metadata(run_dir: Path) -> StudyMetadata:
         values = json.loads(content)
     except ValueError as error:
         raise RunDirectoryError(f"{path} is not valid JSON ({error}): was it edited or cut short?") from error
-    version = values.get("version", "missing") if isinstance(values, dict) else VERSION
-    if version != VERSION:
-        raise RunDirectoryError(
-            f"{path}: its version is {shortened(version)}, but this code reads {VERSION}; "
-            "read it with the code that wrote it"
-        )
+    if isinstance(values, dict) and values.get("version") != VERSION:
+        found = f"its version is {shortened(values['version'])}" if "version" in values else "it has no version"
+        raise RunDirectoryError(f"{path}: {found}, but this code reads {VERSION}; read it with the code that wrote it")
     try:
         metadata = _ADAPTER.validate_json(content, strict=True)
         refuse_old_names(dict.fromkeys(metadata.search.groups) | flatten(metadata.config))
