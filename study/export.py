@@ -4,7 +4,6 @@ python study/export.py runs/aesop/trials/0007/points/0000160.safetensors --outpu
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from rich.console import Console
 
 from study.cli import CommandParser, add_renamed_options, run
 from study.config import RunConfig, from_dict
+from study.files import read_checked_json
 from study.record.paths import CONFIG
 from study.training.stages.adversarial import export_generator
 
@@ -52,7 +52,7 @@ def _config_of(weights: Path) -> RunConfig:
             f"{weights} is not a point of a trial; name a file in a trial's folder, such as "
             "runs/aesop/trials/0007/points/0000160.safetensors"
         )
-    return from_dict(json.loads(path.read_text())["config"])
+    return from_dict(read_checked_json(path, required=False)["config"])
 
 
 def command() -> None:

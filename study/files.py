@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -17,17 +18,29 @@ class StorageError(OSError):
     """A file could not be written (disk full, quota, read-only); the old file is unchanged."""
 
 
-def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether an error, or one of its causes, means that no space is left."""
+class DamagedError(ValueError):
+    """A stored file is not what was written: it was cut short, emptied or changed."""
+
+
+def storage_fault(error: BaseException | None) -> OSError | None:
+    """Return the error of the file system (full, read-only, input/output, ...) that caused an error, None without one.
+
+    Errors of the system have a number; Pillow's errors about a file's content are OSErrors without one.
+    """
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+        if isinstance(error, OSError) and error.errno is not None:
+            return error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, keep: Path | None = None) -> None:
     """Replace a file's content in one step: after a crash, the file has either its old or its new content.
+
+    Args:
+        path: of the file; its folder is created.
+        content: new.
+        keep: where the old file is moved, in the same folder; after a crash in between, it is there alone.
 
     Raises:
         StorageError: the file could not be written; the old file is unchanged and no temporary file is left.
@@ -39,6 +52,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(temporary, path)
     except OSError as error:
         with suppress(OSError):  # it does not exist if the folder could not be made
@@ -67,7 +82,38 @@ def write_json(path: Path, values: Any) -> None:
     write_atomically(path, (json.dumps(values, indent=1, sort_keys=True) + "\n").encode())
 
 
+def write_checked_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON object with a further entry, its SHA-256; StorageError as `write_atomically`."""
+    write_json(path, {**values, "sha256": _json_digest(values)})
+
+
+def read_checked_json(path: Path, *, required: bool = True) -> dict[str, Any]:
+    """Read a JSON object that `write_checked_json` wrote, without the SHA-256.
+
+    Args:
+        path: of the file.
+        required: whether an object without a SHA-256 is refused: files that people made have none.
+
+    Raises:
+        DamagedError: it is no JSON object, or does not match its SHA-256.
+        OSError: the file system refused to read it.
+    """
+    try:
+        values: dict[str, Any] = json.loads(path.read_bytes())
+        written = values.pop("sha256", None)
+        intact = written == _json_digest(values) or (written is None and not required)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        intact = False
+    if not intact:
+        raise DamagedError(f"{path} is damaged, or was written by an earlier version: it does not match its SHA-256")
+    return values
+
+
+def _json_digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 def _explain(error: OSError, path: Path, size: int) -> str:
     if error.errno in _FULL:
         return f"no space left for {size / 2**20:.1f} MiB; earlier files are intact: free some space and start again"
-    return f"could not write ({error.strerror}); check the directory's permissions"
+    return f"could not write ({error.strerror}); earlier files are intact: check the file system and its permissions"

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from study import files
-from study.files import StorageError, write_atomically, write_json
+from study.files import (
+    DamagedError,
+    StorageError,
+    read_checked_json,
+    storage_fault,
+    write_atomically,
+    write_checked_json,
+    write_json,
+)
 
 
 def test_content_is_replaced_and_no_temporary_file_remains(tmp_path: Path) -> None:
@@ -74,3 +82,37 @@ def test_json_is_sorted_and_read_back(tmp_path: Path, monkeypatch: pytest.Monkey
     write_json(tmp_path / "two.json", {"a": {"x": "ä"}, "b": [1, 2.5, None]})
     assert written[0] == written[1]
     assert json.loads(written[0]) == {"a": {"x": "ä"}, "b": [1, 2.5, None]}
+
+
+def test_checked_json_refuses_any_other_content(tmp_path: Path) -> None:
+    path = tmp_path / "point.json"
+    values = {"psnr": 28.25, "steps": 40, "name": "ä", "loss": [float("inf")]}
+    write_checked_json(path, values)
+    text = path.read_text()
+    assert read_checked_json(path) == values
+    for damaged in (text.replace("28.25", "98.25"), text.replace("}", ""), "", "[]", "7", text.replace("40", "41")):
+        path.write_text(damaged)
+        with pytest.raises(DamagedError, match=r"point\.json is damaged"):
+            read_checked_json(path)
+    path.write_text(json.dumps(values))  # of a person, or of an earlier version
+    assert read_checked_json(path, required=False) == values
+    with pytest.raises(DamagedError, match="an earlier version"):
+        read_checked_json(path)
+
+
+def test_the_file_system_is_found_behind_other_errors() -> None:
+    def raised(error: OSError, *, hidden: bool) -> Exception:
+        try:
+            try:
+                raise error
+            except OSError as fault:
+                raise ValueError("cannot be read") from (None if hidden else fault)
+        except ValueError as outer:
+            return outer
+
+    for number in (errno.EIO, errno.EROFS, errno.EXDEV, errno.ESTALE, errno.ENOENT, errno.ENOSPC):
+        fault = OSError(number, os.strerror(number))
+        assert storage_fault(raised(fault, hidden=False)) is fault
+        assert storage_fault(raised(fault, hidden=True)) is None
+    assert storage_fault(OSError("cannot identify image file")) is None  # Pillow's, about a file's content
+    assert storage_fault(ValueError("diverged")) is None

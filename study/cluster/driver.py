@@ -46,6 +46,7 @@ from study.search.trials import Asked, TrialSource, UnusableTrial
 from study.search.warm_start import WarmStart
 from study.tracking.exporter import Exporter
 from study.tracking.publishing import Report, publish
+from study.training.checkpoints import remove_checkpoints
 from study.training.context import RunContext
 from study.training.evaluation import baseline_name
 from study.training.stages.graph import artifact_key
@@ -187,7 +188,7 @@ def _remove_scratch(study: Study, record: StudyRecord) -> None:
     shutil.rmtree(study.run_dir.tune, ignore_errors=True)
     for number, end in record.ends.items():
         if end.state == "PRUNED":
-            study.run_dir.trial(number).checkpoint.unlink(missing_ok=True)
+            remove_checkpoints(study.run_dir.trial(number).checkpoint)
 
 
 def _comparison(run: _Run) -> Callable[[PointEvaluated], RungDecided | None]:

@@ -5,6 +5,7 @@ A job reports to the driver with messages, and writes only into the directories 
 
 import functools
 import json
+import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from study.cluster.messages import (
     ParentSpec,
 )
 from study.config import from_dict
-from study.files import is_disk_full
+from study.files import storage_fault
 from study.record.paths import RunDirectory
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
@@ -46,8 +47,8 @@ def run_job(
 ) -> EndState:
     """Run one job; the last message is its `JobEnded`.
 
-    An error of the job does not raise: the job ends FAILED with the cause. An error that is not specific to the job (a
-    full disk) ends it HALTED, so that the study stops and can be continued.
+    An error of the job does not raise: the job ends FAILED with the cause. An error that is not specific to the job,
+    such as any of the storage, ends it HALTED, so that the study stops and can be continued.
 
     Args:
         request: the job, and its resources.
@@ -81,8 +82,8 @@ def _outcome(
     except Diverged as error:
         return JobEnded("FAILED", f"diverged: {error}")
     except Exception as error:
-        if is_disk_full(error):
-            return JobEnded("HALTED", str(error))
+        if storage_fault(error) is not None:
+            return JobEnded("HALTED", f"the storage failed on {socket.gethostname()}: {error}")
         return JobEnded("FAILED", _last_line(error), traceback.format_exc())
     return JobEnded("COMPLETE")
 

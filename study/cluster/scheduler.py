@@ -13,7 +13,7 @@ from study.cluster.searcher import StudySearcher
 from study.cluster.signals import Stop, StopRequests
 from study.cluster.study import Study
 from study.cluster.worker import Worker
-from study.files import is_disk_full
+from study.files import storage_fault
 
 MAX_STARTING_WORKERS = 64
 
@@ -77,8 +77,8 @@ def run_tuner(
         except KeyboardInterrupt:
             pass
         except Exception as error:
-            # Tune also writes into the study's directory; on a full disk it raises errors of its own.
-            if searcher.halted is None and not is_disk_full(error):
+            # Tune also writes into the study's directory; where that fails, it raises errors of its own.
+            if searcher.halted is None and storage_fault(error) is None:
                 raise
             searcher.halted = searcher.halted or str(error)
     return stop.requested

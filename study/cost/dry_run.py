@@ -60,7 +60,7 @@ def _lines(study: DryRun, total: float) -> list[str]:
     stages = study.stages
     evaluation = sum(stage.evaluation_seconds for stage in stages)
     stored = sum(stage.stored_bytes for stage in stages)
-    running = study.slots * max(stage.checkpoint_bytes for stage in stages)
+    running = 2 * study.slots * max(stage.checkpoint_bytes for stage in stages)
     peak = max(stage.peak_bytes for stage in stages)
     return [
         f"included: {evaluation / 3600:.2f} device-hours for the evaluation of points on {study.where}; "

@@ -81,7 +81,7 @@ class StageForecast:
         device_seconds: of these steps and their evaluation; NaN where nothing was measured.
         evaluation_seconds: share of it that evaluation takes.
         stored_bytes: of weights that will be kept.
-        checkpoint_bytes: of the largest checkpoint; each running job keeps one.
+        checkpoint_bytes: of the largest checkpoint; each running job keeps two.
         peak_bytes: of GPU memory, the largest that was measured.
     """
 

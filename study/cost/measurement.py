@@ -89,9 +89,10 @@ def give_random_upstream(config: RunConfig, stage: Stage, context: RunContext) -
     """Store networks with random weights as the artifacts upstream of a stage."""
     for need in needs_of(config, stage, lambda run, name: artifact_key(run, name, context.train)):
         if not context.artifacts.has(need.key):
-            target = context.artifacts.open(need.key)
+            target = context.artifacts.partial_dir(need.key)
             save_weights(STAGES[need.stage].network(need.config), target / WEIGHTS, layout="plain")
             write_json(target / BUDGET, {})
+            context.artifacts.publish(need.key)
 
 
 def _seconds_a_step(state: TrainState, step: Step, batches: Batches, device: torch.device) -> float:

@@ -1,11 +1,9 @@
 """Open the systems to compare: weights of a study or of others, bicubic, folders of SR images, interpolations."""
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from study.config import AUTOENCODER_FIELDS, ConfigError, GeneratorConfig, RunConfig, from_dict, generator_config
 from study.config.recipes import get_recipe
 from study.data import bicubic_upsample
+from study.files import read_checked_json
 from study.models import Autoencoder, load_weights
 from study.models.backbones import file_digest
 from study.models.build import build_autoencoder, build_generator
@@ -196,7 +195,7 @@ def open_autoencoder(path: Path) -> tuple[Autoencoder, str]:
     if not path.is_file():
         raise UnknownSystem(f"{path}: no such file of an auto-encoder; name a weight file or an artifact's folder")
     beside = path.parent / CONFIG
-    part = json.loads(beside.read_text()).get("part", {}) if beside.is_file() else {}
+    part = read_checked_json(beside, required=False).get("part", {}) if beside.is_file() else {}
     fields = {name: value for name, value in part.items() if name in AUTOENCODER_FIELDS}
     config = get_recipe("aesop").autoencoder.model_copy(update=fields)
     autoencoder = build_autoencoder(config, scale_head=bool(part.get("scale_head")))
@@ -275,11 +274,11 @@ def _config_beside(path: Path) -> tuple[GeneratorConfig, int] | None:
     """Return the network of a trial's point, of a fidelity artifact or of a registered model; None for other files."""
     trial, artifact = path.parent.parent / CONFIG, path.parent / CONFIG
     if path.parent.name == "points" and trial.is_file():
-        config = from_dict(json.loads(trial.read_text())["config"])
+        config = from_dict(read_checked_json(trial, required=False)["config"])
         return config.generator, config.data.scale
     if path.name != WEIGHTS or not artifact.is_file():
         return None
-    saved: dict[str, Any] = json.loads(artifact.read_text())
+    saved = read_checked_json(artifact, required=False)
     if "config" in saved:  # of a registered model
         config = from_dict(saved["config"])
         return config.generator, config.data.scale

@@ -1,6 +1,8 @@
 """Read, write and interpolate weights, ours and those of other tools; no code in a file is ever executed."""
 
+import hashlib
 import io
+import json
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from study.files import write_atomically
+from study.files import DamagedError, write_atomically
 from study.models.released_names import CONSTANTS, released_state, table_for, without_copies
 from study.models.spsr import SPSRGenerator
 from study.models.strict_state import check_state
@@ -22,6 +24,9 @@ WRAPPERS = ("params_ema", "params")
 PARALLEL_PREFIX = "module."
 
 Layout = Literal["basicsr", "plain"]
+
+_CHECKSUM = "aesop-study.sha256"
+"""Entry of a safetensors file's metadata: of the names, types and shapes, and of the data. Other tools ignore it."""
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
@@ -38,6 +43,8 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     Raises:
         ValueError: naming the file, if it is absent, empty, damaged, holds more than tensors, or has missing,
             unexpected or wrongly shaped entries. The network is then unchanged.
+        DamagedError: a ValueError: the file does not match the checksum with which `save_weights` wrote it.
+        OSError: the file system refused to read it.
     """
     path = Path(path)
     state = read_state(path)
@@ -57,8 +64,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return _select_state(_read(path), path)
 
 
+def is_finite(module: nn.Module) -> bool:
+    """Return whether all weights and buffers of a network are finite."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values())
+
+
 def save_weights(module: nn.Module, path: str | Path, layout: Layout = "basicsr") -> None:
-    """Write a network's weights atomically.
+    """Write a network's weights atomically, a .safetensors file with a checksum.
 
     Args:
         module: the network.
@@ -77,7 +89,8 @@ def save_weights(module: nn.Module, path: str | Path, layout: Layout = "basicsr"
     state = released_state(module) if layout == "basicsr" else module.state_dict()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if path.suffix == ".safetensors":
-        write_atomically(path, safetensors.torch.save(tensors))
+        checksum = _checksum(safetensors.torch.save(tensors))[0]
+        write_atomically(path, safetensors.torch.save(tensors, {_CHECKSUM: checksum}))
         return
     wrapped = layout == "basicsr" and not isinstance(module, SPSRGenerator)
     buffer = io.BytesIO()
@@ -116,7 +129,22 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    return safetensors.torch.load_file(path, device="cpu")
+    content = path.read_bytes()
+    tensors = safetensors.torch.load(content)
+    checksum, written = _checksum(content)
+    if written not in (None, checksum):
+        raise DamagedError(f"{path} is damaged: it is not what was written, by the checksum in its metadata")
+    return tensors
+
+
+def _checksum(content: bytes) -> tuple[str, str | None]:
+    """Return the SHA-256 of a safetensors file without its metadata, and the one in them; None in files of others."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    entries = json.loads(content[8:start])
+    written = entries.pop("__metadata__", {}).get(_CHECKSUM)
+    digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode())
+    digest.update(memoryview(content)[start:])
+    return digest.hexdigest(), written
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
@@ -142,6 +170,8 @@ def _read(path: Path) -> Any:
         raise ValueError(f"{path}: the weight file is empty; copy or download it again")
     try:
         return READERS[path.suffix](path)
+    except DamagedError:
+        raise
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path}: not a PyTorch weight file, or one that holds more than plain tensors; "

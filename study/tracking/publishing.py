@@ -4,7 +4,6 @@ The driver records them, the exporter uploads them. A study that is continued re
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +15,8 @@ import moocore
 import numpy as np
 
 from study import __version__
-from study.files import write_atomically, write_json
+from study.files import read_checked_json, write_atomically, write_checked_json
+from study.models.weights import read_state
 from study.record.events import (
     AliasesPublished,
     FilesPublished,
@@ -126,11 +126,20 @@ class _Publisher:
             self._record_crops(_trial_of(point), folder, shown)
 
     def publish_models(self, goals: Goals) -> None:
-        """Register the weights on the front; interpolations of images, and points whose files are gone, have none."""
-        record, registered = self.recorder.record, []
+        """Register the weights on the front; interpolations of images, and points whose files are gone, have none.
+
+        Raises:
+            ValueError: some weights are damaged, which the message names; all others are registered.
+        """
+        record, registered, damaged = self.recorder.record, [], []
         for point in self.archive.points:
             weights = self._weights_of(point)
             if weights is None or not weights.is_file():
+                continue
+            try:
+                read_state(weights)
+            except ValueError as error:
+                damaged.append(str(error))
                 continue
             trial, folder = _trial_of(point), self.output.model(point)
             _write_model(folder, weights, self._config_of(point))
@@ -146,6 +155,8 @@ class _Publisher:
             registered.append(point)
         names = aliases(self.archive.members, registered, goals)
         self.recorder.add(AliasesPublished(aliases=names, members=self.archive.points))
+        if damaged:
+            raise ValueError("; ".join(damaged))
 
     def publish_report(self, report: Report | None) -> None:
         """Make the report and record its files."""
@@ -177,7 +188,7 @@ class _Publisher:
         owner = point.owner if isinstance(point, InterpolatedPoint) else point
         if isinstance(owner, TrialPoint):
             return {"key": point.label, "config": self.recorder.record.trials[owner.trial].config}
-        config: dict[str, Any] = json.loads((self.artifacts.open(owner.key) / CONFIG).read_text())
+        config = read_checked_json(self.artifacts.open(owner.key) / CONFIG, required=False)
         return config if point is owner else {**config, "key": point.label}
 
 
@@ -196,7 +207,7 @@ def _evaluation(point: PointId, record: StudyRecord) -> PointEvaluated | Referen
 
 
 def _write_model(folder: Path, weights: Path, config: Mapping[str, Any]) -> None:
-    write_json(folder / CONFIG, config)
+    write_checked_json(folder / CONFIG, {**config})
     write_atomically(folder / _MLMODEL, _MLMODEL_TEXT.encode())
     linked = folder / WEIGHTS
     linked.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """Store finished artifacts in a folder that all nodes share, or in an object store with a local copy.
 
-An artifact is complete or absent. In a folder, its directory is renamed into place in one step. Object stores cannot
-rename: there `complete.json`, which lists the files with their sha256, is written last, and an artifact without it is
-absent. If two processes publish one artifact, the second discards its own copy, which is identical.
+An artifact is complete or absent: `complete.json` lists its files with their sha256, and an artifact without it is
+absent. In a folder, the artifact's directory is renamed into place in one step. Object stores cannot rename: there
+`complete.json` is written last. If two processes publish one artifact, the second discards its own copy, which is
+identical. `verify` compares the files with their sha256 before a job uses them.
 """
 
 import errno
@@ -15,9 +16,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from study.data.remote import cache_folder, connect, is_uri
-from study.files import StorageError, file_lock, write_atomically
+from study.files import DamagedError, StorageError, file_lock, write_atomically, write_json
+from study.training.checkpoints import previous_checkpoint
 
 CHECKPOINT = "checkpoint.pt"
+_CHECKPOINTS = (CHECKPOINT, previous_checkpoint(Path(CHECKPOINT)).name)
 MANIFEST = "complete.json"
 PARTIAL = ".partial"
 
@@ -40,8 +43,25 @@ class ArtifactFolder:
         return str(self.folder)
 
     def has(self, key: str) -> bool:
-        """Return whether an artifact is finished."""
-        return (self.folder / key).exists()
+        """Return whether an artifact is finished; its files may be damaged (`verify`)."""
+        return (self.folder / key / MANIFEST).is_file()
+
+    def verify(self, key: str) -> bool:
+        """Return whether an artifact is finished, after a comparison of its files with their sha256.
+
+        Raises:
+            DamagedError: a file is not what was stored, or is missing.
+            StorageError: the storage refused to read a file.
+        """
+        place = self.folder / key
+        if not place.exists():
+            return False
+        _check_files(place)
+        return True
+
+    def remove(self, key: str) -> None:
+        """Remove an artifact that is damaged."""
+        _discard(self.folder / key)
 
     def open(self, key: str) -> Path:
         """Return the local directory of a finished artifact."""
@@ -57,13 +77,15 @@ class ArtifactFolder:
     def publish(self, key: str) -> None:
         """Move `partial_dir` into place as the finished artifact; StorageError if that fails."""
         partial, final = self.partial_dir(key), self.folder / key
+        write_json(partial / MANIFEST, _digests(partial))
         try:
-            os.rename(partial, final)
+            _move(partial, final)
         except OSError as error:
             if error.errno not in _TAKEN:
                 raise StorageError(error.errno, f"could not put the artifact in place ({error})", str(final)) from error
             shutil.rmtree(partial, ignore_errors=True)  # another node, which our lock does not reach, was first
-        (final / CHECKPOINT).unlink(missing_ok=True)
+        for name in _CHECKPOINTS:
+            (final / name).unlink(missing_ok=True)
 
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Lock an artifact against other processes of this machine; `cluster/leases.py` does so between nodes."""
@@ -87,54 +109,76 @@ class RemoteArtifacts(ArtifactFolder):
         """Return whether an artifact is finished, locally or in the storage."""
         return super().has(key) or self._exists(f"{key}/{MANIFEST}")
 
+    def verify(self, key: str) -> bool:
+        """Return whether an artifact is finished; its files are copied here and compared; errors as above."""
+        if not self.has(key):
+            return False
+        self.open(key)
+        return True
+
+    def remove(self, key: str) -> None:
+        """Remove an artifact that is damaged, locally and, by its manifest, in the storage."""
+        super().remove(key)
+        self._remove(f"{key}/{MANIFEST}")
+
     def open(self, key: str) -> Path:
-        """Return the local directory of a finished artifact, copied once; StorageError if a checksum does not match."""
+        """Return the local directory of a finished artifact, copied unless an intact copy is there.
+
+        Raises:
+            DamagedError: a file in the storage is not what was stored.
+            StorageError: the storage refused.
+        """
         final = self.folder / key
-        if not final.exists():
-            with self.lock(f"copy-{key}"):
-                if not final.exists():
-                    self._download(key, final)
+        with self.lock(f"copy-{key}"):
+            try:
+                intact = super().verify(key)
+            except DamagedError:
+                intact = False
+            if not intact:
+                _discard(final)
+                self._download(key, final)
         return final
 
     def partial_dir(self, key: str) -> Path:
-        """Return the local directory of an unfinished artifact, with the storage's checkpoint and no other."""
+        """Return the local directory of an unfinished artifact, with the storage's checkpoints and no others."""
         place = super().partial_dir(key)
-        remote = f"{PARTIAL}/{key}/{CHECKPOINT}"
-        if self._exists(remote):
-            write_atomically(place / CHECKPOINT, self._read(remote))
-        else:
-            (place / CHECKPOINT).unlink(missing_ok=True)
+        for name in _CHECKPOINTS:
+            remote = f"{PARTIAL}/{key}/{name}"
+            if self._exists(remote):
+                write_atomically(place / name, self._read(remote))
+            else:
+                (place / name).unlink(missing_ok=True)
         return place
 
     def checkpoint_saved(self, key: str) -> None:
-        """Upload the checkpoint, so that any node can continue from it."""
-        self._write(f"{PARTIAL}/{key}/{CHECKPOINT}", (super().partial_dir(key) / CHECKPOINT).read_bytes())
+        """Upload the checkpoint, so that any node can continue from it; the one before stays in the storage."""
+        last, before = (f"{PARTIAL}/{key}/{name}" for name in _CHECKPOINTS)
+        if self._exists(last):
+            with self._explained(before, "written"):
+                self._storage.copy_file(f"{self._root}/{last}", f"{self._root}/{before}")
+        self._write(last, (super().partial_dir(key) / CHECKPOINT).read_bytes())
 
     def publish(self, key: str) -> None:
         """Upload the files of `partial_dir`, the manifest last."""
         place = super().partial_dir(key)
-        files = sorted(path for path in place.iterdir() if path.name != CHECKPOINT)
         if not self._exists(f"{key}/{MANIFEST}"):
-            for path in files:
-                self._write(f"{key}/{path.name}", path.read_bytes())
-            digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+            digests = _digests(place)
+            for name in digests:
+                self._write(f"{key}/{name}", (place / name).read_bytes())
             self._write(f"{key}/{MANIFEST}", json.dumps(digests).encode())
-        self._remove(f"{PARTIAL}/{key}/{CHECKPOINT}")
+        for name in _CHECKPOINTS:
+            self._remove(f"{PARTIAL}/{key}/{name}")
         shutil.rmtree(place)  # `open` downloads and verifies the stored files
 
     def _download(self, key: str, final: Path) -> None:
         arriving = self.folder / PARTIAL / f"{key}.arriving"
         shutil.rmtree(arriving, ignore_errors=True)  # left by a killed process; we hold the lock
-        arriving.mkdir(parents=True)
-        for name, digest in json.loads(self._read(f"{key}/{MANIFEST}")).items():
-            if name != Path(name).name:
-                raise StorageError(errno.EINVAL, f"{MANIFEST} names a file outside the artifact: {name}", self._at(key))
-            content = self._read(f"{key}/{name}")
-            if hashlib.sha256(content).hexdigest() != digest:
-                raise StorageError(
-                    errno.EIO, f"{name} is not what was stored; remove the artifact to train it again", self._at(key)
-                )
-            write_atomically(arriving / name, content)
+        manifest = self._read(f"{key}/{MANIFEST}")
+        for name in _listed(manifest, self._at(key)):
+            if self._exists(f"{key}/{name}"):
+                write_atomically(arriving / name, self._read(f"{key}/{name}"))
+        write_atomically(arriving / MANIFEST, manifest)
+        _check_files(arriving, self._at(key))
         os.rename(arriving, final)
 
     def _at(self, name: str) -> str:
@@ -173,6 +217,58 @@ class RemoteArtifacts(ArtifactFolder):
             raise StorageError(
                 number, f"could not be {what} ({error}); check the storage and its credentials", self._at(name)
             ) from error
+
+
+def _digests(place: Path) -> dict[str, str]:
+    """Return the sha256 of each file of an artifact, by name."""
+    files = sorted(path for path in place.iterdir() if path.name not in (*_CHECKPOINTS, MANIFEST))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _listed(manifest: bytes, shown: str) -> dict[str, str]:
+    """Return the digests in a manifest; DamagedError if it is none, or names a file outside the artifact."""
+    try:
+        digests: dict[str, str] = json.loads(manifest)
+        inside = isinstance(digests, dict) and bool(digests) and all(name == Path(name).name for name in digests)
+    except (ValueError, TypeError, RecursionError):
+        inside = False
+    if not inside:
+        raise DamagedError(f"the artifact {shown} is damaged: its {MANIFEST} is no list of its files")
+    return digests
+
+
+def _check_files(place: Path, shown: str = "") -> None:
+    """Raise DamagedError, naming artifact and file, unless the files in a directory are those of its manifest."""
+    shown = shown or str(place)
+    name = MANIFEST
+    try:
+        for name, digest in _listed((place / MANIFEST).read_bytes(), shown).items():
+            if hashlib.sha256((place / name).read_bytes()).hexdigest() != digest:
+                raise DamagedError(f"the artifact {shown} is damaged: {name} is not what was stored")
+    except FileNotFoundError:
+        raise DamagedError(f"the artifact {shown} is damaged, or of an earlier version: {name} is missing") from None
+
+
+def _discard(place: Path) -> None:
+    """Remove a directory; other processes see it whole or not at all."""
+    aside = place.with_name(f".{place.name}.{os.getpid()}.removed")
+    with suppress(FileNotFoundError):
+        os.rename(place, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _move(partial: Path, final: Path) -> None:
+    """Rename a directory; between two file systems, copy its files beside the target first."""
+    try:
+        os.rename(partial, final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+        for name in (*_digests(partial), MANIFEST):
+            write_atomically(beside / name, (partial / name).read_bytes())
+        os.rename(beside, final)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def open_artifacts(place: str) -> ArtifactFolder:

@@ -8,6 +8,7 @@ from study.data import ImageSet
 from study.losses.custom import read_custom_loss, try_custom_loss
 from study.models import load_weights
 from study.models.backbones import fetch_backbone
+from study.models.weights import is_finite
 from study.training.loop import pick_device
 from study.training.stages.critic_training import training_image
 from study.training.stages.graph import STAGES, needs_of
@@ -66,7 +67,10 @@ def check_initial_weights(configs: Iterable[RunConfig]) -> None:
                 continue
             checked.add(need.key)
             try:
-                load_weights(spec.network(need.config), given)
+                network = spec.network(need.config)
+                load_weights(network, given)
+                if not is_finite(network):
+                    raise ValueError(f"{given} holds weights that are NaN or infinite; name another file")
             except ValueError as error:
                 field = next(path for path in INITIAL_WEIGHTS if get(config, path) == given)
                 raise ValueError(f"{field}: {error}") from None

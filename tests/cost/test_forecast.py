@@ -35,7 +35,9 @@ def test_artifacts_are_counted_once_and_finished_ones_are_found(images: ImageSet
     works = works_of([variant(3), variant(6), variant(3, seed=1)], images, store)
     assert [work.stage for work in works] == ["fidelity", "autoencoder", "autoencoder", *["adversarial"] * 3]
     assert [work.left for work in works] == [800, 200, 200, 160, 160, 160]
-    (tmp_path / artifact_key(BASE, "fidelity", images)).mkdir()
+    key = artifact_key(BASE, "fidelity", images)
+    store.partial_dir(key).mkdir(parents=True)
+    store.publish(key)
     again = works_of([variant(3)], images, store)
     assert [(work.finished, work.left) for work in again] == [(True, 0), (False, 200), (False, 160)]
 

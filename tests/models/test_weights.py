@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from study.files import DamagedError
 from study.models import Autoencoder, MSRResNet, RRDBNet, SRResNet, VGGDiscriminator, load_weights, save_weights
 from study.models.weights import interpolate_states
 
@@ -265,3 +266,32 @@ def test_different_networks_are_not_interpolated() -> None:
         interpolate_states(MSRResNet(8, 1, 2).state_dict(), MSRResNet(8, 2, 2).state_dict(), 0.5)
     with pytest.raises(ValueError, match=r"differ in 1 entries, such as weight"):
         interpolate_states(nn.Linear(2, 3).state_dict(), nn.Linear(4, 3).state_dict(), 0.5)
+
+
+def test_no_changed_byte_of_our_files_is_loaded(tmp_path: Path) -> None:
+    network, file = randomised(NETWORKS["msrresnet"], 1), tmp_path / "weights.safetensors"
+    save_weights(network, file, layout="plain")
+    whole, refused = file.read_bytes(), 0
+    for place in (*range(0, 2000, 7), *range(2000, len(whole), 997)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        loaded = randomised(NETWORKS["msrresnet"], 2)
+        try:
+            load_weights(loaded, file)
+        except ValueError as error:
+            refused += str(file) in str(error)
+        else:  # the byte was in the checksum's name, or padding
+            assert states_equal(loaded.state_dict(), network.state_dict())
+    assert refused > 250
+    file.write_bytes(whole[:-4] + bytes(4))
+    with pytest.raises(DamagedError, match=r"weights\.safetensors is damaged: it is not what was written"):
+        load_weights(network, file)
+
+
+def test_files_of_other_tools_need_no_checksum(tmp_path: Path) -> None:
+    network, file = randomised(NETWORKS["msrresnet"], 1), tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(network.state_dict(), file, {"format": "pt"})
+    loaded = randomised(NETWORKS["msrresnet"], 2)
+    load_weights(loaded, file)
+    assert states_equal(loaded.state_dict(), network.state_dict())
+    save_weights(network, file, layout="plain")
+    assert states_equal(safetensors.torch.load_file(file), network.state_dict())  # and others read ours

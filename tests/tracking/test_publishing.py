@@ -1,6 +1,5 @@
 """What a finished study publishes: recorded once, uploaded once, and opened again from MLflow alone."""
 
-import json
 from pathlib import Path
 
 import mlflow.artifacts
@@ -12,6 +11,7 @@ from safetensors.torch import load_file
 from study.config import replace, to_dict
 from study.config.recipes import aesop
 from study.evaluation.systems import open_checkpoint
+from study.files import write_checked_json
 from study.models import save_weights
 from study.models.build import build_generator
 from study.record.events import (
@@ -55,14 +55,16 @@ def output(tmp_path: Path) -> Path:
             output / "trials/0000/points/0000080.safetensors",
             output / "trials/0000/points/0000160.safetensors",
             output / f"interpolations/{PAIR}/weights-5000.safetensors",
-            tmp_path / "artifacts" / KEY / "weights.safetensors",
+            ArtifactFolder(tmp_path / "artifacts").partial_dir(KEY) / "weights.safetensors",
         )
     ):
         torch.manual_seed(seed)
         place.parent.mkdir(parents=True, exist_ok=True)
         save_weights(build_generator(CONFIG.generator, 4), place, layout="plain")
     part = {"data": {"scale": 4}, "generator": to_dict(CONFIG)["generator"]}
-    (tmp_path / "artifacts" / KEY / "config.json").write_text(json.dumps({"key": KEY, "part": part}))
+    store = ArtifactFolder(tmp_path / "artifacts")
+    write_checked_json(store.partial_dir(KEY) / "config.json", {"key": KEY, "part": part})
+    store.publish(KEY)
     for folder in ("references/hr", "references/lq", "references/bicubic", f"references/{KEY}"):
         add_crop(output / folder)
     for point in (POINT, OF_WEIGHTS, OF_IMAGES):
@@ -227,6 +229,16 @@ def test_second_study_of_a_name_gets_its_own_model(output: Path, recorder: Recor
     client = MlflowClient(uri)
     assert [model.name for model in client.search_registered_models()] == ["quick-one", "quick-one-another0"]
     assert len(client.search_model_versions("name = 'quick-one-another0'")) == 3
+
+
+def test_damaged_weights_are_named_and_not_registered(output: Path, recorder: Recorder) -> None:
+    place = output / "trials/0000/points/0000160.safetensors"
+    content = bytearray(place.read_bytes())
+    content[-100] ^= 1
+    place.write_bytes(content)
+    (problem,) = publish_all(output, recorder)
+    assert f"weights could not be published: ValueError: {place} is damaged" in problem
+    assert models(output) == ["fidelity abcdef", f"{PAIR} weights-5000"]
 
 
 def test_missing_weights_are_left_out(output: Path, recorder: Recorder) -> None:

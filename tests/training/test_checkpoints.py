@@ -9,12 +9,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from study.files import StorageError
-from study.training.checkpoints import load_checkpoint, save_checkpoint
+from study.training.checkpoints import load_checkpoint, previous_checkpoint, save_checkpoint
 
 STATE = {"model": {"weight": torch.arange(5.0)}, "counters": {"iteration": 7, "term_sums": {"pixel": 0.1}}}
 
@@ -67,7 +68,7 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_is_recovered_from(small_disk: 
     assert caught.value.filename == str(path)
     assert os.listdir(small_disk) == ["checkpoint.pt"]
     assert path.read_bytes() == old
-    save_checkpoint(path, "key", STATE)  # the room that the attempt took is free again
+    save_checkpoint(path, "key", STATE)  # the space that the attempt used is free again
     assert load_checkpoint(path, "key") is not None
 
 
@@ -100,21 +101,67 @@ def test_checkpoint_of_another_configuration_is_refused_with_both_keys(tmp_path:
     assert path.exists()
 
 
+def saved_twice(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Save two checkpoints of different states; return their file and the state of the first."""
+    first, last = ({"model": {"weight": torch.rand(64)}, "counters": {"iteration": step}} for step in (20, 40))
+    path = folder / "checkpoint.pt"
+    for state in (first, last):
+        save_checkpoint(path, "key", state)
+    return path, first
+
+
+def test_no_changed_byte_is_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, first = saved_twice(tmp_path)
+    last, before = path.read_bytes(), previous_checkpoint(path).read_bytes()
+    fallen_back = 0
+    for place in range(0, len(last), 13):
+        path.write_bytes(last[:place] + bytes([last[place] ^ 4]) + last[place + 1 :])
+        previous_checkpoint(path).write_bytes(before)
+        state = load_checkpoint(path, "key")
+        assert state is not None
+        if state["counters"]["iteration"] == 20:
+            assert torch.equal(state["model"]["weight"], first["model"]["weight"])
+            fallen_back += 1
+        else:  # the byte was padding
+            assert torch.equal(state["model"]["weight"], torch.load(io.BytesIO(last))["state"]["model"]["weight"])
+    assert fallen_back > 40
+    assert f"{path} is damaged: it is not the checkpoint that was written; the one before it" in caplog.text
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.99])
-def test_truncated_checkpoint_is_refused_by_name(kept: float, tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, "key", STATE | {"more": torch.rand(4096)})
+def test_the_checkpoint_before_a_truncated_one_is_taken(kept: float, tmp_path: Path) -> None:
+    path, first = saved_twice(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole))])
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a readable checkpoint .*remove it to start again"):
-        load_checkpoint(path, "key")
+    state = load_checkpoint(path, "key")
+    assert state is not None
+    assert state["counters"] == first["counters"]
+    save_checkpoint(path, "key", STATE)  # the damaged one does not push out the intact one
+    path.write_bytes(b"damaged again")
+    again = load_checkpoint(path, "key")
+    assert again is not None
+    assert again["counters"] == first["counters"]
+
+
+def test_a_kill_between_both_renames_leaves_a_checkpoint(tmp_path: Path) -> None:
+    path, first = saved_twice(tmp_path)
+    path.unlink()
+    state = load_checkpoint(path, "key")
+    assert state is not None
+    assert state["counters"] == first["counters"]
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"key": "key"}, {"state": {}}, "key"])
-def test_a_file_that_is_no_checkpoint_is_refused_by_name(content: object, tmp_path: Path) -> None:
-    torch.save(content, tmp_path / "checkpoint.pt")
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a readable checkpoint"):
-        load_checkpoint(tmp_path / "checkpoint.pt", "key")
+def test_without_an_intact_checkpoint_training_starts_again(
+    content: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, _ = saved_twice(tmp_path)
+    for file in (path, previous_checkpoint(path)):
+        torch.save(content, file)
+    assert load_checkpoint(path, "key") is None
+    assert "checkpoint.previous.pt is damaged" in caplog.text
+    assert "training starts again" in caplog.text
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("kind", ["torch", "pickle"])
@@ -124,8 +171,7 @@ def test_code_in_a_checkpoint_is_not_run(kind: str, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer) if kind == "torch" else pickle.dump(content, buffer, protocol=2)
     path.write_bytes(buffer.getvalue())
-    with pytest.raises(ValueError, match="not a readable checkpoint"):
-        load_checkpoint(path, "key")
+    assert load_checkpoint(path, "key") is None
     assert not trace.exists()
     buffer.seek(0)
     read = pickle.load if kind == "pickle" else lambda file: torch.load(file, weights_only=False)

@@ -1,6 +1,6 @@
 """The adversarial stage: a trial's last stage, which trains the perceptual generator and yields points."""
 
-import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from study.config import DataConfig, RunConfig, stage_key, to_dict
 from study.data import Batches
-from study.files import write_atomically, write_json
+from study.files import DamagedError, read_checked_json, write_checked_json, write_json
 from study.losses import build_perceptual
 from study.losses.custom import load_custom_loss
 from study.losses.generator_loss import ADVERSARIAL_TERMS, GeneratorLoss
@@ -17,10 +17,11 @@ from study.losses.gradient import LOSS_PADDING
 from study.losses.guidance import GuidanceInputs
 from study.models import SPSRGenerator, load_weights, save_weights
 from study.models.build import build_discriminator, build_generator
-from study.record.entries import read_event, write_event
 from study.record.events import PointEvaluated
 from study.record.paths import TrialDirectory, point_samples
+from study.record.point_files import read_point, write_point
 from study.record.points import TrialPoint
+from study.training.checkpoints import remove_checkpoints
 from study.training.context import RunContext
 from study.training.evaluation import evaluate_generator, evaluation_spacing
 from study.training.loop import Plan, ProgressCallback, train
@@ -31,6 +32,8 @@ from study.training.stages.fidelity import load_generator
 from study.training.stages.spec import StageSpec
 from study.training.state import TrainState, new_state, seeded, state_on_cpu
 from study.training.steps import Step, adversarial_step
+
+log = logging.getLogger(__name__)
 
 GRADIENT_MARGIN = 2 * (LOSS_PADDING - 1)  # how many pixels gradient maps are larger than the patch
 
@@ -45,7 +48,8 @@ def train_adversarial(
     """Train and evaluate the perceptual generator; its upstream artifacts must be finished.
 
     A second call with the same directory continues from the last checkpoint. A point is stored before it is reported; a
-    continued run reports its stored points again, so the receiver must ignore iterations that it already has.
+    continued run reports its stored points again, so the receiver must ignore iterations that it already has. If one of
+    them is damaged, training starts again, with a warning.
 
     Args:
         config: the run.
@@ -61,8 +65,8 @@ def train_adversarial(
     key = stage_key(config, "adversarial", context.train.fingerprint)
     if context.distributed.is_main:
         _claim(directory, key, config)
-        for path in sorted(directory.points.glob("*.json")):
-            report(_read_point(path))
+        for point in _stored_points(directory, config.budget.iterations):
+            report(point)
     if context.distributed.broadcast(directory.done.exists()):
         return
     plan = Plan(
@@ -80,7 +84,7 @@ def train_adversarial(
     train(state, step, batches, plan, evaluate=evaluate, on_progress=on_progress, stopping=context.stopping)
     if context.distributed.is_main:
         write_json(directory.done, {"key": key})
-        directory.checkpoint.unlink(missing_ok=True)  # only now is it no longer needed
+        remove_checkpoints(directory.checkpoint)  # only now are they no longer needed
 
 
 def prepare_adversarial(config: RunConfig, context: RunContext) -> tuple[TrainState, Step, Batches]:
@@ -115,14 +119,32 @@ def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
 
 def _claim(directory: TrialDirectory, key: str, config: RunConfig) -> None:
     """Write the run's key and configuration into a trial's directory; ValueError if it belongs to another run."""
-    path = directory.config
-    owner = json.loads(path.read_text())["key"] if path.exists() else key
+    path, owner = directory.config, key
+    try:
+        owner = read_checked_json(path)["key"] if path.exists() else key
+    except DamagedError as error:
+        log.warning("%s; it is written again", error)
     if owner != key:
         raise ValueError(
             f"{directory} belongs to {owner}, but this configuration is {key}; name another directory, "
             "or use the configuration that it was started with"
         )
-    write_json(path, {"key": key, "config": to_dict(config)})
+    write_checked_json(path, {"key": key, "config": to_dict(config)})
+
+
+def _stored_points(directory: TrialDirectory, iterations: int) -> list[PointEvaluated]:
+    """Return the stored points; if one is damaged, those before it, and remove the state that came after them."""
+    points: list[PointEvaluated] = []
+    try:
+        for path in sorted(directory.points.glob("*.json")):
+            points.append(read_point(path))
+        if directory.done.exists() and (not points or points[-1].point.iteration < iterations):
+            raise DamagedError(f"{directory.points} has lost its last points")
+    except DamagedError as error:
+        log.warning("%s; trial %d is trained again", error, directory.trial)
+        directory.done.unlink(missing_ok=True)
+        remove_checkpoints(directory.checkpoint)
+    return points
 
 
 def _network(config: RunConfig) -> nn.Module:
@@ -202,13 +224,7 @@ def _save_point(
     )
     save_weights(state.ema, directory.weights(state.iteration), layout="plain")
     # Last: a point counts as stored once this file exists.
-    write_atomically(directory.numbers(state.iteration), write_event(event).encode())
-    return event
-
-
-def _read_point(path: Path) -> PointEvaluated:
-    event = read_event(path.read_text())
-    assert isinstance(event, PointEvaluated)
+    write_point(directory.numbers(state.iteration), event)
     return event
 
 

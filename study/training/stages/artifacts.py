@@ -1,22 +1,26 @@
 """Train the artifact of an upstream stage once, or find it in the store."""
 
 import json
+import logging
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from study.config import RunConfig, Stage, get, stage_part, to_dict
-from study.files import write_json
+from study.files import DamagedError, write_checked_json, write_json
 from study.models import load_weights, save_weights
+from study.models.weights import is_finite
 from study.record.events import ArtifactEnded, ReferenceEvaluated
 from study.record.paths import BUDGET, CONFIG, WEIGHTS, RunDirectory
 from study.record.points import Spent
-from study.training.artifact_store import CHECKPOINT
+from study.training.artifact_store import CHECKPOINT, ArtifactFolder
 from study.training.context import RunContext
 from study.training.evaluation import Evaluation, reference_event
-from study.training.loop import Plan, ProgressCallback, train
+from study.training.loop import Diverged, Plan, ProgressCallback, train
 from study.training.stages.graph import STAGES, artifact_key
 from study.training.stages.spec import StageSpec
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ class Artifact:
 def ensure_artifact(
     config: RunConfig, stage: Stage, context: RunContext, on_progress: ProgressCallback | None = None
 ) -> Artifact:
-    """Return the artifact of a stage; train it first, with everything upstream, if the store does not have it.
+    """Return the artifact of a stage; train it first, with everything upstream, if the store has no intact one.
+
+    A damaged artifact is removed, with a warning, and trained again.
 
     If two processes of a machine need the same artifact at the same time, one trains it and the other waits. The
     processes of a distributed context train it together, unless the stage trains alone: then the main process does. A
@@ -51,11 +57,11 @@ def ensure_artifact(
     assert not STAGES[stage].yields_points
     key = artifact_key(config, stage, context.train)
     store, distributed = context.artifacts, context.distributed
-    if not distributed.broadcast(store.has(key)):
+    if not distributed.broadcast(distributed.is_main and _is_intact(store, key)):
         for needed, name in STAGES[stage].upstream(config):
             ensure_artifact(needed, name, context, on_progress)
         with store.lock(key) if distributed.is_main else nullcontext():
-            if not distributed.broadcast(store.has(key)):
+            if not distributed.broadcast(distributed.is_main and _is_intact(store, key, remove=True)):
                 _train_artifact(STAGES[stage], key, config, context, on_progress)
                 return _finished(store.open(key), reused=False)
     return _finished(store.open(key), reused=True)
@@ -116,10 +122,12 @@ def _train_artifact(
         spent = _train_on_batches(spec, key, config, context, partial, on_progress)
     elif is_main:
         network, spent = spec.train_alone(config, key, context, partial, on_progress)
+        if not is_finite(network):
+            raise Diverged(f"{spec.name}: the trained weights are not finite")
         save_weights(network, partial / WEIGHTS, layout="plain")
     if is_main:
         part = stage_part(config, spec.name)
-        write_json(partial / CONFIG, {"key": key, "data": context.train.fingerprint, "part": part})
+        write_checked_json(partial / CONFIG, {"key": key, "data": context.train.fingerprint, "part": part})
         write_json(partial / BUDGET, asdict(spent))
         context.artifacts.publish(key)
     context.distributed.broadcast(True)  # a barrier: the artifact is published
@@ -158,6 +166,17 @@ def _train_on_batches(
     if context.distributed.is_main:
         save_weights(state.ema, partial / WEIGHTS, layout="plain")
     return state.spent
+
+
+def _is_intact(store: ArtifactFolder, key: str, *, remove: bool = False) -> bool:
+    """Return whether a store has an artifact; `remove` one that is damaged."""
+    try:
+        return store.verify(key)
+    except DamagedError as error:
+        if remove:
+            log.warning("%s; it is trained again", error)
+            store.remove(key)
+        return False
 
 
 def _finished(directory: Path, *, reused: bool) -> Artifact:

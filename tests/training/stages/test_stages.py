@@ -118,7 +118,8 @@ def test_finished_artifact_is_whole_and_named_by_its_key(context: RunContext, sm
     for stage in ("fidelity", "autoencoder"):
         key = artifact_key(small_run, stage, context.train)
         folder = context.artifacts.folder / key
-        assert sorted(path.name for path in folder.iterdir()) == ["budget.json", "config.json", "weights.safetensors"]
+        content = sorted(path.name for path in folder.iterdir())
+        assert content == ["budget.json", "complete.json", "config.json", "weights.safetensors"]
         described = json.loads((folder / "config.json").read_text())
         assert (described["key"], described["data"]) == (key, context.train.fingerprint)
     assert list((context.artifacts.folder / ".partial").iterdir()) == []
@@ -332,7 +333,7 @@ def test_killed_adversarial_run_ends_where_an_unbroken_one_does(
 
         return replaced
 
-    writers = {"weights": ("write_atomically", f"{at.zfill(7)}.json"), "done": ("write_json", "done.json")}
+    writers = {"weights": ("write_point", f"{at.zfill(7)}.json"), "done": ("write_json", "done.json")}
     on_progress = killed_at(int(at), "adversarial") if kind == "progress" else None
     broken = tmp_path / "broken"
     with monkeypatch.context() as patch:
@@ -350,6 +351,28 @@ def test_killed_adversarial_run_ends_where_an_unbroken_one_does(
             tmp_path / "unbroken" / TRIAL / "points" / name
         ).read_bytes()
     assert sorted(path.name for path in (broken / TRIAL).iterdir()) == ["config.json", "done.json", "points"]
+
+
+@pytest.mark.parametrize("damage", ["digit", "half", "none left"])
+def test_a_run_with_a_damaged_point_is_trained_again(
+    damage: str, context: RunContext, small_run: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected: list[PointEvaluated] = []
+    train_adversarial(small_run, context, TrialDirectory(tmp_path, 0), expected.append)
+    numbers = TrialDirectory(tmp_path, 0).numbers(6)
+    text = numbers.read_text()
+    match damage:
+        case "digit":
+            psnr = str(expected[1].metrics["psnr_y"])
+            numbers.write_text(text.replace(psnr, f"9{psnr}"))
+        case "half":
+            numbers.write_text(text[: len(text) // 2])
+        case "none left":
+            numbers.unlink()
+    again: list[PointEvaluated] = []
+    train_adversarial(small_run, context, TrialDirectory(tmp_path, 0), again.append)
+    assert "trial 0 is trained again" in caplog.text
+    assert [without_cost(point) for point in again[-2:]] == [without_cost(point) for point in expected]
 
 
 def test_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_from_there(
