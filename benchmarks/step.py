@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from benchmarks.step_groups import EMA_DECAY, Networks, Step, group_names, make_step
 from study.data import Batches, make_pairs
 from study.data.feed import feed
+from study.data.layouts import find_layout
 from study.data.sources import folder, photographs
 from study.training.loop import pick_device
 from study.training.peak_memory import PeakMemory
@@ -266,7 +267,9 @@ def _apart(one: nn.Module, other: nn.Module) -> float:
 
 
 def _batches(options: argparse.Namespace) -> Batches:
-    images = folder(options.images, minimum_side=options.patch) if options.images else photographs()[0]
+    images = photographs()[0]
+    if options.images:
+        images = folder(find_layout([options.images], scale=4, lq=None), scale=4, least=options.patch)
     return Batches(make_pairs(images, 4), patch=options.patch, batch=options.batch, seed=0)
 
 

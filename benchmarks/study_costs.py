@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.cost_model import Conditions, Machine, Timetable, modelled_costs, timetable
 from benchmarks.operations import Operations, count_image, count_step, counting_context
-from study.config import RunConfig, Stage, from_dict, replace
+from study.config import DataConfig, LargestPatch, RunConfig, Stage, from_dict, replace
 from study.config.recipes import RECIPES, as_method, get_recipe
 from study.cost.forecast import StageForecast, Work, forecast, prices, works_of
 from study.data import ImageSet, load_source
@@ -201,7 +201,7 @@ def _wall_clock(entries: Sequence[Entry]) -> float:
 
 def _photographs(metadata: StudyMetadata) -> ImageSet:
     """Return the study's held-out images, which must be the built-in photographs."""
-    _, images = load_source("photographs", None, scale=metadata.config["data"]["scale"], minimum_patch=1)
+    _, images = load_source(DataConfig(scale=metadata.config["data"]["scale"]), LargestPatch(1, ""))
     held_out = metadata.images["val"]
     if held_out.fingerprint != images.fingerprint:
         raise SystemExit(f"check needs a study of the built-in photographs, but this one has {held_out.name}")

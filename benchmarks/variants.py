@@ -44,7 +44,7 @@ def main() -> None:
         require_networks(config, networks)
     context_spec = ContextSpec(
         data=next(iter(runs.values())).data,
-        largest_patch=max(config.largest_patch for config in runs.values()),
+        largest_patch=max(config.largest_patch() for config in runs.values()),
         artifacts=str(options.output.resolve() / "artifacts"),
         backbones=networks,
         lpips_weights=networks.get(LPIPS_NETWORK),

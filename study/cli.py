@@ -5,21 +5,24 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from study.config import INITIAL_WEIGHTS, Precision, RunConfig, parse_assignments, pin_custom_loss, replace
+from study.config import INITIAL_WEIGHTS, MADE, Precision, RunConfig, parse_assignments, pin_custom_loss, replace
 from study.config.recipes import for_task, parse_task, rescale
 
 # Exit code after Ctrl-C, by the shells' convention.
 INTERRUPTED = 130
 
 LOG_SECONDS = 10  # between lines of progress in a log
+
+_IMAGES = ("data.train", "data.val", "data.train_lq", "data.val_lq")  # fields that name images
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -82,6 +85,12 @@ def _add_data_options(group: "argparse._ArgumentGroup") -> None:
         help="validation images: a folder or a store (default: a held-out part of --data)",
     )
     group.add_argument(
+        "--lq",
+        metavar="DIR",
+        help="the LQ images of --data, or `made` to make them (default: those beside the HR images, else made)",
+    )
+    group.add_argument("--val-lq", metavar="DIR", help="the same of --val")
+    group.add_argument(
         "--weights",
         type=Path,
         metavar="DIR",
@@ -135,6 +144,8 @@ def with_options(
     options = {
         "data.train": _absolute(arguments.data or config.data.train),
         "data.val": _absolute(arguments.val or config.data.val),
+        "data.train_lq": _absolute(arguments.lq or config.data.train_lq),
+        "data.val_lq": _absolute(arguments.val_lq or config.data.val_lq),
         "precision": _automatic(config, fastest) if arguments.precision == "auto" else arguments.precision,
     }
     return pin_custom_loss(replace(config, options | with_full_paths(parse_assignments(arguments.set)), varied))
@@ -150,9 +161,11 @@ def _automatic(config: RunConfig, fastest: Precision) -> Precision:
 
 
 def with_full_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the changes with absolute paths of initial weights: workers have another working directory."""
-    is_path = {path: path in INITIAL_WEIGHTS and isinstance(value, str) for path, value in changes.items()}
-    return {path: str(Path(value).resolve()) if is_path[path] else value for path, value in changes.items()}
+    """Return the changes with absolute paths of images and initial weights: workers have another working directory."""
+    given = {path: value for path, value in changes.items() if isinstance(value, str)}
+    weights = {path: str(Path(value).resolve()) for path, value in given.items() if path in INITIAL_WEIGHTS}
+    images = {path: _absolute(value) for path, value in given.items() if path in _IMAGES}
+    return {**changes, **weights, **images}
 
 
 def artifacts_of(arguments: argparse.Namespace) -> str:
@@ -180,6 +193,12 @@ def run(main: Callable[[list[str], Console], int]) -> None:
         Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="", highlight=False)
         Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
+
+
+def print_notes(notes: Iterable[str], console: Console) -> None:
+    """Print sentences that are stored with a study's results too."""
+    for note in notes:
+        console.print(f"[bold]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -217,4 +236,6 @@ def _absolute(source: str | None) -> str | None:
     """Return a source with an absolute path: workers have another working directory."""
     from study.data.remote import is_uri  # late, so that --help answers at once
 
-    return source if source is None or source == "photographs" or is_uri(source) else str(Path(source).resolve())
+    if source is None or source in ("photographs", MADE) or is_uri(source):
+        return source
+    return str(Path(source).resolve())

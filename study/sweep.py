@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from study.cli import INTERRUPTED, artifacts_of, run, with_options
+from study.cli import INTERRUPTED, artifacts_of, print_notes, run, with_options
 from study.sweep_options import parse, search_plan
 
 if TYPE_CHECKING:  # imported late, so that --help answers at once
@@ -105,6 +105,7 @@ def prepare(options: argparse.Namespace, cluster: Mapping[str, float], console: 
     context = inputs.context_spec.open()
     check_training_images(inputs.draws, context.train)
     search = search_plan(options, context.evaluator.names)
+    print_notes(context.image_notes, console)
     repeated, notes = _repeated_runs(inputs, search, context, console)
     study = Study(
         space=inputs.space,
@@ -115,7 +116,7 @@ def prepare(options: argparse.Namespace, cluster: Mapping[str, float], console: 
         context_spec=inputs.context_spec,
         resources=resources,
         mlflow_uri=options.mlflow or default_uri(options.output),
-        notes=notes,
+        notes=(*notes, *context.image_notes),
         search=search,
     )
     if options.pack == "auto":
@@ -167,11 +168,10 @@ def collect_inputs(options: argparse.Namespace, cluster: Mapping[str, float], co
             f"The perceptual loss term is off: the published {wanted} weights could not be found or downloaded."
         )
     notes += [] if cluster else slow_note(base.precision, device)
-    for note in notes:
-        console.print(f"[bold]note:[/] {note}", highlight=False)
+    print_notes(notes, console)
     context_spec = ContextSpec(
         data=base.data,
-        largest_patch=max(draw.largest_patch for draw in draws),
+        largest_patch=max(draw.largest_patch() for draw in draws),
         artifacts=artifacts_of(options),
         backbones=networks,
         lpips_weights=networks.get(LPIPS_NETWORK),
@@ -229,7 +229,7 @@ def _repeated_runs(
     if not different:
         return runs, inputs.notes
     note = f"The settings repeated are those of {plan.origin.name}, but with another {', '.join(different)}."
-    console.print(f"[bold]note:[/] {note}", highlight=False)
+    print_notes([note], console)
     return runs, (*inputs.notes, note)
 
 

@@ -17,7 +17,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 from rich.console import Console
 from rich.table import Table
 
-from study.cli import CommandParser, add_common_options, artifacts_of, run, with_options
+from study.cli import CommandParser, add_common_options, artifacts_of, print_notes, run, with_options
 from study.cluster.progress import StageProgress
 from study.config import ConfigError, Precision, RunConfig, Stage, replace, to_dict
 from study.config.basicsr import read_basicsr
@@ -65,14 +65,14 @@ def main(arguments: list[str], console: Console) -> int:
     config, until = _configuration(options, console)
     check_output(options.output, resume=True)
     context_spec = _context_spec(config, until, options)
-    console.print(f"[bold]note:[/] {perceptual_metric_note(context_spec.lpips_weights)}", highlight=False)
+    metric_note = perceptual_metric_note(context_spec.lpips_weights)
+    print_notes([metric_note], console)
     context = context_spec.open()
     check_training_images([config], context.train)
-    notes = [*spacing_note(config, context.val), *slow_note(config.precision, pick_device())]
-    for note in notes:
-        console.print(f"[bold]note:[/] {note}", highlight=False)
+    notes = [*context.image_notes, *spacing_note(config, context.val), *slow_note(config.precision, pick_device())]
+    print_notes(notes, console)
     uri = options.mlflow or default_uri(options.output)
-    notes = [perceptual_metric_note(context_spec.lpips_weights), *notes]
+    notes.insert(0, metric_note)
     with sole_driver(options.output):
         write_metadata(options.output, describe(_description(config, options.output, notes, context), context))
         write_custom_losses(options.output, context)
@@ -159,7 +159,7 @@ def _context_spec(config: RunConfig, until: Stage, options: argparse.Namespace) 
     check_initial_weights([config])
     return ContextSpec(
         data=config.data,
-        largest_patch=config.largest_patch,
+        largest_patch=config.largest_patch(until),
         artifacts=artifacts_of(options),
         backbones=networks,
         lpips_weights=networks.get(LPIPS_NETWORK),

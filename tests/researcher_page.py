@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from study.config import DataConfig, LargestPatch
 from study.data import load_source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +32,7 @@ def commands(section: str) -> list[list[str]]:
 
 def furnish(place: Path) -> Path:
     """Write the files that the page needs: a dozen photographs, three others, and the examples."""
-    training, held_out = load_source("photographs", None, scale=4, minimum_patch=SIDE)
+    training, held_out = load_source(DataConfig(), LargestPatch(SIDE, ""))
     for name, images, count in (("photos", training, 12), ("held-out", held_out, 3)):
         (place / name).mkdir()
         for number in range(count):

@@ -42,6 +42,7 @@ from study.cli import CommandParser, progress, run
 from study.data import bicubic_downsample, to_float
 from study.data.image_set import CROP_MULTIPLE, ImageSet
 from study.data.images import pixel_digest
+from study.data.layouts import find_layout
 from study.data.pairs import image_to_tensor
 from study.data.sources import folder, stored
 from study.files import write_atomically
@@ -258,7 +259,9 @@ def _window(pixels: np.ndarray, side: int | None) -> np.ndarray:
 
 
 def _opened(path: Path, scale: int) -> ImageSet:
-    return stored(path, scale=scale) if path.is_file() else folder(path, minimum_side=SMALLEST_SIDE)
+    if path.is_file():
+        return stored(path, scale=scale)
+    return folder(find_layout([path], scale=scale, lq=None), scale=scale, least=SMALLEST_SIDE)
 
 
 def _unchanged(passed: Tensor, change: Tensor) -> float:

@@ -16,7 +16,7 @@ from study.config.cache_keys import (
     stage_key,
     stage_part,
 )
-from study.config.data import DataConfig, DegradationName, Task
+from study.config.data import MADE, DataConfig, DegradationName, LargestPatch, Task
 from study.config.generators import (
     GENERATORS,
     SPSR_TAPS,
@@ -63,6 +63,7 @@ __all__ = [
     "AUTOENCODER_FIELDS",
     "GENERATORS",
     "INITIAL_WEIGHTS",
+    "MADE",
     "NUMERICS_VERSION",
     "RENAMED_FIELDS",
     "RENAMED_VALUES",
@@ -85,6 +86,7 @@ __all__ = [
     "GeneratorConfig",
     "Guidance",
     "Head",
+    "LargestPatch",
     "LossConfig",
     "MSRResNetConfig",
     "Optimiser",

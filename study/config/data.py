@@ -1,6 +1,6 @@
 """The training images, and how low-quality images are made of them."""
 
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,17 @@ from study.config.training import Frozen
 
 DegradationName = Literal["bicubic", "aesop-real", "real-esrgan"]
 Task = Literal["sr", "denoise", "jpeg"]
+
+
+MADE = "made"
+"""The value of `data.train_lq` and `data.val_lq` that has low-quality images made although some are given."""
+
+
+class LargestPatch(NamedTuple):
+    """The largest HR patch that stages cut, in pixels, and the field that says so."""
+
+    px: int
+    field: str
 
 
 class DataConfig(Frozen):
@@ -19,6 +30,10 @@ class DataConfig(Frozen):
 
     train: str = Field("photographs", min_length=1, description="`photographs`, a folder of HR images, or a store")
     val: str | None = Field(None, min_length=1, description="the same; None holds out a part of `train`")
+    train_lq: str | None = Field(
+        None, min_length=1, description="LQ images of `train`: a folder, or `made`; None: those beside HR, else made"
+    )
+    val_lq: str | None = Field(None, min_length=1, description="the same of `val`")
     task: Task = Field("sr", description="super-resolution, or restoring images of the same size")
     scale: Literal[1, 2, 3, 4] = 4
     degradation: DegradationName = "bicubic"
@@ -44,3 +59,22 @@ class DataConfig(Frozen):
             if self.task != task and value is not None:
                 raise ValueError(f"{name} belongs to task {task}, but the task is {self.task}; leave {name} out")
         return self
+
+    @model_validator(mode="after")
+    def _given_images_are_trained_on(self) -> Self:
+        if self.is_degraded_anew and self.train_lq not in (None, MADE):
+            raise ValueError(
+                f"train_lq names {self.train_lq}, but {self.degraded_by} makes the low-quality images of training anew "
+                "in each step; leave one out"
+            )
+        return self
+
+    @property
+    def is_degraded_anew(self) -> bool:
+        """Whether the low-quality images of training are made anew in each step."""
+        return self.task == "denoise" or self.degradation != "bicubic"
+
+    @property
+    def degraded_by(self) -> str:
+        """The field and its value that make the low-quality images."""
+        return f"data.degradation {self.degradation}" if self.task == "sr" else f"data.task {self.task}"

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from study.config.data import DataConfig
+from study.config.data import DataConfig, LargestPatch
 from study.config.discriminator_patch import check_discriminator_patch
 from study.config.generators import WITHOUT_ENLARGING, GeneratorConfig, MSRResNetConfig, RRDBConfig, SwinIRConfig
 from study.config.losses import LossConfig
@@ -213,12 +213,12 @@ class RunConfig(Frozen):
         }
         return tuple(stage for stage, wanted in needed.items() if wanted)
 
-    @property
-    def largest_patch(self) -> int:
-        """The largest HR patch of any of its stages, in pixels."""
-        patches = [self.budget.patch]
-        if self.trains_fidelity:
-            patches.append(self.fidelity.budget.patch)
-        if self.loss.uses_autoencoder:
-            patches += [patch for _, patch in self._autoencoder_patches()]
-        return max(patches)
+    def largest_patch(self, until: Stage = "adversarial") -> LargestPatch:
+        """Return the largest HR patch of the stages up to one."""
+        fidelity = [("fidelity.budget.patch", self.fidelity.budget.patch)]
+        by_stage = {"fidelity": fidelity, "autoencoder": self._autoencoder_patches(), "critics": []}
+        patches = by_stage.get(until, [("budget.patch", self.budget.patch)])
+        if until == "adversarial":
+            patches += fidelity if self.trains_fidelity else []
+            patches += self._autoencoder_patches() if self.loss.uses_autoencoder else []
+        return max((LargestPatch(patch, field) for field, patch in patches), default=LargestPatch(1, "critics"))

@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -130,12 +130,14 @@ class ImageSet:
         name: of the set.
         names, images: of each photograph.
         lq: low-quality versions stored with them, if any.
+        notes: what a reader of results must know: images that were left out, low-quality ones that were given.
     """
 
     name: str
     names: tuple[str, ...]
     images: Images
     lq: LowQuality | None = None
+    notes: tuple[str, ...] = ()
 
     @staticmethod
     def loaded(name: str, names: Sequence[str], images: Sequence[np.ndarray]) -> "ImageSet":
@@ -156,11 +158,12 @@ class ImageSet:
             rows += [self.lq.scale, list(self.lq.images.digests)]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
-    def subset(self, part: str, indices: Sequence[int]) -> "ImageSet":
-        """Return the photographs at some indices as a set named after the part."""
-        lq = self.lq and LowQuality(self.lq.scale, SelectedImages(self.lq.images, indices), self.lq.exact)
+    def subset(self, indices: Sequence[int], part: str = "") -> "ImageSet":
+        """Return the photographs at some indices as a set that is named after a part, if one is given."""
+        lq = self.lq and replace(self.lq, images=SelectedImages(self.lq.images, indices))
         names = tuple(self.names[index] for index in indices)
-        return ImageSet(f"{self.name}-{part}", names, SelectedImages(self.images, indices), lq)
+        name = f"{self.name}-{part}" if part else self.name
+        return replace(self, name=name, names=names, images=SelectedImages(self.images, indices), lq=lq)
 
     def cropped(self, multiple: int) -> "ImageSet":
         """Crop each photograph, from the top-left, to multiples of `multiple` px.
@@ -170,7 +173,7 @@ class ImageSet:
         if all(side % multiple == 0 for shape in self.images.shapes for side in shape):
             return self
         lq = None if self.lq is None or self.lq.exact else self.lq
-        return ImageSet(self.name, self.names, CroppedImages(self.images, multiple), lq)
+        return replace(self, images=CroppedImages(self.images, multiple), lq=lq)
 
 
 def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:

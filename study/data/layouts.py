@@ -62,27 +62,21 @@ _ALIASES = {
     "bsds100": "BSD100",
 }
 
-# Sub-folders of a set's folder with HR images, and with low-quality images.
-_HR_FOLDERS = ("HR", "GTmod12", "GT", "DIV2K_train_HR", "DIV2K_valid_HR", "Flickr2K_HR", "original")
-_LQ_FOLDERS = (
-    "LRx{scale}",
-    "LRbicx{scale}",
-    "LR_bicubic/X{scale}",
-    "DIV2K_train_LR_bicubic/X{scale}",
-    "DIV2K_valid_LR_bicubic/X{scale}",
-    "Flickr2K_LR_bicubic/X{scale}",
+# Sub-folders of a set's folder with HR images, in any case of letters.
+_HR_FOLDERS = (
+    *("HR", "GTmod12", "GT", "DIV2K_train_HR", "DIV2K_valid_HR", "Flickr2K_HR", "original"),
+    *("trainH", "testH"),  # KAIR's
 )
-# Folders of low-quality images beside an HR folder of that name.
-_LQ_BESIDE = {
-    "HR": ("LRx{scale}", "LRbicx{scale}"),
-    "GTmod12": ("LRbicx{scale}",),
-    "DIV2K_train_HR": ("DIV2K_train_LR_bicubic/X{scale}",),
-    "DIV2K_valid_HR": ("DIV2K_valid_LR_bicubic/X{scale}",),
-    "Flickr2K_HR": ("Flickr2K_LR_bicubic/X{scale}",),
-    "HR_sub": ("LRx{scale}_sub",),
-}
+_HR_NAME = re.compile(r"(?P<before>|.*_)(HR|GTmod12|GT|original)(?P<after>|_sub)", re.IGNORECASE)
+_KAIR_NAME = re.compile(r"(?P<before>|train|val|test)H")
 
-_KEY_SUFFIX = re.compile(r"(_SRF_[2348]_(HR|LR)|_HR|_LR|[_-]x[2348]|(?<=\d)x[2348])$", re.IGNORECASE)
+# Folders of low-quality images beside an HR folder: `HR` there becomes one of these, as in `DIV2K_train_LR_bicubic/X4`.
+_LQ_OF_SCALE = ("LRx{scale}", "LRbicx{scale}", "LR_bicubic/X{scale}", "LR_x{scale}", "LR_bicubic_X{scale}")
+_LQ_BESIDE = (*_LQ_OF_SCALE, "LR/X{scale}", "LR_unknown/X{scale}", "LR", "LQ")
+
+_KEY_SUFFIX = re.compile(
+    r"(_SRF_[2348]_(HR|LR)|_HR|_GT|_LR(BI|BD|DN)?[2348]?|_LQ|[_-]x[2348]|(?<=\d)x[2348][md]?)$", re.IGNORECASE
+)
 _LQ_SUFFIX = re.compile(r"x[2348]$", re.IGNORECASE)
 
 
@@ -110,8 +104,9 @@ class Layout:
 def strip_key(stem: str) -> str:
     """Return a file's name (without suffix) without HR, LR and scale suffixes: `0001x4` -> `0001`, `baby_HR` -> `baby`.
 
-    Removes `_HR`, `_LR`, `_SRF_4_HR`, `_SRF_4_LR`, `_x4`, and `x4` after a digit, for the scales 2, 3, 4 and 8, in
-    any case, and repeatedly. A name that consists of a suffix is returned unchanged.
+    Removes `_HR`, `_GT`, `_LR`, `_LR4`, `_LRBI` (RCAN's: also BD and DN), `_LQ`, `_SRF_4_HR`, `_SRF_4_LR`, `_x4`, and
+    `x4` after a digit (DIV2K's: also `x4m` and `x4d`), for the scales 2, 3, 4 and 8, in any case, and repeatedly. A
+    name that consists of a suffix is returned unchanged.
     """
     while (shorter := _KEY_SUFFIX.sub("", stem)) != stem and shorter:
         stem = shorter
@@ -137,14 +132,12 @@ def find_layout(
         name: of the set; None to derive it from the folders, `custom` to pack without crop or count.
 
     Raises:
-        LayoutError: a folder is missing or holds no images.
+        LayoutError: a folder is missing or holds no images, or only some HR folders have low-quality images.
     """
     resolved = [_resolve(folder.resolve()) for folder in folders]
     hr = [folder for found in resolved for folder in found]
     if lq is not None and not lq:
-        found = [_lq_folder(folder, scale) for folder in hr]
-        # Either every HR folder has low-quality images, or all of them are made.
-        lq = [folder for folder in found if folder is not None] if None not in found else []
+        lq = _lq_folders(hr, scale)
     known = _known(hr) if name is None else _by_name(name)
     return Layout(known, known.name if known else _custom_name(folders, name), tuple(hr), tuple(lq or ()))
 
@@ -157,7 +150,7 @@ def _resolve(folder: Path) -> list[Path]:
         raise LayoutError(f"{folder}: this is a file, but a folder of images is needed; name the folder that holds it")
     if _has_images(folder):
         return [folder]
-    inner = [folder / name for name in _HR_FOLDERS if (folder / name).is_dir()]
+    inner = [found for name in _HR_FOLDERS if (found := _below(folder, name)) is not None]
     if inner:
         # Only the first: HR and GTmod12 hold the same images, DIV2K's training and validation parts are two sets.
         nested = [deeper for found in inner[:1] for deeper in ([found] if _has_images(found) else _shards(found))]
@@ -175,14 +168,53 @@ def _shards(folder: Path) -> list[Path]:
     return [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and _has_images(inner)]
 
 
+def _lq_folders(hr: Sequence[Path], scale: int) -> list[Path]:
+    """Return the low-quality folder of each HR folder; none if no HR folder has one."""
+    found = {folder: _lq_folder(folder, scale) for folder in hr}
+    without = [str(folder) for folder, lq in found.items() if lq is None]
+    given = [lq for lq in found.values() if lq is not None]
+    if given and without:
+        raise LayoutError(
+            f"there are low-quality images in {', '.join(map(str, given))}, but none beside {', '.join(without)}; add "
+            "those, or have all of them made of the HR images (training: --lq made; packing: --degradation bicubic)"
+        )
+    return given
+
+
 def _lq_folder(hr: Path, scale: int) -> Path | None:
-    """Return the folder of low-quality images that belongs to a folder of HR images, if there is one."""
-    beside = _LQ_BESIDE.get(hr.name, _LQ_FOLDERS)
+    """Return the folder of low-quality images that belongs to a folder of HR images, if there is one.
+
+    Beside a folder whose name does not end in HR or GT, or in it, they must also share a name with an HR image.
+    """
+    if (match := _HR_NAME.fullmatch(hr.name)) is not None:
+        beside = [f"{match['before']}{name}{match['after']}" for name in _LQ_BESIDE]
+    elif (match := _KAIR_NAME.fullmatch(hr.name)) is not None:
+        beside = [f"{match['before']}L"]
+    else:
+        own = [f"{hr.name}_{name}" for name in _LQ_BESIDE] + [f"{hr.name}/{name}" for name in _LQ_BESIDE]
+        beside = [*own, *_LQ_OF_SCALE]
     for template in beside:
-        candidate = hr.parent / template.format(scale=scale)
-        if candidate.is_dir() and _has_images(candidate):
+        candidate = _below(hr.parent, template.replace("{scale}", str(scale)))
+        if candidate is not None and _has_images(candidate) and (match is not None or _share_a_name(hr, candidate)):
             return candidate
     return None
+
+
+def _share_a_name(hr: Path, lq: Path) -> bool:
+    keys = {strip_key(path.stem) for path in hr.iterdir()}
+    return any(lq_key(path.stem, keys) in keys for path in lq.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _below(folder: Path, place: str) -> Path | None:
+    """Return the folder at a place below another, in any case of letters; as written, if there are several."""
+    for name in place.split("/"):
+        exact = folder / name
+        inner = [exact] if exact.is_dir() else [path for path in sorted(folder.iterdir()) if path.is_dir()]
+        found = next((path for path in inner if path.name.lower() == name.lower()), None)
+        if found is None:
+            return None
+        folder = found
+    return folder
 
 
 def _known(hr: Sequence[Path]) -> KnownSet | None:
@@ -214,7 +246,8 @@ def _custom_name(folders: Sequence[Path], name: str | None) -> str:
     parents = {folder.parent for folder in resolved}
     if len(resolved) > 1 and len(parents) == 1:
         return parents.pop().name
-    return "+".join(folder.parent.name if folder.name in _HR_FOLDERS else folder.name for folder in resolved)
+    known = {name.lower() for name in _HR_FOLDERS}
+    return "+".join(folder.parent.name if folder.name.lower() in known else folder.name for folder in resolved)
 
 
 def _has_images(folder: Path) -> bool:
@@ -229,4 +262,4 @@ def _no_images(folder: Path) -> str:
     if not inner:
         return f"{folder}: no image in this folder (looked for {', '.join(IMAGE_SUFFIXES)})"
     named = " ".join(str(folder / name) for name in inner[:4])
-    return f"{folder}: no image in this folder, but sub-folders {', '.join(inner[:8])}; name those to pack: {named}"
+    return f"{folder}: no image in this folder, but sub-folders {', '.join(inner[:8])}; name those: {named}"

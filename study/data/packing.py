@@ -21,7 +21,7 @@ from study.data.degradations import Bicubic, Degradation, Given, degrade
 from study.data.image_set import crop_to_multiple
 from study.data.images import ImageError, decode_image, raise_problems, read_bytes
 from study.data.layouts import find_layout
-from study.data.pack_items import Item, find_items, size_problems
+from study.data.paired_files import Item, find_items, size_problems, sizes_match
 from study.data.store import Store, open_store, read_rows
 from study.data.store_format import (
     Description,
@@ -31,7 +31,6 @@ from study.data.store_format import (
     next_link,
     record_batch,
     row_values,
-    sizes_match,
 )
 
 _SPARE = 2  # images in flight beyond one per thread: decoded, waiting to be written
@@ -91,7 +90,7 @@ def plan_pack(
         raise PackError("low-quality images are either given or made: name their folders, or a degradation")
     layout = find_layout(folders, scale=scale, lq=lq if degradation is None else None, name=name)
     multiple = layout.known.multiple if layout.known else 1
-    items, problems = find_items(layout, scale=scale, multiple=multiple, name=name)
+    items, problems = find_items(layout, scale=scale, multiple=multiple, least=max(scale, multiple), name=name)
     degradation = Given() if layout.lq else degradation or Bicubic()
     description = Description(
         name=layout.name,

@@ -2,16 +2,18 @@
 
 import hashlib
 import math
-from collections.abc import Iterable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from study.config import MADE, DataConfig, LargestPatch
 from study.data.bicubic import check_scale
-from study.data.image_set import CROP_MULTIPLE, ImageSet, crop_to_multiple
-from study.data.images import ImageError, list_images, raise_problems, read_image
-from study.data.layouts import strip_key
+from study.data.image_set import CROP_MULTIPLE, ImageSet, LoadedImages, LowQuality
+from study.data.images import ImageError, raise_problems, read_image
+from study.data.layouts import Layout, LayoutError, find_layout
+from study.data.paired_files import find_items, size_problems
 from study.data.remote import local_copy
 
 PHOTOGRAPHS = "photographs"
@@ -21,6 +23,7 @@ MINIMUM_VAL_SIDE = 48
 """The smallest side of a validation image in pixels: less leaves too little after the metrics' border crop."""
 
 _MAX_HELD_OUT = 20
+_MAX_NAMED = 8  # images in a note
 
 # Each photograph's place in its package and the sha256 of its file (scikit-image 0.26, scikit-learn 1.9).
 _TRAINING_PHOTOGRAPHS = {
@@ -54,30 +57,41 @@ def photographs() -> tuple[ImageSet, ImageSet]:
     return _training_photographs(), _held_out_photographs()
 
 
-def folder(path: Path | str, *, minimum_side: int, multiple: int = 1, remedy: str = "remove the image") -> ImageSet:
-    """Read all images directly inside a folder, named by their keys (`layouts.strip_key`), in the order of the keys.
+def folder(layout: Layout, *, scale: int, multiple: int = 1, least: int = 1, remedy: str = "") -> ImageSet:
+    """Read the images of a layout, named by their keys (`layouts.strip_key`), in the order of the keys.
 
-    Each is cropped, from the top-left, to multiples of `multiple` px, and must then have at least
-    `minimum_side` px on both sides; `remedy` ends the message about a smaller one. Raises SourceError with
-    the problems of all files.
+    Args:
+        layout: the folders.
+        scale: of its low-quality images, if it has any.
+        multiple: low-quality images may be those of HR images that were cropped to multiples of this.
+        least: the smallest side of an HR image, in pixels.
+        remedy: what to do about low-quality images that do not fit.
+
+    Raises:
+        SourceError: the problems of all files.
     """
     try:
-        paths = list_images(path)
+        items, problems = find_items(layout, scale=scale, multiple=multiple, least=least)
     except ImageError as error:
         raise SourceError(str(error)) from error
-    keyed, problems = _by_key(paths)
-    minimum_side = math.ceil(minimum_side / multiple) * multiple  # of the uncropped image
     images: dict[str, np.ndarray] = {}
-    for key, file in sorted(keyed.items()):
+    lq: list[np.ndarray] = []
+    for item in items:
         try:
-            image = read_image(file)
+            images[item.key] = read_image(item.hr)
+            if item.lq is not None:
+                lq.append(read_image(item.lq))
+                sizes = images[item.key].shape[:2], lq[-1].shape[:2]
+                problems += size_problems(item, *sizes, scale, multiple)  # headers may be wrong
         except ImageError as error:
-            problems.append(f"{file.name}: {error.problem}")
-            continue
-        problems += _too_small(file.name, image.shape[:2], minimum_side, remedy)
-        images[key] = crop_to_multiple(image, multiple)
-    raise_problems(SourceError, f"{path}: these images cannot be used", problems)
-    return ImageSet.loaded(Path(path).resolve().name, list(images), list(images.values()))
+            problems.append(str(error))
+    places = ", ".join(map(str, layout.hr))
+    heading = f"{places}: these images cannot be used"
+    if layout.lq:
+        heading += f" with the low-quality ones of {', '.join(map(str, layout.lq))}{remedy}"
+    raise_problems(SourceError, heading, problems)
+    loaded = ImageSet.loaded(layout.name, list(images), list(images.values()))
+    return replace(loaded, lq=LowQuality(scale, LoadedImages(lq), exact=False)) if layout.lq else loaded
 
 
 def stored(path: Path, *, scale: int) -> ImageSet:
@@ -102,44 +116,107 @@ def stored(path: Path, *, scale: int) -> ImageSet:
     return images
 
 
-def load_source(train: str, val: str | None, *, scale: int, minimum_patch: int) -> tuple[ImageSet, ImageSet]:
+def load_source(data: DataConfig, patch: LargestPatch) -> tuple[ImageSet, ImageSet]:
     """Return (training set, validation set); each source is "photographs", a folder, or a store: a file or a URI.
 
-    Without a validation source, the built-in photographs use their held-out part, and a folder or store holds out one
+    Low-quality images beside a folder's HR images, or named, belong to the set; its notes say so. Without a validation
+    source, the built-in photographs use their held-out part, and a folder or store holds out one
     tenth of its images (at least 1, at most 20), those with the lowest content hashes, independent of names and order.
     Validation images are cropped to multiples of 12 (of 12 and the scale, if 12 is no multiple of it). A store on
     another machine is copied to this one first, once (`remote.local_copy`).
 
-    `minimum_patch` is the largest high-quality patch, in px, that any stage will cut from the training
-    images. Raises SourceError for images that cannot be read or are too small, for a folder with too few images to
-    split, and if the same picture is in both sets; ValueError for a scale outside 1..8.
+    Training images smaller than `patch`, and validation images below MINIMUM_VAL_SIDE, are left out; the set's notes
+    name them. Raises SourceError for images that cannot be read or paired, if none is left, for a folder with too few
+    images to split, and if the same picture is in both sets; ValueError for a scale outside 1..8.
     """
-    check_scale(scale)
-    multiple = math.lcm(CROP_MULTIPLE, scale)
+    check_scale(data.scale)
+    multiple = math.lcm(CROP_MULTIPLE, data.scale)
     minimum_val_side = math.ceil(MINIMUM_VAL_SIDE / multiple) * multiple
-    patch_remedy = f"cut patches smaller than {minimum_patch} px (--set) or remove the image"
-    training = _named(train, scale, minimum_patch, patch_remedy)
-
-    if val is None and train != PHOTOGRAPHS:
+    training = _named(data.train, data.train_lq, "--lq", data)
+    remedy = f"lower it (--set {patch.field}=N), or add larger images"
+    training = _large(training, max(patch.px, data.scale), f"the largest patch, {patch.px} px ({patch.field})", remedy)
+    if data.val is None and data.val_lq not in (None, MADE):
+        raise SourceError(f"data.val_lq names {data.val_lq}, but there is no data.val; name it with --val")
+    if data.val is None and data.train != PHOTOGRAPHS:
         training, held_out = _split(training, minimum_val_side)
-    elif val is None or val == PHOTOGRAPHS:
+    elif data.val is None or data.val == PHOTOGRAPHS:
         held_out = _held_out_photographs()
     else:
-        held_out = _named(val, scale, minimum_val_side, "remove the image")
+        held_out = _named(data.val, data.val_lq, "--val-lq", data)
+        held_out = _large(
+            held_out, minimum_val_side, f"{minimum_val_side} px, the least in validation", "add larger images"
+        )
     held_out = held_out.cropped(multiple)
     _require_disjoint(training, held_out)
     return training, held_out
 
 
-def _named(source: str, scale: int, minimum_side: int, remedy: str) -> ImageSet:
+def _named(source: str, lq: str | None, option: str, data: DataConfig) -> ImageSet:
     """Return the images of a source; of the built-in photographs, the training part."""
-    if source != PHOTOGRAPHS:
-        path = local_copy(source)
-        if not path.is_file():
-            return folder(path, minimum_side=minimum_side, remedy=remedy)
-    images = _training_photographs() if source == PHOTOGRAPHS else stored(path, scale=scale)
-    _require_side(images, minimum_side, remedy)
-    return images
+    path = None if source == PHOTOGRAPHS else local_copy(source)
+    if path is not None and not path.is_file():
+        return _folder_with_lq(path, lq, option, data)
+    if lq not in (None, MADE):
+        raise SourceError(f"{option} names {lq}, but {source} is no folder of HR images; leave {option} out")
+    if path is None:
+        return _training_photographs()
+    images = stored(path, scale=data.scale)
+    if lq == MADE:
+        return replace(images, lq=None)
+    if images.lq is None or images.lq.exact:
+        return images
+    kind = images.lq.made_by.get("kind", "given")
+    used = option == "--val-lq" or not data.is_degraded_anew
+    return replace(images, notes=(_lq_note(f"the stored ones ({kind})", used, path, option, data),))
+
+
+def _folder_with_lq(path: Path, lq: str | None, option: str, data: DataConfig) -> ImageSet:
+    """Return the images of a folder, with the low-quality ones that are named, or that lie beside it."""
+    named = [] if lq in (None, MADE) else [Path(str(lq))]
+    never = lq == MADE or (data.task != "sr" and not named)
+    try:
+        layout = find_layout([path], scale=data.scale, lq=None if never else named)
+    except LayoutError as error:
+        raise SourceError(str(error)) from error
+    used = bool(named) or data.degradation == "bicubic"
+    images = folder(
+        layout if used else replace(layout, lq=()),
+        scale=data.scale,
+        multiple=1 if option == "--lq" else math.lcm(CROP_MULTIPLE, data.scale),  # validation images are cropped
+        remedy=f"; to have these made of the HR images, give {option} {MADE}",
+    )
+    found = f"those in {', '.join(map(str, layout.lq))}"
+    notes = [_lq_note(found, used, path, option, data)] if layout.lq else []
+    return replace(images, name=path.resolve().name, notes=tuple(notes))
+
+
+def _lq_note(which: str, used: bool, source: Path, option: str, data: DataConfig) -> str:
+    """Return the sentence about low-quality images that come with a source."""
+    if used:
+        return f"{source}: the low-quality images are {which}; {option} {MADE} makes them of the HR images instead."
+    return f"{source}: {data.degraded_by} makes the low-quality images of training; {which} are not used."
+
+
+def _large(images: ImageSet, minimum_side: int, least: str, remedy: str) -> ImageSet:
+    """Leave out images with a side below the minimum, with a note; `least` describes it.
+
+    Raises:
+        SourceError: no image is left.
+    """
+    sides = [min(shape) for shape in images.images.shapes]
+    kept = [index for index, side in enumerate(sides) if side >= minimum_side]
+    if len(kept) == len(images):
+        return images
+    small = [
+        f"{name} ({width} x {height} px)"
+        for name, (height, width) in zip(images.names, images.images.shapes, strict=True)
+        if min(height, width) < minimum_side
+    ]
+    named = ", ".join(small[:_MAX_NAMED]) + f" and {len(small) - _MAX_NAMED} more" * (len(small) > _MAX_NAMED)
+    if not kept:
+        raise SourceError(f"{images.name}: all images are smaller than {least}: {named}; {remedy}")
+    note = f"{images.name}: {len(small)} of {len(images)} images are left out, smaller than {least}: {named}."
+    return replace(images.subset(kept), notes=(*images.notes, note))
 
 
 def _training_photographs() -> ImageSet:
@@ -181,18 +258,16 @@ def _split(images: ImageSet, minimum_val_side: int) -> tuple[ImageSet, ImageSet]
     large = [index for index, shape in enumerate(images.images.shapes) if min(shape) >= minimum_val_side]
     if len(images) < 2 or not large:
         rule = f"needs at least two, one of them with {minimum_val_side} px a side"
-        remedy = "add images, or name a validation source"
-        raise SourceError(f"{images.name}: holding out validation images {rule}, but it has {len(images)}; {remedy}")
+        remedy = "Add images, or name a validation source with --val"
+        said = " ".join(
+            (f"{images.name}: holding out validation images {rule}, but it has {len(images)}.", *images.notes)
+        )
+        raise SourceError(f"{said} {remedy}")
     count = min(_MAX_HELD_OUT, max(1, len(images) // 10))
     chosen = set(sorted(large, key=lambda index: images.images.digests[index])[:count])
     kept = [index for index in range(len(images)) if index not in chosen]
-    return images.subset("training", kept), images.subset("held-out", sorted(chosen))
-
-
-def _require_side(images: ImageSet, minimum_side: int, remedy: str) -> None:
-    named = zip(images.names, images.images.shapes, strict=True)
-    problems = [problem for name, shape in named for problem in _too_small(name, shape, minimum_side, remedy)]
-    raise_problems(SourceError, f"{images.name}: these images cannot be used", problems)
+    held_out = replace(images.subset(sorted(chosen), "held-out"), notes=())  # the training part has them
+    return images.subset(kept, "training"), held_out
 
 
 def _require_disjoint(training: ImageSet, held_out: ImageSet) -> None:
@@ -204,22 +279,3 @@ def _require_disjoint(training: ImageSet, held_out: ImageSet) -> None:
         if digest in trained_on
     ]
     raise_problems(SourceError, f"{held_out.name}: validation images must not be trained on", problems)
-
-
-def _by_key(paths: Iterable[Path]) -> tuple[dict[str, Path], list[str]]:
-    """Return files by their keys, and the problems of files that share a key."""
-    keyed: dict[str, Path] = {}
-    problems = []
-    for path in paths:
-        other = keyed.setdefault(strip_key(path.stem), path)
-        if other != path:
-            problems.append(f"{path.name}: the same name as {other.name} but for the suffix; rename or remove one")
-    return keyed, problems
-
-
-def _too_small(name: str, shape: tuple[int, ...], minimum_side: int, remedy: str) -> list[str]:
-    """Return the problem of an image with a side below the minimum, or an empty list."""
-    height, width = shape
-    if min(height, width) >= minimum_side:
-        return []
-    return [f"{name}: {width} x {height} px, but both sides must have at least {minimum_side} px; {remedy}"]

@@ -9,7 +9,6 @@ pixels, and the last link is a checksum of the whole store.
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import pyarrow as pa
 
 from study.data.image_set import CROP_MULTIPLE, crop_to_multiple
 from study.data.images import MAX_PIXELS, FileError, pixel_digest
+from study.data.paired_files import name_problem, sizes_match
 
 FORMAT = "aesop-study-store"
 VERSION = 1
@@ -203,23 +203,6 @@ def check_row(path: Path, row: StoredRow, description: Description, last: str) -
         raise damaged(path, f"{name!r} comes after {last!r}: the images are not in the order of their names")
     if not sizes_match(row.hr.shape, row.lq.shape, description.scale):
         raise damaged(path, f"the sizes of {name} do not fit: {row.hr.shape} and {row.lq.shape}")
-
-
-def name_problem(name: str) -> str:
-    """Return what is wrong with an image's name, "" if nothing; names become file names in reports."""
-    if not name or name.strip(".") == "" or ".." in name:
-        return "is empty or contains '..'"
-    if any(character in "/\\" or not character.isprintable() for character in name):
-        return "contains a path separator or a control character"
-    return ""
-
-
-def sizes_match(hr: tuple[int, ...], lq: tuple[int, ...], scale: int) -> bool:
-    """Return whether the low-quality sides are HR's divided by the scale, rounded down (ours) or up (MATLAB's)."""
-    return any(
-        all(lq_side == round_(hr_side / scale) for hr_side, lq_side in zip(hr[:2], lq[:2], strict=True))
-        for round_ in (math.floor, math.ceil)
-    )
 
 
 def first_line(error: BaseException) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.data import ImageSet, Pairs, make_pairs
-from study.data.image_set import CROP_MULTIPLE, LoadedImages, LowQuality
+from study.data import Pairs, make_pairs
+from study.data.image_set import CROP_MULTIPLE
 from study.data.images import ImageError, list_images
-from study.data.layouts import KNOWN_SETS, LayoutError, find_layout, lq_key, strip_key
+from study.data.layouts import KNOWN_SETS, Layout, LayoutError, find_layout, strip_key
 from study.data.sources import SourceError, folder, stored
 
 SMALLEST_SIDE = 36
@@ -97,12 +97,13 @@ def open_set(place: SetPlace, scale: int) -> TestSet:
     multiple = math.lcm(CROP_MULTIPLE, scale)
     smallest = math.ceil(SMALLEST_SIDE / multiple) * multiple
     try:
-        images = stored(place.hr, scale=scale) if place.hr.is_file() else folder(place.hr, minimum_side=smallest)
-        lq = None if place.lq is None else _given(place, images, scale)
-    except (SourceError, ImageError) as error:
+        if place.hr.is_file():
+            images = stored(place.hr, scale=scale)
+        else:
+            layout = Layout(None, place.name, (place.hr,), () if place.lq is None else (place.lq,))
+            images = folder(layout, scale=scale, multiple=multiple, least=smallest)
+    except SourceError as error:
         raise SetError(str(error)) from error
-    if lq is not None:
-        images = ImageSet(images.name, images.names, images.images, lq)
     if scale == 1 and images.lq is None:
         raise SetError(
             f"{place.name}: at scale 1 the low-quality images must be given; name them with --lq, or pack a "
@@ -184,34 +185,6 @@ def _place(name: str | None, path: Path, lq: Path | None, scale: int) -> SetPlac
         raise LayoutError(f"{path}: holds several sets of HR images; name one of {', '.join(map(str, layout.hr))}")
     beside = layout.lq[0] if layout.lq else None
     return SetPlace(name or layout.name, layout.hr[0], lq or beside)
-
-
-def _given(place: SetPlace, images: ImageSet, scale: int) -> LowQuality:
-    """Read a folder's low-quality images in the order of the HR images.
-
-    Raises:
-        SetError: listing every image that is unpaired or has a wrong size.
-    """
-    assert place.lq is not None
-    lq = folder(place.lq, minimum_side=1)
-    by_key = {lq_key(name, set(images.names)): index for index, name in enumerate(lq.names)}
-    problems = [f"{place.lq}: no low-quality image of {name}; add it" for name in images.names if name not in by_key]
-    problems += [
-        f"{place.lq}: {name} has no HR image in {place.hr}; remove it or add that"
-        for name in sorted(set(by_key) - set(images.names))
-    ]
-    for name, (height, width) in zip(images.names, images.images.shapes, strict=True):
-        shape = lq.images.shapes[by_key[name]] if name in by_key else None
-        fitting = {(height // scale, width // scale), (math.ceil(height / scale), math.ceil(width / scale))}
-        multiple = math.lcm(CROP_MULTIPLE, scale)
-        fitting.add((height // multiple * multiple // scale, width // multiple * multiple // scale))
-        if shape is not None and shape not in fitting:
-            problems.append(
-                f"{place.lq}: {name} is {shape[1]} x {shape[0]} px, but HR is {width} x {height} px at scale {scale}; "
-                "give images of HR's size over the scale, or another --scale"
-            )
-    _refuse(problems, f"{place.name}: the low-quality images do not fit")
-    return LowQuality(scale, LoadedImages([lq.images[by_key[name]] for name in images.names]), exact=False)
 
 
 def _refuse(problems: Sequence[str], heading: str = "the sets cannot be used") -> None:

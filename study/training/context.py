@@ -40,6 +40,11 @@ class RunContext:
     custom_losses: Mapping[str, str] = field(default_factory=dict)
     _pairs: dict[tuple[str, int, Degradation], Pairs] = field(default_factory=dict, repr=False)
 
+    @property
+    def image_notes(self) -> tuple[str, ...]:
+        """What a reader of results must know of the images."""
+        return (*self.train.notes, *self.val.notes)
+
     def val_pairs(self, data: DataConfig) -> Pairs:
         """Return the held-out images with their low-quality versions, computed once for each degradation."""
         return self._cached(self.val, data.scale, degradation_of(data))

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from study.config import DataConfig, PerceptualNetwork
+from study.config import DataConfig, LargestPatch, PerceptualNetwork
 from study.data import load_source
 from study.metrics.evaluator import study_evaluator
 from study.training.artifact_store import open_artifacts
@@ -19,7 +19,7 @@ class ContextSpec:
 
     Attributes:
         data: the image sources.
-        largest_patch: the smallest side that a training image may have, in pixels.
+        largest_patch: the largest patch that is cut: smaller training images are left out.
         artifacts: the artifact store, a full path or a URI.
         backbones: files of the frozen networks that were found.
         lpips_weights: file of the network of LPIPS; None if it was not found.
@@ -27,7 +27,7 @@ class ContextSpec:
     """
 
     data: DataConfig
-    largest_patch: int
+    largest_patch: LargestPatch
     artifacts: str
     backbones: Mapping[PerceptualNetwork, Path]
     lpips_weights: Path | None
@@ -47,7 +47,7 @@ class ContextSpec:
         """Return the spec that `to_dict` described."""
         return ContextSpec(
             data=DataConfig.model_validate(values["data"]),
-            largest_patch=values["largest_patch"],
+            largest_patch=LargestPatch(*values["largest_patch"]),
             artifacts=values["artifacts"],
             backbones={name: Path(path) for name, path in values["backbones"].items()},
             lpips_weights=None if values["lpips_weights"] is None else Path(values["lpips_weights"]),
@@ -61,9 +61,7 @@ class ContextSpec:
             SourceError, ImageError: names every problem of the images.
             RemoteError: the artifact store cannot be reached.
         """
-        train, val = load_source(
-            self.data.train, self.data.val, scale=self.data.scale, minimum_patch=self.largest_patch
-        )
+        train, val = load_source(self.data, self.largest_patch)
         device = pick_device()
         artifacts = open_artifacts(self.artifacts)
         evaluator = study_evaluator(self.lpips_weights, device)

@@ -109,6 +109,8 @@ DETERMINES: dict[str, tuple[Any, str]] = {
     "precision": ("bf16", "fud"),
     "data.train": ("elsewhere", ""),
     "data.val": ("elsewhere", ""),
+    "data.train_lq": ("elsewhere", ""),  # the images' fingerprint says which they are
+    "data.val_lq": ("elsewhere", ""),
     "data.task": ("denoise", "fcd"),
     "data.scale": (2, "fd"),
     "data.degradation": ("aesop-real", "fud"),

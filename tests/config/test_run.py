@@ -178,9 +178,9 @@ def test_the_decoders_fidelity_generator_must_be_trainable_too(
 
 def test_the_largest_patch_is_of_the_stages_that_run(tiny: RunConfig) -> None:
     config = replace(tiny, {"autoencoder.budget.patch": 128, "fidelity.budget.patch": 96})
-    assert config.largest_patch == 128
-    assert replace(config, PIXEL).largest_patch == 96
-    assert replace(config, {"budget.patch": 256}).largest_patch == 256
+    assert config.largest_patch().px == 128
+    assert replace(config, PIXEL).largest_patch().px == 96
+    assert replace(config, {"budget.patch": 256}).largest_patch().px == 256
 
 
 def test_pixels_per_step_counts_all_patches(tiny: RunConfig) -> None:

@@ -70,7 +70,7 @@ def test_the_fingerprint_includes_low_quality_images_unless_exact() -> None:
 
 def test_a_subset_keeps_its_low_quality_images() -> None:
     whole = ImageSet("set", ("a", "b", "c"), LoadedImages(ARRAYS), lq_of(ARRAYS, exact=False))
-    part = whole.subset("training", [2, 1])
+    part = whole.subset([2, 1], "training")
     assert (part.name, part.names) == ("set-training", ("c", "b"))
     assert np.array_equal(part.images[0], ARRAYS[2])
     assert part.lq is not None

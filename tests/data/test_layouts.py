@@ -32,6 +32,13 @@ def touch(root: Path, *files: str) -> None:
         ("box3", "box3"),
         ("0001_s001", "0001_s001"),
         ("0001x5", "0001x5"),
+        ("0001_LRBI_x4", "0001"),
+        ("baby_HR_x4", "baby"),
+        ("0001_LR_x4", "0001"),
+        ("Canon_001_LR4", "Canon_001"),
+        ("0001x4m", "0001"),
+        ("0001_gt", "0001"),
+        ("0001_lq", "0001"),
     ],
 )
 def test_keys(stem: str, key: str) -> None:
@@ -86,13 +93,28 @@ def test_the_sets_have_their_known_counts() -> None:
         (["General100/im_1.bmp"], "General100", "General100", ["General100"], []),
         (["Manga109/A.png"], "Manga109", "Manga109", ["Manga109"], []),
         (["mine/a.png"], "mine", "mine", ["mine"], []),
+        (["mine/HR/a.png", "mine/LR/a.png"], "mine", "mine", ["mine/HR"], ["mine/LR"]),
+        (["mine/hr/a.png", "mine/lr/x4/a.png"], "mine", "mine", ["mine/hr"], ["mine/lr/x4"]),
+        (["mine/GT/a.png", "mine/LQ/a.png"], "mine", "mine", ["mine/GT"], ["mine/LQ"]),
+        (["mine/HR/a.png", "mine/LR_x4/a_LRBI_x4.png"], "mine/HR", "mine", ["mine/HR"], ["mine/LR_x4"]),
+        (["mine/train_HR/a.png", "mine/train_LR/a.png", "mine/LR/a.png"], "mine/train_HR", "train_HR",
+         ["mine/train_HR"], ["mine/train_LR"]),
+        (["Set5/HR/baby.png", "Set5/LR_bicubic/X4/babyx4.png"], "Set5", "Set5", ["Set5/HR"], ["Set5/LR_bicubic/X4"]),
+        (["Set5/baby.png", "Set5/LRbicx4/baby.png"], "Set5", "Set5", ["Set5"], ["Set5/LRbicx4"]),
+        (["d/photos/a.png", "d/photos_LRx4/a.png"], "d/photos", "photos", ["d/photos"], ["d/photos_LRx4"]),
+        (["d/photos/a.png", "d/LRx4/a.png"], "d/photos", "photos", ["d/photos"], ["d/LRx4"]),
+        (["d/photos/b.png", "d/LRx4/a.png"], "d/photos", "photos", ["d/photos"], []),
+        (["k/trainsets/trainH/a.png", "k/trainsets/trainL/a.png"], "k/trainsets", "trainsets",
+         ["k/trainsets/trainH"], ["k/trainsets/trainL"]),
+        (["d/DIV2K_train_HR_sub/0001_s001.png", "d/DIV2K_train_LR_bicubic/X4_sub/0001_s001.png"],
+         "d/DIV2K_train_HR_sub", "DIV2K_train_HR_sub", ["d/DIV2K_train_HR_sub"], ["d/DIV2K_train_LR_bicubic/X4_sub"]),
     ],
 )  # fmt: skip
 def test_layouts(tmp_path: Path, files: list[str], folder: str, name: str, hr: list[str], lq: list[str]) -> None:
     touch(tmp_path, *files)
     layout = find_layout([tmp_path / folder], scale=4)
     assert layout.name == name
-    assert (layout.known is None) == (name == "mine")
+    assert (layout.known is None) == (name in ("mine", "train_HR", "photos", "trainsets", "DIV2K_train_HR_sub"))
     assert layout.hr == tuple(tmp_path / place for place in hr)
     assert layout.lq == tuple(tmp_path / place for place in lq)
 
@@ -104,10 +126,12 @@ def test_div2k_and_flickr2k_together_are_df2k(tmp_path: Path) -> None:
     assert len(layout.hr) == 2
 
 
-def test_low_quality_folders_count_only_if_all_have_one(tmp_path: Path) -> None:
+def test_low_quality_folders_of_some_parts_alone_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "DIV2K/HR/0001.png", "DIV2K/LRx4/0001.png", "Flickr2K/HR/000001.png")
-    assert find_layout([tmp_path / "DIV2K", tmp_path / "Flickr2K"], scale=4).lq == ()
-    assert find_layout([tmp_path / "DIV2K"], scale=4, lq=None).lq == ()
+    parts = [tmp_path / "DIV2K", tmp_path / "Flickr2K"]
+    with pytest.raises(LayoutError, match=r"in .*LRx4, but none beside .*Flickr2K/HR; add those, or have all of them"):
+        find_layout(parts, scale=4)
+    assert find_layout(parts, scale=4, lq=None).lq == ()
     assert find_layout([tmp_path / "DIV2K"], scale=3).lq == ()
     named = [tmp_path / "DIV2K" / "LRx4"]
     assert find_layout([tmp_path / "DIV2K" / "HR"], scale=4, lq=named).lq == tuple(named)
@@ -137,7 +161,7 @@ def test_a_known_name_may_be_given_or_waived(tmp_path: Path) -> None:
         (
             ["BSDS500/train/1.jpg", "BSDS500/val/2.jpg"],
             "BSDS500",
-            r"sub-folders train, val; name those to pack: .*train",
+            r"sub-folders train, val; name those: .*train",
         ),
         (["notes/readme.txt"], "notes", r"no image in this folder \(looked for \.png"),
     ],

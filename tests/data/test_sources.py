@@ -8,11 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from study.config import DataConfig, LargestPatch
 from study.data import ImageSet, SourceError, load_source, make_pairs, photographs, sources
 from study.data.degradations import Noise
+from study.data.layouts import find_layout
 from study.data.packing import pack, plan_pack
 from study.data.sources import folder
 from study.data.store import StoredImages
+
+
+def load(train: str, val: str | None, *, scale: int = 4, patch: int = 32, **changes: Any) -> tuple[ImageSet, ImageSet]:
+    data = DataConfig.model_construct(
+        **{**DataConfig().model_dump(), "train": train, "val": val, "scale": scale, **changes}
+    )
+    return load_source(data, LargestPatch(patch, "budget.patch"))
 
 
 def random_image(seed: int, height: int = 60, width: int = 72) -> np.ndarray:
@@ -91,13 +100,8 @@ def test_fingerprint_depends_on_names_sizes_pixels_and_order() -> None:
     assert len(base.fingerprint) == 64
 
 
-def test_folder_reads_and_crops_from_the_top_left(tmp_path: Path) -> None:
-    write_images(tmp_path, range(2))
-    Image.fromarray(random_image(7, 61, 83)).save(tmp_path / "odd.bmp")
-    images = folder(tmp_path, minimum_side=60, multiple=12)
-    assert images.names == ("image00", "image01", "odd")
-    assert np.array_equal(images.images[0], random_image(0))
-    assert np.array_equal(images.images[2], random_image(7, 61, 83)[:60, :72])
+def read(place: Path, least: int = 1) -> ImageSet:
+    return folder(find_layout([place], scale=4), scale=4, least=least)
 
 
 def test_folder_reports_all_problems_of_all_files_at_once(tmp_path: Path) -> None:
@@ -109,43 +113,44 @@ def test_folder_reports_all_problems_of_all_files_at_once(tmp_path: Path) -> Non
     Image.fromarray(random_image(9, 20, 90)).save(tmp_path / "small.png")
     Image.fromarray(random_image(8)).save(tmp_path / "image01.bmp")
     with pytest.raises(SourceError) as caught:
-        folder(tmp_path, minimum_side=48, remedy="use a smaller patch")
+        read(tmp_path, least=48)
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{tmp_path}: these images cannot be used:"
-    problems = dict(line.strip().split(": ", 1) for line in lines[1:])
+    problems = dict(line.strip().removeprefix(f"{tmp_path}/").split(": ", 1) for line in lines[1:])
     assert problems.keys() == {"cut.png", "nothing.jpg", "text.png", "small.png", "image01.png"}
     assert "truncated or corrupt" in problems["cut.png"]
     assert "0 bytes" in problems["nothing.jpg"]
     assert "not an image" in problems["text.png"]
-    assert problems["small.png"] == "90 x 20 px, but both sides must have at least 48 px; use a smaller patch"
-    assert "image01.bmp but for the suffix" in problems["image01.png"]
+    assert problems["small.png"] == "90 x 20 px, but both sides must have at least 48 px; remove it"
+    assert "the same image name as" in problems["image01.png"]
 
 
 def test_a_long_list_of_problems_is_cut(tmp_path: Path) -> None:
     for number in range(55):
         (tmp_path / f"{number:02}.png").touch()
     with pytest.raises(SourceError, match=r"49\.png: .*\n  \.\.\. and 5 more$"):
-        folder(tmp_path, minimum_side=1)
+        read(tmp_path)
 
 
 def test_an_empty_or_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no image in this folder"):
-        load_source(str(tmp_path), None, scale=4, minimum_patch=32)
+        load(str(tmp_path), None, scale=4)
     with pytest.raises(SourceError, match="no such folder"):
-        load_source(str(tmp_path / "absent"), None, scale=4, minimum_patch=32)
+        load(str(tmp_path / "absent"), None, scale=4)
 
 
 def test_load_photographs() -> None:
-    training, held_out = load_source("photographs", None, scale=4, minimum_patch=128)
+    training, held_out = load("photographs", None, scale=4, patch=128)
     assert (len(training), len(held_out)) == (7, 4)
     assert [image.shape[:2] for image in held_out.images] == [(504, 504), (300, 444), (396, 600), (420, 636)]
-    with pytest.raises(SourceError, match=r"china: 640 x 427 px, .* at least 428 px; cut patches smaller"):
-        load_source("photographs", None, scale=4, minimum_patch=428)
+    smaller, _ = load("photographs", None, scale=4, patch=428)
+    assert "china" not in smaller.names
+    assert "china (640 x 427 px)" in smaller.notes[0]
 
 
 def test_a_folder_validated_on_the_photographs(tmp_path: Path) -> None:
     write_images(tmp_path, range(1))
-    training, held_out = load_source(str(tmp_path), "photographs", scale=4, minimum_patch=60)
+    training, held_out = load(str(tmp_path), "photographs", scale=4, patch=60)
     assert training.names == ("image00",)
     assert held_out.names == ("astronaut", "chelsea", "coffee", "flower")
 
@@ -153,7 +158,7 @@ def test_a_folder_validated_on_the_photographs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("count", "held"), [(2, 1), (19, 1), (20, 2), (210, 20)])
 def test_a_tenth_of_a_folder_is_held_out(tmp_path: Path, count: int, held: int) -> None:
     write_images(tmp_path, range(count))
-    training, held_out = load_source(str(tmp_path), None, scale=4, minimum_patch=48)
+    training, held_out = load(str(tmp_path), None, scale=4, patch=48)
     assert (len(training), len(held_out)) == (count - held, held)
     assert not set(training.names) & set(held_out.names)
 
@@ -163,18 +168,18 @@ def test_the_split_depends_on_content_alone(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     for number, path in enumerate(sorted((tmp_path / "a").iterdir(), reverse=True)):
         (tmp_path / "b" / f"renamed{number:02}.png").write_bytes(path.read_bytes())
-    first = load_source(str(tmp_path / "a"), None, scale=4, minimum_patch=48)
-    second = load_source(str(tmp_path / "b"), None, scale=4, minimum_patch=48)
+    first = load(str(tmp_path / "a"), None, scale=4, patch=48)
+    second = load(str(tmp_path / "b"), None, scale=4, patch=48)
     assert [pixels(part) for part in first] == [pixels(part) for part in second]
 
 
 def test_only_large_enough_images_are_held_out(tmp_path: Path) -> None:
     for seed in range(5):
         Image.fromarray(random_image(seed, 40, 40)).save(tmp_path / f"small{seed}.png")
-    with pytest.raises(SourceError, match=r"one of them with 48 px a side, but it has 5; add images"):
-        load_source(str(tmp_path), None, scale=4, minimum_patch=32)
+    with pytest.raises(SourceError, match=r"one of them with 48 px a side, but it has 5\. Add images"):
+        load(str(tmp_path), None, scale=4)
     Image.fromarray(random_image(9, 50, 61)).save(tmp_path / "large.png")
-    _, held_out = load_source(str(tmp_path), None, scale=4, minimum_patch=32)
+    _, held_out = load(str(tmp_path), None, scale=4)
     assert held_out.names == ("large",)
     assert held_out.images[0].shape == (48, 60, 3)
 
@@ -182,27 +187,57 @@ def test_only_large_enough_images_are_held_out(tmp_path: Path) -> None:
 def test_one_image_cannot_be_split(tmp_path: Path) -> None:
     write_images(tmp_path, range(1))
     with pytest.raises(SourceError, match=r"needs at least two.* but it has 1"):
-        load_source(str(tmp_path), None, scale=4, minimum_patch=32)
+        load(str(tmp_path), None, scale=4)
 
 
-def test_an_image_smaller_than_the_patch_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pack_it", [False, True])
+def test_images_smaller_than_the_patch_are_left_out_by_name(tmp_path: Path, pack_it: bool) -> None:
+    write_images(tmp_path / "train", range(3))
+    Image.fromarray(random_image(9, 40, 90)).save(tmp_path / "train" / "strip.png")
+    Image.fromarray(random_image(9, 3, 3)).save(tmp_path / "train" / "dot.png")
+    if pack_it:
+        (tmp_path / "train" / "dot.png").unlink()  # smaller than the scale: not packed
+    source = str(packed(tmp_path / "train", tmp_path / "train.arrow") if pack_it else tmp_path / "train")
+    training, _ = load(source, "photographs", patch=48)
+    assert training.names == ("image00", "image01", "image02")
+    small = "" if pack_it else "dot (3 x 3 px), "
+    assert training.notes == (
+        f"train: {1 if pack_it else 2} of {4 if pack_it else 5} images are left out, smaller than the largest patch, "
+        f"48 px (budget.patch): {small}strip (90 x 40 px).",
+    )
+    (tmp_path / "train" / "strip.png").unlink()
+    (tmp_path / "train" / "dot.png").unlink(missing_ok=True)
+    assert training.fingerprint == load(str(tmp_path / "train"), "photographs", patch=48)[0].fingerprint
+
+
+def test_no_image_as_large_as_the_patch_is_refused(tmp_path: Path) -> None:
     write_images(tmp_path, range(2))
-    with pytest.raises(SourceError, match=r"image00\.png: 72 x 60 px.*64 px.*--set.*remove the image"):
-        load_source(str(tmp_path), None, scale=4, minimum_patch=64)
+    with pytest.raises(SourceError, match=r"all .* 64 px \(budget\.patch\): image00 \(72 x 60 px\), .*budget\.patch=N"):
+        load(str(tmp_path), None, patch=64)
+    Image.fromarray(random_image(9, 90, 90)).save(tmp_path / "large.png")
+    with pytest.raises(
+        SourceError, match=r"needs at least two, .* it has 1\. .*: 2 of 3 images are left out, .*image01"
+    ):
+        load(str(tmp_path), None, patch=64)
 
 
-def test_validation_images_are_cropped_and_must_not_be_tiny(tmp_path: Path) -> None:
+def test_validation_images_are_cropped_and_tiny_ones_left_out(tmp_path: Path) -> None:
     write_images(tmp_path / "train", range(2))
     write_images(tmp_path / "val", range(5, 6))
     Image.fromarray(random_image(9, 83, 50)).save(tmp_path / "val" / "odd.png")
     train, val = str(tmp_path / "train"), str(tmp_path / "val")
-    _, held_out = load_source(train, val, scale=4, minimum_patch=48)
+    _, held_out = load(train, val, scale=4, patch=48)
     assert [image.shape for image in held_out.images] == [(60, 72, 3), (72, 48, 3)]
-    with pytest.raises(SourceError, match=r"odd\.png: 50 x 83 px, but both sides must have at least 60 px"):
-        load_source(train, val, scale=5, minimum_patch=50)  # multiples of 60
+    _, held_out = load(train, val, scale=5, patch=50)  # multiples of 60
+    assert held_out.names == ("image05",)
     Image.fromarray(random_image(9, 83, 47)).save(tmp_path / "val" / "odd.png")
-    with pytest.raises(SourceError, match=r"odd\.png: 47 x 83 px, but both sides must have at least 48 px"):
-        load_source(train, val, scale=4, minimum_patch=48)
+    _, held_out = load(train, val, scale=4, patch=48)
+    assert held_out.notes == (
+        "val: 1 of 2 images are left out, smaller than 48 px, the least in validation: odd (47 x 83 px).",
+    )
+    (tmp_path / "val" / "image05.png").unlink()
+    with pytest.raises(SourceError, match=r"val: all images are smaller than 48 px, .*: odd \(47 x 83 px\); add"):
+        load(train, val, scale=4, patch=48)
 
 
 def test_training_on_a_validation_image_is_refused(tmp_path: Path) -> None:
@@ -210,7 +245,7 @@ def test_training_on_a_validation_image_is_refused(tmp_path: Path) -> None:
     write_images(tmp_path / "val", range(3, 6), prefix="val")
     Image.fromarray(random_image(5)).save(tmp_path / "train" / "copy.bmp")
     with pytest.raises(SourceError) as caught:
-        load_source(str(tmp_path / "train"), str(tmp_path / "val"), scale=4, minimum_patch=48)
+        load(str(tmp_path / "train"), str(tmp_path / "val"), scale=4, patch=48)
     assert "val03: the same picture as image03 of train" in str(caught.value)
     assert "val05: the same picture as copy of train" in str(caught.value)
     assert "val04" not in str(caught.value)
@@ -222,7 +257,7 @@ def test_a_crop_to_multiples_does_not_hide_a_shared_image(tmp_path: Path) -> Non
     padded = np.pad(random_image(0), ((0, 5), (0, 3), (0, 0)))  # the same after the crop to multiples of 12
     Image.fromarray(padded).save(tmp_path / "val" / "padded.png")
     with pytest.raises(SourceError, match="padded: the same picture as image00"):
-        load_source(str(tmp_path / "train"), str(tmp_path / "val"), scale=4, minimum_patch=48)
+        load(str(tmp_path / "train"), str(tmp_path / "val"), scale=4, patch=48)
 
 
 # --- stores --------------------------------------------------------------------------------------------------------
@@ -246,9 +281,9 @@ def test_a_store_is_the_folder_that_it_was_packed_from(tmp_path: Path) -> None:
         packed(tmp_path / "val", tmp_path / "val.arrow"),
     )
     for val_folder in (None, str(tmp_path / "val")):
-        from_folder = load_source(str(tmp_path / "train"), val_folder, scale=4, minimum_patch=32)
+        from_folder = load(str(tmp_path / "train"), val_folder, scale=4)
         val_store = val_folder and str(val)
-        from_store = load_source(str(train), val_store, scale=4, minimum_patch=32)
+        from_store = load(str(train), val_store, scale=4)
         for mine, theirs in zip(from_store, from_folder, strict=True):
             assert equal(mine, theirs)
             assert mine.fingerprint == theirs.fingerprint
@@ -261,16 +296,9 @@ def test_a_store_by_uri_is_copied_here(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("AESOP_STUDY_CACHE", str(tmp_path / "cache"))
     write_images(tmp_path / "train", range(12))
     store = packed(tmp_path / "train", tmp_path / "train.arrow")
-    training, _ = load_source(store.as_uri(), None, scale=4, minimum_patch=32)
-    assert training.fingerprint == load_source(str(store), None, scale=4, minimum_patch=32)[0].fingerprint
+    training, _ = load(store.as_uri(), None, scale=4)
+    assert training.fingerprint == load(str(store), None, scale=4)[0].fingerprint
     assert len(list((tmp_path / "cache").glob("*.arrow"))) == 1
-
-
-def test_stored_images_too_small_for_the_patch_are_named(tmp_path: Path) -> None:
-    write_images(tmp_path / "train", range(4))
-    store = packed(tmp_path / "train", tmp_path / "train.arrow")
-    with pytest.raises(SourceError, match="image00: 72 x 60 px, but both sides must have at least 64 px; cut patches"):
-        load_source(str(store), None, scale=4, minimum_patch=64)
 
 
 def test_stored_pictures_in_both_parts_are_found_without_reading_pixels(
@@ -281,20 +309,20 @@ def test_stored_pictures_in_both_parts_are_found_without_reading_pixels(
     stores = [packed(tmp_path / part, tmp_path / f"{part}.arrow") for part in ("train", "val")]
     monkeypatch.setattr(StoredImages, "__getitem__", lambda *_: pytest.fail("pixels were read"))
     with pytest.raises(SourceError, match="other03: the same picture as image03 of train"):
-        load_source(str(stores[0]), str(stores[1]), scale=4, minimum_patch=32)
+        load(str(stores[0]), str(stores[1]), scale=4)
 
 
 def test_low_quality_of_another_scale_and_degradation_is_refused(tmp_path: Path) -> None:
     write_images(tmp_path / "train", range(4))
     noisy = packed(tmp_path / "train", tmp_path / "noisy.arrow", degradation=Noise(sigma=10))
     with pytest.raises(SourceError, match=r"of scale 4, but data\.scale is 2; set data\.scale=4, or pack"):
-        load_source(str(noisy), None, scale=2, minimum_patch=32)
-    training, _ = load_source(str(noisy), None, scale=4, minimum_patch=32)
-    plain, _ = load_source(str(tmp_path / "train"), None, scale=4, minimum_patch=32)
+        load(str(noisy), None, scale=2, patch=32)
+    training, _ = load(str(noisy), None, scale=4)
+    plain, _ = load(str(tmp_path / "train"), None, scale=4)
     assert training.fingerprint != plain.fingerprint
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "set.arrow").write_bytes(b"something else")
     with pytest.raises(SourceError, match=r"set\.arrow: this is no image store"):
-        load_source(str(tmp_path / "set.arrow"), None, scale=4, minimum_patch=32)
+        load(str(tmp_path / "set.arrow"), None, scale=4)

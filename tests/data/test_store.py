@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from study.data import make_pairs
 from study.data.image_set import ImageSet
+from study.data.layouts import find_layout
 from study.data.packing import pack, plan_pack
+from study.data.paired_files import name_problem, sizes_match
 from study.data.sources import folder
 from study.data.store import open_store, verify
-from study.data.store_format import StoreError, name_problem, sizes_match
+from study.data.store_format import StoreError
 
 SIZES = {"b": (50, 61), "a": (48, 36), "c_HR": (37, 64)}
 
@@ -36,7 +38,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def reference(packed: Path) -> ImageSet:
-    return folder(packed.parent / "HR", minimum_side=1)
+    return folder(find_layout([packed.parent / "HR"], scale=4), scale=4)
 
 
 def test_a_store_is_an_ordinary_arrow_file(packed: Path, reference: ImageSet) -> None:

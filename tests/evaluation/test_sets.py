@@ -107,9 +107,9 @@ def test_every_low_quality_image_that_does_not_fit_is_named(root: Path) -> None:
         open_set(find_sets([root / "Set5"], [root / "lq"], [], 4)[0], 4)
 
     text = str(raised.value)
-    assert "no low-quality image of bird; add it" in text
-    assert "dog has no HR image in" in text
-    assert "baby is 20 x 20 px, but HR is 50 x 60 px at scale 4" in text
+    assert "bird.png: no low-quality image of that name; add it" in text
+    assert "dog.png: no HR image of that name; add it" in text
+    assert "baby.png: 20 x 20 px is not baby.png (50 x 60 px) at scale 4" in text
 
 
 def test_hr_images_that_are_too_small_are_named(root: Path) -> None:

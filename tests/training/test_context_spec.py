@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from study.config import DataConfig
+from study.config import DataConfig, LargestPatch
 from study.data import ImageError, ImageSet, SourceError
 from study.training.context_spec import ContextSpec
 
@@ -22,14 +22,14 @@ def image_folders(training_images: ImageSet, held_out_images: ImageSet, tmp_path
 
 def spec_of(train: Path, val: Path | None, patch: int = 32) -> ContextSpec:
     data = DataConfig(train=str(train), val=None if val is None else str(val))
-    return ContextSpec(data, patch, "artifacts", {}, None)
+    return ContextSpec(data, LargestPatch(patch, "budget.patch"), "artifacts", {}, None)
 
 
 @pytest.mark.parametrize("lpips_weights", [None, Path("weights/alexnet.pth")])
 def test_spec_comes_back_through_json(lpips_weights: Path | None) -> None:
     original = ContextSpec(
         data=DataConfig(train="some folder", val="photographs", scale=3),
-        largest_patch=96,
+        largest_patch=LargestPatch(96, "budget.patch"),
         artifacts="runs/artifacts",
         backbones={"squeezenet": Path("weights/squeezenet.pth"), "alexnet": Path("weights/alexnet.pth")},
         lpips_weights=lpips_weights,
@@ -49,7 +49,7 @@ def test_open_reads_the_images_and_builds_the_evaluator(
 
 
 def test_images_smaller_than_the_largest_patch_are_named(image_folders: tuple[Path, Path]) -> None:
-    with pytest.raises(SourceError, match=r"train0\.png: 72 x 64 px, .* at least 96 px.*\n.*train1\.png: 64 x 80 px"):
+    with pytest.raises(SourceError, match=r"96 px \(budget\.patch\): train0 \(72 x 64 px\), train1 \(64 x 80 px\)"):
         spec_of(*image_folders, patch=96).open()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from study.config import DataConfig, RunConfig
+from study.config import DataConfig, LargestPatch, RunConfig
 from study.data import ImageSet
 from study.data.packing import pack, plan_pack
 from study.record.paths import TrialDirectory
@@ -28,7 +28,9 @@ def folders(training_images: ImageSet, held_out_images: ImageSet, tmp_path: Path
 
 def context(train: Path | str, test: Path | str, artifacts: Path) -> RunContext:
     data = DataConfig(train=str(train), val=str(test), scale=4)
-    return ContextSpec(data, largest_patch=32, artifacts=str(artifacts), backbones={}, lpips_weights=None).open()
+    return ContextSpec(
+        data, largest_patch=LargestPatch(32, "budget.patch"), artifacts=str(artifacts), backbones={}, lpips_weights=None
+    ).open()
 
 
 def results(opened: RunContext, config: RunConfig, directory: Path) -> dict[str, bytes]:

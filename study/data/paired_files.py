@@ -1,12 +1,12 @@
 """Match the HR files of a set with their low-quality files, and find what is wrong with them before decoding."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from study.data.images import ImageError, list_images, read_size
 from study.data.layouts import CUSTOM, Layout, lq_key, strip_key
-from study.data.store_format import name_problem, sizes_match
 
 
 @dataclass(frozen=True)
@@ -18,20 +18,23 @@ class Item:
     lq: Path | None
 
 
-def find_items(layout: Layout, *, scale: int, multiple: int, name: str | None) -> tuple[list[Item], list[str]]:
-    """Return the items that can be packed, by their names and headers, and the problems of all others.
+def find_items(
+    layout: Layout, *, scale: int, multiple: int, least: int, name: str | None = CUSTOM
+) -> tuple[list[Item], list[str]]:
+    """Return the items that can be used, by their names and headers, and the problems of all others.
 
     Args:
         layout: where the files are.
         scale: HR pixels per low-quality pixel.
         multiple: HR images will be cropped to multiples of this.
+        least: the smallest side of an HR image, in pixels.
         name: of the set as the user gave it; `custom` allows an incomplete set.
     """
     items, problems = _match(layout)
     problems += _count_problems(layout, len(items), name)
     sound = []
     for item in items:
-        of_item = _header_problems(item, scale, multiple)
+        of_item = _header_problems(item, scale, multiple, least)
         problems += of_item
         if not of_item and (item.lq is not None or not layout.lq):
             sound.append(item)
@@ -39,10 +42,7 @@ def find_items(layout: Layout, *, scale: int, multiple: int, name: str | None) -
 
 
 def size_problems(item: Item, hr: tuple[int, int], lq: tuple[int, int] | None, scale: int, multiple: int) -> list[str]:
-    """Return the problem, if any, of an item's (height, width) sizes."""
-    least = max(scale, multiple)
-    if min(hr) < least:
-        return [f"{item.hr}: {hr[1]} x {hr[0]} px, but both sides must have at least {least} px; remove it"]
+    """Return the problem, if any, of an item's (height, width) sizes at a scale."""
     cropped = (hr[0] // multiple * multiple, hr[1] // multiple * multiple)
 
     def matches(factor: int) -> bool:
@@ -54,8 +54,25 @@ def size_problems(item: Item, hr: tuple[int, int], lq: tuple[int, int] | None, s
     hint = "no scale would fit" if other is None else f"it would fit scale {other}"
     return [
         f"{item.lq}: {lq[1]} x {lq[0]} px is not {item.hr.name} ({hr[1]} x {hr[0]} px) at scale {scale}: {hint}; "
-        f"pack one scale at a time (--scale), or remove the low-quality images to have them made"
+        f"choose the scale of the low-quality images (--scale), or have them made of the HR images"
     ]
+
+
+def name_problem(name: str) -> str:
+    """Return what is wrong with an image's name, "" if nothing; names become file names in reports."""
+    if not name or name.strip(".") == "" or ".." in name:
+        return "is empty or contains '..'"
+    if any(character in "/\\" or not character.isprintable() for character in name):
+        return "contains a path separator or a control character"
+    return ""
+
+
+def sizes_match(hr: tuple[int, ...], lq: tuple[int, ...], scale: int) -> bool:
+    """Return whether the low-quality sides are HR's divided by the scale, rounded down (ours) or up (MATLAB's)."""
+    return any(
+        all(lq_side == round_(hr_side / scale) for hr_side, lq_side in zip(hr[:2], lq[:2], strict=True))
+        for round_ in (math.floor, math.ceil)
+    )
 
 
 def _match(layout: Layout) -> tuple[list[Item], list[str]]:
@@ -92,11 +109,13 @@ def _count_problems(layout: Layout, count: int, name: str | None) -> list[str]:
     ]
 
 
-def _header_problems(item: Item, scale: int, multiple: int) -> list[str]:
+def _header_problems(item: Item, scale: int, multiple: int, least: int) -> list[str]:
     """Return the problems that the headers of an item's files show: unreadable, too small, sizes that do not match."""
     try:
         hr = read_size(item.hr)
         lq = None if item.lq is None else read_size(item.lq)
     except ImageError as error:
         return [str(error)]
+    if min(hr) < least:
+        return [f"{item.hr}: {hr[1]} x {hr[0]} px, but both sides must have at least {least} px; remove it"]
     return size_problems(item, hr, lq, scale, multiple)
