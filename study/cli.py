@@ -141,11 +141,12 @@ def with_options(
         ConfigError: an option is invalid for the recipe.
     """
     config = for_task(rescale(config, arguments.scale or config.data.scale), *parse_task(arguments.task))
+    data = config.data
     options = {
-        "data.train": _absolute(arguments.data or config.data.train),
-        "data.val": _absolute(arguments.val or config.data.val),
-        "data.train_lq": _absolute(arguments.lq or config.data.train_lq),
-        "data.val_lq": _absolute(arguments.val_lq or config.data.val_lq),
+        "data.train": _absolute(arguments.data or data.train),
+        "data.val": _absolute(arguments.val or data.val),
+        "data.train_lq": _absolute(arguments.lq or (None if arguments.data else data.train_lq)),
+        "data.val_lq": _absolute(arguments.val_lq or (None if arguments.val else data.val_lq)),
         "precision": _automatic(config, fastest) if arguments.precision == "auto" else arguments.precision,
     }
     return pin_custom_loss(replace(config, options | with_full_paths(parse_assignments(arguments.set)), varied))

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from study.cli import CommandParser, add_common_options, artifacts_of, print_notes, run, with_options
 from study.cluster.progress import StageProgress
-from study.config import ConfigError, Precision, RunConfig, Stage, replace, to_dict
+from study.config import ConfigError, Precision, RunConfig, Stage, to_dict
 from study.config.basicsr import read_basicsr
 from study.config.recipes import RECIPES, get_recipe
 from study.metrics import METRICS
@@ -130,7 +130,8 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
     if options.basicsr is None:
         config = get_recipe(options.recipe, options.size or "full")
         return with_options(config, options, _fastest(options.output)), options.until or "adversarial"
-    reading = read_basicsr(options.basicsr)
+    # The file's other images belong to its own training images.
+    reading = read_basicsr(options.basicsr, images=options.data is None)
     if reading.differences and not options.accept_differences:
         listed = "\n".join(f"  {difference}" for difference in reading.differences)
         raise ConfigError(
@@ -139,10 +140,7 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
         )
     for sentence in (*reading.differences, *reading.notes):
         console.print(f"not as in {options.basicsr.name}: {sentence}", markup=False, highlight=False, soft_wrap=True)
-    config = reading.config
-    if options.data is not None:  # the file's own test images belong to its own training images
-        config = replace(config, {"data.train": "photographs", "data.val": None})
-    return with_options(config, options, _fastest(options.output)), options.until or reading.until
+    return with_options(reading.config, options, _fastest(options.output)), options.until or reading.until
 
 
 def _fastest(output: Path) -> Precision:

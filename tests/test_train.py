@@ -196,11 +196,15 @@ def truncate(path: Path) -> None:
         (["--set", "loss.adversarial"], "--set takes FIELD=VALUE"),
         (["--set", "budget.patch=33"], "budget.patch must be a multiple of data.scale (4), but got 33"),
         (["--set", "budget.patch=48"], "multiple of 32 below 256"),
-        (["--set", "budget.patch=96"], "image0.png: 64 x 64 px, but both sides must have at least 96 px"),
+        (["--set", "budget.patch=96"], "all images are smaller than the largest patch, 96 px (budget.patch): image0"),
         (["--set", "loss.perceptual=1"], "loss.perceptual_network is squeezenet"),
         (["--data", "EMPTY"], "EMPTY"),
         (["--data", "ABSENT"], "ABSENT"),
         (["--data", "TRUNCATED"], "image1.png: "),
+        (["--lq", "EMPTY"], "no image in this folder"),
+        (["--lq", "ABSENT"], "ABSENT"),
+        (["--lq", "TRAIN"], "image0.png: 64 x 64 px is not image0.png (64 x 64 px) at scale 4: it would fit scale 1"),
+        (["--lq", "TRAIN", "--set", "data.degradation=aesop-real"], "train_lq names TRAIN, but data.degradation"),
         (["--val", "TRAIN"], "validation images must not be trained on"),
         (["--weights", "ABSENT"], "--weights must name a directory"),
         (["--output", "TRAIN"], "is not empty and holds no study"),
@@ -254,7 +258,7 @@ def test_invalid_inputs_are_refused_before_training(
     given = arguments(tmp_path, "run") + [folders.get(part, part) for part in changes]
     assert ended(monkeypatch, given) == 2
     error = " ".join(capsys.readouterr().err.split())
-    assert folders.get(problem, problem) in error
+    assert folders.get(problem, problem.replace("TRAIN", folders["TRAIN"])) in error
     assert "Traceback" not in error
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "artifacts").exists()
@@ -339,6 +343,41 @@ def test_an_option_file_trains_and_reports_unsupported_keys(
     assert str(artifact / "weights.safetensors") in said
     assert json.loads((artifact / "budget.json").read_text())["iterations"] == 3
     assert not (place / "run" / "trials").exists()
+
+
+def test_an_option_files_lq_images_are_trained_on_and_said(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_images(place / "lq", count=3, side=16, seed=0)
+    save_images(place / "mixed" / "HR", count=3, side=64, seed=0)
+    save_images(place / "mixed" / "LR", count=3, side=16, seed=7)
+    save_images(place / "small", count=1, side=24, seed=5)
+    (place / "small" / "image0.png").rename(place / "mixed" / "HR" / "small.png")
+    save_images(place / "small_lq", count=1, side=8, seed=5)
+    Image.open(place / "small_lq" / "image0.png").resize((6, 6)).save(place / "mixed" / "LR" / "small.png")
+    file = psnr_file(place)
+    options = yaml.safe_load(file.read_text())
+    options["datasets"]["train"]["dataroot_lq"] = str(place / "lq")
+    file.write_text(yaml.safe_dump(options))
+    shared = ["--basicsr", str(file), "--accept-differences", "--artifacts", str(place / "artifacts")]
+    runs = {
+        "file": [],
+        "made": ["--lq", "made"],
+        "mixed": ["--data", str(place / "mixed"), "--val", str(place / "test")],
+    }
+    said = {}
+    for name, more in runs.items():
+        assert ended(monkeypatch, [*shared, *more, "--output", str(place / "runs" / name)]) == 0
+        said[name] = " ".join(capsys.readouterr().out.split())
+    metadata = {name: json.loads((place / "runs" / name / "study.json").read_text()) for name in runs}
+    assert f"the low-quality images are those in {place}/lq; --lq made" in said["file"]
+    assert any(f"those in {place}/mixed/LR" in note for note in metadata["mixed"]["notes"])
+    left_out = "mixed: 1 of 4 images are left out, smaller than the largest patch, 32 px (fidelity.budget.patch): small"
+    assert left_out in said["mixed"]
+    assert any(note.startswith(left_out) for note in metadata["mixed"]["notes"])
+    fingerprints = {values["images"]["train"]["fingerprint"] for values in metadata.values()}
+    artifacts_of = list((place / "artifacts").glob("fidelity-*"))
+    assert (len(fingerprints), len(artifacts_of)) == (3, 3)
 
 
 def test_a_run_that_ended_early_continues(

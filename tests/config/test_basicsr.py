@@ -300,6 +300,11 @@ def test_a_harsher_degradation_is_recognised_and_another_one_named(tmp_path: Pat
         ("path.pretrain_network_d", "D.pth", "path.pretrain_network_d: 'D.pth': no field"),
         ("gt_size", 64, "gt_size: 64: datasets.train.gt_size is 128"),
         ("swa", {"start": 5}, "swa.start: 5: no field"),
+        ("datasets.train.meta_info_file", "800.txt", "datasets.train.meta_info_file: '800.txt': all images of"),
+        ("datasets.val.meta_info_file", "5.txt", "datasets.val.meta_info_file: '5.txt': all images of"),
+        ("datasets.train.mean", [0.5, 0.5, 0.5], "datasets.train.mean: [0.5, 0.5, 0.5]: the networks' images lie in"),
+        ("datasets.val.std", [0.5, 0.5, 0.5], "datasets.val.std: [0.5, 0.5, 0.5]: the networks' images lie in"),
+        ("path.resume_state", "1000.state", "path.resume_state: '1000.state': training starts anew"),
     ],
 )
 def test_what_cannot_be_expressed_is_named(place: str, value: Any, said: str, tmp_path: Path) -> None:
@@ -319,7 +324,8 @@ def test_what_cannot_be_expressed_is_named(place: str, value: Any, said: str, tm
     [
         ("num_gpu", "auto", "num_gpu: 'auto': counted as 1; set budget.batch"),
         ("datasets.train.dataroot_gt", "DF2K.lmdb", "LMDB is not read; name the folder"),
-        ("datasets.train.dataroot_lq", "DF2K/LR", "made of the HR ones by the exact bicubic"),
+        ("path.param_key_g", "params", "path.param_key_g: of a file with averaged weights, these are read"),
+        ("datasets.val_2", {"dataroot_gt": "Set5"}, "datasets.val_2: one validation set is used"),
     ],
 )
 def test_what_is_done_in_another_way_is_noted(place: str, value: Any, said: str, tmp_path: Path) -> None:
@@ -430,3 +436,37 @@ def test_weights_that_a_file_goes_on_training_are_not_taken_for_its_result(
     assert get(reading.config, field) is None
     said = "path.pretrain_network_g: 'x2.pth': this stage trains from random weights"
     assert [text for text in reading.differences if text.startswith(said) and field in text]
+
+
+def test_given_low_quality_images_are_read(tmp_path: Path) -> None:
+    options = ldl()
+    options["datasets"]["train"] |= {"dataroot_lq": "DF2K/LR", "mean": [0, 0, 0], "std": [1, 1, 1]}
+    options["datasets"]["val"]["dataroot_lq"] = "DIV2K100/LR"
+    reading = read(tmp_path, options)
+    data = reading.config.data
+    assert (data.train_lq, data.val_lq) == ("DF2K/LR", "DIV2K100/LR")
+    assert (reading.differences, reading.notes) == ((), ())
+    del options["datasets"]["val"]["dataroot_gt"]
+    assert "datasets.val.dataroot_lq: 'DIV2K100/LR': there is no dataroot_gt" in read(tmp_path, options).differences
+
+
+def test_given_images_replace_the_degradation_only_where_the_file_says_so(tmp_path: Path) -> None:
+    options = real_file()
+    options["datasets"]["train"]["dataroot_lq"] = "lq"
+    reading = read(tmp_path, options)
+    assert reading.differences == ("datasets.train.dataroot_lq: 'lq': the degradation makes the low-quality images",)
+    assert reading.config.data.train_lq is None
+    fine_tuned = {key: value for key, value in options.items() if key not in REAL} | {"high_order_degradation": False}
+    reading = read(tmp_path, fine_tuned)
+    assert (reading.config.data.degradation, reading.config.data.train_lq) == ("bicubic", "lq")
+
+
+def test_other_images_replace_all_that_the_file_says_of_its_own(tmp_path: Path) -> None:
+    options = ldl()
+    for part in ("train", "val"):
+        options["datasets"][part] |= {"dataroot_lq": "LR", "meta_info_file": "names.txt"}
+    (tmp_path / "options.yml").write_text(yaml.safe_dump(options))
+    reading = read_basicsr(tmp_path / "options.yml", images=False)
+    data = reading.config.data
+    assert (data.train, data.train_lq, data.val, data.val_lq) == ("photographs", None, None, None)
+    assert reading.differences == ()

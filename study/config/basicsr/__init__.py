@@ -4,6 +4,7 @@ What a configuration cannot express is listed as a difference. Keys without a pa
 processes, validation metrics) are passed over.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ _TRAINERS: dict[str, tuple[Stage, str | None]] = {
     "AesopRealESRGANArtifactsDisModel": ("adversarial", "vanilla"),
 }
 
+_IMAGES = re.compile(r"datasets\.(train|val\w*)\.(dataroot_\w+|meta_info(_file)?)")
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -50,13 +53,18 @@ class Reading:
     notes: tuple[str, ...]
 
 
-def read_basicsr(path: Path) -> Reading:
+def read_basicsr(path: Path, *, images: bool = True) -> Reading:
     """Read networks, losses, data, optimiser and schedule of an option file.
+
+    Args:
+        path: the file.
+        images: whether it names the images; without, they are the recipe's.
 
     Raises:
         ConfigError: no such file, no YAML, a trainer of another kind, or invalid values.
     """
-    options = Options(load(path), path)
+    content = load(path)
+    options = Options({key: content[key] for key in content if images or not _IMAGES.fullmatch(key)}, path)
     model = options.take("model_type")
     if model not in _TRAINERS:
         raise ConfigError(f"{path}: model_type must be one of {', '.join(_TRAINERS)}, but got {model!r}")
@@ -66,6 +74,13 @@ def read_basicsr(path: Path) -> Reading:
     changes["autoencoder.factor"] = scale
     changes |= read_data(options)
     changes |= read_degradation(options, model)
+    if "data.degradation" in changes and "data.train_lq" in changes:
+        given = changes.pop("data.train_lq")
+        options.problems.append(f"datasets.train.dataroot_lq: {given!r}: the degradation makes the low-quality images")
+    for key in [key for key in options.values if key.startswith("path.param_key_")]:
+        if options.take(key) != "params_ema":
+            options.notes.append(f"{key}: of a file with averaged weights, these are read (params_ema)")
+    options.must("path.resume_state", None, why="training starts anew; training states of BasicSR are not read")
     if until == "autoencoder":
         changes |= read_autoencoder(options, "network_g.")
         changes |= options.text("path.pretrain_network_decoder", "autoencoder.decoder_init")

@@ -53,19 +53,30 @@ _DEGRADATIONS: dict[str, dict[str, Any]] = {
 
 def read_data(options: Options) -> dict[str, Any]:
     """Return the changes to `data` that name images."""
-    changes = options.text("datasets.train.dataroot_gt", "data.train")
-    validation = options.take("datasets.val.dataroot_gt")
-    if validation is not None:
-        changes["data.val"] = str(validation)
-    for name in (changes.get("data.train"), changes.get("data.val")):
+    places = {
+        "datasets.train.dataroot_gt": "data.train",
+        "datasets.train.dataroot_lq": "data.train_lq",
+        "datasets.val.dataroot_gt": "data.val",
+        "datasets.val.dataroot_lq": "data.val_lq",
+    }
+    changes: dict[str, Any] = {}
+    for key, field in places.items():
+        changes |= options.text(key, field)
+    for field in ("data.train", "data.val"):
+        name = changes.get(field)
         if name is not None and str(name).endswith(".lmdb"):
             options.notes.append(f"dataroot_gt: {name!r}: LMDB is not read; name the folder of images with --data")
-    given = options.take("datasets.train.dataroot_lq")
-    if given is not None:
-        options.notes.append(
-            f"datasets.train.dataroot_lq: {given!r}: LR images are made of the HR ones by the exact bicubic; to use "
-            "given ones, pack both with study/prepare.py pack --lq"
-        )
+    if "data.val_lq" in changes and "data.val" not in changes:
+        options.problems.append(f"datasets.val.dataroot_lq: {changes.pop('data.val_lq')!r}: there is no dataroot_gt")
+    for part in ("train", "val"):
+        for key in ("meta_info_file", "meta_info"):
+            options.must(
+                f"datasets.{part}.{key}", None, why="all images of the folder are used; name a folder of these"
+            )
+        for key, value in (("mean", 0), ("std", 1)):
+            options.must(f"datasets.{part}.{key}", value, [value] * 3, why="the networks' images lie in [0, 1]")
+    more = sorted({key.split(".")[1] for key in options.values if key.startswith("datasets.val_")})
+    options.notes += [f"datasets.{name}: one validation set is used, datasets.val" for name in more]
     for keys in (("use_flip", "use_hflip"), ("use_rot",)):
         for key in keys:
             options.must(f"datasets.train.{key}", True, why="patches are always flipped and transposed at random")
@@ -74,7 +85,7 @@ def read_data(options: Options) -> dict[str, Any]:
 
 def read_degradation(options: Options, model: str) -> dict[str, Any]:
     """Return the degradation nearest to the one of the file; none for trainers of clean pairs."""
-    if not model.replace("Aesop", "").startswith("Real"):
+    if not model.replace("Aesop", "").startswith("Real") or options.take("high_order_degradation", True) is False:
         return {}
     found = {key: options.take(key) for key in _DEGRADATIONS["aesop-real"]}
     differing = {name: [key for key in found if found[key] != values[key]] for name, values in _DEGRADATIONS.items()}
