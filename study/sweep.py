@@ -256,6 +256,8 @@ def _print_outcome(study: "Study", outcome: "Outcome", reports: "Sequence[Report
     from analysis.report import print_report
 
     record = outcome.record
+    for warned in record.warnings:
+        console.print(f"warning: {warned.job}: {warned.text}", markup=False, highlight=False, soft_wrap=True)
     for number, end in sorted(record.ends.items()):
         if end.state == "FAILED":
             console.print(f"trial {number} FAILED: {end.cause}", markup=False, highlight=False, soft_wrap=True)

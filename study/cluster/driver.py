@@ -6,13 +6,14 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
 from study.cluster.connection import connected
+from study.cluster.failures import FailureStreak
 from study.cluster.jobs import Job, JobQueue, Leases, NoLeases, QueueRules, interpolation_jobs
 from study.cluster.leases import ClusterLeases
 from study.cluster.monitor import Monitor
@@ -83,6 +84,7 @@ class _Run:
     goals: Goals
     archive: ParetoArchive
     source: TrialSource
+    streak: FailureStreak = field(default_factory=FailureStreak)
 
     @property
     def record(self) -> StudyRecord:
@@ -109,6 +111,7 @@ def run_study(
         OccupiedError: the directory holds another study, or another driver uses it.
         ConnectionError: Ray cannot be reached.
     """
+    study = replace(study, context_spec=study.context_spec.pinned(context))
     with sole_driver(study.output):
         goals, earlier, repeated = study.goals(context), study.earlier(context), study.repeated()
         write_metadata(study.output, describe(study.description(context), context))
@@ -220,6 +223,7 @@ def _searcher_rules(run: _Run, compare: Callable[[PointEvaluated], RungDecided |
         reference_scale=run.study.base.data.scale,
         compare=compare,
         retries=run.study.resources.retries,
+        streak=run.streak,
     )
 
 
@@ -244,13 +248,20 @@ def _record_unusable_trials(run: _Run) -> None:
             _record_failure(run, error, str(error))
 
 
-def _record_failure(run: _Run, trial: Asked | UnusableTrial, cause: str) -> None:
+def _on_failed(run: _Run, trial: Asked | UnusableTrial, cause: str, retry: bool) -> None:
+    """Record a trial that cannot run; TooManyFailures if that halts the study."""
+    _record_failure(run, trial, cause, retry=retry)
+    if isinstance(trial, Asked):  # its artifact failed
+        run.streak.add(cause)
+
+
+def _record_failure(run: _Run, trial: Asked | UnusableTrial, cause: str, *, retry: bool = False) -> None:
     """Record a trial that cannot run."""
     started = TrialStarted(
         trial=trial.number, config={}, params=trial.params, distributions=trial.distributions, upstream={}
     )
     run.recorder.add(started)
-    run.recorder.add(TrialEnded(trial=trial.number, state="FAILED", cause=cause))
+    run.recorder.add(TrialEnded(trial=trial.number, state="FAILED", cause=cause, retry=retry))
     run.source.tell(trial.number, "FAILED", cause=cause)
 
 
@@ -281,7 +292,7 @@ def _queue(run: _Run) -> JobQueue:
             key_of,
             time.time,
             on_trial=on_trial,
-            on_failed=lambda trial, cause: _record_failure(run, trial, cause),
+            on_failed=lambda trial, cause, retry: _on_failed(run, trial, cause, retry),
             workers_of=study.resources.workers_of,
             end_of_search=_end_of_search(run),
         ),

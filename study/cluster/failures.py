@@ -1,4 +1,4 @@
-"""Causes and counts of workers' deaths."""
+"""Causes and counts of the deaths of workers, and of failed jobs."""
 
 import re
 from dataclasses import dataclass
@@ -23,6 +23,38 @@ def failure_cause(errors: Path) -> str:
     if any(_TRACEBACK.match(line) for line in lines):
         lines = lines[-1:]
     return " ".join(lines) or _UNKNOWN
+
+
+FAILURES_IN_A_ROW = 5
+"""So many failed jobs, without another end between them, halt a study: the cause is probably not theirs."""
+
+
+class TooManyFailures(RuntimeError):
+    """`FAILURES_IN_A_ROW` jobs have failed; the message has the last cause."""
+
+
+@dataclass
+class FailureStreak:
+    """Number of jobs that failed since the last one that did not; training that diverged is no failure here."""
+
+    count: int = 0
+
+    def reset(self) -> None:
+        """Count from 0: a job has not failed."""
+        self.count = 0
+
+    def add(self, cause: str) -> None:
+        """Count a failed job.
+
+        Raises:
+            TooManyFailures: the study must halt.
+        """
+        self.count += 1
+        if self.count >= FAILURES_IN_A_ROW:
+            raise TooManyFailures(
+                f"{self.count} jobs in a row failed, the last one so: {cause}. Mend the cause; a resumed study goes on "
+                "with the other trials, and tries those again whose process died or had too little memory"
+            )
 
 
 @dataclass

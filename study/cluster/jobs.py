@@ -61,6 +61,7 @@ class Job:
         waited: whether a trial waited for an artifact.
         workers: number of processes that share it.
         pair: the weights to interpolate, for an interpolation.
+        key: of the stage's result, for an artifact or a trial.
     """
 
     name: str
@@ -72,11 +73,12 @@ class Job:
     waited: bool = False
     workers: int = 1
     pair: PairSpec | None = None
+    key: str | None = None
 
     @property
     def spec(self) -> JobSpec:
         """The part of the job that a worker receives."""
-        return JobSpec(self.name, self.kind, self.stage, to_dict(self.config), self.trial, self.pair)
+        return JobSpec(self.name, self.kind, self.stage, to_dict(self.config), self.trial, self.pair, self.key)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class QueueRules:
         key_of: returns the key of the artifact of a run's stage.
         clock: returns seconds since the epoch.
         on_trial: called with each drawn trial and the keys of its upstream artifacts.
-        on_failed: called with each trial that cannot run, and the cause.
+        on_failed: called with each trial that cannot run, the cause, and whether a resumed study tries it again.
         workers_of: returns the number of processes for a job of a stage.
         end_of_search: returns why the search ended before `total` trials; None while it continues.
         ahead: largest number of drawn trials that wait for artifacts.
@@ -98,7 +100,7 @@ class QueueRules:
     key_of: KeyOf
     clock: Callable[[], float]
     on_trial: Callable[[Asked, dict[Stage, str]], None]
-    on_failed: Callable[[Asked | UnusableTrial, str], None]
+    on_failed: Callable[[Asked | UnusableTrial, str, bool], None]
     workers_of: Callable[[Stage], int] = lambda stage: 1
     end_of_search: Callable[[], str | None] = lambda: None
     ahead: int = 4
@@ -137,7 +139,7 @@ class JobQueue:
 
     def __post_init__(self) -> None:
         """Hold the trials that an interrupted study did not finish."""
-        self._failed_artifacts: dict[str, str] = {}
+        self._failed_artifacts: dict[str, tuple[str, bool]] = {}
         self._running: dict[str, Job] = {}
         self._held: list[_Held] = []
         for asked in self.source.unfinished():
@@ -184,15 +186,15 @@ class JobQueue:
                 return None
             self._draw()
 
-    def end(self, name: str, cause: str | None = None) -> None:
-        """Remove a job that ended; `cause` is why it failed."""
+    def end(self, name: str, cause: str | None = None, *, retry: bool = False) -> None:
+        """Remove a job that ended; `cause` is why it failed, `retry` whether a resumed study tries it again."""
         job = self._running.pop(name)
         self._release(job)
         if job.kind == "artifact":
             if cause is None:
                 self.finished_artifacts.add(name)
             else:
-                self._failed_artifacts[name] = cause
+                self._failed_artifacts[name] = cause, retry
 
     def put_back(self, name: str) -> None:
         """Remove a job that was stopped before its end; the next driver of the study continues it."""
@@ -209,7 +211,7 @@ class JobQueue:
         try:
             self._hold(self.source.ask())
         except UnusableTrial as error:
-            self.rules.on_failed(error, str(error))
+            self.rules.on_failed(error, str(error), False)
 
     def _hold(self, asked: Asked) -> None:
         key_of = self.rules.key_of
@@ -233,7 +235,8 @@ class JobQueue:
             failed = [need.key for need in held.needs if need.key in self._failed_artifacts]
             if failed:
                 self._held.remove(held)
-                self.rules.on_failed(held.asked, f"its {failed[0]} failed: {self._failed_artifacts[failed[0]]}")
+                cause, retry = self._failed_artifacts[failed[0]]
+                self.rules.on_failed(held.asked, f"its {failed[0]} failed: {cause}", retry)
                 continue
             if all(need.key in self.finished_artifacts for need in held.needs):
                 return Job(
@@ -245,6 +248,7 @@ class JobQueue:
                     trial=held.asked.number,
                     waited=held.waited,
                     workers=self.rules.workers_of("adversarial"),
+                    key=self.rules.key_of(held.asked.config, "adversarial"),
                 )
             held.waited = True
         return None
@@ -260,7 +264,15 @@ class JobQueue:
                 self.elsewhere[need.key] = holder
                 continue
             workers = self.rules.workers_of(need.stage)
-            return Job(need.key, "artifact", need.stage, need.config, ready_at=self.rules.clock(), workers=workers)
+            return Job(
+                need.key,
+                "artifact",
+                need.stage,
+                need.config,
+                ready_at=self.rules.clock(),
+                workers=workers,
+                key=need.key,
+            )
         return None
 
 

@@ -47,6 +47,7 @@ class JobSpec:
         config: the run.
         trial: number of the trial, for a trial.
         pair: the weights to interpolate, for an interpolation.
+        key: of the stage's result by the driver's files; a worker with other files refuses the job.
     """
 
     name: str
@@ -55,6 +56,7 @@ class JobSpec:
     config: ConfigValues
     trial: int | None = None
     pair: PairSpec | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS)
@@ -112,11 +114,19 @@ class Happened:
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class JobEnded:
-    """A job ended; its events were sent before."""
+    """A job ended; its events were sent before.
+
+    Attributes:
+        state: how.
+        cause: why it is not COMPLETE.
+        traceback: of the exception that failed it; None where training diverged.
+        retry: it FAILED for a cause outside it, so that a resumed study tries it again.
+    """
 
     state: EndState
     cause: str | None = None
     traceback: str | None = None
+    retry: bool = False
     type: Literal["job_ended"] = "job_ended"
 
 

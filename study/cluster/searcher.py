@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ray.tune.search import Searcher
 
-from study.cluster.failures import FailureCount
+from study.cluster.failures import FailureCount, FailureStreak, TooManyFailures
 from study.cluster.jobs import Job, JobQueue
 from study.cluster.messages import (
     Advanced,
@@ -50,6 +50,7 @@ class SearcherRules:
         reference_scale: fidelity generators of this scale are points of the study.
         compare: called with each point of a trial; returns the decision of early stopping, None without one.
         retries: restarts of a job whose process died, without progress in between.
+        streak: of failed jobs.
     """
 
     request_of: Callable[[Job], JobRequest]
@@ -58,6 +59,7 @@ class SearcherRules:
     reference_scale: int
     compare: Compare = lambda event: None
     retries: int = 3
+    streak: FailureStreak = field(default_factory=FailureStreak)
 
 
 @dataclass
@@ -104,7 +106,7 @@ class StudySearcher(Searcher):
             return None
         try:
             job = self._queue.next(room)
-        except StorageError as error:
+        except (StorageError, TooManyFailures) as error:
             self.halted = str(error)
             return Searcher.FINISHED
         if job is None:
@@ -130,7 +132,7 @@ class StudySearcher(Searcher):
         self._release_lane(trial_id)
         if running.ended or self.halted is not None or not error:
             return
-        ended = JobEnded("FAILED", self._failures_of(trial_id).summary)
+        ended = JobEnded("FAILED", self._failures_of(trial_id).summary, retry=True)
         self._guarded(lambda: self._end(running, ended))
 
     def on_worker_died(self, trial_id: str, cause: str) -> None:
@@ -170,10 +172,10 @@ class StudySearcher(Searcher):
             self._free_lanes.append(self._lanes.pop(trial_id))
 
     def _guarded(self, write: Callable[[], object]) -> None:
-        """Call a function; halt the study if the journal cannot be written."""
+        """Call a function; halt the study if the journal cannot be written, or too many jobs failed."""
         try:
             write()
-        except StorageError as error:
+        except (StorageError, TooManyFailures) as error:
             self.halted = str(error)
 
     def _dispatch(self, running: _Running, message: Message) -> None:
@@ -214,7 +216,8 @@ class StudySearcher(Searcher):
         if decision is not None:
             self._recorder.add(decision)
             if not decision.go_on:
-                self._end_trial(running, "PRUNED", decision.reason)
+                self._end_trial(running, JobEnded("COMPLETE", decision.reason), pruned=True)
+                self._rules.streak.reset()
                 running.pruned = True
 
     def _end(self, running: _Running, ended: JobEnded) -> None:
@@ -222,12 +225,17 @@ class StudySearcher(Searcher):
         if ended.state == "STOPPED":
             self._finish(running)
             self._queue.put_back(job.name)
-        elif job.kind == "trial":
-            self._end_trial(running, ended.state, ended.cause, ended.traceback)
+            return
+        if job.kind == "trial":
+            self._end_trial(running, ended)
         else:
             self._finish(running)
-            self._queue.end(job.name, ended.cause)
+            self._queue.end(job.name, ended.cause, retry=ended.retry)
             self._end_upstream(job, ended)
+        if ended.state == "FAILED" and (ended.traceback is not None or ended.retry):
+            self._rules.streak.add(str(ended.cause))
+        else:
+            self._rules.streak.reset()
 
     def _finish(self, running: _Running) -> None:
         running.ended = True
@@ -241,7 +249,7 @@ class StudySearcher(Searcher):
             assert job.pair is not None
             first, second = job.pair.first.point, job.pair.second.point
             state: Literal["COMPLETE", "FAILED"] = "COMPLETE" if ended.state == "COMPLETE" else "FAILED"
-            self._recorder.add(PairEnded(first=first, second=second, state=state, cause=ended.cause))
+            self._recorder.add(PairEnded(first=first, second=second, state=state, cause=ended.cause, retry=ended.retry))
         elif ended.state == "COMPLETE":
             return  # its worker has sent its events
         elif job.kind == "baseline":
@@ -259,8 +267,9 @@ class StudySearcher(Searcher):
                 )
             )
 
-    def _end_trial(self, running: _Running, state: str, cause: str | None, traceback: str | None = None) -> None:
+    def _end_trial(self, running: _Running, job_ended: JobEnded, *, pruned: bool = False) -> None:
         job, entered = running.job, running.entered
+        state, cause = "PRUNED" if pruned else job_ended.state, job_ended.cause
         assert job.trial is not None
         self._finish(running)
         self._queue.end(job.name, cause)
@@ -270,7 +279,8 @@ class StudySearcher(Searcher):
             trial=job.trial,
             state=state,  # type: ignore[arg-type]  # validated
             cause=cause,
-            traceback=traceback,
+            traceback=job_ended.traceback,
+            retry=job_ended.retry,
             overhead_seconds=None if entered is None else max(0.0, entered.at - job.ready_at),
             seconds=None if entered is None else time.time() - entered.at,
             warm=entered is not None and entered.warm,

@@ -88,6 +88,7 @@ class TrialEnded:
     Attributes:
         cause: why it is not COMPLETE.
         traceback: of the exception that failed it.
+        retry: it FAILED for a cause outside it, such as the death of its process: a resumed study tries it again.
         overhead_seconds: from ready to run until the training function is entered.
         seconds: in the training function.
         warm: its worker had run a job before.
@@ -99,6 +100,7 @@ class TrialEnded:
     state: TrialState
     cause: str | None = None
     traceback: str | None = None
+    retry: bool = False
     overhead_seconds: float | None = None
     seconds: float | None = None
     warm: bool = False
@@ -141,13 +143,14 @@ class InterpolationEvaluated:
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class PairEnded:
-    """All interpolations of a pair were evaluated (COMPLETE), or cannot be (FAILED)."""
+    """All interpolations of a pair were evaluated (COMPLETE), or cannot be (FAILED); `retry` as of `TrialEnded`."""
 
     type: Literal["pair_ended"] = "pair_ended"
     first: Parent
     second: Parent
     state: Literal["COMPLETE", "FAILED"]
     cause: str | None = None
+    retry: bool = False
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
@@ -229,6 +232,30 @@ class WorkerDied:
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
+class TrialRetried:
+    """A trial that ended with `retry` runs again: its end before this event does not count."""
+
+    type: Literal["trial_retried"] = "trial_retried"
+    trial: Count
+
+
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
+class JobWarned:
+    """A job met a problem and went on, such as a damaged file that it replaced.
+
+    Attributes:
+        job: as of `WorkerDied`.
+        trial: of a trial's job.
+        text: what was wrong, and what was done about it.
+    """
+
+    type: Literal["job_warned"] = "job_warned"
+    job: str
+    trial: Count | None
+    text: str
+
+
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class FilesPublished:
     """Files are ready to be stored as MLflow artifacts of a trial, or of the study.
 
@@ -279,6 +306,8 @@ Event = Annotated[
     | FrontMoved
     | SearchEnded
     | WorkerDied
+    | TrialRetried
+    | JobWarned
     | FilesPublished
     | ModelPublished
     | AliasesPublished,

@@ -14,6 +14,7 @@ from study.record.events import (
     FilesPublished,
     FrontMoved,
     InterpolationEvaluated,
+    JobWarned,
     ModelPublished,
     PairEnded,
     PointEvaluated,
@@ -22,6 +23,7 @@ from study.record.events import (
     StudyState,
     StudyStateChanged,
     TrialEnded,
+    TrialRetried,
     TrialStarted,
 )
 from study.record.journal import Journal
@@ -41,6 +43,7 @@ class StudyRecord:
         references: the baseline by name, and fidelity generators by key.
         pairs: the last end of each pair, by its name.
         fronts: after each trial that ended.
+        warnings: of jobs, about problems that they dealt with.
         search_ended: why no more trials are sampled; None while they are.
         state: of the study.
     """
@@ -53,6 +56,7 @@ class StudyRecord:
     interpolations: dict[InterpolatedPoint, InterpolationEvaluated] = field(default_factory=dict)
     pairs: dict[str, PairEnded] = field(default_factory=dict)
     fronts: list[FrontMoved] = field(default_factory=list)
+    warnings: list[JobWarned] = field(default_factory=list)
     search_ended: SearchEnded | None = None
     state: StudyState = "RUNNING"
 
@@ -73,6 +77,10 @@ class StudyRecord:
                 self.points.setdefault(event.point, event)
             case TrialEnded():
                 self.ends.setdefault(event.trial, event)
+            case TrialRetried():
+                self.ends.pop(event.trial, None)
+            case JobWarned():
+                self.warnings.append(event)
             case ArtifactEnded():
                 self.artifacts.append(event)
             case ReferenceEvaluated():
@@ -193,6 +201,10 @@ class Recorder:
                 return event.point in record.points
             case TrialEnded():
                 return event.trial in record.ends
+            case TrialRetried():
+                return event.trial not in record.ends
+            case JobWarned():
+                return event in record.warnings
             case InterpolationEvaluated():
                 return event.point in record.interpolations
             case ReferenceEvaluated():

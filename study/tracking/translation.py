@@ -21,6 +21,7 @@ from study.record.events import (
     SearchEnded,
     StudyStateChanged,
     TrialEnded,
+    TrialRetried,
     TrialStarted,
 )
 from study.record.metadata import StudyMetadata
@@ -81,6 +82,10 @@ class Sender:
                 self._batches.add(self.runs.trial(event.point.trial, at), at, metrics, step=event.point.iteration)
             case TrialEnded():
                 self._end_trial(event, at)
+            case TrialRetried():
+                run = self.runs.trial(event.trial, at)
+                self._batches.add(run, at, tags={"state": "RUNNING", "cause": "tried again"})
+                self._batches.set_status(run, "RUNNING")
             case InterpolationEvaluated():
                 self._add_interpolation(event, at)
             case ArtifactEnded():

@@ -39,7 +39,7 @@ def make_queue(source: Any, calls: Calls, *, total: int | None = None, **more: A
             key_of,
             lambda: calls.now,
             on_trial=lambda asked, upstream: calls.drawn.append((asked.number, upstream)),
-            on_failed=lambda trial, cause: calls.failed.__setitem__(trial.number, cause),
+            on_failed=lambda trial, cause, _retry: calls.failed.__setitem__(trial.number, cause),
             **rules,
         ),
         **more,
@@ -377,7 +377,9 @@ def test_a_job_names_the_run_and_the_stage(variant: Any, source_of: Any, calls: 
     queue.end(artifact.name)
     trial = start(queue)
     assert from_dict(artifact.spec.config) == from_dict(trial.spec.config) == run
-    assert trial.spec == JobSpec("trial-0000", "trial", "adversarial", to_dict(run), trial=0)
+    key = key_of(run, "adversarial")
+    assert trial.spec == JobSpec("trial-0000", "trial", "adversarial", to_dict(run), trial=0, key=key)
+    assert artifact.spec.key == artifact.name
     assert (artifact.spec.kind, artifact.spec.stage, artifact.spec.trial) == ("artifact", "fidelity", None)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
+from study.cluster.failures import FAILURES_IN_A_ROW
 from study.cluster.jobs import Job, JobQueue, QueueRules
 from study.cluster.messages import (
     Advanced,
@@ -37,6 +38,7 @@ from study.record.events import (
     ReferenceEvaluated,
     RungDecided,
     TrialEnded,
+    TrialRetried,
     TrialStarted,
     WorkerDied,
 )
@@ -87,9 +89,9 @@ class Bench:
     def _on_trial(self, asked: Any, upstream: Any) -> None:
         self.recorder.add(TrialStarted(trial=asked.number, config={}, params={}, upstream=upstream))
 
-    def _on_failed(self, trial: Any, cause: str) -> None:
+    def _on_failed(self, trial: Any, cause: str, retry: bool) -> None:
         self.recorder.add(TrialStarted(trial=trial.number, config={}, params={}, upstream={}))
-        self.recorder.add(TrialEnded(trial=trial.number, state="FAILED", cause=cause))
+        self.recorder.add(TrialEnded(trial=trial.number, state="FAILED", cause=cause, retry=retry))
 
     def _compare(self, event: PointEvaluated) -> RungDecided | None:
         if self.asha is None:
@@ -431,8 +433,35 @@ def test_a_death_over_an_artifact_fails_its_trials(bench_of: Any, variant: Any) 
     assert bench.searcher.suggest("t0") == Searcher.FINISHED
     assert bench.states == {0: "FAILED"}
     assert "process died" in bench.record.ends[0].cause
+    assert bench.record.ends[0].retry
     (artifact,) = bench.events(ArtifactEnded)
     assert artifact.state == "FAILED"
+
+
+def test_a_trial_whose_process_died_is_tried_again(bench: Bench) -> None:
+    bench.searcher.on_trial_complete("t0", None, error=True)
+    assert bench.record.ends[0].retry
+    bench.recorder.add(TrialRetried(trial=0))  # by the next driver
+    assert bench.states[0] == "RUNNING"
+    assert not bench.recorder.add(TrialRetried(trial=0))
+    again = Recorder(bench.journal)
+    assert again.record.trial_state(0) == "RUNNING"
+    again.add(TrialEnded(trial=0, state="COMPLETE"))
+    assert again.record.count("COMPLETE") == 1
+
+
+def test_failures_in_a_row_halt_the_study(bench_of: Callable[..., Bench], variant: Any) -> None:
+    bench = bench_of(*(variant(pixel=True, seed=seed) for seed in range(12)))
+    bench.make_artifact("f")
+    ends = ["bug"] * 4 + ["diverged"] + ["bug"] * (FAILURES_IN_A_ROW - 1)
+    for number, end in enumerate(ends):
+        bench.start_trial(f"t{number}")
+        bench.end(f"t{number}", "FAILED", end, traceback="Traceback ..." if end == "bug" else None)
+        assert bench.searcher.halted is None
+    bench.start_trial("t9")
+    bench.end("t9", "FAILED", "KeyError: 'x'", traceback="Traceback ...")
+    assert "5 jobs in a row failed, the last one so: KeyError: 'x'" in str(bench.searcher.halted)
+    assert bench.searcher.suggest("t10") == Searcher.FINISHED
 
 
 def test_a_death_after_the_last_message_changes_nothing(bench: Bench) -> None:

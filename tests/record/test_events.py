@@ -16,6 +16,7 @@ from study.record.events import (
     FilesPublished,
     FrontMoved,
     InterpolationEvaluated,
+    JobWarned,
     ModelPublished,
     PairEnded,
     PointEvaluated,
@@ -24,6 +25,7 @@ from study.record.events import (
     SearchEnded,
     StudyStateChanged,
     TrialEnded,
+    TrialRetried,
     TrialStarted,
     WorkerDied,
 )
@@ -89,6 +91,8 @@ EXPECTED: list[Any] = [
     FrontMoved(trials_ended=1, hypervolume=328.5, members=(GENERATOR, MIXED, OTHER), final=True),
     SearchEnded(limits=Limits(12, 0.5, 16, 0.005), cause="0.5 of --device-hours 0.5 are spent"),
     WorkerDied(job="trial-0003", trial=3, iteration=40, cause="its node died"),
+    TrialRetried(trial=3),
+    JobWarned(job="trial-0003", trial=3, text="checkpoint.pt is damaged; the one before it is used"),
     FilesPublished(trial=None, folder="report", paths=("report.html",), content="1d48ec6b4e4ef926"),
     ModelPublished(
         point=OTHER,

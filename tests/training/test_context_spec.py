@@ -1,6 +1,7 @@
 """The context spec: plain text for workers, and what is wrong with its images is found on opening."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,28 @@ def test_the_same_picture_on_both_sides_is_refused(image_folders: tuple[Path, Pa
     cropped.save(image_folders[0] / "whole.png")
     with pytest.raises(SourceError, match="copy: the same picture as whole"):
         spec_of(*image_folders).open()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [("train", "the training images"), ("test", "the validation images"), ("network", "squeezenet.pth")],
+)
+def test_other_files_than_the_drivers_are_refused(
+    change: str, named: str, image_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    network = tmp_path / "squeezenet.pth"
+    network.write_bytes(b"weights")
+    spec = replace(spec_of(*image_folders), backbones={"squeezenet": network})
+    pinned = spec.pinned(spec.open())
+    sent = ContextSpec.from_dict(json.loads(json.dumps(pinned.to_dict())))
+    sent.open()
+    if change == "network":
+        network.write_bytes(b"others!")
+    else:  # the same name and size: one pixel differs
+        file = tmp_path / change / f"{change}0.png"
+        with Image.open(file) as image:
+            image.putpixel((3, 3), (1, 2, 3))
+            image.save(file)
+    with pytest.raises(SourceError, match=f"{named} on .* not those with which the study was started.*--resume"):
+        sent.open()
+    spec.open()  # a new study may have them
