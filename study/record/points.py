@@ -27,7 +27,7 @@ class Spent:
     Attributes:
         iterations: training iterations.
         pixels_seen: HR pixels trained on.
-        device_seconds: wall-clock seconds times devices.
+        device_seconds: wall-clock seconds times devices, without the time in which the process was stopped.
         peak_gib: largest memory of a process, GiB; None where it was not measured.
     """
 

@@ -1,6 +1,5 @@
 """Interpolations of two trained generators, of their weights or of their images, evaluated without training."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from study.models.tiling import Upscaler, memory_bound
 from study.record.events import InterpolationEvaluated
 from study.record.paths import RunDirectory, point_samples
 from study.record.points import FidelityPoint, InterpolatedPoint, InterpolationSpace, Spent, TrialPoint
+from study.training.active_clock import ActiveClock
 from study.training.context import RunContext
 from study.training.evaluation import Evaluation, evaluate, evaluate_generator
 from study.training.loop import Stopped
@@ -89,25 +89,26 @@ def evaluate_interpolations(
     parents = first.load(context, run_dir), second.load(context, run_dir)
     pairs = context.val_pairs(second.config.data)
     outputs = _outputs(parents, pairs) if "images" in spaces else []
-    for space in spaces:
-        for share in shares:
-            if context.stopping():
-                raise Stopped(f"stopped before the interpolation of {space} at {share:g}")
-            point, began = InterpolatedPoint(first.point, second.point, space, share), time.monotonic()
-            samples = run_dir.root / point_samples(point)
-            if space == "weights":
-                mixed = interpolate_weights(*parents, share, second.load(context, run_dir))
-                evaluation = evaluate_generator(mixed, pairs, context.evaluator, samples)
-                save_weights(mixed, run_dir.weights(point), layout="plain")
-            else:
-                evaluation = _interpolate_images(outputs, share, pairs, context, samples)
-            yield InterpolationEvaluated(
-                point=point,
-                metrics=evaluation.metrics,
-                images=evaluation.images,
-                spent=Spent(device_seconds=time.monotonic() - began),
-                samples=point_samples(point),
-            )
+    with ActiveClock() as clock:
+        for space in spaces:
+            for share in shares:
+                if context.stopping():
+                    raise Stopped(f"stopped before the interpolation of {space} at {share:g}")
+                point, began = InterpolatedPoint(first.point, second.point, space, share), clock.seconds()
+                samples = run_dir.root / point_samples(point)
+                if space == "weights":
+                    mixed = interpolate_weights(*parents, share, second.load(context, run_dir))
+                    evaluation = evaluate_generator(mixed, pairs, context.evaluator, samples)
+                    save_weights(mixed, run_dir.weights(point), layout="plain")
+                else:
+                    evaluation = _interpolate_images(outputs, share, pairs, context, samples)
+                yield InterpolationEvaluated(
+                    point=point,
+                    metrics=evaluation.metrics,
+                    images=evaluation.images,
+                    spent=Spent(device_seconds=clock.seconds() - began),
+                    samples=point_samples(point),
+                )
 
 
 def _outputs(parents: tuple[nn.Module, nn.Module], pairs: Pairs) -> list[tuple[Tensor, Tensor]]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from study.config import Budget, Optimiser
 from study.data import Batches, feed
+from study.training.active_clock import ActiveClock
 from study.training.checkpoints import load_checkpoint, save_checkpoint
 from study.training.peak_memory import PeakMemory
 from study.training.state import TrainState, learning_rate_at, set_learning_rate, update_ema
@@ -102,9 +102,10 @@ def train(
     device = next(state.model.parameters()).device
     steps = range(state.iteration, plan.budget.iterations)
     batches_of_rank = feed(batches, steps, device, rank=state.distributed.rank, ranks=state.distributed.size)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), batches_of_rank as incoming:
+    forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with forked, ActiveClock() as clock, batches_of_rank as incoming:
         while state.iteration < plan.budget.iterations:
-            terms = _run_until(_next_stop(state.iteration, plan), state, step, incoming, plan)
+            terms = _run_until(_next_stop(state.iteration, plan), state, step, incoming, plan, clock)
             _check(terms, state.iteration, plan.stage)
             if on_progress is not None:
                 on_progress(Progress(plan.stage, state.iteration, plan.budget.iterations, terms))
@@ -135,12 +136,17 @@ def _evaluate_and_save(
 
 
 def _run_until(
-    stop: int, state: TrainState, step: Step, incoming: Iterator[tuple[Tensor, Tensor]], plan: Plan
+    stop: int,
+    state: TrainState,
+    step: Step,
+    incoming: Iterator[tuple[Tensor, Tensor]],
+    plan: Plan,
+    clock: ActiveClock,
 ) -> dict[str, float]:
     """Train up to iteration `stop`; return the mean of each term."""
     sums: dict[str, Tensor] = {}
     first = state.iteration
-    started = time.perf_counter()
+    started = clock.seconds()
     memory = PeakMemory(next(state.model.parameters()).device)
     for iteration in range(first, stop):
         lq, hr = (images.contiguous(memory_format=torch.channels_last) for images in next(incoming))
@@ -156,7 +162,7 @@ def _run_until(
     state.iteration = stop
     state.pixels_seen += (stop - first) * plan.budget.pixels_per_step
     state.add_peak(memory.read())
-    state.device_seconds += (time.perf_counter() - started) * state.distributed.size
+    state.device_seconds += (clock.seconds() - started) * state.distributed.size
     return {name: total / (stop - first) for name, total in totals.items()}
 
 

@@ -35,7 +35,8 @@ class TrainState:
         precision: of the networks' computations.
         iteration: steps done.
         pixels_seen: HR pixels over these steps.
-        device_seconds: wall-clock seconds of these steps, added up over all processes, without evaluation and start-up.
+        device_seconds: of these steps, times the number of processes; wall-clock seconds in which the main process ran
+            (`active_clock`), without evaluation and start-up.
         peak_gib: peak memory of these steps (`peak_memory`); None if unknown.
         term_sums, term_steps: sums of the loss terms since they were last read, and the number of steps.
     """

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from study.config import Budget, Optimiser, RunConfig, replace, to_dict
+from study.training.active_clock import ActiveClock
 from study.training.distributed import SINGLE_PROCESS, DistributedContext
 from study.training.loop import Plan, _run_until
 from study.training.state import new_state
@@ -107,14 +107,14 @@ class Pair(DistributedContext):
 
 
 def test_the_time_of_all_processes_is_what_a_run_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([10.0, 13.0])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    times = iter([10.0, 13.0])
+    monkeypatch.setattr(ActiveClock, "seconds", lambda _: next(times))
     state = new_state(torch.nn.Conv2d(3, 3, 1), Optimiser(), distributed=Pair(0, 2))
     budget = Budget(iterations=1, batch=2, patch=8)
     plan = Plan("fidelity", "key", budget, Optimiser(), tmp_path / "checkpoint.pt", checkpoint_every=1, seed=0)
     share = (torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 8, 8))
 
-    _run_until(1, state, lambda state, lq, hr: {"pixel": hr.mean()}, iter([share]), plan)
+    _run_until(1, state, lambda state, lq, hr: {"pixel": hr.mean()}, iter([share]), plan, ActiveClock())
 
     assert state.device_seconds == 2 * 3.0
     assert state.pixels_seen == 2 * 8 * 8

@@ -7,7 +7,6 @@ input is the photograph, one step smaller than the coarsest level.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from study.data.pairs import image_to_tensor
 from study.models.build import build_critics
 from study.models.critics import Critic, CriticGenerator, Critics, critic_width
 from study.record.points import Spent
+from study.training.active_clock import ActiveClock
 from study.training.artifact_store import CHECKPOINT
 from study.training.checkpoints import load_checkpoint, save_checkpoint
 from study.training.context import RunContext
@@ -150,11 +150,12 @@ def train_critics(
         if number < len(saved["levels"]):
             _load(level, saved["levels"][number])
         else:
-            started = time.perf_counter()
-            images = _level_images(level, levels, image, sizes[0])
-            _train_level(level, levels, images, config, on_progress, context.stopping)
-            saved["levels"].append(_state(level))
-            saved["device_seconds"] += time.perf_counter() - started
+            with ActiveClock() as clock:
+                started = clock.seconds()
+                images = _level_images(level, levels, image, sizes[0])
+                _train_level(level, levels, images, config, on_progress, context.stopping)
+                saved["levels"].append(_state(level))
+                saved["device_seconds"] += clock.seconds() - started
             save_checkpoint(partial / CHECKPOINT, key, saved)
             context.artifacts.checkpoint_saved(key)
         levels.append(level)
