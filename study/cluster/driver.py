@@ -33,6 +33,7 @@ from study.record.events import (
     SearchEnded,
     StudyStateChanged,
     TrialEnded,
+    TrialRetried,
     TrialStarted,
 )
 from study.record.goals import Goals, bounded_values
@@ -117,6 +118,7 @@ def run_study(
         write_metadata(study.output, describe(study.description(context), context))
         write_custom_losses(study.output, context)
         recorder, source = Recorder(Journal(study.run_dir.journal)), _trial_source(study, goals, earlier, repeated)
+        _try_again(recorder)
         recorder.add(StudyStateChanged(state="RUNNING"))
         run = _Run(study, context, recorder, goals, ParetoArchive(recorder.record, goals), source)
         exporter = Exporter(study.output, study.mlflow_uri)
@@ -228,7 +230,9 @@ def _searcher_rules(run: _Run, compare: Callable[[PointEvaluated], RungDecided |
 
 
 def _tell(run: _Run, ended: TrialEnded) -> None:
-    """Tell Optuna how a trial ended."""
+    """Tell Optuna how a trial ended; one that is tried again stays open there, since Optuna cannot reopen it."""
+    if ended.retry:
+        return
     metrics = run.record.last_metrics(ended.trial)
     values = None if metrics is None else run.goals.values(metrics)
     violations = {str(each): each.violation(metrics or {}) for each in run.goals.constraints}
@@ -239,6 +243,15 @@ def _tell_ended_trials(run: _Run) -> None:
     """Tell Optuna how all trials ended: a driver may have died after it wrote the journal."""
     for ended in run.record.ends.values():
         _tell(run, ended)
+
+
+def _try_again(recorder: Recorder) -> None:
+    """Let trials and interpolations run again that FAILED for a cause outside them when the study ran before."""
+    record = recorder.record
+    for ended in list(record.ends.values()):
+        if ended.retry:
+            recorder.add(TrialRetried(trial=ended.trial))
+    record.pairs = {name: pair for name, pair in record.pairs.items() if not pair.retry}
 
 
 def _record_unusable_trials(run: _Run) -> None:
@@ -262,7 +275,8 @@ def _record_failure(run: _Run, trial: Asked | UnusableTrial, cause: str, *, retr
     )
     run.recorder.add(started)
     run.recorder.add(TrialEnded(trial=trial.number, state="FAILED", cause=cause, retry=retry))
-    run.source.tell(trial.number, "FAILED", cause=cause)
+    if not retry:
+        run.source.tell(trial.number, "FAILED", cause=cause)
 
 
 def _queue(run: _Run) -> JobQueue:
