@@ -23,9 +23,9 @@ import torch
 from rich.console import Console
 
 from study import __version__
-from study.cli import CommandParser, add_renamed_options, progress, run
+from study.cli import CommandParser, add_renamed_options, print_notes, progress, run
 from study.evaluation.scores import Files, Scores, find_images, measure
-from study.evaluation.sets import SetError, TestSet, find_sets, open_set
+from study.evaluation.sets import BY_BICUBIC, SetError, TestSet, find_sets, open_set
 from study.evaluation.systems import (
     Limits,
     System,
@@ -65,7 +65,7 @@ def main(arguments: list[str], console: Console) -> int:
     bound = memory_bound(device) if options.memory is None else round(options.memory * GIB / 4)
     limits = Limits(device, bound, options.tile, options.overlap)
     systems, sets, scale = _open(options, limits)
-    files = _files(systems, sets)
+    files = _files(systems, sets, console)
     autoencoder = None if options.autoencoder is None else open_autoencoder(options.autoencoder)
     names, backbones = _metrics(options, sets, scale, autoencoder is not None, console)
     evaluator = Evaluator(
@@ -182,11 +182,13 @@ def _all_systems(options: argparse.Namespace, limits: Limits) -> list[System]:
     return with_unique_names(systems)
 
 
-def _files(systems: Sequence[System], sets: Sequence[TestSet]) -> Files:
+def _files(systems: Sequence[System], sets: Sequence[TestSet], console: Console) -> Files:
     """Find the SR images to evaluate; EvaluationError lists all problems."""
-    files, problems = find_images(systems, sets)
+    files, problems, notes = find_images(systems, sets)
     if problems:
         raise EvaluationError("\n".join(["these images cannot be evaluated:", *(f"  {line}" for line in problems)]))
+    given = [f"{test.name}: the low-quality images are {test.lq}" for test in sets if test.lq != BY_BICUBIC]
+    print_notes([*given, *notes], console)
     return files
 
 
@@ -304,7 +306,7 @@ def _provenance(
     provenance: dict[str, Any] = {
         "scale": scale,
         "images": "HR cropped to multiples of 12, quantised to 8 bit",
-        "low-quality images": {test.name: "made by MATLAB's bicubic" if test.made else "given" for test in sets},
+        "low-quality images": {test.name: test.lq for test in sets},
         "backbones": {name: path.name for name, path in backbones.items()},
         "models": {
             system.name: f"{system.settings} sha256 {system.digest}".strip() for system in systems if system.digest

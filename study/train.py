@@ -27,7 +27,7 @@ from study.record.directory import check_output, sole_driver
 from study.record.events import PointEvaluated, ReferenceEvaluated, StudyStateChanged, TrialEnded, TrialStarted
 from study.record.goals import Goals
 from study.record.journal import Journal
-from study.record.metadata import SearchInfo, precision_of, write_metadata
+from study.record.metadata import SINGLE_RUN, SearchInfo, precision_of, write_metadata
 from study.record.paths import WEIGHTS, RunDirectory
 from study.record.points import Metrics
 from study.record.state import Recorder, StudyRecord
@@ -170,7 +170,7 @@ def _description(config: RunConfig, output: Path, notes: list[str], context: Run
     reference = {objective.metric: REFERENCE[objective.metric] for objective in objectives}
     return Description(
         name=output.resolve().name,
-        search=SearchInfo("single run", trials=1, seed=config.seed, groups=("recipe",)),
+        search=SearchInfo(SINGLE_RUN, trials=1, seed=config.seed, groups=("recipe",)),
         space_fingerprint="",
         base=config,
         goals=Goals(objectives, reference),

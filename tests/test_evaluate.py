@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,12 @@ from study.files import write_json
 from study.metrics import psnr_y
 from study.metrics.evaluator import study_evaluator
 from study.models import MSRResNet, RRDBNet, save_weights
-from study.models.build import build_autoencoder
-from study.record.events import FrontMoved, StudyStateChanged, TrialStarted
+from study.models.build import build_autoencoder, build_generator
+from study.record.events import FrontMoved, PointEvaluated, StudyStateChanged, TrialStarted
 from study.record.journal import Journal
-from study.record.metadata import write_metadata
+from study.record.metadata import SINGLE_RUN, SearchInfo, write_metadata
 from study.record.paths import RunDirectory
-from study.record.points import FidelityPoint, InterpolatedPoint, TrialPoint
+from study.record.points import FidelityPoint, InterpolatedPoint, Spent, TrialPoint
 from study.training.evaluation import evaluate_generator
 from tests.analysis.made_events import metadata_of
 
@@ -155,6 +156,33 @@ def test_a_study_without_a_front_is_refused(sets: Path, tmp_path: Path) -> None:
         run(run_dir.root, "--hr", sets / "Set5")
 
 
+def test_a_run_of_train_gives_its_last_point(sets: Path, tmp_path: Path) -> None:
+    config = get_recipe("esrgan", "tiny")
+    run_dir = RunDirectory(tmp_path / "one")
+    metadata = metadata_of(to_dict(config))
+    write_metadata(run_dir.root, replace(metadata, search=SearchInfo(SINGLE_RUN, trials=1, seed=0)))
+    journal = Journal(run_dir.journal)
+    journal.append(StudyStateChanged(state="RUNNING"))
+    with pytest.raises(
+        ValueError, match=r"one: this run has no point yet; name the folder of an artifact, or a weight"
+    ):
+        run(run_dir.root, "--hr", sets / "Set5")
+    journal.append(TrialStarted(trial=0, config=to_dict(config), params={}, upstream={}))
+    for iteration in (80, 160):
+        point = TrialPoint(0, iteration)
+        torch.manual_seed(iteration)
+        save_weights(build_generator(config.generator, 4), run_dir.weights(point), layout="plain")
+        evaluated = {"metrics": {"psnr_y": 20.0}, "images": {}, "terms": {}, "spent": Spent(), "samples": ""}
+        journal.append(PointEvaluated(point=point, **evaluated))
+
+    last = run_dir.weights(TrialPoint(0, 160))
+    run(run_dir.root, last, "--hr", sets / "Set5", "--metrics", "psnr_y", "--output", tmp_path / "t.json")
+
+    table = {name: value["Set5"] for name, value in means(tmp_path / "t.json")["psnr_y"].items()}
+    assert next(iter(table)) == "one"
+    assert len(set(table.values())) == 1
+
+
 def test_a_study_that_cannot_be_read_is_refused(sets: Path, tmp_path: Path) -> None:
     run_dir = RunDirectory(tmp_path / "mine")
     point = TrialPoint(0, 80)
@@ -221,6 +249,26 @@ def test_images_are_found_by_name_with_or_without_suffix(sets: Path, tmp_path: P
 
     assert means(tmp_path / "t.json")["psnr_y"]["results"]["Set5"] == pytest.approx(80)
     assert means(tmp_path / "t.json")["ssim_y"]["results"]["Set5"] == pytest.approx(1)
+
+
+def test_images_of_no_hr_image_are_named(sets: Path, tmp_path: Path) -> None:
+    for name in ("baby", "bird", "bridge", "babys"):
+        save(tmp_path / "results" / f"{name}.png", photo(1))
+    others = f"{tmp_path}/results: of no HR image of Set5, and not evaluated: babys.png, bridge.png"
+    given = ("--hr", sets / "Set5", "--metrics", "psnr_y")
+    assert others in run(tmp_path / "results", *given).replace("\n", "")
+    (tmp_path / "results" / "bird.png").unlink()
+    with pytest.raises(ValueError, match=r"(?s)no SR image of bird; add it.*not evaluated: babys\.png, bridge\.png"):
+        run(tmp_path / "results", *given)
+
+
+def test_low_quality_images_beside_hr_are_said(sets: Path, tmp_path: Path) -> None:
+    for name in ("baby", "bird"):
+        save(sets / "Set5" / "LR_bicubic" / "X4" / f"{name}x4.png", photo(1, 18, 15))
+    said = run("bicubic", "--hr", sets / "Set5", "--metrics", "psnr_y", "--output", tmp_path / "t.json")
+    assert "Set5: the low-quality images are given (LR_bicubic/X4)" in said
+    origins = json.loads((tmp_path / "t.json").read_text())["provenance"]["low-quality images"]
+    assert origins == {"Set5": "given (LR_bicubic/X4)"}
 
 
 def test_all_problems_of_images_come_in_one_report(sets: Path, tmp_path: Path) -> None:

@@ -178,11 +178,12 @@ def _contents(entries: list[Path]) -> str:
         return "it is empty"
     folders = [f"{entry.name}/" for entry in entries if entry.is_dir()]
     if folders:
-        return f"it has sub-folders {_some(folders)}: name one of these"
-    return f"it has {_some([entry.name for entry in entries])}"
+        return f"it has sub-folders {some(folders)}: name one of these"
+    return f"it has {some([entry.name for entry in entries])}"
 
 
-def _some(names: list[str], limit: int = 8) -> str:
+def some(names: Sequence[str], limit: int = 8) -> str:
+    """Return the first names of many, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 

@@ -11,7 +11,7 @@ import numpy as np
 from study.config import MADE, DataConfig, LargestPatch
 from study.data.bicubic import check_scale
 from study.data.image_set import CROP_MULTIPLE, ImageSet, LoadedImages, LowQuality
-from study.data.images import ImageError, raise_problems, read_image
+from study.data.images import ImageError, raise_problems, read_image, some
 from study.data.layouts import Layout, LayoutError, find_layout
 from study.data.paired_files import find_items, size_problems
 from study.data.remote import local_copy
@@ -23,7 +23,6 @@ MINIMUM_VAL_SIDE = 48
 """The smallest side of a validation image in pixels: less leaves too little after the metrics' border crop."""
 
 _MAX_HELD_OUT = 20
-_MAX_NAMED = 8  # images in a note
 
 # Each photograph's place in its package and the sha256 of its file (scikit-image 0.26, scikit-learn 1.9).
 _TRAINING_PHOTOGRAPHS = {
@@ -212,10 +211,9 @@ def _large(images: ImageSet, minimum_side: int, least: str, remedy: str) -> Imag
         for name, (height, width) in zip(images.names, images.images.shapes, strict=True)
         if min(height, width) < minimum_side
     ]
-    named = ", ".join(small[:_MAX_NAMED]) + f" and {len(small) - _MAX_NAMED} more" * (len(small) > _MAX_NAMED)
     if not kept:
-        raise SourceError(f"{images.name}: all images are smaller than {least}: {named}; {remedy}")
-    note = f"{images.name}: {len(small)} of {len(images)} images are left out, smaller than {least}: {named}."
+        raise SourceError(f"{images.name}: all images are smaller than {least}: {some(small)}; {remedy}")
+    note = f"{images.name}: {len(small)} of {len(images)} images are left out, smaller than {least}: {some(small)}."
     return replace(images.subset(kept), notes=(*images.notes, note))
 
 

@@ -45,25 +45,27 @@ class Scores:
     problems: list[str]
 
 
-def find_images(systems: Sequence[System], sets: Sequence[TestSet]) -> tuple[Files, list[str]]:
+def find_images(systems: Sequence[System], sets: Sequence[TestSet]) -> tuple[Files, list[str], list[str]]:
     """Find and check the files of systems that are folders of images, before any evaluation.
 
     Returns:
-        Files by system and set, then by image name; and the problems, of HR files as well.
+        Files by system and set, then by image name; the problems, of HR files as well; and notes about other files.
     """
     files: dict[tuple[str, str], Mapping[str, Path]] = {}
     problems = [problem for test in sets for path in test.files.values() for problem in _transparency(path)]
+    notes: list[str] = []
     for system in systems:
         for test in sets:
             if system.images is None:
                 continue
-            found, missing = match_images(system.images, test.name, test.pairs.names, len(sets) > 1)
+            found, missing, others = match_images(system.images, test.name, test.pairs.names, len(sets) > 1)
             files[system.name, test.name] = found
             problems += missing
+            notes += others
             for index, name in enumerate(test.pairs.names):
                 if name in found:
                     problems += _problems_of(found[name], test, index)
-    return files, problems
+    return files, problems, notes
 
 
 def measure(

@@ -8,12 +8,16 @@ from pathlib import Path
 
 from study.data import Pairs, make_pairs
 from study.data.image_set import CROP_MULTIPLE
-from study.data.images import ImageError, list_images
+from study.data.images import ImageError, list_images, some
 from study.data.layouts import KNOWN_SETS, Layout, LayoutError, find_layout, strip_key
 from study.data.sources import SourceError, folder, stored
 
 SMALLEST_SIDE = 36
 """Smallest side of a cropped HR image in pixels: enough for a border and SSIM's window."""
+
+
+BY_BICUBIC = "made by MATLAB's bicubic"
+"""The origin of low-quality images that are not given."""
 
 
 class SetError(ValueError):
@@ -44,14 +48,14 @@ class TestSet:
         pairs: HR, cropped to multiples of 12, with its low-quality versions.
         uncropped: height and width of each HR image before the crop.
         files: the HR files by image name; empty for a store.
-        made: the low-quality images were generated here, by MATLAB's bicubic.
+        lq: where the low-quality images come from: BY_BICUBIC, or that they are given, and in which folder or store.
     """
 
     name: str
     pairs: Pairs
     uncropped: tuple[tuple[int, int], ...]
     files: dict[str, Path]
-    made: bool
+    lq: str
 
     __test__ = False  # not a test class of pytest
 
@@ -112,12 +116,13 @@ def open_set(place: SetPlace, scale: int) -> TestSet:
     cropped = images.cropped(multiple)
     files = {} if place.hr.is_file() else {strip_key(path.stem): path for path in list_images(place.hr)}
     pairs = make_pairs(cropped, scale)
-    return TestSet(place.name, pairs, images.images.shapes, files, pairs.exact)
+    given = f"given ({'/'.join((place.lq or place.hr).resolve().parts[-2:])})"
+    return TestSet(place.name, pairs, images.images.shapes, files, BY_BICUBIC if pairs.exact else given)
 
 
 def match_images(
     results: Path, set_name: str, names: Sequence[str], several: bool
-) -> tuple[dict[str, Path], list[str]]:
+) -> tuple[dict[str, Path], list[str], list[str]]:
     """Find a folder's SR image of each HR image: by its name, or its name with a suffix, such as `baby_esrgan.png`.
 
     Args:
@@ -127,28 +132,32 @@ def match_images(
         several: whether there is more than one set.
 
     Returns:
-        Files by image name, and the problems.
+        Files by image name; the problems; and a sentence about files of no HR image, if there are any.
     """
     inside = results / set_name
     place = inside if inside.is_dir() else results
     if several and place != inside:
-        return {}, [f"{results}: has no folder {set_name}, which is needed with several sets; add it"]
+        return {}, [f"{results}: has no folder {set_name}, which is needed with several sets; add it"], []
     try:
         files = list_images(place)
     except ImageError as error:
-        return {}, [str(error)]
+        return {}, [str(error)], []
     found: dict[str, list[Path]] = {}
+    others = []
     for file in files:
         fitting = [name for name in names if re.match(rf"{re.escape(name)}($|[^a-zA-Z0-9]|x\d)", file.stem)]
         if fitting:
             found.setdefault(max(fitting, key=len), []).append(file)
+        else:
+            others.append(file.name)
     problems = [f"{place}: no SR image of {name}; add it" for name in names if name not in found]
     problems += [
         f"{place}: {', '.join(file.name for file in paths)} all match {name}; keep one"
         for name, paths in found.items()
         if len(paths) > 1
     ]
-    return {name: paths[0] for name, paths in found.items()}, problems
+    notes = [f"{place}: of no HR image of {set_name}, and not evaluated: {some(others)}"] if others else []
+    return {name: paths[0] for name, paths in found.items()}, problems + (notes if problems else []), notes
 
 
 def _sets_inside(root: Path, names: Sequence[str]) -> list[tuple[str | None, Path, Path | None]]:
@@ -179,7 +188,9 @@ def _check_counts(hr: Sequence[Path], lq: Sequence[Path], names: Sequence[str]) 
 
 def _place(name: str | None, path: Path, lq: Path | None, scale: int) -> SetPlace:
     if path.is_file():
-        return SetPlace(name or path.stem, path, lq)
+        if lq is not None:
+            raise LayoutError(f"--lq {lq}: {path} is a store, which has its own low-quality images; name its HR folder")
+        return SetPlace(name or path.stem, path, None)
     layout = find_layout([path], scale=scale)
     if len(layout.hr) > 1:
         raise LayoutError(f"{path}: holds several sets of HR images; name one of {', '.join(map(str, layout.hr))}")

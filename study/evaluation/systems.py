@@ -19,7 +19,7 @@ from study.models.identify import identify
 from study.models.tiling import Upscaler
 from study.models.weights import interpolate_states
 from study.record.journal import read_entries
-from study.record.metadata import read_metadata
+from study.record.metadata import SINGLE_RUN, read_metadata
 from study.record.paths import CONFIG, WEIGHTS, RunDirectory
 from study.record.points import FidelityPoint, InterpolatedPoint, TrialPoint
 from study.record.state import StudyRecord
@@ -98,8 +98,8 @@ def open_systems(names: Sequence[str], limits: Limits, *, recipe: str | None, sc
     """Open the systems of a command line: one row each, or several for a study.
 
     Args:
-        names: `bicubic`; weight files; folders of a study (its front), of a trial (its last point), of an artifact; or
-            folders of SR images.
+        names: `bicubic`; weight files; folders of a study (its front), of a run or a trial (its last point), of an
+            artifact; or folders of SR images.
         limits: device and memory of the networks.
         recipe: NAME or NAME:SIZE, for weight files whose network is ambiguous.
         scale: of `bicubic`, and of weight files whose scale is ambiguous.
@@ -226,12 +226,14 @@ def _network(name: str, checkpoint: Checkpoint, digest: str, limits: Limits) -> 
 
 
 def _front_of(folder: Path) -> list[Checkpoint]:
-    """Open the weights of a study's front, best in its first objective first."""
+    """Open the weights of a study's front, best in its first objective first; of a single run, its last point."""
     run = RunDirectory(folder)
     if not run.study.is_file() and not run.journal.is_file():
         return []
-    read_metadata(folder)  # refuses a study of another version
+    metadata = read_metadata(folder)  # refuses a study of another version
     record = StudyRecord.of(entry for entry, _ in read_entries(run.journal))
+    if metadata.search.space == SINGLE_RUN:
+        return [_last_of_run(folder, record)]
     members = record.fronts[-1].members if record.fronts else ()
     if not members:
         raise UnknownSystem(f"{folder}: this study has no front yet; name a trial's folder or a weight file")
@@ -240,6 +242,17 @@ def _front_of(folder: Path) -> list[Checkpoint]:
     if without:
         log.warning("%s: left out of its front, no weights in this folder: %s", folder, ", ".join(without))
     return [_open_member(record, member, file) for member, file in files.items() if file.is_file()]
+
+
+def _last_of_run(folder: Path, record: StudyRecord) -> Checkpoint:
+    """Open the last point of a single run, named by its folder."""
+    if not record.points:
+        made = f", such as {list(record.last_artifacts)[-1]}" if record.last_artifacts else ""
+        raise UnknownSystem(
+            f"{folder}: this run has no point yet; name the folder of an artifact{made}, or a weight file"
+        )
+    last = max(record.points, key=lambda point: point.iteration)
+    return replace(_open_member(record, last, RunDirectory(folder).weights(last)), name=folder.resolve().name)
 
 
 def _open_member(record: StudyRecord, member: TrialPoint | InterpolatedPoint, file: Path) -> Checkpoint:

@@ -38,12 +38,16 @@ class ImageSetInfo:
     images: tuple[str, ...]
 
 
+SINGLE_RUN = "single run"
+"""The search space of a run outside a study."""
+
+
 @dataclass(frozen=True, config=NO_OTHER_FIELDS)
 class SearchInfo:
     """How trials are sampled.
 
     Attributes:
-        space: name of the search space, or `single run`.
+        space: name of the search space, or SINGLE_RUN.
         trials: their intended number.
         seed: of the sampler.
         groups: config paths; trials are grouped by their values, by the first in the first place.

@@ -75,7 +75,13 @@ def test_hr_is_cropped_to_12_and_lr_made_by_bicubic(root: Path) -> None:
     expected = to_uint8(bicubic_downsample(to_float(image_to_tensor(whole[:60, :48])), 4))
     assert (test.pairs.tensors(0)[0] * 255).round().byte().equal(expected)
     assert test.uncropped == ((60, 50),)
-    assert test.made
+    assert test.lq == "made by MATLAB's bicubic"
+
+
+def test_low_quality_images_for_a_store_are_refused(root: Path) -> None:
+    (root / "set.arrow").touch()
+    with pytest.raises(SetError, match=r"--lq .*lq: .*set\.arrow is a store, which has its own low-quality images"):
+        find_sets([root / "set.arrow"], [root / "lq"], [], 4)
 
 
 def test_given_low_quality_images_are_used_unchanged(root: Path) -> None:
@@ -85,7 +91,7 @@ def test_given_low_quality_images_are_used_unchanged(root: Path) -> None:
     test = open_set(place, 4)
 
     assert (test.pairs.lq[0] == lq[:, :12]).all()
-    assert not test.made
+    assert test.lq == f"given ({root.name}/lq)"
 
 
 def test_at_scale_1_low_quality_images_are_given_or_refused(root: Path) -> None:
