@@ -156,7 +156,8 @@ def _download_progress(console: Console, name: str) -> Iterator[Callable[[int], 
 
 def _announcement(plan: Plan) -> str:
     description = plan.description
-    how = "given" if description.degradation["kind"] == "given" else f"made by {description.degradation['kind']}"
+    given = sorted({str(item.lq.parent) for item in plan.items if item.lq is not None})
+    how = f"given in {', '.join(given)}" if given else f"made by {description.degradation['kind']}"
     cropped = f", cropped to multiples of {description.multiple}" if description.multiple > 1 else ""
     return f"{description.name}: {description.count} HR images{cropped}; low-quality images {how}, x{description.scale}"
 

@@ -103,9 +103,9 @@ def prepare(options: argparse.Namespace, cluster: Mapping[str, float], console: 
     inputs, resources = collect_inputs(options, cluster, console), _resources(options, cluster)
     check_shares([inputs.base, *inputs.draws], resources.workers_of)
     context = inputs.context_spec.open()
+    print_notes(context.image_notes, console)
     check_training_images(inputs.draws, context.train)
     search = search_plan(options, context.evaluator.names)
-    print_notes(context.image_notes, console)
     repeated, notes = _repeated_runs(inputs, search, context, console)
     study = Study(
         space=inputs.space,

@@ -68,11 +68,12 @@ def main(arguments: list[str], console: Console) -> int:
     metric_note = perceptual_metric_note(context_spec.lpips_weights)
     print_notes([metric_note], console)
     context = context_spec.open()
+    print_notes(context.image_notes, console)
     check_training_images([config], context.train)
-    notes = [*context.image_notes, *spacing_note(config, context.val), *slow_note(config.precision, pick_device())]
+    notes = [*spacing_note(config, context.val), *slow_note(config.precision, pick_device())]
     print_notes(notes, console)
     uri = options.mlflow or default_uri(options.output)
-    notes.insert(0, metric_note)
+    notes = [metric_note, *context.image_notes, *notes]
     with sole_driver(options.output):
         write_metadata(options.output, describe(_description(config, options.output, notes, context), context))
         write_custom_losses(options.output, context)

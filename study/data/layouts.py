@@ -200,6 +200,14 @@ def _lq_folder(hr: Path, scale: int) -> Path | None:
     return None
 
 
+def unused_lq_folders(hr: Path) -> list[str]:
+    """Return the names of folders beside an HR folder that are called as its low-quality ones (`HR`, `LR_mild`)."""
+    match = _HR_NAME.fullmatch(hr.name)
+    start = "/" if match is None else f"{match['before']}L"
+    called = [path.name for path in sorted(hr.parent.iterdir()) if path.is_dir()]
+    return [name for name in called if name.lower().startswith((f"{start}R".lower(), f"{start}Q".lower()))]
+
+
 def _share_a_name(hr: Path, lq: Path) -> bool:
     keys = {strip_key(path.stem) for path in hr.iterdir()}
     return any(lq_key(path.stem, keys) in keys for path in lq.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

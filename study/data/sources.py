@@ -12,7 +12,7 @@ from study.config import MADE, DataConfig, LargestPatch
 from study.data.bicubic import check_scale
 from study.data.image_set import CROP_MULTIPLE, ImageSet, LoadedImages, LowQuality
 from study.data.images import ImageError, raise_problems, read_image, some
-from study.data.layouts import Layout, LayoutError, find_layout
+from study.data.layouts import Layout, LayoutError, find_layout, unused_lq_folders
 from study.data.paired_files import find_items, size_problems
 from study.data.remote import local_copy
 
@@ -186,6 +186,10 @@ def _folder_with_lq(path: Path, lq: str | None, option: str, data: DataConfig) -
     )
     found = f"those in {', '.join(map(str, layout.lq))}"
     notes = [_lq_note(found, used, path, option, data)] if layout.lq else []
+    others = [] if layout.lq or never else [name for hr in layout.hr for name in unused_lq_folders(hr)]
+    if others:
+        rule = f"no low-quality images of scale {data.scale} were recognised there; {option} DIR names them"
+        notes = [f"{path}: {some(others)} beside the HR images: {rule}, {option} {MADE} makes them without this note."]
     return replace(images, name=path.resolve().name, notes=tuple(notes))
 
 

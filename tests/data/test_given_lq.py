@@ -129,6 +129,18 @@ def test_another_degradation_makes_its_own_images_and_says_so(tmp_path: Path) ->
         DataConfig(train_lq="lq", degradation="real-esrgan")
 
 
+def test_folders_that_are_not_recognised_are_named(tmp_path: Path) -> None:
+    pairs_in(tmp_path, "LR_mild")
+    (tmp_path / "LR_bicubic" / "X3").mkdir(parents=True)
+    images = load(tmp_path)
+    assert images.notes == (
+        f"{tmp_path}: LR_bicubic, LR_mild beside the HR images: no low-quality images of scale 4 were "
+        "recognised there; --lq DIR names them, --lq made makes them without this note.",
+    )
+    assert load(tmp_path, train_lq="made").notes == ()
+    assert are_aligned(load(tmp_path, train_lq=str(tmp_path / "LR_mild")))
+
+
 def test_validation_images_may_be_given_too(tmp_path: Path) -> None:
     pairs_in(tmp_path / "val")
     data = {"val": str(tmp_path / "val" / "HR"), "val_lq": str(tmp_path / "val" / "LRx4")}
