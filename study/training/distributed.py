@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
 """How long the other processes wait while the main process evaluates, saves, or trains a stage alone."""
+
+
+Value = TypeVar("Value")
 
 
 class GroupLost(RuntimeError):
@@ -69,7 +73,7 @@ class DistributedContext:
         _sum(numbers)
         return dict(zip(values, (numbers / self.size).tolist(), strict=True))
 
-    def broadcast(self, value: bool) -> bool:
+    def broadcast(self, value: Value) -> Value:
         """Return the value of rank 0."""
         if self.size == 1:
             return value

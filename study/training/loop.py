@@ -1,5 +1,6 @@
 """The training loop of all stages with batches: schedule, EMA, checks, checkpoints, evaluations."""
 
+import errno
 import hashlib
 import math
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from study.config import Budget, Optimiser
 from study.data import Batches, feed
+from study.files import StorageError
 from study.training.active_clock import ActiveClock
 from study.training.checkpoints import load_checkpoint, save_checkpoint
 from study.training.peak_memory import PeakMemory
@@ -93,12 +95,17 @@ def train(
     Raises:
         Diverged: a term or weight is not finite, or the mean L1 exceeds `DIVERGED_ABOVE`; neither saved nor evaluated.
         Stopped: `stopping` returned True before the end; the current state is saved.
-        StorageError: a checkpoint could not be written; the one before it is intact.
+        StorageError: a checkpoint could not be written; the one before it is intact. Or the processes of a group read
+            different ones.
         ValueError: the checkpoint belongs to another configuration.
     """
     saved = load_checkpoint(plan.checkpoint, plan.key)
     if saved is not None:
         state.load_state_dict(saved)
+    if state.distributed.broadcast(state.iteration) != state.iteration:
+        raise StorageError(
+            errno.ESTALE, "this process reads another checkpoint than the main one; try again", str(plan.checkpoint)
+        )
     device = next(state.model.parameters()).device
     steps = range(state.iteration, plan.budget.iterations)
     batches_of_rank = feed(batches, steps, device, rank=state.distributed.rank, ranks=state.distributed.size)

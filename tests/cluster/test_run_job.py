@@ -32,7 +32,7 @@ from study.cluster.run_job import _artifacts_of, _check_files, run_job
 from study.config import DataConfig, LargestPatch, RunConfig, replace, to_dict
 from study.config.recipes import aesop
 from study.files import StorageError
-from study.record.events import JobWarned, ReferenceEvaluated
+from study.record.events import JobWarned, PointEvaluated, ReferenceEvaluated
 from study.record.paths import RunDirectory
 from study.record.points import FidelityPoint, TrialPoint
 from study.training.artifact_store import ArtifactFolder
@@ -40,6 +40,7 @@ from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
 from study.training.distributed import SINGLE_PROCESS, DistributedContext, GroupLost
 from study.training.evaluation import evaluate_baseline
+from study.training.stages.artifacts import ensure_artifact
 from study.training.stages.graph import artifact_key
 
 JOB = JobSpec("trial-0000", "trial", "adversarial", {}, trial=0)
@@ -209,3 +210,22 @@ def test_a_trial_and_an_interpolation_read_artifacts(small_run: RunConfig) -> No
     parents = [ParentSpec(point, to_dict(small_run)) for point in (FidelityPoint("fidelity-0"), TrialPoint(0, 6))]
     pair = JobSpec("pair", "interpolation", None, {}, pair=PairSpec(parents[0], parents[1], ("weights",), (0.5,)))
     assert _artifacts_of(pair, small_run) == [(small_run, "fidelity")]
+
+
+def test_a_trial_trains_a_damaged_artifact_again_and_says_so(
+    tmp_path: Path, small_run: RunConfig, open_context: Any, request_: JobRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = open_context(tmp_path / "artifacts")
+    made = ensure_artifact(small_run, "fidelity", context)
+    ensure_artifact(small_run, "autoencoder", context)
+    whole = made.weights.read_bytes()
+    made.weights.write_bytes(whole[:1000])
+    monkeypatch.setattr(module, "_context", lambda _: context)
+    sent: list[Message] = []
+    job = JobSpec("trial-0000", "trial", "adversarial", to_dict(small_run), trial=0)
+    assert run_job(dataclasses.replace(request_, job=job), SINGLE_PROCESS, sent.append) == "COMPLETE"
+    happened = [message.event for message in sent if isinstance(message, Happened)]
+    (warned,) = [event for event in happened if isinstance(event, JobWarned)]
+    assert f"{made.key} is damaged: weights.safetensors is not what was stored; it is trained again" in warned.text
+    assert [event.point.iteration for event in happened if isinstance(event, PointEvaluated)] == [3, 6]
+    assert made.weights.read_bytes() == whole

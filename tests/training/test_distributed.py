@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from study.config import Budget, Optimiser, RunConfig, replace, to_dict
+from study.files import StorageError
 from study.training.active_clock import ActiveClock
 from study.training.distributed import SINGLE_PROCESS, DistributedContext
-from study.training.loop import Plan, _run_until
+from study.training.loop import Plan, _run_until, train
 from study.training.state import new_state
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,3 +119,15 @@ def test_the_time_of_all_processes_is_what_a_run_costs(tmp_path: Path, monkeypat
 
     assert state.device_seconds == 2 * 3.0
     assert state.pixels_seen == 2 * 8 * 8
+
+
+def test_processes_that_read_different_checkpoints_do_not_train(tmp_path: Path) -> None:
+    class Stale(Pair):
+        def broadcast(self, value: Any) -> Any:
+            return value + 40  # the main process is further on
+
+    state = new_state(torch.nn.Conv2d(3, 3, 1), Optimiser(), distributed=Stale(1, 2))
+    budget = Budget(iterations=80, batch=2, patch=8)
+    plan = Plan("fidelity", "key", budget, Optimiser(), tmp_path / "checkpoint.pt", checkpoint_every=1, seed=0)
+    with pytest.raises(StorageError, match=r"reads another checkpoint than the main one.*checkpoint\.pt"):
+        train(state, lambda *_: {}, None, plan)  # type: ignore[arg-type]  # no batch is read
