@@ -84,7 +84,7 @@ class Sender:
                 self._end_trial(event, at)
             case TrialRetried():
                 run = self.runs.trial(event.trial, at)
-                self._batches.add(run, at, tags={"state": "RUNNING", "cause": "tried again"})
+                self._batches.add(run, at, tags={"state": "RUNNING", "cause": ""})
                 self._batches.set_status(run, "RUNNING")
             case InterpolationEvaluated():
                 self._add_interpolation(event, at)

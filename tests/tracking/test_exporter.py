@@ -26,6 +26,7 @@ from study.record.events import (
     SearchEnded,
     StudyStateChanged,
     TrialEnded,
+    TrialRetried,
     TrialStarted,
 )
 from study.record.journal import Journal
@@ -217,6 +218,21 @@ def test_interrupted_study_is_killed_then_running_when_continued(server: str, ru
     conclude(journal)
     assert follow(run_dir, server) == 0
     assert_whole(server, run_dir)
+
+
+def test_a_trial_that_is_tried_again_has_its_last_end(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    journal.append(StudyStateChanged(state="RUNNING"))
+    start_trial(journal, 0)
+    journal.append(TrialEnded(trial=0, state="FAILED", cause="its process died", retry=True))
+    journal.append(TrialRetried(trial=0))
+    follow(run_dir, server)
+    run = runs_of(server, run_dir)["0"]
+    assert (run.info.status, run.data.tags["state"], run.data.tags["cause"]) == ("RUNNING", "RUNNING", "")
+    journal.append(TrialEnded(trial=0, state="COMPLETE"))
+    follow(run_dir, server)
+    run = runs_of(server, run_dir)["0"]
+    assert (run.info.status, run.data.tags["state"], run.data.tags["cause"]) == ("FINISHED", "COMPLETE", "")
 
 
 def test_nan_and_very_long_tags_arrive(server: str, run_dir: Path) -> None:
