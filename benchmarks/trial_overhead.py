@@ -43,6 +43,7 @@ from study.cluster.messages import Happened, JobEnded, JobRequest
 from study.cluster.run_job import Send
 from study.cluster.study import Resources, Study
 from study.cluster.worker import Worker
+from study.config import LargestPatch
 from study.record.events import Event, PointEvaluated, ReferenceEvaluated, TrialEnded
 from study.record.points import Spent, TrialPoint
 from study.record.state import Recorder
@@ -130,7 +131,7 @@ def _ours(place: Path, trials: int) -> dict[str, Any]:
         output=place / "study",
         trials=trials,
         seed=0,
-        context_spec=ContextSpec(data, 64, str(place / "artifacts"), {}, None),
+        context_spec=ContextSpec(data, LargestPatch(64, "budget.patch"), str(place / "artifacts"), {}, None),
         resources=Resources(),
         mlflow_uri=default_uri(place / "study"),
         search=SearchPlan(interpolations=0),

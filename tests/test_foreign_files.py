@@ -14,7 +14,16 @@ from study import evaluate, export
 from study.cluster.jobs import Job
 from study.cluster.messages import JobEnded, JobRequest, Message
 from study.cluster.run_job import run_job
-from study.config import RunConfig, custom_loss_digest, from_dict, pin_custom_loss, replace, stage_key, to_dict
+from study.config import (
+    LargestPatch,
+    RunConfig,
+    custom_loss_digest,
+    from_dict,
+    pin_custom_loss,
+    replace,
+    stage_key,
+    to_dict,
+)
 from study.config.recipes import aesop
 from study.files import write_json
 from study.models import save_weights
@@ -72,7 +81,9 @@ def end_of(run: RunConfig, custom_losses: dict[str, str], images: Path, folder: 
     """Train a run as a worker does, as Optuna's database has an interrupted trial."""
     data = {"data.train": str(images.with_name("train")), "data.val": str(images)}
     run = replace(from_dict(json.loads(json.dumps(to_dict(run)))), {**data, "budget": BUDGET})
-    context_spec = ContextSpec(run.data, BUDGET["patch"], str(folder / "artifacts"), {}, None, custom_losses)
+    patch = LargestPatch(BUDGET["patch"], "budget.patch")
+    context_spec = ContextSpec(run.data, patch, str(folder / "artifacts"), {}, None, custom_losses)
+    (folder / "run").mkdir(exist_ok=True)
     job = Job("trial-0000", "trial", "adversarial", run, trial=0, ready_at=0.0).spec
     sent: list[Message] = []
     run_job(JobRequest(job, context_spec.to_dict(), str(folder / "run"), threads=1), SINGLE_PROCESS, sent.append)

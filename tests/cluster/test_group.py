@@ -16,7 +16,7 @@ from ray import tune
 from study.cluster.jobs import Job
 from study.cluster.messages import Happened, JobRequest, Message, read_message, write_request
 from study.cluster.worker import Worker
-from study.config import replace
+from study.config import LargestPatch, replace
 from study.record.events import PointEvaluated, TrialEnded
 from study.search.spaces import load_space
 from study.training.checkpoints import load_checkpoint
@@ -77,7 +77,7 @@ def test_a_stopped_group_saves_and_releases_its_resources(shared_ray: str, image
         {"data.train": str(images / "train"), "data.val": str(images / "test"), "budget.iterations": 5000},
     )
     job = Job("trial-0000", "trial", "adversarial", run, ready_at=0.0, trial=0, workers=2)
-    context_spec = ContextSpec(run.data, 32, str(images / "artifacts"), {}, None)
+    context_spec = ContextSpec(run.data, LargestPatch(32, "budget.patch"), str(images / "artifacts"), {}, None)
     request = JobRequest(job.spec, context_spec.to_dict(), str(images), threads=1, workers=2)
     sent: list[Message] = []
 

@@ -14,6 +14,7 @@ from study.config import replace
 from study.config.recipes import get_recipe
 from study.data import ImageSet, Pairs, bicubic_upsample, make_pairs
 from study.data.degradations import Noise
+from study.data.layouts import find_layout
 from study.data.sources import folder
 from study.metrics import lr_psnr, null_energy, psnr_y, ssim_y, swd
 from study.metrics.evaluator import study_evaluator
@@ -187,7 +188,7 @@ def test_bicubic_on_the_standard_sets_has_the_known_figures(
 ) -> None:
     """From files to means, by the very functions that a study uses: x4, sides cropped to multiples of 12, 8 bit."""
     pytest.importorskip("lpips")
-    test = make_pairs(folder(shared_data / name / "HR", minimum_side=48).cropped(12), 4)
+    test = make_pairs(folder(find_layout([shared_data / name], scale=4, lq=None), scale=4, least=48).cropped(12), 4)
     evaluator = study_evaluator(shared_data / "weights" / "alexnet_features.pth", CPU)
     metrics = evaluate_bicubic(test, evaluator, CPU).metrics
     figures = round(metrics["psnr_y"], 3), round(metrics["ssim_y"], 4), round(metrics["lpips_alex"], 4)
