@@ -40,12 +40,13 @@ from analysis.statistics.findings import findings
 from analysis.statistics.fronts import front_hypervolume, front_of
 from analysis.statistics.subsets import only_images_of, only_last_points
 from analysis.statistics.tables import Results, load_results
-from study.cli import CommandParser, add_renamed_options
+from study.cli import CommandParser, add_renamed_options, run
 from study.files import write_atomically
 from study.record.journal import JournalError
 from study.record.metadata import RunDirectoryError
 from study.record.paths import RunDirectory
 from study.tracking.download import MlflowSourceError, fetch_study
+from study.tracking.session import end_dead_run
 
 REM_PER_INCH = 6.2
 """Scale of a figure in the page, so that its text is as large as the page's."""
@@ -191,8 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
 
     def source() -> Path:
-        """Return the study's directory, after fetching it if it is in MLflow."""
+        """Return the study's directory, after fetching it if it is in MLflow, or ending it if its driver died."""
         if parsed.mlflow is None:
+            end_dead_run(parsed.run_dir)
             return Path(parsed.run_dir)
         return fetch_study(parsed.mlflow, parsed.study, parsed.run_dir or Path("reports") / parsed.study)
 
@@ -284,7 +286,7 @@ def _page_figure(saved: SavedFigure) -> PageFigure:
 
 def command() -> None:
     """Run as `aesop-report`."""
-    sys.exit(main())
+    run(lambda arguments, _console: main(arguments))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 import argparse
 import logging
+import os
+import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -178,7 +180,14 @@ def artifacts_of(arguments: argparse.Namespace) -> str:
 
 
 def run(main: Callable[[list[str], Console], int]) -> None:
-    """Run a command and exit; a ValueError or OSError is printed in one sentence, without a traceback."""
+    """Run a command and exit; a ValueError or OSError is printed in one sentence, without a traceback.
+
+    SIGTERM and SIGHUP (a closed terminal) end it as Ctrl-C does; after a closed pipe it goes on without output.
+    """
+    sys.stdout, sys.stderr = LastingOutput(sys.stdout, 1), LastingOutput(sys.stderr, 2)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, _interrupt)
     # Optuna warns at each trial about the experimental options of its samplers.
     warnings.filterwarnings("ignore", message=".*experimental.*")
     # Show our own log messages about long operations, such as copying a store.
@@ -200,6 +209,55 @@ def print_notes(notes: Iterable[str], console: Console) -> None:
     """Print sentences that are stored with a study's results too."""
     for note in notes:
         console.print(f"[bold]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+class LastingOutput:
+    """A text stream that may be closed by its reader: once a write fails, this and all further output is dropped."""
+
+    def __init__(self, stream: TextIO | None, descriptor: int) -> None:
+        """Wrap a stream.
+
+        Args:
+            stream: standard output or error; None if it was closed before the start.
+            descriptor: its number, which no other file may get.
+        """
+        self._descriptor = descriptor
+        self._stream = stream or self._open_null()
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it; return its length."""
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError) as error:  # closed by the reader or by this process, or the disk is full
+            self._drop(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream, or drop what it holds."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._drop(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _drop(self, error: Exception) -> None:
+        # The old stream would fail again when the interpreter ends; its descriptor leads nowhere from now on.
+        self._stream = self._open_null()
+        if self._descriptor == 1:
+            sys.stderr.write(f"standard output cannot be written ({error}); the command goes on without it\n")
+
+    def _open_null(self) -> TextIO:
+        null = os.open(os.devnull, os.O_WRONLY)
+        if null != self._descriptor:
+            os.dup2(null, self._descriptor)
+            os.close(null)
+        return open(self._descriptor, "w", closefd=False)
 
 
 @contextmanager

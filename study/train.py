@@ -34,7 +34,7 @@ from study.record.state import Recorder, StudyRecord
 from study.search.description import Description, describe, objectives_of, write_custom_losses
 from study.tracking.address import how_to_open
 from study.tracking.client import default_uri
-from study.tracking.exporter import Exporter
+from study.tracking.session import Session
 from study.training.artifact_store import ArtifactFolder
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
@@ -79,16 +79,12 @@ def main(arguments: list[str], console: Console) -> int:
         write_custom_losses(options.output, context)
         run_dir = RunDirectory(options.output)
         recorder = Recorder(Journal(run_dir.journal))
-        recorder.add(StudyStateChanged(state="RUNNING"))
-        exporter = Exporter(options.output, uri)
-        exporter.start()
-        try:
+        with Session(options.output, recorder, uri) as session:
             state = SingleRun(config, context, run_dir, recorder).train(until, console)
-            recorder.add(StudyStateChanged(state="COMPLETE" if state == "COMPLETE" else "INTERRUPTED"))
-        finally:
-            unsent = exporter.close()
-    if unsent:
-        console.print(f"{unsent} records wait for MLflow; the same command sends them", highlight=False)
+            if state == "COMPLETE":
+                recorder.add(StudyStateChanged(state="COMPLETE"))
+    if session.unsent:
+        console.print(f"{session.unsent} records wait for MLflow; the same command sends them", highlight=False)
     if state == "FAILED":
         console.print(str(recorder.record.ends[TRIAL].cause), markup=False, highlight=False, soft_wrap=True)
         return 1

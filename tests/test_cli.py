@@ -2,8 +2,12 @@
 
 import argparse
 import importlib
+import signal
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,3 +110,58 @@ def test_all_six_entry_points_are_console_scripts() -> None:
 def test_a_console_script_names_a_function(target: str) -> None:
     module, _, name = target.partition(":")
     assert callable(getattr(importlib.import_module(module), name))
+
+
+# --- output that goes away, and signals -------------------------------------------------------------------------------
+
+COMMAND = """
+import os, signal, sys, time
+from study.cli import run
+def main(arguments, console):
+    if arguments:
+        print("ready", flush=True)
+        time.sleep(60)
+    for number in range(3000):
+        console.print(f"line {number} of a long output")
+    print("and a plain one")
+    return 7
+run(main)
+"""
+
+
+def start_command(*arguments: str, **streams: Any) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-c", COMMAND, *arguments], stderr=subprocess.PIPE, text=True, **streams)
+
+
+def test_a_command_goes_on_after_the_reader_of_its_output_left() -> None:
+    process = start_command(stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "line 0 of a long output\n"
+    process.stdout.close()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert process.wait(60) == 7
+    assert said == "standard output cannot be written ([Errno 32] Broken pipe); the command goes on without it\n"
+
+
+def test_a_command_goes_on_where_its_output_is_full() -> None:
+    with open("/dev/full", "w") as full:
+        _, said = (process := start_command(stdout=full)).communicate(timeout=60)
+    assert (process.returncode, said.count("\n")) == (7, 1)
+    assert "No space left on device" in said
+
+
+def test_a_command_runs_with_closed_output() -> None:
+    shell = ["sh", "-c", '"$0" -c "$1" >&- 2>&-', sys.executable, COMMAND]
+    assert subprocess.run(shell, check=False, timeout=60).returncode == 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_end_a_command_with_a_sentence(number: signal.Signals) -> None:
+    process = start_command("wait", stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    said, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+    assert said == "\nstopped; the same command continues where it was\n"

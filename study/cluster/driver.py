@@ -1,11 +1,11 @@
 """Run a study: connect to Ray, record events, show progress, and stop so that the study can be continued."""
 
-import contextlib
 import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,6 @@ from study.cluster.study import Study
 from study.cluster.worker import Worker
 from study.config import INITIAL_WEIGHTS, RunConfig, Stage, get, to_dict
 from study.data.remote import is_uri
-from study.files import StorageError
 from study.record.directory import sole_driver
 from study.record.events import (
     PointEvaluated,
@@ -46,8 +45,8 @@ from study.search.pareto_archive import ParetoArchive, record_front
 from study.search.repetition import RepeatedRun
 from study.search.trials import Asked, TrialSource, UnusableTrial
 from study.search.warm_start import WarmStart
-from study.tracking.exporter import Exporter
 from study.tracking.publishing import Report, publish
+from study.tracking.session import Session
 from study.training.checkpoints import remove_checkpoints
 from study.training.context import RunContext
 from study.training.evaluation import baseline_name
@@ -113,26 +112,39 @@ def run_study(
         ConnectionError: Ray cannot be reached.
     """
     study = replace(study, context_spec=study.context_spec.pinned(context))
-    with sole_driver(study.output):
+    with sole_driver(study.output), ExitStack() as cluster:
+        is_new = not study.run_dir.study.exists()
+        if is_new:  # nothing is written before the checks: the corrected command may use the directory
+            cluster.enter_context(_checked_cluster(study))
         goals, earlier, repeated = study.goals(context), study.earlier(context), study.repeated()
         write_metadata(study.output, describe(study.description(context), context))
         write_custom_losses(study.output, context)
         recorder, source = Recorder(Journal(study.run_dir.journal)), _trial_source(study, goals, earlier, repeated)
         _try_again(recorder)
-        recorder.add(StudyStateChanged(state="RUNNING"))
-        run = _Run(study, context, recorder, goals, ParetoArchive(recorder.record, goals), source)
-        exporter = Exporter(study.output, study.mlflow_uri)
-        exporter.start()
         warnings: list[str] = []
-        try:
-            state, cause = _run(run, console, worker)
-            with contextlib.suppress(StorageError) if state == "HALTED" else contextlib.nullcontext():
-                recorder.add(StudyStateChanged(state="COMPLETE" if state == "COMPLETE" else "INTERRUPTED"))
+        with Session(study.output, recorder, study.mlflow_uri) as session:
+            run = _Run(study, context, recorder, goals, ParetoArchive(recorder.record, goals), source)
+            state, cause = _run(run, console, worker, cluster if is_new else _checked_cluster(study))
             if state == "COMPLETE":
+                recorder.add(StudyStateChanged(state="COMPLETE"))
                 warnings = publish(study.output, recorder, goals, context.artifacts, report)
-        finally:
-            unsent = exporter.close()
-    return Outcome(state, cause, recorder.record, unsent, tuple(warnings))
+    return Outcome(state, cause, recorder.record, session.unsent, tuple(warnings))
+
+
+@contextmanager
+def _checked_cluster(study: Study) -> Iterator[None]:
+    """Connect to Ray, and check that a job fits and that every node has the files.
+
+    Raises:
+        ConnectionError: Ray cannot be reached or started.
+        ConfigError: a job does not fit, or a node lacks files.
+    """
+    # Without the dashboard, Ray Train does not release the resources of a group that is stopped from outside.
+    with connected(study.resources.address, dashboard=study.resources.most_workers > 1):
+        check_capacity(study.resources)
+        if study.resources.address != "local":
+            check_nodes(*_paths(study))
+        yield
 
 
 def _trial_source(
@@ -154,7 +166,10 @@ def _trial_source(
     )
 
 
-def _run(run: _Run, console: Console, worker: type[Worker]) -> tuple[End, str | None]:
+def _run(
+    run: _Run, console: Console, worker: type[Worker], cluster: AbstractContextManager[object]
+) -> tuple[End, str | None]:
+    """Run the jobs that are left, if there are any, connected by `cluster`."""
     study, record = run.study, run.record
     compare = _comparison(run)
     _tell_ended_trials(run)
@@ -162,11 +177,7 @@ def _run(run: _Run, console: Console, worker: type[Worker]) -> tuple[End, str | 
     _record_unusable_trials(run)
     if queue.exhausted:
         return "COMPLETE", None  # it was complete before: only the report is written again
-    # Without the dashboard, Ray Train does not release the resources of a group that is stopped from outside.
-    with connected(study.resources.address, dashboard=study.resources.most_workers > 1):
-        check_capacity(study.resources)
-        if study.resources.address != "local":
-            check_nodes(*_paths(study))
+    with cluster:
         queue.leases = _leases(run)
         searcher = StudySearcher(queue, run.recorder, _searcher_rules(run, compare))
         with ProgressView(console) as view:

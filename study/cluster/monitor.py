@@ -34,7 +34,8 @@ class Monitor(tune.Callback):
         return {}  # nothing to restore, as for the searcher
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Show a snapshot if one is due."""
+        """Record a stop that was requested, and show a snapshot if one is due."""
+        self._searcher.record_stop()
         if self._view.due:
             self._view.show(self.snapshot())
 

@@ -33,6 +33,7 @@ from study.record.events import (
     WorkerDied,
 )
 from study.record.state import Recorder
+from study.tracking.session import record_interruption
 from study.training.stages.graph import STAGES
 
 OnTrialEnded = Callable[[TrialEnded], None]
@@ -144,6 +145,11 @@ class StudySearcher(Searcher):
             self.progress.pop(job.name, None)
             died = WorkerDied(job=job.name, trial=job.trial, iteration=failures.furthest, cause=cause)
             self._guarded(lambda: self._recorder.add(died))
+
+    def record_stop(self) -> None:
+        """Record a stop as soon as it is requested: the driver may be killed before its jobs have saved."""
+        if self.stopping:
+            record_interruption(self._recorder)
 
     def retries_left(self, trial_id: str) -> int:
         """Return how many more times a job may die without progress."""

@@ -16,7 +16,7 @@ ALL_JOBS = "all-jobs"
 STOP_SECONDS = 60.0
 """Time for a job to save and stop."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequests:
@@ -52,7 +52,7 @@ class Stoppable(Protocol):
 
 
 class Stop:
-    """Handles Ctrl-C and SIGTERM (from `ray job stop`, Slurm, Kubernetes).
+    """Handles Ctrl-C, SIGTERM (from `ray job stop`, Slurm, Kubernetes) and SIGHUP (a terminal was closed).
 
     Attributes:
         requested: whether a signal was received.
@@ -74,7 +74,10 @@ class Stop:
     def on_signals(self) -> Iterator[None]:
         """Handle signals in the context: the first stops all jobs; the second, or `STOP_SECONDS`, aborts them."""
         os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        # `nohup` starts a command with SIGHUP ignored.
+        ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+        handled = [number for number in _SIGNALS if number not in ignored]
+        before = {number: signal.signal(number, self._on_signal) for number in handled}
         self._timer = threading.Timer(STOP_SECONDS, self._abort_jobs)
         self._timer.daemon = True
         try:
@@ -85,7 +88,9 @@ class Stop:
                 signal.signal(number, handler)
             self._requests.withdraw(ALL_JOBS)
 
-    def _on_signal(self, _number: int, _frame: Any) -> None:
+    def _on_signal(self, number: int, _frame: Any) -> None:
+        if self.requested and number == signal.SIGHUP:
+            return  # the kernel and the shell each send one
         if self._abort:
             raise KeyboardInterrupt
         if self.requested:

@@ -1,10 +1,10 @@
 """Exclusive use of a run directory: one study, one driver at a time."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from study.record.driver_lock import driver_lock, is_abandoned
 from study.record.metadata import OccupiedError, read_metadata
 from study.record.paths import RunDirectory
 
@@ -34,9 +34,10 @@ def check_output(output: Path, *, resume: bool) -> None:
 def sole_driver(output: Path) -> Iterator[None]:
     """Create a run directory and lock it; OccupiedError if another driver holds the lock."""
     output.mkdir(parents=True, exist_ok=True)
-    with open(RunDirectory(output).lock, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OccupiedError(f"{output} is in use by a running driver; wait for it, or stop it") from None
+    with driver_lock(RunDirectory(output).lock):
         yield
+
+
+def died(output: Path) -> bool:
+    """Return whether the last driver of a run directory ended without leaving its lock, and none runs there now."""
+    return is_abandoned(RunDirectory(output).lock)

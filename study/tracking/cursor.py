@@ -19,6 +19,7 @@ class Cursor:
         metadata: hash of the `study.json` that is in MLflow.
         experiment, parent: their ids, once they are known.
         runs: ids of the trials' runs, by number.
+        unfinished: numbers of the trials that have not ended.
         front: by trial number, how many of its points and interpolations are on the front.
         model: name of the registered model, once it is known.
     """
@@ -30,6 +31,7 @@ class Cursor:
     experiment: str | None = None
     parent: str | None = None
     runs: dict[str, str] = field(default_factory=dict)
+    unfinished: list[int] = field(default_factory=list)
     front: dict[str, list[int]] = field(default_factory=dict)
     model: str | None = None
 

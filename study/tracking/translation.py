@@ -72,10 +72,7 @@ class Sender:
             case StudyStateChanged():
                 self._change_study_state(event, at)
             case TrialStarted():
-                recipe = str(event.config.get("recipe", self._study.recipe))
-                tags = {"recipe": recipe} | {str(stage): key for stage, key in event.upstream.items()}
-                params = {name: str(value) for name, value in flatten(event.config).items()}
-                self._batches.add(self.runs.trial(event.trial, at), at, params=params, tags=tags)
+                self._start_trial(event, at)
             case PointEvaluated():
                 terms = {f"term.{name}": value for name, value in event.terms.items()}
                 metrics = {**event.metrics, **terms, **_costs(event.spent)}
@@ -125,12 +122,21 @@ class Sender:
         return True
 
     def _change_study_state(self, event: StudyStateChanged, at: int) -> None:
-        parent = self.runs.parent(at)
-        self._batches.add(parent, at, tags={"state": event.state})
-        if event.state == "RUNNING":
-            self._batches.set_status(parent, event.state)
-        else:
-            self._batches.set_status(parent, _STATUS[event.state], at)
+        """Set the state of the study's run, and of the trials that wait for the study's end with it."""
+        runs = [self.runs.parent(at), *(self.runs.trial(trial, at) for trial in self.cursor.unfinished)]
+        for run in runs:
+            self._batches.add(run, at, tags={"state": event.state})
+            if event.state == "RUNNING":
+                self._batches.set_status(run, event.state)
+            else:
+                self._batches.set_status(run, _STATUS[event.state], at)
+
+    def _start_trial(self, event: TrialStarted, at: int) -> None:
+        recipe = str(event.config.get("recipe", self._study.recipe))
+        tags = {"recipe": recipe} | {str(stage): key for stage, key in event.upstream.items()}
+        params = {name: str(value) for name, value in flatten(event.config).items()}
+        self._batches.add(self.runs.trial(event.trial, at), at, params=params, tags=tags)
+        self.cursor.unfinished.append(event.trial)
 
     def _end_trial(self, event: TrialEnded, at: int) -> None:
         run = self.runs.trial(event.trial, at)
@@ -138,6 +144,7 @@ class Sender:
         metrics = {name: value for name, value in measured.items() if value is not None}
         self._batches.add(run, at, metrics, tags={"state": event.state, "cause": event.cause})
         self._batches.set_status(run, _STATUS[event.state], at)
+        self.cursor.unfinished = [trial for trial in self.cursor.unfinished if trial != event.trial]
 
     def _move_front(self, event: FrontMoved, at: int) -> None:
         metrics = {"hypervolume": event.hypervolume, "front_size": len(event.members)}

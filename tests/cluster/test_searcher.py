@@ -37,6 +37,7 @@ from study.record.events import (
     PointEvaluated,
     ReferenceEvaluated,
     RungDecided,
+    StudyStateChanged,
     TrialEnded,
     TrialRetried,
     TrialStarted,
@@ -573,6 +574,19 @@ def test_a_stopped_job_is_neither_ended_nor_restarted(bench: Bench) -> None:
     assert bench.ended == []
     assert bench.states[0] == "RUNNING"
     assert bench.searcher.suggest("t1") == Searcher.FINISHED
+
+
+def test_a_stop_is_recorded_once_before_the_jobs_have_saved(bench: Bench) -> None:
+    def recorded() -> list[str]:
+        return [e.event.state for e in bench.journal.entries() if isinstance(e.event, StudyStateChanged)]
+
+    bench.suggest("tune1")
+    bench.searcher.record_stop()
+    assert recorded() == []
+    bench.searcher.stopping = True
+    bench.searcher.record_stop()
+    bench.searcher.record_stop()
+    assert recorded() == ["INTERRUPTED"]
 
 
 def test_an_artifact_that_stopped_is_not_finished(bench_of: Any, variant: Any) -> None:

@@ -59,6 +59,25 @@ def test_signals_stop_then_abort_then_interrupt(number: int, stop: Stop, searche
     assert not StopRequests(tmp_path).is_requested("trial-0001")
 
 
+def test_a_closed_terminal_stops_a_study_once_however_often_it_is_reported(stop: Stop, searcher: Any) -> None:
+    with stop.on_signals():
+        for _ in range(3):  # the kernel, the shell and a terminal's multiplexer
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert (stop.requested, searcher.stopping, stop.at_once) == (True, True, False)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.at_once
+
+
+def test_a_closed_terminal_does_not_stop_a_study_under_nohup(stop: Stop) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop.on_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_jobs_that_do_not_stop_are_aborted_in_time(stop: Stop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "STOP_SECONDS", 0.2)
     with stop.on_signals():

@@ -145,6 +145,14 @@ def test_a_complete_study_only_writes_its_report_again(material: Path, undisturb
     assert [event for event in events(undisturbed) if not isinstance(event, StudyStateChanged)] == before
 
 
+def states_and_statuses(output: Path) -> set[tuple[str, str]]:
+    """Return the state and the status of every run of a study in MLflow."""
+    client = MlflowClient(f"sqlite:///{output.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(output.name)
+    assert experiment is not None
+    return {(made.data.tags["state"], made.info.status) for made in client.search_runs([experiment.experiment_id])}
+
+
 def test_an_interrupted_study_loses_and_repeats_nothing(
     shared_ray: str, material: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -160,6 +168,7 @@ def test_an_interrupted_study_loses_and_repeats_nothing(
     text, _ = first.communicate(timeout=240)
     assert first.returncode == 130, text
     assert "--resume" in text
+    assert states_and_statuses(output) <= {("INTERRUPTED", "KILLED"), ("COMPLETE", "FINISHED"), ("FAILED", "FAILED")}
 
     run(shared_ray, arguments)
     for kind in (TrialStarted, TrialEnded):
@@ -203,6 +212,7 @@ def test_more_workers_than_fit_on_the_cluster_are_refused(shared_ray: str, mater
     batches = [word for change in changes for word in ("--set", change)]
     text = run(shared_ray, arguments_of(material, tmp_path / "study", "--workers", "8", *batches), expected=2)
     assert "a job needs 8 CPUs and 0 GPUs for its 8 workers, but the cluster has 2 and 0; lower --workers" in text
+    assert [path.name for path in (tmp_path / "study").iterdir()] == [".driver.lock"]  # free for the corrected command
 
 
 def test_a_full_disk_halts_a_study_without_loss(
