@@ -211,10 +211,12 @@ def test_interrupted_study_is_killed_then_running_when_continued(server: str, ru
     assert follow(run_dir, server) == 0
     runs = runs_of(server, run_dir)
     assert (runs["parent"].info.status, runs["parent"].data.tags["state"]) == ("KILLED", "INTERRUPTED")
-    assert (runs["0"].info.status, runs["1"].info.status) == ("FINISHED", "RUNNING")
+    assert (runs["0"].info.status, runs["1"].info.status) == ("FINISHED", "KILLED")
+    assert runs["1"].data.tags["state"] == "INTERRUPTED"
     journal.append(StudyStateChanged(state="RUNNING"))
     assert follow(run_dir, server) == 0
-    assert runs_of(server, run_dir)["parent"].info.status == "RUNNING"
+    continued = runs_of(server, run_dir)
+    assert [continued[name].info.status for name in ("parent", "0", "1")] == ["RUNNING", "FINISHED", "RUNNING"]
     conclude(journal)
     assert follow(run_dir, server) == 0
     assert_whole(server, run_dir)
