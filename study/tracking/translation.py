@@ -83,6 +83,7 @@ class Sender:
                 run = self.runs.trial(event.trial, at)
                 self._batches.add(run, at, tags={"state": "RUNNING", "cause": ""})
                 self._batches.set_status(run, "RUNNING")
+                self.cursor.unfinished.append(event.trial)
             case InterpolationEvaluated():
                 self._add_interpolation(event, at)
             case ArtifactEnded():
