@@ -46,7 +46,7 @@ def test_a_config_survives_real_json(size: str) -> None:
         (
             {"data.zzzzzzzzzzzzzz": 1},
             "'data.zzzzzzzzzzzzzz'",
-            "known here: data.train, data.val, data.task, data.scale",
+            "known here: data.train, data.val, data.train_lq, data.val_lq, data.task",
         ),
     ],
 )
