@@ -32,7 +32,6 @@ from study.record.events import (
     SearchEnded,
     StudyStateChanged,
     TrialEnded,
-    TrialRetried,
     TrialStarted,
 )
 from study.record.goals import Goals, bounded_values
@@ -120,7 +119,7 @@ def run_study(
         write_metadata(study.output, describe(study.description(context), context))
         write_custom_losses(study.output, context)
         recorder, source = Recorder(Journal(study.run_dir.journal)), _trial_source(study, goals, earlier, repeated)
-        _try_again(recorder)
+        recorder.try_again()
         warnings: list[str] = []
         with Session(study.output, recorder, study.mlflow_uri) as session:
             run = _Run(study, context, recorder, goals, ParetoArchive(recorder.record, goals), source)
@@ -254,15 +253,6 @@ def _tell_ended_trials(run: _Run) -> None:
     """Tell Optuna how all trials ended: a driver may have died after it wrote the journal."""
     for ended in run.record.ends.values():
         _tell(run, ended)
-
-
-def _try_again(recorder: Recorder) -> None:
-    """Let trials and interpolations run again that FAILED for a cause outside them when the study ran before."""
-    record = recorder.record
-    for ended in list(record.ends.values()):
-        if ended.retry:
-            recorder.add(TrialRetried(trial=ended.trial))
-    record.pairs = {name: pair for name, pair in record.pairs.items() if not pair.retry}
 
 
 def _record_unusable_trials(run: _Run) -> None:

@@ -187,6 +187,13 @@ class Recorder:
         self._apply(event)
         return True
 
+    def try_again(self) -> None:
+        """Let trials and interpolations run again that FAILED for a cause outside them; StorageError as `add`."""
+        for ended in list(self.record.ends.values()):
+            if ended.retry:
+                self.add(TrialRetried(trial=ended.trial))
+        self.record.pairs = {name: pair for name, pair in self.record.pairs.items() if not pair.retry}
+
     def _apply(self, event: Event) -> None:
         self.record.apply(event)
         if isinstance(event, Published):

@@ -12,10 +12,12 @@ from study.record.events import (
     FilesPublished,
     FrontMoved,
     ModelPublished,
+    PairEnded,
     PointEvaluated,
     ReferenceEvaluated,
     StudyStateChanged,
     TrialEnded,
+    TrialRetried,
     TrialStarted,
 )
 from study.record.journal import Journal
@@ -203,3 +205,25 @@ def test_live_points_leave_out_failed_trials(studied: Recorder) -> None:
     assert set(studied.record.live_points()) == kept | {TrialPoint(4, 80)}
     studied.add(TrialEnded(trial=4, state="FAILED", cause="diverged"))
     assert set(studied.record.live_points()) == kept
+
+
+def test_a_resumed_study_tries_again_what_failed_for_a_cause_outside_it(tmp_path: Path) -> None:
+    died = TrialEnded(trial=0, state="FAILED", cause="its process died 3 times", retry=True)
+    diverged = TrialEnded(trial=1, state="FAILED", cause="diverged")
+    recorder = Recorder(Journal(tmp_path / "journal.jsonl"))
+    for ended in (died, diverged):
+        recorder.add(TrialStarted(trial=ended.trial, config={}, params={}, upstream={}))
+        recorder.add(ended)
+    pairs = [
+        PairEnded(first=FidelityPoint("f"), second=TrialPoint(number, 6), state="FAILED", retry=not number)
+        for number in (0, 1)
+    ]
+    for pair in pairs:
+        recorder.add(pair)
+
+    resumed = Recorder(Journal(tmp_path / "journal.jsonl"))
+    resumed.try_again()
+    assert [resumed.record.trial_state(number) for number in (0, 1)] == ["RUNNING", "FAILED"]
+    assert list(resumed.record.pairs.values()) == pairs[1:]
+    events = [entry.event for entry in Journal(tmp_path / "journal.jsonl").entries()]
+    assert [event for event in events if isinstance(event, TrialRetried)] == [TrialRetried(trial=0)]
