@@ -35,15 +35,16 @@ def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
     """Vary the guidance, its bottleneck, all four weights and the patch."""
     patches = PATCHES_OF_SCALE_3 if base.data.scale == 3 else PATCHES
     patch = trial.suggest_categorical("budget.patch", patches[base.size])
-    changes = {
+    changes: dict[str, Any] = {
         "loss.guidance": trial.suggest_categorical("loss.guidance", ["pixel", "aesop"]),
         "loss.fidelity": trial.suggest_float("loss.fidelity", 1e-2, 3.0, log=True),
         "loss.ldl": trial.suggest_float("loss.ldl", 0.1, 3.0, log=True),
-        "loss.perceptual": trial.suggest_float("loss.perceptual", 0.1, 3.0, log=True),
-        "loss.adversarial": trial.suggest_float("loss.adversarial", 3e-4, 3e-2, log=True),
-        "budget.patch": patch,
-        "budget.batch": equal_batch(base, patch),
     }
+    if base.loss.perceptual:
+        changes["loss.perceptual"] = trial.suggest_float("loss.perceptual", 0.1, 3.0, log=True)
+    changes["loss.adversarial"] = trial.suggest_float("loss.adversarial", 3e-4, 3e-2, log=True)
+    changes["budget.patch"] = patch
+    changes["budget.batch"] = equal_batch(base, patch)
     if changes["loss.guidance"] == "aesop":
         name = "autoencoder.bottleneck_channels"
         changes[name] = trial.suggest_categorical(name, BOTTLENECK_CHANNELS)

@@ -34,10 +34,11 @@ def sample(trial: optuna.Trial, base: RunConfig) -> dict[str, Any]:
         "loss.guidance": trial.suggest_categorical("loss.guidance", ["pixel", "aesop"]),
         "loss.fidelity": trial.suggest_float("loss.fidelity", 1e-3, 10.0, log=True),
         "loss.ldl": trial.suggest_float("loss.ldl", 1e-2, 10.0, log=True),
-        "loss.perceptual": trial.suggest_float("loss.perceptual", 1e-2, 10.0, log=True),
-        "loss.adversarial": trial.suggest_float("loss.adversarial", 1e-4, 1.0, log=True),
-        "optimiser.learning_rate": trial.suggest_float("optimiser.learning_rate", 1e-6, 1e-2, log=True),
     }
+    if base.loss.perceptual:
+        changes["loss.perceptual"] = trial.suggest_float("loss.perceptual", 1e-2, 10.0, log=True)
+    changes["loss.adversarial"] = trial.suggest_float("loss.adversarial", 1e-4, 1.0, log=True)
+    changes["optimiser.learning_rate"] = trial.suggest_float("optimiser.learning_rate", 1e-6, 1e-2, log=True)
     if changes["loss.guidance"] == "aesop":
         name = "autoencoder.bottleneck_channels"
         changes[name] = trial.suggest_categorical(name, BOTTLENECK_CHANNELS)

@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # `cluster/progress.py` shows 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from rich.console import Console
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # imported late, so that --help answers at once
     from analysis.report import Report
     from study.cluster.driver import Outcome
     from study.cluster.study import Resources, Study
-    from study.config import RunConfig
+    from study.config import PerceptualNetwork, RunConfig
     from study.search.plan import SearchPlan
     from study.search.repetition import RepeatedRun
     from study.search.spaces import SearchSpace
@@ -132,42 +132,19 @@ def prepare(options: argparse.Namespace, cluster: Mapping[str, float], console: 
 
 def collect_inputs(options: argparse.Namespace, cluster: Mapping[str, float], console: Console) -> StudyInputs:
     """Load the space, find the frozen networks, and draw examples of trials; `cluster` as for `prepare`."""
-    from study.config.recipes import get_recipe
-    from study.record.metadata import precision_of
+    from study.config import replace as replace_fields
     from study.search.spaces import load_space
     from study.training.context_spec import ContextSpec
-    from study.training.loop import pick_device
-    from study.training.precision import fastest_of_cluster, fastest_precision, slow_note
-    from study.training.preflight import (
-        LPIPS_NETWORK,
-        check_initial_weights,
-        find_networks,
-        perceptual_metric_note,
-        read_custom_losses,
-        require_networks,
-    )
+    from study.training.preflight import LPIPS_NETWORK, check_initial_weights, read_custom_losses, require_networks
 
     space = load_space(options.space)
-    size = options.size or space.size
-    wanted = space.base(size, {"vgg19", "vgg16", "squeezenet", "alexnet"}).loss.perceptual_network
-    networks = find_networks([*(space.networks or [wanted]), LPIPS_NETWORK], options.weights)
-    device = pick_device()
-    on_gpu = _gpus(options, cluster) > 0
-    fastest = fastest_of_cluster(cluster, on_gpu=on_gpu) if cluster else fastest_precision(device)
-    recipe = space.base(size, networks)
-    varied = space.own_values(recipe).keys() if options.set else ()
-    base = with_options(recipe, options, precision_of(options.output) or fastest, varied)
+    base, networks, notes = _base_and_networks(space, options, cluster)
     space = space.around(base, networks)
     draws = space.try_out(base)
+    drawn = space.varied(replace_fields(base, {"loss.perceptual": 0}))
     for draw in (base, *draws):
-        require_networks(draw, networks)
+        require_networks(draw, networks, drawn)
     check_initial_weights(draws)
-    notes = [perceptual_metric_note(networks.get(LPIPS_NETWORK))]
-    if base.loss.perceptual == 0 < get_recipe(base.recipe, size).loss.perceptual:
-        notes.append(
-            f"The perceptual loss term is off: the published {wanted} weights could not be found or downloaded."
-        )
-    notes += [] if cluster else slow_note(base.precision, device)
     print_notes(notes, console)
     context_spec = ContextSpec(
         data=base.data,
@@ -178,6 +155,39 @@ def collect_inputs(options: argparse.Namespace, cluster: Mapping[str, float], co
         custom_losses=read_custom_losses([base, *draws]),
     )
     return StudyInputs(space, base, draws, context_spec, tuple(notes))
+
+
+def _base_and_networks(
+    space: "SearchSpace", options: argparse.Namespace, cluster: Mapping[str, float]
+) -> "tuple[RunConfig, dict[PerceptualNetwork, Path], list[str]]":
+    """Return the run that trials vary, the files of the frozen networks that it can use, and caveats."""
+    from study.config import PerceptualNetwork
+    from study.record.metadata import precision_of
+    from study.training.loop import pick_device
+    from study.training.precision import fastest_of_cluster, fastest_precision, slow_note
+    from study.training.preflight import LPIPS_NETWORK, find_networks, perceptual_metric_note
+
+    size, every, device = options.size or space.size, get_args(PerceptualNetwork), pick_device()
+    on_gpu = _gpus(options, cluster) > 0
+    fastest = fastest_of_cluster(cluster, on_gpu=on_gpu) if cluster else fastest_precision(device)
+    precision = precision_of(options.output) or fastest
+
+    def base_with(networks: Collection[str]) -> "RunConfig":
+        recipe = space.base(size, networks)
+        return with_options(recipe, options, precision, space.varied(recipe) if options.set else ())
+
+    own, whole = space.base(size, every).loss.perceptual_network, base_with(every)
+    wanted = whole.loss.perceptual_network
+    listed: list[PerceptualNetwork] = [*space.networks, LPIPS_NETWORK]
+    networks = find_networks([wanted, *listed] if wanted != own or not space.networks else listed, options.weights)
+    # The space need not do without a network that --set replaces.
+    base = base_with({*networks, own} if wanted in networks else networks)
+    notes = [perceptual_metric_note(networks.get(LPIPS_NETWORK))]
+    if base.loss.perceptual == 0 < whole.loss.perceptual:
+        notes.append(
+            f"The perceptual loss term is off: the published {wanted} weights could not be found or downloaded."
+        )
+    return base, networks, notes + ([] if cluster else slow_note(base.precision, device))
 
 
 def _gpus(options: argparse.Namespace, cluster: Mapping[str, float]) -> float:

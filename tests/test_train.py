@@ -184,6 +184,25 @@ NO_SCALE_3 = (
 )
 
 
+def test_a_run_that_fails_in_training_ends_in_one_sentence_and_in_its_journal(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loss = (
+        "calls = []\ndef loss(sr, hr, lq):\n    calls.append(1 // (len(calls) < 5))\n"
+        "    return (sr - hr).abs().mean(dim=(1, 2, 3))\n"
+    )
+    (finished / "late.py").write_text(loss)
+    monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
+    custom = ("loss.guidance=custom", f"loss.custom={finished / 'late.py'}")
+    assert ended(monkeypatch, arguments(finished, "late", changes=custom)) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"CustomLossError: {finished / 'late.py'}: loss failed in training: ZeroDivisionError" in said.replace(
+        "Error Error", "Error"
+    )
+    assert "Traceback" not in said
+    assert journal_of(finished / "late")[-1] == StudyStateChanged(state="INTERRUPTED")
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:120])
 

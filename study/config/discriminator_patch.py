@@ -1,12 +1,27 @@
 """The patch sizes that a discriminator takes, for configurations (without torch) and for the networks."""
 
 SIX_STAGES_FROM = 256
+SMALLEST_PATCH = 32
 UNET_MULTIPLE = 8
 
 
 def discriminator_stages(patch_size: int) -> int:
     """Count the VGG-style halving stages for a patch side in pixels: five below 256, six from there."""
     return 5 if patch_size < SIX_STAGES_FROM else 6
+
+
+def check_discriminator_batch(batch: int, patch_size: int, name: str) -> None:
+    """Refuse a batch of one where a VGG-style discriminator's last batch norm would have one value a channel.
+
+    Raises:
+        ValueError: naming both fields and what to change.
+    """
+    if batch == 1 and patch_size == SMALLEST_PATCH and name != "unet":
+        raise ValueError(
+            f"budget.batch must be at least 2 for budget.patch {patch_size} and discriminator.name {name}, whose last "
+            "batch norm would have a single value, but got 1; "
+            f"set budget.batch to 2, or budget.patch to {2 * patch_size}"
+        )
 
 
 def check_discriminator_patch(patch_size: int, name: str = "vgg") -> None:

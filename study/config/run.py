@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from study.config.data import DataConfig, LargestPatch
-from study.config.discriminator_patch import check_discriminator_patch
+from study.config.discriminator_patch import check_discriminator_batch, check_discriminator_patch
 from study.config.generators import WITHOUT_ENLARGING, GeneratorConfig, MSRResNetConfig, RRDBConfig, SwinIRConfig
 from study.config.losses import LossConfig
 from study.config.networks import AutoencoderConfig, CriticsConfig, DiscriminatorConfig
@@ -82,6 +82,7 @@ class RunConfig(Frozen):
     def _discriminator_has_the_patch(self) -> Self:
         if self.loss.uses_discriminator:
             check_discriminator_patch(self.budget.patch, self.discriminator.name)
+            check_discriminator_batch(self.budget.batch, self.budget.patch, self.discriminator.name)
         return self
 
     @model_validator(mode="after")

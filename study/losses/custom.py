@@ -7,7 +7,8 @@ hash alone: only a text that was passed on is ever executed.
 import hashlib
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -98,20 +99,33 @@ def try_custom_loss(custom: str, texts: Mapping[str, str], *, patch: int, scale:
     # Not clamped, and unequal to the HR image, as in training.
     sr = (1.5 * draw(patch).to(device) - 0.25).requires_grad_()
     given = hr.clone(), lq.clone()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        try:
-            values = function(sr, hr, lq)
-        except Exception as error:
-            shapes = f"sr and hr {tuple(hr.shape)}, lq {tuple(lq.shape)}"
-            raise CustomLossError(
-                f"{path}: loss failed on random images ({shapes}, on {device}): {_described(error, path)}; correct it"
-            ) from error
+    where = f"on random images (sr and hr {tuple(hr.shape)}, lq {tuple(lq.shape)}, on {device})"
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), explained(path, where):
+        values = function(sr, hr, lq)
     if not torch.equal(hr, given[0]) or not torch.equal(lq, given[1]):
         raise CustomLossError(
             f"{path}: loss must not change hr and lq, which other terms read, but it did; work on a copy: hr.clone()"
         )
     _check_values(path, values)
     _check_gradient(path, values, sr)
+
+
+@contextmanager
+def explained(path: str, where: str) -> Iterator[None]:
+    """Turn whatever a custom loss, or its backward pass, raises into a CustomLossError.
+
+    Args:
+        path: of the loss's file.
+        where: on which images it was called, for the message.
+    """
+    try:
+        yield
+    except Exception as error:
+        inplace = "modified by an inplace operation" in str(error)
+        remedy = (
+            "change no tensor in place: x.exp(), not x.exp_(), and x = x + y, not x += y" if inplace else "correct it"
+        )
+        raise CustomLossError(f"{path}: loss failed {where}: {_described(error, path)}; {remedy}") from error
 
 
 def _check_values(path: str, values: object) -> None:
@@ -135,7 +149,8 @@ def _check_values(path: str, values: object) -> None:
 
 def _check_gradient(path: str, values: Tensor, sr: Tensor) -> None:
     if values.requires_grad:
-        values.sum().backward(inputs=[sr])
+        with explained(path, "on random images"):
+            values.sum().backward(inputs=[sr])
     if sr.grad is None or not sr.grad.any():
         raise CustomLossError(
             f"{path}: loss must have a gradient for sr, but it has none, so nothing would train; remove detach(), "
@@ -152,7 +167,7 @@ def _described(error: Exception, path: str) -> str:
     """Format an exception with its line in the user's file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     where = f" (line {lines[-1]})" if lines else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 def _functions_of(module: ModuleType) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from study.config import GanKind, LossConfig
+from study.config import GanKind, LossConfig, custom_loss_path
 from study.data.second_order import usm_sharpen
 from study.losses.adversarial import (
     Mean,
@@ -20,6 +20,7 @@ from study.losses.adversarial import (
     vanilla_discriminator_loss,
     vanilla_generator_loss,
 )
+from study.losses.custom import explained
 from study.losses.gradient import branch_loss, gradient_loss
 from study.losses.guidance import GuidanceInputs, fidelity_loss
 from study.losses.ldl import ldl_loss
@@ -109,10 +110,15 @@ class GeneratorLoss:
 
         Returns:
             The unweighted term, a detached scalar (mean over the batch).
+
+        Raises:
+            CustomLossError: the term is a custom loss, and it or its backward pass raised.
         """
-        term = self._term(name, inputs, logits).mean()
-        leaves = [inputs.branch] if name == "branch" and inputs.branch is not None else [inputs.sr]
-        (self.weights[name] * term).backward(inputs=leaves, retain_graph=logits is not None)
+        custom = self._config.custom if name == "fidelity" and self._config.uses_custom else None
+        with explained(custom_loss_path(custom), "in training") if custom else nullcontext():
+            term = self._term(name, inputs, logits).mean()
+            leaves = [inputs.branch] if name == "branch" and inputs.branch is not None else [inputs.sr]
+            (self.weights[name] * term).backward(inputs=leaves, retain_graph=logits is not None)
         return term.detach()
 
     def discriminator_loss(self, logits: Logits) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from study.config import GeneratorConfig, RRDBConfig, generator_config
 from study.models.build import build_generator
+from study.models.strict_state import recognise
 from study.models.weights import load_weights, read_state
 
 # By kind: patterns for the name of each block's first convolution (the group is its number), one for each set of names.
@@ -114,6 +115,13 @@ def _by_spandrel(state: Mapping[str, Tensor], path: Path, scale: int | None) -> 
         raise ValueError(
             f"{path}: no network is known whose weights have these names, such as {next(iter(state))}; "
             "name the recipe of its generator with --recipe NAME or NAME:SIZE"
+        ) from error
+    except Exception as error:  # weights that are not what their names promise: errors of many types
+        looks = recognise(state)
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(":")
+        raise ValueError(
+            f"{path}: has names of {looks or 'a known network'}, but entries or shapes that do not fit one ({reason}); "
+            "name the recipe of its generator with --recipe NAME or NAME:SIZE to see which, or name another file"
         ) from error
     if not isinstance(descriptor, ImageModelDescriptor) or descriptor.input_channels != 3:
         raise ValueError(f"{path}: is {descriptor.architecture.name}, which does not enlarge RGB images; name another")

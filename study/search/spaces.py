@@ -15,8 +15,11 @@ A parameter is named by the config path that it sets. Where several methods have
 after `@` distinguishes them: `loss.fidelity@ldl`. A relative path of `loss.custom` starts at the space file's folder.
 """
 
+import ast
+import difflib
 import hashlib
 import importlib.util
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_field
@@ -26,11 +29,14 @@ from typing import Any, cast
 
 import optuna
 
-from study.config import RunConfig, custom_loss_path, get, pin_custom_loss, replace
+from study.config import PerceptualNetwork, RunConfig, custom_loss_path, get, pin_custom_loss, replace
 from study.search.distributions import config_path
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
 DRY_DRAWS = 32
+
+_REQUIRED = ("SIZE", "TRIALS", "REFERENCE", "GROUPS", "base", "sample")
+_OPTIONAL = ("STRATIFY", "stratify", "NETWORKS")
 
 
 class SpaceError(ValueError):
@@ -47,7 +53,7 @@ class SearchSpace:
         size, trials: its defaults.
         reference: the worst value of interest, by metric name.
         groups: config paths; the first is the main one.
-        fingerprint: hash of the file's text.
+        text: of the file.
         networks: the frozen networks that its trials can use.
         stratified: by config path, the values that trials take in turn.
     """
@@ -58,13 +64,22 @@ class SearchSpace:
     trials: int
     reference: Mapping[str, float]
     groups: tuple[str, ...]
-    fingerprint: str
+    text: str = field(repr=False)
     _base: Callable[[str, Collection[str]], RunConfig]
     _sample: Callable[[optuna.Trial, RunConfig], Mapping[str, Any]]
-    networks: tuple[str, ...] = ()
+    networks: tuple[PerceptualNetwork, ...] = ()
     stratified: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     _stratify: Callable[[RunConfig, Collection[str]], Mapping[str, Any]] | None = field(default=None, repr=False)
     _custom_losses: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the program in the file: comments, docstrings and spacing are no part of it."""
+        tree = ast.parse(self.text)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
 
     def base(self, size: str, networks: Collection[str]) -> RunConfig:
         """Return the run that the space varies, at a size, given the names of the frozen networks at hand.
@@ -134,6 +149,19 @@ class SearchSpace:
         self.sample(cast(optuna.Trial, recorder), base)
         return recorder.params
 
+    def varied(self, base: RunConfig) -> set[str]:
+        """Return the config paths that the space varies around a run, whatever the run's own values are.
+
+        Raises:
+            SpaceError: the file's function raised.
+        """
+        recorder = _RecipeTrial(base, self.path.resolve().parent, nearest=True)
+        try:
+            self._sample(cast(optuna.Trial, recorder), base)
+        except Exception as error:
+            raise SpaceError(f"{self.path.name}: {type(error).__name__}: {error}") from error
+        return {config_path(name) for name in recorder.params}
+
     def try_out(self, base: RunConfig) -> list[RunConfig]:
         """Sample `DRY_DRAWS` configurations at random, to find a faulty space before any training.
 
@@ -165,22 +193,23 @@ def load_space(name: str) -> SearchSpace:
     """Load `search_spaces/NAME.py`, or any file by its path.
 
     Raises:
-        SpaceError: there is no such file, it raises, lacks a part, or has a part by its former name.
+        SpaceError: there is no such file, it raises, lacks a part, has a part by its former name, or defines something
+            that looks like a part and is none.
     """
     path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
     if not path.is_file():
         known = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
         raise SpaceError(f"no search space at {path}; --space takes a path to a .py file or one of: {', '.join(known)}")
     module = _run(path)
-    missing = [
-        part for part in ("SIZE", "TRIALS", "REFERENCE", "GROUPS", "base", "sample") if not hasattr(module, part)
-    ]
+    missing = [part for part in _REQUIRED if not hasattr(module, part)]
     if missing:
         raise SpaceError(f"{path} does not define {', '.join(missing)}; search_spaces/quick.py is a complete example")
     for former in vars(module):
         if former.lower() == "in_turn":
             name = "STRATIFY" if former.isupper() else "stratify"
             raise SpaceError(f"{path}: {former} is called {name} now; rename it")
+    text = path.read_text()
+    _check_unread(path, text)
     if isinstance(module.GROUPS, str):
         raise SpaceError(f"{path}: GROUPS must be a tuple of config paths, but got {module.GROUPS!r}; add a comma")
     return SearchSpace(
@@ -191,12 +220,35 @@ def load_space(name: str) -> SearchSpace:
         reference=module.REFERENCE,
         groups=tuple(module.GROUPS),
         networks=tuple(getattr(module, "NETWORKS", ())),
-        fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        text=text,
         _base=module.base,
         _sample=module.sample,
         stratified=_tuples(getattr(module, "STRATIFY", {})),
         _stratify=getattr(module, "stratify", None),
     )
+
+
+def _check_unread(path: Path, text: str) -> None:
+    """Refuse a definition that nothing reads: a constant that is no part, or a function with almost a part's name."""
+    tree = ast.parse(text)
+    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    defined += [
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in ast.walk(node)
+        if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store)
+    ]
+    known = (*_REQUIRED, *_OPTIONAL)
+    for name in defined:
+        similar = difflib.get_close_matches(name, known, n=1)
+        if name not in known and name not in read and (name.isupper() or similar):
+            nearest = f"did you mean {similar[0]}? " if similar else ""
+            raise SpaceError(
+                f"{path} defines {name}, which nothing reads; {nearest}The parts of a space are {', '.join(known)}: "
+                "rename or remove it"
+            )
 
 
 def _tuples(stratified: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -223,13 +275,13 @@ def _run(path: Path) -> ModuleType:
 
 
 class _RecipeTrial:
-    """Stand-in for a trial that suggests the recipe's own values and records them."""
+    """Stand-in for a trial that suggests the recipe's own values, with `nearest` those next to them; records them."""
 
     number = 0
 
-    def __init__(self, base: RunConfig, folder: Path) -> None:
+    def __init__(self, base: RunConfig, folder: Path, *, nearest: bool = False) -> None:
         self.params: dict[str, Any] = {}
-        self._base, self._folder = base, folder
+        self._base, self._folder, self._nearest = base, folder, nearest
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -246,7 +298,7 @@ class _RecipeTrial:
         if config_path(name) == "loss.custom":
             value = next((choice for choice in choices if self._is_file(choice, value)), value)
         if value not in choices:
-            raise ValueError(f"{name} offers {list(choices)}, but the recipe's own value is {value}; add it")
+            value = self._instead(name, value, next(iter(choices)), f"offers {list(choices)}", "add it there")
         return self._keep(name, value)
 
     def _is_file(self, choice: str | None, custom: str | None) -> bool:
@@ -257,9 +309,20 @@ class _RecipeTrial:
 
     def _within(self, name: str, low: float, high: float) -> Any:
         value = get(self._base, config_path(name))
-        if not low <= value <= high:
-            raise ValueError(f"{name} ranges over [{low}, {high}], but the recipe's own value is {value}; widen it")
+        if value is None or not low <= value <= high:
+            nearest = high if value is not None and value > high else low
+            value = self._instead(name, value, nearest, f"ranges over [{low}, {high}]", "widen it there")
         return self._keep(name, value)
+
+    def _instead(self, name: str, value: Any, offered: Any, offer: str, change: str) -> Any:
+        """Return a value that the space offers in place of the recipe's; ValueError unless that is allowed."""
+        if self._nearest:
+            return offered
+        text = offered if isinstance(offered, str) else json.dumps(offered)
+        raise ValueError(
+            f"{name} {offer}, but the recipe's own value, with which the search begins, is {value}; choose one with "
+            f"--set {config_path(name)}={text}, or {change}"
+        )
 
     def _keep(self, name: str, value: Any) -> Any:
         self.params[name] = value

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from study.config import Budget, Optimiser
+from study.config import Budget, LossConfig, Optimiser
 from study.data import Batches, feed
 from study.files import StorageError
 from study.training.active_clock import ActiveClock
 from study.training.checkpoints import load_checkpoint, save_checkpoint
 from study.training.peak_memory import PeakMemory
 from study.training.state import TrainState, learning_rate_at, set_learning_rate, update_ema
-from study.training.steps import Step
+from study.training.steps import LOGGED, Step
 
 # Losses stay on the device and are read this often: each read makes the CPU wait for the device.
 SYNC_INTERVAL = 25
@@ -113,7 +113,6 @@ def train(
     with forked, ActiveClock() as clock, batches_of_rank as incoming:
         while state.iteration < plan.budget.iterations:
             terms = _run_until(_next_stop(state.iteration, plan), state, step, incoming, plan, clock)
-            _check(terms, state.iteration, plan.stage)
             if on_progress is not None:
                 on_progress(Progress(plan.stage, state.iteration, plan.budget.iterations, terms))
             stop = state.distributed.broadcast(stopping()) and state.iteration < plan.budget.iterations
@@ -133,7 +132,7 @@ def _evaluate_and_save(
     evaluate_now = _is_due(state.iteration, plan.evaluate_every, plan.budget.iterations)
     save = evaluate_now or stop or _is_due(state.iteration, plan.checkpoint_every, plan.budget.iterations)
     if save:
-        _check_weights(state, plan.stage)
+        _check_weights(state, plan)
     means = state.read_terms() if evaluate_now else {}
     if evaluate is not None and evaluate_now and state.distributed.is_main:
         evaluate(state, means)
@@ -152,6 +151,7 @@ def _run_until(
 ) -> dict[str, float]:
     """Train up to iteration `stop`; return the mean of each term."""
     sums: dict[str, Tensor] = {}
+    history: list[dict[str, Tensor]] = []
     first = state.iteration
     started = clock.seconds()
     memory = PeakMemory(next(state.model.parameters()).device)
@@ -160,11 +160,13 @@ def _run_until(
         state.iteration = iteration
         _seed_networks(plan.seed, iteration, state.distributed.rank)
         set_learning_rate(state, learning_rate_at(plan.optimiser, iteration, plan.budget.iterations))
-        for name, term in step(state, lq, hr).items():
+        history.append(step(state, lq, hr))
+        for name, term in history[-1].items():
             sums[name] = sums[name] + term if name in sums else term
         update_ema(state, plan.optimiser.ema_decay)
     totals = {name: float(total) for name, total in sums.items()}  # waits for the device
     totals = state.distributed.average(totals, next(state.model.parameters()).device)
+    _check(totals, history, state, plan)
     state.add_terms(totals, stop - first)
     state.iteration = stop
     state.pixels_seen += (stop - first) * plan.budget.pixels_per_step
@@ -189,28 +191,44 @@ def _is_due(iteration: int, every: int, iterations: int) -> bool:
     return iteration == iterations or (every > 0 and iteration % every == 0)
 
 
-def _check(terms: dict[str, float], iteration: int, stage: str) -> None:
-    for name, value in terms.items():
-        if not math.isfinite(value):
-            raise Diverged(
-                f"{stage}: the {name} term is {value} within the {SYNC_INTERVAL} iterations before {iteration}"
-            )
-    if terms["pixel"] > DIVERGED_ABOVE:
-        raise Diverged(
-            f"{stage}: the mean absolute error is {terms['pixel']:.3g} before iteration {iteration}, more than any "
-            f"two images in [0, 1] can differ; a lower learning rate or adversarial weight helps"
-        )
+def _check(totals: dict[str, float], history: list[dict[str, Tensor]], state: TrainState, plan: Plan) -> None:
+    """Raise Diverged, naming the first iteration and term, if a term is not finite or the mean L1 is too large."""
+    steps = len(history)
+    if all(map(math.isfinite, totals.values())) and totals["pixel"] <= DIVERGED_ABOVE * steps:
+        return
+    device, at, name, value = next(state.model.parameters()).device, steps, "pixel", totals["pixel"]
+    for step in reversed(range(steps)):  # all processes see the same averages
+        terms = state.distributed.average({name: float(term) for name, term in history[step].items()}, device)
+        wrong = [name for name, value in terms.items() if not math.isfinite(value)]
+        wrong += ["pixel"] if DIVERGED_ABOVE < terms["pixel"] < math.inf else []
+        if wrong:
+            at, name, value = step + 1, wrong[0], terms[wrong[0]]
+    rule = ", more than any two images in [0, 1] can differ" if math.isfinite(value) else ""
+    raise Diverged(
+        f"{plan.stage}: the {name} term is {value:.3g} at iteration {state.iteration + 1 - steps + at}{rule}; "
+        f"{_remedy(state, plan, name)}"
+    )
 
 
-def _check_weights(state: TrainState, stage: str) -> None:
+def _remedy(state: TrainState, plan: Plan, term: str) -> str:
+    """Return what to change so that training does not diverge, with the present values."""
+    part, optimiser = "" if plan.stage == "adversarial" else f"{plan.stage}.", plan.optimiser
+    weight = {LOGGED[name]: name for name in LOGGED}.get(term, term)
+    fields = [f"lower {part}optimiser.learning_rate ({optimiser.learning_rate:g})"]
+    fields += [f"lower loss.{weight}"] if plan.stage == "adversarial" and weight in LossConfig.model_fields else []
+    fields += ["set precision to fp32"] if state.precision != "fp32" else []
+    return f"{', '.join(fields)}, or raise {part}optimiser.warmup ({optimiser.warmup})"
+
+
+def _check_weights(state: TrainState, plan: Plan) -> None:
     # A step's terms are computed before its update: they show the effect of an infinite gradient one step too late.
     for name, network in {"model": state.model, **state.discriminators}.items():
         norms = torch.stack(torch._foreach_norm([weight.detach() for weight in network.parameters()]))
         if not torch.isfinite(norms).all():
             network_name = "model" if name == "model" else f"{name} term's discriminator"
             raise Diverged(
-                f"{stage}: the weights of the {network_name} are not finite after iteration {state.iteration}; "
-                "a lower learning rate or adversarial weight helps"
+                f"{plan.stage}: the weights of the {network_name} are not finite after iteration {state.iteration}; "
+                f"{_remedy(state, plan, name)}"
             )
 
 

@@ -1,6 +1,6 @@
 """Checks before any training: published weights, weight files, custom losses, images, shares of a batch."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from study.config import INITIAL_WEIGHTS, PerceptualNetwork, RunConfig, Stage, custom_loss_digest, get
@@ -41,15 +41,27 @@ def find_networks(names: Iterable[PerceptualNetwork], weights: Path | None) -> d
     return {name: path.resolve() for name, path in found.items() if path is not None}  # workers run elsewhere
 
 
-def require_networks(config: RunConfig, found: Mapping[PerceptualNetwork, Path]) -> None:
-    """Raise MissingWeights if the network of a run's perceptual term was not found."""
+def require_networks(config: RunConfig, found: Mapping[PerceptualNetwork, Path], varied: Collection[str] = ()) -> None:
+    """Raise MissingWeights if the network of a run's perceptual term was not found.
+
+    Args:
+        config: the run.
+        found: the networks' files.
+        varied: the fields that a search draws, which --set does not fix.
+    """
     name = config.loss.perceptual_network
     if config.loss.perceptual > 0 and name not in found:
         raise MissingWeights(
             f"loss.perceptual_network is {name}, whose published weights are neither in --weights nor in torch's "
-            f"cache, and could not be downloaded; {fetching_command([name])}. Or choose another network with "
-            "--set loss.perceptual_network=..., or train without the term with --set loss.perceptual=0"
+            f"cache, and could not be downloaded; {fetching_command([name])}. Or choose another network"
+            f"{_by('loss.perceptual_network', '...', varied)}, or train without the term"
+            f"{_by('loss.perceptual', '0', varied)}"
         )
+
+
+def _by(field: str, value: str, varied: Collection[str]) -> str:
+    """Return how a field is changed, in words."""
+    return f" in the search space, which draws {field}" if field in varied else f" with --set {field}={value}"
 
 
 def check_initial_weights(configs: Iterable[RunConfig]) -> None:

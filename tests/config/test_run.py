@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+import torch
 
 from study.config import ConfigError, RunConfig, get, replace
+from study.models.build import build_discriminator
 
 FILE = __file__  # of weights; any file will do: its content counts
 DENOISE = {"task": "denoise", "scale": 1, "sigma": 25}
@@ -185,3 +187,17 @@ def test_the_largest_patch_is_of_the_stages_that_run(tiny: RunConfig) -> None:
 
 def test_pixels_per_step_counts_all_patches(tiny: RunConfig) -> None:
     assert replace(tiny, {"budget": {"batch": 3, "patch": 64}}).budget.pixels_per_step == 12_288
+
+
+@pytest.mark.parametrize("name", ["vgg", "spsr"])
+def test_a_batch_of_one_needs_more_than_one_value_a_channel(tiny: RunConfig, name: str) -> None:
+    one = {"discriminator.name": name, "budget": {"batch": 1, "patch": 32}}
+    with pytest.raises(
+        ConfigError, match=r"budget\.batch must be at least 2 .* set budget.batch to 2, or budget.patch to 64"
+    ):
+        replace(tiny, one)
+    for allowed in ({"budget.batch": 2}, {"budget.patch": 64}, {"discriminator.name": "unet"}):
+        config = replace(tiny, {**one, **allowed})
+        images = torch.rand(config.budget.batch, 3, config.budget.patch, config.budget.patch)
+        assert build_discriminator(config.discriminator, config.budget.patch).train()(images).isfinite().all()
+    assert replace(tiny, {**one, "loss.adversarial": 0}).budget.batch == 1  # no discriminator

@@ -9,6 +9,7 @@ import torch
 from study.config import LossConfig, RunConfig, pin_custom_loss, replace
 from study.config.recipes import aesop
 from study.losses.custom import CustomLossError, load_custom_loss, read_custom_loss, try_custom_loss
+from study.losses.generator_loss import GeneratorLoss, LossInputs
 from study.losses.guidance import GuidanceInputs, fidelity_loss
 from study.losses.pixel import pixel_loss
 from study.training.preflight import read_custom_losses
@@ -95,6 +96,7 @@ RETURNS = "def loss(sr, hr, lq):\n    difference = sr - hr\n    return "
         (RETURNS + "hr.mean(dim=(1, 2, 3))\n", "must have a gradient for sr"),
         (RETURNS + "difference.sign().mean(dim=(1, 2, 3))\n", "must have a gradient for sr"),
         (RETURNS + "(difference * 0).abs().sqrt().mean(dim=(1, 2, 3))\n", "gradient for sr must be finite"),
+        (RETURNS + "(difference.exp().exp_() * difference.exp_()).mean(dim=(1, 2, 3))\n", "failed .*in place: x.exp"),
         (RETURNS + "(sr - hr.clamp_(0.2, 0.8)).mean(dim=(1, 2, 3))\n", r"must not change hr and lq.*hr\.clone\(\)"),
     ],
 )  # fmt: skip
@@ -163,3 +165,35 @@ def test_dataclasses_work_in_the_file(tmp_path: Path) -> None:
 
 def test_other_guidance_uses_no_custom_loss() -> None:
     assert not LossConfig(guidance="pixel").uses_custom
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "    if len(calls) > 3:\n        raise RuntimeError('boom')\n",
+            r"in training: RuntimeError: boom \(line 5\); correct it",
+        ),
+        (
+            "    if len(calls) > 3:\n        return sr.exp().exp_().exp().mean(dim=(1, 2, 3)) * hr.new_ones(3)\n",
+            "in training: Runtime",
+        ),
+        (
+            "    if len(calls) > 3:\n        sr = sr.exp()\n        return (sr * sr.exp_()).mean(dim=(1, 2, 3))\n",
+            "change no tensor in place",
+        ),
+    ],
+)
+def test_a_loss_that_fails_in_a_later_batch_is_explained(text: str, said: str, tmp_path: Path) -> None:
+    head, body = L1.splitlines(keepends=True)
+    whole = "calls = []\n" + head + "    calls.append(1)\n" + text + body
+    config = with_custom(tmp_path / "mine.py", whole)
+    custom = load_custom_loss(custom_of(config), read_custom_losses([config]))
+    loss = GeneratorLoss(replace(config, {"loss.perceptual": 0}).loss, GuidanceInputs(custom=custom))
+    hr, lq = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 4, 4)
+    inputs = LossInputs(torch.rand(2, 3, 16, 16, requires_grad=True), hr, lq)
+    for _ in range(3):
+        loss.add_gradient("fidelity", inputs)
+    with pytest.raises(CustomLossError, match=said) as caught:
+        loss.add_gradient("fidelity", inputs)
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.py'}: loss failed in training: ")

@@ -70,3 +70,19 @@ def test_edsrs_large_form_scales_its_blocks(tmp_path: Path) -> None:
 
     with torch.no_grad():
         assert torch.allclose(identify(tmp_path / "x.pth")[0](LOW), network(LOW), atol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["extra", "cut", "widths"])
+def test_weights_that_are_not_what_their_names_promise_end_in_one_sentence(tmp_path: Path, change: str) -> None:
+    state = build_generator(config_of("rrdb"), 4).state_dict()
+    if change == "extra":
+        state |= {"body.0.rdb9.conv1.weight": torch.zeros(4, 12, 3, 3)}
+    if change == "cut":
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("conv_hr")}
+    if change == "widths":
+        state |= {"conv_body.weight": torch.zeros(7, 12, 3, 3)}
+    torch.save(state, tmp_path / "x.pth")
+
+    with pytest.raises(ValueError, match=r"x\.pth: has names of an RRDBNet .*--recipe NAME") as caught:
+        identify(tmp_path / "x.pth")
+    assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 """Search spaces: the shipped ones are valid, and a faulty one is refused before any training."""
 
 import hashlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import optuna
 import pytest
 
-from study.config import RunConfig, custom_loss_path, get, replace
+from study.config import RunConfig, custom_loss_path, get, parse_assignments, replace
 from study.config.recipes import aesop, for_task
 from study.search.spaces import DRY_DRAWS, FOLDER, SearchSpace, SpaceError, load_space
 
@@ -79,9 +80,14 @@ def test_a_file_elsewhere_gives_its_parts(space_of: Any, tmp_path: Path, tiny: R
     assert "mine" not in sys.modules
 
 
-def test_the_fingerprint_is_the_files_text(space_of: Any) -> None:
+def test_the_fingerprint_is_the_files_program(space_of: Any) -> None:
     first = space_of(WHOLE).fingerprint
     assert space_of(WHOLE).fingerprint == first
+    same = (
+        '"""Why."""\n' + WHOLE.replace("(trial, base):", '(trial, base):\n    """Draw."""  # a comment') + "\n# why\n"
+    )
+    assert space_of(same).fingerprint == first
+    assert space_of(same).text == same
     assert space_of(WHOLE.replace("0.1, 2.0", "0.2, 2.0")).fingerprint != first
 
 
@@ -114,6 +120,31 @@ def test_a_missing_part_is_named(space_of: Any, part: str) -> None:
         space_of(WHOLE + f"\ndel {part}\n")
 
 
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        (
+            "OBJECTIVES = ('psnr_y', 'swd')",
+            r"defines OBJECTIVES, which nothing reads; The parts of a space are SIZE, TRI",
+        ),
+        ("TRIAL = 7", r"defines TRIAL, which nothing reads; did you mean TRIALS\?"),
+        ("NETWORK: tuple = ('vgg16',)", r"NETWORK, which nothing reads; did you mean NETWORKS\?"),
+        ("SEED, _ = 3, 4", "defines SEED, which nothing reads"),
+        ("STRATIFIED = {'loss.fidelity': (1.0, 0.5)}", r"STRATIFIED, .*did you mean STRATIFY\?"),
+        ("def stratified(base, networks):\n    return {}", r"stratified, .*did you mean stratify\?"),
+    ],
+)
+def test_what_only_looks_like_a_part_is_refused(space_of: Any, more: str, problem: str) -> None:
+    with pytest.raises(SpaceError, match=problem):
+        space_of(f"{WHOLE}\n{more}\n")
+
+
+def test_constants_and_functions_of_the_file_itself_are_allowed(space_of: Any, tiny: RunConfig) -> None:
+    body = "PATCHES = [64]\ndef _half(x):\n    return x / 2\ndef plain(x):\n    return x\n"
+    space = space_of(body + sample_with("return {'budget.patch': trial.suggest_categorical('budget.patch', PATCHES)}"))
+    assert space.varied(tiny) == {"budget.patch"}
+
+
 # --- drawing -------------------------------------------------------------------------------------------------------
 
 
@@ -135,13 +166,46 @@ FAULTS = [
     ("return {'loss.adverserial': 1}", r"unknown field 'loss\.adverserial'; did you mean loss\.adversarial"),
     ("return {'loss.fidelity': -1.0}", r"loss\.fidelity: .*greater than or equal to 0"),
     ("return {'seed': trial.suggest_int('sed', 0, 3)}", r"unknown field 'sed'"),
-    ("trial.suggest_float('loss.fidelity', 2.0, 3.0); return {}", r"\[2\.0, 3\.0\].*own value is 1\.0; widen it"),
-    ("trial.suggest_int('budget.patch', 8, 32); return {}", r"\[8, 32\].*own value is 64; widen it"),
+    (
+        "trial.suggest_float('loss.fidelity', 2.0, 3.0); return {}",
+        r"\[2\.0, 3\.0\].*own value.* is 1\.0; .*widen it there",
+    ),
+    ("trial.suggest_int('budget.patch', 8, 32); return {}", r"\[8, 32\].*own value.* is 64; .*widen it there"),
     (
         "trial.suggest_categorical('budget.patch', [32, 96]); return {}",
-        r"\[32, 96\].*recipe's own value is 64; add it",
+        r"\[32, 96\].*own value.* is 64; .*add it there",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        ("return {'loss.fidelity': trial.suggest_float('loss.fidelity', 2.0, 3.0)}", 2.0),
+        ("return {'loss.fidelity': trial.suggest_float('loss.fidelity@pixel', 0.1, 0.5)}", 0.5),
+        ("return {'budget.patch': trial.suggest_int('budget.patch', 32, 32)}", 32),
+        ("return {'budget.patch': trial.suggest_categorical('budget.patch', [96, 32])}", 96),
+        ("return {'loss.gan': trial.suggest_categorical('loss.gan', ['vanilla'])}", "vanilla"),
+        ("return {'autoencoder.init': trial.suggest_categorical('autoencoder.init', [None])}", None),
+        (
+            "return {'generator.head': trial.suggest_categorical('generator.head', ['espcn', 'nearest'])}",
+            "espcn",
+        ),
+    ],
+)
+def test_a_range_without_the_recipes_value_names_one_that_the_search_can_begin_with(
+    space_of: Any, tiny: RunConfig, body: str, value: object
+) -> None:
+    space = space_of(sample_with(body))
+    if value is None:
+        tiny = replace(tiny, {"autoencoder.init": str(space.path)})
+    with pytest.raises(SpaceError, match="--set") as caught:
+        space.try_out(tiny)
+    (remedy,) = re.findall(r"--set (\S+?)(?:,|$)", str(caught.value))
+    changes = parse_assignments([remedy])
+    assert list(changes.values()) == [value]
+    assert list(changes) == list(space.varied(tiny))
+    assert len(space.try_out(replace(tiny, changes))) == DRY_DRAWS + 1
 
 
 @pytest.mark.parametrize(("body", "cause"), FAULTS)

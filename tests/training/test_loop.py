@@ -260,9 +260,9 @@ def test_checkpoint_of_another_key_is_refused(batches: Batches, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (math.nan, r"fidelity: the pixel term is nan within .* before 8"),
-        (math.inf, r"fidelity: the pixel term is inf within .* before 8"),
-        (50.0, r"fidelity: the mean absolute error is 12\.9 before iteration 8, .* lower learning rate"),
+        (math.nan, r"fidelity: the pixel term is nan at iteration 7; lower fidelity\.optimiser\.learning_rate \(0\.0"),
+        (math.inf, r"fidelity: the pixel term is inf at iteration 7; .* raise fidelity\.optimiser\.warmup \(3\)"),
+        (50.0, r"fidelity: the pixel term is 50 at iteration 7, more than any two images .*; lower fidelity"),
     ],
 )
 def test_divergence_names_the_term_and_is_neither_saved_nor_evaluated(
@@ -284,6 +284,24 @@ def test_a_term_other_than_the_pixels_is_named_too(batches: Batches, tmp_path: P
     with pytest.raises(Diverged, match="adversarial: the adversarial term is nan"):
         train(one_pixel_state(), step, batches, plan(tmp_path, stage="adversarial"))
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_divergence_names_the_first_iteration_and_what_was_wrong_there(batches: Batches, tmp_path: Path) -> None:
+    """The discriminator's loss is first, although another term comes before it in each later step."""
+    done = iter(range(1, 100))
+
+    def step(state: TrainState, lq: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        at = next(done)
+        wrong = [torch.tensor(math.nan if at > first else 1.0) for first in (9, 8, 9)]
+        return dict(zip(("fidelity", "discriminator", "pixel"), wrong, strict=True))
+
+    state = one_pixel_state()
+    state.precision = "bf16"
+    with pytest.raises(Diverged) as caught:
+        train(state, step, batches, plan(tmp_path, stage="adversarial"))
+    said = str(caught.value)
+    assert said.startswith("adversarial: the discriminator term is nan at iteration 9; lower optimiser.learning_rate (")
+    assert said.endswith("), lower loss.adversarial, set precision to fp32, or raise optimiser.warmup (3)")
 
 
 def test_images_that_are_merely_bad_do_not_count_as_divergence(batches: Batches, tmp_path: Path) -> None:

@@ -307,7 +307,10 @@ def _report(
     done = number * config.iterations + iteration + 1
     for name, value in terms.items():
         if not math.isfinite(value):
-            raise Diverged(f"critics: the {name} term is {value} before iteration {iteration + 1} of level {number}")
+            raise Diverged(
+                f"critics: the {name} term is {value} in the {steps} iterations up to {iteration + 1} of level "
+                f"{number}; lower critics.learning_rate ({config.learning_rate:g})"
+            )
     if on_progress is not None:
         on_progress(Progress("critics", done, total_iterations(config), terms))
 
