@@ -69,10 +69,12 @@ def main(arguments: list[str], console: Console) -> int:
     from study.cluster.driver import run_study
     from study.cluster.dry_run import dry_run
     from study.record.directory import check_output
+    from study.tracking.client import tracking_uri
 
     check_address(options.address)
     check_persistent("--output", options.output)
     check_output(options.output, resume=options.resume)
+    tracking_uri(options.mlflow, options.output)
     cluster = {} if options.address == "local" else cluster_resources(options.address)
     study, context = prepare(options, cluster, console)
     if options.dry_run:
@@ -97,7 +99,7 @@ def prepare(options: argparse.Namespace, cluster: Mapping[str, float], console: 
         console: for notes.
     """
     from study.cluster.study import Study
-    from study.tracking.client import default_uri
+    from study.tracking.client import tracking_uri
     from study.training.preflight import check_shares, check_training_images
 
     inputs, resources = collect_inputs(options, cluster, console), _resources(options, cluster)
@@ -115,7 +117,7 @@ def prepare(options: argparse.Namespace, cluster: Mapping[str, float], console: 
         seed=options.seed,
         context_spec=inputs.context_spec,
         resources=resources,
-        mlflow_uri=options.mlflow or default_uri(options.output),
+        mlflow_uri=tracking_uri(options.mlflow, options.output),
         notes=(*notes, *context.image_notes),
         search=search,
     )

@@ -33,7 +33,7 @@ from study.record.points import Metrics
 from study.record.state import Recorder, StudyRecord
 from study.search.description import Description, describe, objectives_of, write_custom_losses
 from study.tracking.address import how_to_open
-from study.tracking.client import default_uri
+from study.tracking.client import tracking_uri
 from study.tracking.session import Session
 from study.training.artifact_store import ArtifactFolder
 from study.training.context import RunContext
@@ -64,6 +64,7 @@ def main(arguments: list[str], console: Console) -> int:
     options = _parse(arguments)
     config, until = _configuration(options, console)
     check_output(options.output, resume=True)
+    uri = tracking_uri(options.mlflow, options.output)
     context_spec = _context_spec(config, until, options)
     metric_note = perceptual_metric_note(context_spec.lpips_weights)
     print_notes([metric_note], console)
@@ -72,7 +73,6 @@ def main(arguments: list[str], console: Console) -> int:
     check_training_images([config], context.train)
     notes = [*spacing_note(config, context.val), *slow_note(config.precision, pick_device())]
     print_notes(notes, console)
-    uri = options.mlflow or default_uri(options.output)
     notes = [metric_note, *context.image_notes, *notes]
     with sole_driver(options.output):
         write_metadata(options.output, describe(_description(config, options.output, notes, context), context))

@@ -9,6 +9,22 @@ from urllib.parse import unquote
 _SECRET_OPTION = re.compile(r"(?<=[?&])(user|password|passwd|pwd|token|sslpassword)=([^&]*)", re.IGNORECASE)
 
 
+_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+"""Of servers and databases; MLflow's file store takes no new runs."""
+
+
+def check_tracking_uri(uri: str) -> str:
+    """Return a tracking URI of a server or database; ValueError for another one."""
+    scheme, separator, _ = uri.partition("://")
+    if not separator or scheme.lower().partition("+")[0] not in _SCHEMES:
+        known = ", ".join(f"{each}://" for each in _SCHEMES)
+        raise ValueError(
+            f"--mlflow must begin with one of {known}, but got {public_uri(uri)}; for a file, give its database: "
+            "sqlite:////path/mlflow.db (MLflow does not write to folders such as mlruns any more)"
+        )
+    return uri
+
+
 def public_uri(uri: str) -> str:
     """Return a URI without the user and password that it may hold, to be printed."""
     login = _login_of(uri)

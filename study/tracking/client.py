@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study.files import file_lock
+from study.tracking.address import check_tracking_uri
 
 TAG_LENGTH = 4000
 """Longest value of a tag; what is longer is cut."""
@@ -17,6 +18,11 @@ TAG_LENGTH = 4000
 def default_uri(output: Path) -> str:
     """Return the URI of the SQLite database beside a study's directory: `runs/quick` goes into `runs/mlflow.db`."""
     return f"sqlite:///{output.resolve().parent / 'mlflow.db'}"
+
+
+def tracking_uri(given: str | None, output: Path) -> str:
+    """Return the URI of `--mlflow`, else the default; ValueError if MLflow cannot use it."""
+    return default_uri(output) if given is None else check_tracking_uri(given)
 
 
 def connect(uri: str) -> Any:

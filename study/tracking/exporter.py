@@ -11,6 +11,7 @@ The journal is uploaded, too, in segments named by their byte offset; `study/tra
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from study.record.state import Published
 from study.tracking.address import public_uri, without_secrets
 from study.tracking.client import connect, segment_path
 from study.tracking.cursor import load_cursor, save_cursor
+from study.tracking.runs import deletion
 from study.tracking.translation import Sender
 
 log = logging.getLogger(__name__)
@@ -97,11 +99,17 @@ class Exporter:
     def _log_once(self, error: Exception) -> None:
         if not self._failures.logged:
             log.warning(
-                "MLflow (%s) cannot be written: %s. The study goes on; what is missing is sent once it answers.",
+                "MLflow (%s) cannot be written: %s. The study goes on; what is missing is sent once that is possible.",
                 public_uri(self._uri),
-                without_secrets(str(error), self._uri),
+                self._deletion() or without_secrets(str(error), self._uri),
             )
         self._failures.logged = True
+
+    def _deletion(self) -> str | None:
+        """Return what of the study was deleted in MLflow, and the remedy; None if nothing was, or it is away."""
+        with suppress(Exception):
+            return deletion(connect(self._uri), self._study, self._run_dir.cursor)
+        return None
 
     def _open(self) -> Sender:
         if self._sender is None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from study.record.metadata import StudyMetadata
@@ -106,6 +107,33 @@ class StudyRuns:
         tags = {"space": study.search.space, "size": study.size, "study": study.name}
         images = {f"data.{part}": images.fingerprint for part, images in study.images.items()}
         return self._common_tags() | tags | images | {"mlflow.note.content": describe_study(study)}
+
+
+def deletion(client: Any, study: StudyMetadata, cursor_file: Path) -> str | None:
+    """Return what of a study was deleted in MLflow, and how to go on; None if nothing was.
+
+    Raises:
+        Exception: MLflow's, if the server is away.
+    """
+    experiment = client.get_experiment_by_name(study.name)
+    if experiment is None:
+        if not cursor_file.exists():
+            return None
+        return f"the experiment {study.name} is not there any more; remove {cursor_file}, and everything is sent again"
+    number = experiment.experiment_id
+    if experiment.lifecycle_stage == "deleted":
+        return (
+            f"the experiment {study.name} was deleted there; restore it in the UI or by `MLFLOW_TRACKING_URI=URI mlflow "
+            f"experiments restore --experiment-id {number}`, or give the study another name by another --output"
+        )
+    from mlflow.entities import ViewType
+
+    query = f"tags.`aesop.study` = '{study.id}'"
+    deleted = client.search_runs([number], query, run_view_type=ViewType.DELETED_ONLY)
+    if not deleted:
+        return None
+    commands = "; ".join(f"mlflow runs restore --run-id {run.info.run_id}" for run in deleted[:3])
+    return f"{len(deleted)} runs of the study were deleted there; restore them in the UI or by `{commands}`"
 
 
 def trial_part(number: int) -> str:

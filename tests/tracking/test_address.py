@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from study.tracking.address import how_to_open, installed_command, public_uri, without_secrets
+from study.tracking.address import check_tracking_uri, how_to_open, installed_command, public_uri, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,22 @@ def test_commands_outside_of_path_are_called_by_their_path(tmp_path: Path, monke
     monkeypatch.setenv("PATH", str(folder))
     assert installed_command("tool") == "tool"
     assert installed_command("absent") == "absent"
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://h", "HTTPS://h/x", "sqlite:////r/m.db", "postgresql+psycopg://h/d", "mysql+pymysql://u:p@h/d"]
+)
+def test_servers_and_databases_are_tracking_uris(uri: str) -> None:
+    assert check_tracking_uri(uri) == uri
+
+
+@pytest.mark.parametrize("uri", ["htp://x", "mlruns", "./mlruns", "file:///tmp/mlruns", "databricks", "", "s3://b/x"])
+def test_another_tracking_uri_is_refused_with_the_known_schemes(uri: str) -> None:
+    with pytest.raises(ValueError, match=r"--mlflow must begin with one of http://, https://, sqlite://.* but got "):
+        check_tracking_uri(uri)
+
+
+def test_a_refused_tracking_uri_shows_no_password() -> None:
+    with pytest.raises(ValueError, match="but got htp://host") as refused:
+        check_tracking_uri("htp://me:secret@host")
+    assert "secret" not in str(refused.value)

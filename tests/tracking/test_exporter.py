@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -423,6 +424,64 @@ def test_interpolations_do_not_replace_a_trials_last_metrics(server: str, run_di
     assert history(server, runs_of(server, run_dir)["0"], "interpolation.weights.psnr_y") == [
         (90, 35.0)
     ]  # the trial's share
+
+
+# --- what was deleted -------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_experiment_is_named_and_everything_sent_once_restored(
+    server: str, run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal, client = Journal(run_dir / "journal.jsonl"), MlflowClient(server)
+    experiment = client.create_experiment(read_metadata(run_dir).name)
+    client.delete_experiment(experiment)
+    begin(journal)
+    assert follow(run_dir, server) > 0
+    assert "was deleted there; restore it in the UI or by `MLFLOW_TRACKING_URI=URI mlflow experiments " in caplog.text
+    restore = ["experiments", "restore", "--experiment-id", experiment]
+    subprocess.run(
+        [sys.executable, "-m", "mlflow", *restore], env=os.environ | {"MLFLOW_TRACKING_URI": server}, check=True
+    )
+    conclude(journal)
+    assert follow(run_dir, server) == 0
+    assert_whole(server, run_dir)
+
+
+def test_a_deleted_run_is_named_and_continued_once_restored(
+    server: str, run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal, client = Journal(run_dir / "journal.jsonl"), MlflowClient(server)
+    begin(journal)
+    assert follow(run_dir, server) == 0
+    deleted = runs_of(server, run_dir)["1"].info.run_id
+    client.delete_run(deleted)
+    conclude(journal)
+    assert follow(run_dir, server) > 0
+    assert (
+        f"1 runs of the study were deleted there; restore them in the UI or by `mlflow runs restore --run-id {deleted}`"
+        in caplog.text
+    )
+    client.restore_run(deleted)
+    assert follow(run_dir, server) == 0
+    assert_whole(server, run_dir)
+
+
+def test_an_experiment_that_is_gone_is_sent_again_without_the_cursor(
+    server: str, run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal, client = Journal(run_dir / "journal.jsonl"), MlflowClient(server)
+    begin(journal)
+    assert follow(run_dir, server) == 0
+    experiment = client.get_experiment_by_name(read_metadata(run_dir).name)
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    SqlAlchemyStore(server, str(run_dir))._hard_delete_experiment(experiment.experiment_id)  # as `mlflow gc`
+    conclude(journal)
+    assert follow(run_dir, server) > 0
+    assert f"is not there any more; remove {run_dir / 'mlflow.json'}, and everything is sent again" in caplog.text
+    (run_dir / "mlflow.json").unlink()
+    assert follow(run_dir, server) == 0
+    assert_whole(server, run_dir)
 
 
 # --- metadata --------------------------------------------------------------------------------------------------------
