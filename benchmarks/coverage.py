@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import moocore
 import numpy as np
+from joblib import cpu_count
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -44,7 +45,7 @@ def main() -> None:
     console = Console(stderr=True, width=120)
     table = Table("studies of two groups", "interval contains the truth", "percentile interval", "wrong sign")
     found = {}
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(cpu_count()) as pool:
         for name, world in track(WORLDS.items(), "simulating", console=console):
             truth = world.truth(np.random.default_rng(10**6))
             parts = pool.map(_evaluate, [world] * studies, [truth] * studies, range(studies), chunksize=25)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from torch import multiprocessing
 
 from study.config import RunConfig, replace
@@ -46,7 +47,7 @@ def main() -> None:
             f"{number} at once: {figures['trials_an_hour']:.4f} trials/h, {figures['steps_a_second']:.2f} steps/s, "
             f"{figures['peak_gib']:.2f} GiB a job at most, {figures['all_gib']:.2f} GiB in all"
         )
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {multiprocessing.cpu_count()} cores"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {cpu_count()} cores"
     summary = {
         "benchmark": "packing",
         "recipe": options.recipe,
@@ -109,7 +110,7 @@ def _together(config: RunConfig, jobs: int, seconds: float) -> dict[str, Any]:
 
 
 def _job(config: RunConfig, seconds: float, ready: Any, results: Any) -> None:
-    torch.set_num_threads(max(1, multiprocessing.cpu_count() // 4))
+    torch.set_num_threads(max(1, cpu_count() // 4))
     with TemporaryDirectory() as folder:
         context = _context(Path(folder))
         give_random_upstream(config, "adversarial", context)

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from study.config import INITIAL_WEIGHTS, MADE, Precision, RunConfig, parse_assignments, pin_custom_loss, replace
 from study.config.recipes import for_task, parse_task, rescale
+from study.files import StorageError, check_writable
 
 # Exit code after Ctrl-C, by the shells' convention.
 INTERRUPTED = 130
@@ -172,11 +173,14 @@ def with_full_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def artifacts_of(arguments: argparse.Namespace) -> str:
-    """Return where finished artifacts are: an absolute path, or a URI."""
+    """Return where finished artifacts are: an absolute path, or a URI; StorageError if the path cannot be written."""
     from study.data.remote import is_uri  # late, so that --help answers at once
 
     place = arguments.artifacts or str(arguments.output.resolve().parent / "artifacts")
-    return place if is_uri(place) else str(Path(place).resolve())
+    if is_uri(place):
+        return place
+    check_writable(Path(place), "--artifacts")
+    return str(Path(place).resolve())
 
 
 def run(main: Callable[[list[str], Console], int]) -> None:
@@ -201,8 +205,15 @@ def run(main: Callable[[list[str], Console], int]) -> None:
         sys.exit(INTERRUPTED)
     except (ValueError, OSError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="", highlight=False)
-        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(_sentence(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
+
+
+def _sentence(error: ValueError | OSError) -> str:
+    """Return an error's message; the system's own errors name the path first, and what to check."""
+    if not isinstance(error, OSError) or isinstance(error, StorageError) or error.filename is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}; check that the path is right, and that you may read and write there"
 
 
 def print_notes(notes: Iterable[str], console: Console) -> None:

@@ -36,6 +36,7 @@ from study.evaluation.systems import (
     with_unique_names,
 )
 from study.evaluation.tables import WRITERS, Table, make_table, to_terminal, write_images, write_table
+from study.files import check_writable
 from study.metrics import METRICS
 from study.metrics.evaluator import BACKBONE_OF, LR_METRICS, Evaluator, check_names
 from study.models import Autoencoder
@@ -145,6 +146,7 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
     for path in [*options.output, *([options.per_image] if options.per_image else [])]:
         if not path.resolve().parent.is_dir():
             parser.error(f"{path}: there is no folder {path.resolve().parent}; create it")
+        check_writable(path, "--output" if path in options.output else "--per-image")
 
 
 def _open(options: argparse.Namespace, limits: Limits) -> tuple[list[System], list[TestSet], int]:

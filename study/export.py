@@ -15,7 +15,7 @@ from rich.console import Console
 
 from study.cli import CommandParser, add_renamed_options, run
 from study.config import RunConfig, from_dict
-from study.files import read_checked_json
+from study.files import check_writable, read_checked_json
 from study.record.paths import CONFIG
 from study.training.stages.adversarial import export_generator
 
@@ -23,6 +23,7 @@ from study.training.stages.adversarial import export_generator
 def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
+    check_writable(options.output, "--output")
     config = _config_of(options.weights)
     export_generator(config, options.weights, options.output)
     generator = config.generator

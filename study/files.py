@@ -34,6 +34,24 @@ def storage_fault(error: BaseException | None) -> OSError | None:
     return None
 
 
+def check_writable(path: Path, option: str) -> None:
+    """Check, before any work, that a file or folder can be written or made; nothing is written.
+
+    Raises:
+        StorageError: names the option, the path and the cause.
+    """
+    try:
+        place = path.parent if path.is_file() else path  # a file is replaced
+        while not place.exists():
+            place = place.parent
+        code = 0 if place.is_dir() else errno.ENOTDIR
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        place, code = path, error.errno or errno.EIO
+    if code or not os.access(place, os.W_OK):
+        cause = os.strerror(code) if code else f"{place} is read-only, or not yours"
+        raise StorageError(code or errno.EACCES, f"{option} cannot be written: {cause}; name another", str(path))
+
+
 def write_atomically(path: Path, content: bytes, *, keep: Path | None = None) -> None:
     """Replace a file's content in one step: after a crash, the file has either its old or its new content.
 

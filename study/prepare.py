@@ -9,7 +9,6 @@ python study/prepare.py weights --output WEIGHTS
 
 import argparse
 import http.client
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from joblib import cpu_count
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
@@ -28,12 +28,15 @@ from study.cli import CommandParser, add_renamed_options, progress, run
 from study.data.degradations import parse_degradation
 from study.data.packing import Packed, Plan, pack, plan_pack
 from study.data.store import Store, open_store, verify
+from study.files import check_writable
 from study.models.backbones import BACKBONES, collect_backbone, file_digest, published_url
 
 
 def main(arguments: list[str], console: Console) -> int:
     """Run the command; return its exit code."""
     options = _parse(arguments)
+    if options.command in ("pack", "weights"):
+        check_writable(options.output, "--output")
     commands: dict[str, Callable[[argparse.Namespace, Console], int]] = {
         "pack": _pack,
         "verify": _verify,
@@ -59,7 +62,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     packing.add_argument("--lq", nargs="+", type=Path, default=[], metavar="DIR", help="folders of LQ images")
     packing.add_argument("--name", help="the set's name; custom to pack a known set without crop and count")
     packing.add_argument("--seed", type=int, default=0, metavar="N", help="seed of noise and of second-order (0)")
-    packing.add_argument("--jobs", type=int, default=_cores(), metavar="N", help="threads (default: one per core)")
+    packing.add_argument("--jobs", type=int, default=cpu_count(), metavar="N", help="threads (default: one per core)")
     add_renamed_options(packing, {"--out": "--output", "--set": "--name"})
     weights = commands.add_parser("weights", help="the networks of perceptual losses and metrics, into one folder")
     weights.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder; name it with --weights")
@@ -194,10 +197,6 @@ def _short(degradation: object) -> str:
 
 def _megapixels(shapes: tuple[tuple[int, int], ...]) -> str:
     return f"{sum(height * width for height, width in shapes) / 1e6:.2f} megapixels"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def command() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from study import sweep_options
 from study.cli import add_common_options, add_renamed_options, with_options
 from study.config import ConfigError, RunConfig
 from study.config.recipes import Size, get_recipe
+from study.files import StorageError
 
 SCRIPTS = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
 
@@ -118,6 +121,8 @@ COMMAND = """
 import os, signal, sys, time
 from study.cli import run
 def main(arguments, console):
+    if arguments == ["open"]:
+        open("/nowhere/file")
     if arguments:
         print("ready", flush=True)
         time.sleep(60)
@@ -165,3 +170,32 @@ def test_signals_end_a_command_with_a_sentence(number: signal.Signals) -> None:
     said, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "")
     assert said == "\nstopped; the same command continues where it was\n"
+
+
+def test_an_error_of_the_system_names_the_path_and_what_to_check() -> None:
+    process = start_command("open", stdout=subprocess.DEVNULL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said == (
+        "error: FileNotFoundError: /nowhere/file: No such file or directory; check that the path is right, and that "
+        "you may read and write there\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["sweep", "train", "export", "prepare", "evaluate"])
+def test_commands_refuse_an_output_that_cannot_be_written_before_any_work(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    output = str(tmp_path / "new.md")
+    arguments = {
+        "sweep": ["--space", "quick", "--output", output],
+        "train": ["aesop", "--output", output],
+        "export": ["weights.pth", "--output", output],
+        "prepare": ["pack", str(tmp_path), "--output", output],
+        "evaluate": ["bicubic", "--hr", str(tmp_path), "--output", output],
+    }[command]
+    main = importlib.import_module(f"study.{command}").main
+    with pytest.raises(StorageError, match=f"--output cannot be written: {tmp_path} is read-only, or not yours"):
+        main(arguments, Console(quiet=True))
+    assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ from study import files
 from study.files import (
     DamagedError,
     StorageError,
+    check_writable,
     read_checked_json,
     storage_fault,
     write_atomically,
@@ -67,6 +68,22 @@ def test_a_file_in_place_of_a_folder_raises_storage_error(tmp_path: Path) -> Non
     with pytest.raises(StorageError, match=r"could not write.*file/inner"):
         write_atomically(tmp_path / "file" / "inner", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_place_that_cannot_be_written_is_refused_with_its_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    for fine in (tmp_path, tmp_path / "new" / "deeper", tmp_path / "file"):
+        check_writable(fine, "--output")
+    with pytest.raises(StorageError, match="--artifacts cannot be written: Not a directory; name another.*file/x"):
+        check_writable(tmp_path / "file" / "x", "--artifacts")
+    with pytest.raises(StorageError, match="--output cannot be written: File name too long"):
+        check_writable(tmp_path / ("x" * 300), "--output")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as on a read-only file system; root may write anywhere else
+    with pytest.raises(StorageError, match=f"cannot be written: {tmp_path} is read-only, or not yours; name another"):
+        check_writable(tmp_path / "new", "--output")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_storage_error_can_be_pickled() -> None:

@@ -24,7 +24,6 @@ queue, journal, early stopping and front (`bookkeeping.py`).
 
 import argparse
 import json
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -35,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from joblib import cpu_count
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -161,7 +161,7 @@ def _costs(
 ) -> dict[str, np.ndarray]:
     """Return device-seconds to the target, by strategy and seed; uses all cores."""
     costs = {name: np.zeros(seeds) for name in compared}
-    with ProcessPoolExecutor(os.cpu_count()) as processes:
+    with ProcessPoolExecutor(cpu_count()) as processes:
         jobs = {
             processes.submit(_cost, benchmark, name, seed): (name, seed) for name in compared for seed in range(seeds)
         }

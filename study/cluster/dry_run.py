@@ -1,12 +1,12 @@
 """`--dry-run` and `--pack auto`: measure a few steps on the hardware of the study, without starting it."""
 
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import ray
 import torch
+from joblib import cpu_count
 from rich.console import Console
 
 from study.cluster.connection import connected
@@ -87,7 +87,7 @@ def expected_configs(
 
 
 def _slots_here(resources: Resources) -> int:
-    slots = (os.cpu_count() or 1) // resources.cpus_per_trial
+    slots = cpu_count() // resources.cpus_per_trial
     if resources.gpus_per_trial:
         slots = min(slots, int(torch.cuda.device_count() / resources.gpus_per_trial + 1e-9))
     return max(1, slots)

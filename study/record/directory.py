@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from study.files import StorageError, check_writable
 from study.record.driver_lock import driver_lock, is_abandoned
 from study.record.metadata import OccupiedError, read_metadata
 from study.record.paths import RunDirectory
@@ -14,8 +15,10 @@ def check_output(output: Path, *, resume: bool) -> None:
 
     Raises:
         OccupiedError: names the content and the remedy.
+        StorageError: the directory cannot be written.
     """
     run_dir = RunDirectory(output)
+    check_writable(output, "--output")
     if not output.exists():
         return
     if not output.is_dir():
@@ -32,8 +35,18 @@ def check_output(output: Path, *, resume: bool) -> None:
 
 @contextmanager
 def sole_driver(output: Path) -> Iterator[None]:
-    """Create a run directory and lock it; OccupiedError if another driver holds the lock."""
-    output.mkdir(parents=True, exist_ok=True)
+    """Create a run directory and lock it.
+
+    Raises:
+        OccupiedError: another driver holds the lock.
+        StorageError: the directory cannot be written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        RunDirectory(output).lock.touch()
+    except OSError as error:
+        cause = f"--output cannot be written: {error.strerror}; name another"
+        raise StorageError(error.errno, cause, str(output)) from error
     with driver_lock(RunDirectory(output).lock):
         yield
 

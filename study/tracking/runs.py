@@ -123,8 +123,8 @@ def deletion(client: Any, study: StudyMetadata, cursor_file: Path) -> str | None
     number = experiment.experiment_id
     if experiment.lifecycle_stage == "deleted":
         return (
-            f"the experiment {study.name} was deleted there; restore it in the UI or by `MLFLOW_TRACKING_URI=URI mlflow "
-            f"experiments restore --experiment-id {number}`, or give the study another name by another --output"
+            f"the experiment {study.name} was deleted there; restore it in the UI or by `MLFLOW_TRACKING_URI=URI "
+            f"mlflow experiments restore --experiment-id {number}`, or give the study another name by another --output"
         )
     from mlflow.entities import ViewType
 

@@ -1,6 +1,8 @@
 """Number of jobs that share a GPU, and the output of `--dry-run` (its numbers: tests/cost/test_forecast.py)."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,11 @@ def test_packing_needs_a_gpu(material: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--pack auto measures GPU memory, but there is no GPU here"):
         sweep.main(arguments_of(material, tmp_path / "out", "--pack", "auto"), Console(quiet=True))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_here_are_as_many_as_the_cores_that_the_process_may_use() -> None:
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    code += "from study.cluster.dry_run import _slots_here; from study.cluster.study import Resources; "
+    code += "print(_slots_here(Resources()))"
+    limited = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert limited.stdout == "1\n"

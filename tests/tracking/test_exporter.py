@@ -437,7 +437,10 @@ def test_a_deleted_experiment_is_named_and_everything_sent_once_restored(
     client.delete_experiment(experiment)
     begin(journal)
     assert follow(run_dir, server) > 0
-    assert "was deleted there; restore it in the UI or by `MLFLOW_TRACKING_URI=URI mlflow experiments " in caplog.text
+    assert (
+        "was deleted there; restore it in the UI or by `MLFLOW_TRACKING_URI=URI mlflow experiments restore"
+        in caplog.text
+    )
     restore = ["experiments", "restore", "--experiment-id", experiment]
     subprocess.run(
         [sys.executable, "-m", "mlflow", *restore], env=os.environ | {"MLFLOW_TRACKING_URI": server}, check=True
