@@ -76,7 +76,7 @@ def test_a_place_that_cannot_be_written_is_refused_with_its_option(
     (tmp_path / "file").write_text("x")
     for fine in (tmp_path, tmp_path / "new" / "deeper", tmp_path / "file"):
         check_writable(fine, "--output")
-    with pytest.raises(StorageError, match="--artifacts cannot be written: Not a directory; name another.*file/x"):
+    with pytest.raises(StorageError, match="--artifacts cannot be written: Not a directory; name another"):
         check_writable(tmp_path / "file" / "x", "--artifacts")
     with pytest.raises(StorageError, match="--output cannot be written: File name too long"):
         check_writable(tmp_path / ("x" * 300), "--output")

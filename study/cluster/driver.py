@@ -4,27 +4,24 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
-from study.cluster.connection import connected
 from study.cluster.failures import FailureStreak
 from study.cluster.jobs import Job, JobQueue, Leases, NoLeases, QueueRules, interpolation_jobs
 from study.cluster.leases import ClusterLeases
 from study.cluster.monitor import Monitor
-from study.cluster.preflight import check_capacity, check_nodes, slots_of
+from study.cluster.preflight import ready_cluster, slots_of
 from study.cluster.progress import ProgressView
 from study.cluster.scheduler import run_tuner
 from study.cluster.searcher import SearcherRules, StudySearcher
 from study.cluster.study import Study
 from study.cluster.worker import Worker
-from study.config import INITIAL_WEIGHTS, RunConfig, Stage, get, to_dict
-from study.data.remote import is_uri
+from study.config import RunConfig, Stage, to_dict
 from study.record.directory import sole_driver
 from study.record.events import (
     PointEvaluated,
@@ -114,7 +111,7 @@ def run_study(
     with sole_driver(study.output), ExitStack() as cluster:
         is_new = not study.run_dir.study.exists()
         if is_new:  # nothing is written before the checks: the corrected command may use the directory
-            cluster.enter_context(_checked_cluster(study))
+            cluster.enter_context(ready_cluster(study))
         goals, earlier, repeated = study.goals(context), study.earlier(context), study.repeated()
         write_metadata(study.output, describe(study.description(context), context))
         write_custom_losses(study.output, context)
@@ -123,27 +120,11 @@ def run_study(
         warnings: list[str] = []
         with Session(study.output, recorder, study.mlflow_uri) as session:
             run = _Run(study, context, recorder, goals, ParetoArchive(recorder.record, goals), source)
-            state, cause = _run(run, console, worker, cluster if is_new else _checked_cluster(study))
+            state, cause = _run(run, console, worker, cluster if is_new else ready_cluster(study))
             if state == "COMPLETE":
                 recorder.add(StudyStateChanged(state="COMPLETE"))
                 warnings = publish(study.output, recorder, goals, context.artifacts, report)
     return Outcome(state, cause, recorder.record, session.unsent, tuple(warnings))
-
-
-@contextmanager
-def _checked_cluster(study: Study) -> Iterator[None]:
-    """Connect to Ray, and check that a job fits and that every node has the files.
-
-    Raises:
-        ConnectionError: Ray cannot be reached or started.
-        ConfigError: a job does not fit, or a node lacks files.
-    """
-    # Without the dashboard, Ray Train does not release the resources of a group that is stopped from outside.
-    with connected(study.resources.address, dashboard=study.resources.most_workers > 1):
-        check_capacity(study.resources)
-        if study.resources.address != "local":
-            check_nodes(*_paths(study))
-        yield
 
 
 def _trial_source(
@@ -336,18 +317,6 @@ def _baseline_job(study: Study, record: StudyRecord) -> Job | None:
     """Return the job that evaluates the baseline; None if it was evaluated before."""
     name = baseline_name(study.base.data)
     return None if name in record.references else Job(name, "baseline", None, study.base, ready_at=time.time())
-
-
-def _paths(study: Study) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Return the paths that workers read, and those that they write, by the option that names them."""
-    spec = study.context_spec
-    sources = {"--data": spec.data.train, "--val": spec.data.val}
-    reads = {option: Path(place) for option, place in sources.items() if place and Path(place).is_absolute()}
-    files = [path for path in (*spec.backbones.values(), spec.lpips_weights) if path is not None]
-    reads |= {f"--weights ({path.name})": path for path in files}
-    reads |= {path: Path(str(get(study.base, path))) for path in INITIAL_WEIGHTS if get(study.base, path) is not None}
-    writes = {"--output": study.output.resolve()}
-    return reads, writes if is_uri(spec.artifacts) else writes | {"--artifacts": Path(spec.artifacts)}
 
 
 def _leases(run: _Run) -> Leases:

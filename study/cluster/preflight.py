@@ -1,8 +1,10 @@
-"""Checks of a cluster before a study: capacity for the workers, and the files and the clock of every node."""
+"""Connect to a cluster, and check capacity for the workers, and the files and the clock of every node."""
 
+import signal
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ import ray
 from ray.exceptions import RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.cluster.study import Resources
-from study.config import ConfigError
+from study.cluster.connection import connected
+from study.cluster.study import Resources, Study
+from study.config import INITIAL_WEIGHTS, ConfigError, get
+from study.data.remote import is_uri
 
 MAX_SKEW_SECONDS = 60.0
 RESPONSE_SECONDS = 180.0
@@ -43,6 +47,48 @@ class NodeReport:
         if self.sent <= self.clock <= self.received:
             return 0.0
         return self.clock - (self.sent if self.clock < self.sent else self.received)
+
+
+@contextmanager
+def ready_cluster(study: Study) -> Iterator[None]:
+    """Connect to Ray, and check that a job fits and that every node has the study's files.
+
+    Raises:
+        ConnectionError: Ray cannot be reached or started.
+        ConfigError: a job does not fit, or a node lacks files.
+    """
+    address = study.resources.address
+    with ExitStack() as stack:
+        # Ray's processes on this machine inherit it: they must outlive a closed terminal until the jobs have saved.
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            # Without the dashboard, Ray Train does not release the resources of a group that is stopped from outside.
+            stack.enter_context(connected(address, dashboard=study.resources.most_workers > 1))
+        except (OSError, ValueError):
+            raise  # with its reason
+        except Exception as error:
+            raise ConnectionError(
+                f"Ray ({address}) did not start: {str(error).strip() or type(error).__name__} Its logs are in "
+                "session_latest/logs of its temporary directory (/tmp/ray); on a busy machine, try again"
+            ) from error
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        check_capacity(study.resources)
+        if address != "local":
+            check_nodes(*_paths(study))
+        yield
+
+
+def _paths(study: Study) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return the paths that workers read, and those that they write, by the option that names them."""
+    spec = study.context_spec
+    sources = {"--data": spec.data.train, "--val": spec.data.val}
+    reads = {option: Path(place) for option, place in sources.items() if place and Path(place).is_absolute()}
+    files = [path for path in (*spec.backbones.values(), spec.lpips_weights) if path is not None]
+    reads |= {f"--weights ({path.name})": path for path in files}
+    reads |= {path: Path(str(get(study.base, path))) for path in INITIAL_WEIGHTS if get(study.base, path) is not None}
+    writes = {"--output": study.output.resolve()}
+    return reads, writes if is_uri(spec.artifacts) else writes | {"--artifacts": Path(spec.artifacts)}
 
 
 def check_nodes(paths: Mapping[str, Path], writable: Mapping[str, Path]) -> None:

@@ -1,7 +1,9 @@
 """Checks of a cluster's nodes against simulated reports; test_study.py checks a real node."""
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ import ray
 from ray.exceptions import RayError, TaskUnschedulableError, WorkerCrashedError
 
 from study.cluster import preflight as nodes
-from study.cluster.preflight import NodeReport, check_nodes, describe_problems
+from study.cluster.preflight import NodeReport, check_nodes, describe_problems, ready_cluster
+from study.cluster.study import Resources
 from study.config import ConfigError
 
 PATHS = {"--output": "/runs/aesop", "--data": "/data/DF2K"}
@@ -104,3 +107,19 @@ def test_a_present_node_that_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch,
     Nodes(monkeypatch, WorkerCrashedError(), gone=False)
     with pytest.raises(ConfigError, match="node b did not respond"):
         check_nodes({}, {"--output": tmp_path})
+
+
+def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    handled: list[Any] = []
+
+    def fail(*_: object, **__: object) -> None:
+        handled.append(signal.getsignal(signal.SIGHUP))
+        raise RuntimeError("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", fail)
+    before = signal.getsignal(signal.SIGHUP)
+    said = r"Ray \(local\) did not start: The current node timed out during startup\. Its logs are in session_latest"
+    with pytest.raises(ConnectionError, match=said), ready_cluster(SimpleNamespace(resources=Resources())):  # type: ignore[arg-type]
+        pass
+    assert handled == [signal.SIG_IGN], "Ray's processes ignore the end of the terminal"
+    assert signal.getsignal(signal.SIGHUP) == before
