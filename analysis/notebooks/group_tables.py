@@ -52,13 +52,13 @@ def _spread(values: pd.Series) -> str:
 def win_table(comparisons: Sequence[Comparison], path: str) -> TextTable:
     """Make a square of probabilities that the row's hypervolume is larger than the column's, at equal cost."""
     caption = f"Probability that the row's hypervolume is larger than the column's, by {path_label(path)}"
-    return _matrix(comparisons, path, caption, lambda each: (each.difference.positive, 1 - each.difference.positive))
+    return _matrix(comparisons, path, caption, lambda each: (each.likelihoods[0], 1 - each.likelihoods[0]))
 
 
 def dominance_table(comparisons: Sequence[Comparison], path: str) -> TextTable:
     """Make a square of the shares of draws in which the row's front dominates the column's, at equal cost."""
     caption = f"Share of draws in which the row's front dominates the column's, by {path_label(path)}"
-    return _matrix(comparisons, path, caption, lambda each: (each.dominates, each.dominated))
+    return _matrix(comparisons, path, caption, lambda each: each.likelihoods[1:])
 
 
 def _matrix(

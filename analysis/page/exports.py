@@ -60,8 +60,8 @@ def comparison_rows(comparisons: Sequence[Comparison], budget_unit: BudgetUnit =
     rows = [
         (
             *(each.one, each.other, each.budget, *each.volumes),
-            *(each.difference.estimate, each.difference.low, each.difference.high, each.difference.positive),
-            *(each.dominates, each.dominated),
+            *(each.difference.estimate, each.difference.low, each.difference.high),
+            *each.likelihoods,
         )
         for each in comparisons
     ]

@@ -81,13 +81,10 @@ def comparison_table(comparisons: Sequence[Comparison], caption: str = "Groups a
     rows = tuple(
         (
             f"{short_text(each.one)} against {short_text(each.other)}",
-            metric_text(each.volumes[0]),
-            metric_text(each.volumes[1]),
-            f"{each.difference.estimate:+.3g}",
+            *map(metric_text, each.volumes),
+            _signed(each.difference.estimate),
             _range(each),
-            percent(each.difference.positive),
-            percent(each.dominates),
-            percent(each.dominated),
+            *map(percent, each.likelihoods),
         )
         for each in comparisons
     )
@@ -190,6 +187,10 @@ def _seconds(value: Any) -> float:
     return float("nan") if pd.isna(value) else float(value)
 
 
+def _signed(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:+.3g}"
+
+
 def _range(each: Comparison) -> str:
-    low, high = each.difference.low, each.difference.high
-    return f"{low:+.3g} to {high:+.3g}" if math.isfinite(low) and math.isfinite(high) else NOTHING
+    low, high = _signed(each.difference.low), _signed(each.difference.high)
+    return NOTHING if NOTHING in (low, high) else f"{low} to {high}"

@@ -16,7 +16,10 @@ MOST_PAIRS = 5
 def conclusions(
     path: str, comparisons: Sequence[Comparison], budget_unit: BudgetUnit = "device_seconds"
 ) -> Iterator[str]:
-    """Say for each pair which front is better at equal budget, or that this is uncertain; of many, the surest ones."""
+    """Say for each pair which front is better at equal budget, or that this is uncertain; of many, the surest ones.
+
+    Pairs that cannot be compared come last.
+    """
     measured = [each for each in comparisons if math.isfinite(each.difference.positive)]
     surest = sorted(measured, key=lambda each: -abs(each.difference.positive - 0.5))
     for each in surest[:MOST_PAIRS]:
@@ -24,6 +27,24 @@ def conclusions(
     if len(surest) > MOST_PAIRS:
         certain = sum(_is_certain(each) for each in surest)
         yield f"In all, {certain} of {count_text(len(surest), 'pair')} by {path_label(path)} differ with certainty."
+    yield from _incomparable(path, comparisons, budget_unit)
+
+
+def _incomparable(path: str, comparisons: Sequence[Comparison], budget_unit: BudgetUnit) -> Iterator[str]:
+    """Name the pairs in which a group has no point at the compared cost."""
+    pairs = [each for each in comparisons if not all(map(math.isfinite, each.volumes))]
+    for each in pairs[:MOST_PAIRS]:
+        without = [
+            short_text(value)
+            for value, volume in zip((each.one, each.other), each.volumes, strict=True)
+            if not math.isfinite(volume)
+        ]
+        yield (
+            f"At equal cost ({cost_text(budget_unit, each.budget)}) {path_label(path)} {short_text(each.one)} and "
+            f"{short_text(each.other)} cannot be compared: {list_text(without)} had no point by then."
+        )
+    if len(pairs) > MOST_PAIRS:
+        yield f"In all, {count_text(len(pairs), 'pair')} cannot be compared for that reason."
 
 
 def _conclusion(path: str, each: Comparison, budget_unit: BudgetUnit) -> str:
@@ -37,6 +58,11 @@ def _conclusion(path: str, each: Comparison, budget_unit: BudgetUnit) -> str:
         f"{path_label(path)} {short_text(better)} is {sign * each.difference.estimate:.3g} larger than with "
         f"{short_text(worse)} (95% interval {low:.3g} to {high:.3g})."
     )
+    if min(each.runs) < 2:
+        return (
+            f"{what} This may be chance: of {list_text(_single_runs(each))} there is one run, and the interval leaves "
+            "out how much runs differ."
+        )
     if not _is_certain(each):
         return f"{what} This may be chance: the probability that it is larger at all is {probability:.0%}."
     share = each.dominates if first_better else each.dominated
@@ -46,8 +72,12 @@ def _conclusion(path: str, each: Comparison, budget_unit: BudgetUnit) -> str:
     )
 
 
+def _single_runs(each: Comparison) -> list[str]:
+    return [short_text(value) for value, runs in zip((each.one, each.other), each.runs, strict=True) if runs < 2]
+
+
 def _is_certain(each: Comparison) -> bool:
-    return max(each.difference.positive, 1 - each.difference.positive) >= CERTAIN
+    return min(each.runs) > 1 and max(each.difference.positive, 1 - each.difference.positive) >= CERTAIN
 
 
 def _at_most(probability: float) -> str:

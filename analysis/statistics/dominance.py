@@ -7,6 +7,7 @@ several seeds, the run that represents them is resampled as well.
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import moocore
@@ -32,19 +33,32 @@ class Comparison:
     Attributes:
         one, other: their values.
         budget: what the cheaper of the two spent, in the comparison's budget unit.
-        volumes: the hypervolume of each; the mean over several seeds.
-        difference: the first's less the second's, with its 95% interval and the probability that it is above 0.
+        runs: how many trials of each had a point by then.
+        volumes: the hypervolume of each; the mean over several seeds; NaN without a point.
+        difference: the first's less the second's, with its 95% interval and the probability that it is above 0; NaN
+            where one of them has no point.
         dominates, dominated: share of the draws in which every point of the second's front is reached or beaten by the
-            first's, and the other way round; NaN where nothing varies.
+            first's, and the other way round; NaN where nothing varies, or one of them has no point.
     """
 
     one: str
     other: str
     budget: float
+    runs: tuple[int, int]
     volumes: tuple[float, float]
     difference: Interval
     dominates: float
     dominated: float
+
+    @property
+    def likelihoods(self) -> tuple[float, float, float]:
+        """Probability that the first's hypervolume is larger, `dominates` and `dominated`.
+
+        NaN where a group is one run: how much runs differ is unknown, and without that nothing is likely or sure.
+        """
+        if min(self.runs) < 2:
+            return math.nan, math.nan, math.nan
+        return self.difference.positive, self.dominates, self.dominated
 
 
 def compare_all(comparison: GroupComparison, *, draws: int = DRAWS, seed: int = 0) -> tuple[Comparison, ...]:
@@ -74,7 +88,25 @@ def compare_all(comparison: GroupComparison, *, draws: int = DRAWS, seed: int = 
 def _compare(
     comparison: GroupComparison, first: "_Reached", second: "_Reached", random: np.random.Generator
 ) -> Comparison:
-    volumes = (first.volume(), second.volume())
+    difference, wins = Interval(*[math.nan] * 4), (math.nan, math.nan)
+    if first.has_points and second.has_points:
+        difference, wins = _difference(comparison, first, second, random)
+    return Comparison(
+        one=first.value,
+        other=second.value,
+        budget=first.budget,
+        runs=(first.trials, second.trials),
+        volumes=(first.volume(), second.volume()),
+        difference=difference,
+        dominates=wins[0],
+        dominated=wins[1],
+    )
+
+
+def _difference(
+    comparison: GroupComparison, first: "_Reached", second: "_Reached", random: np.random.Generator
+) -> tuple[Interval, tuple[float, float]]:
+    """Return the difference of the hypervolumes, and the shares of draws in which either front dominates."""
     by_images = first.volumes_of_images() - second.volumes_of_images()
     by_seeds = [each.volumes_of_seeds(random) for each in (first, second)]
     sources = [
@@ -82,16 +114,8 @@ def _compare(
         *(Source(found, each.runs, each.freedom) for each, found in zip((first, second), by_seeds, strict=True)),
     ]
     varies = any(source.units > 1 for source in sources)
-    wins = _dominance(first, second, random) if varies else (float("nan"), float("nan"))
-    return Comparison(
-        one=first.value,
-        other=second.value,
-        budget=first.budget,
-        volumes=volumes,
-        difference=bootstrap_interval(volumes[0] - volumes[1], sources),
-        dominates=wins[0],
-        dominated=wins[1],
-    )
+    wins = _dominance(first, second, random) if varies else (math.nan, math.nan)
+    return bootstrap_interval(first.volume() - second.volume(), sources), wins
 
 
 class _Reached:
@@ -126,8 +150,20 @@ class _Reached:
         """Number of draws of images."""
         return len(self._weights)
 
+    @property
+    def trials(self) -> int:
+        """Number of trials with a point."""
+        return len(set(self._trials.tolist()))
+
+    @property
+    def has_points(self) -> bool:
+        """Whether the study of each seed has a point."""
+        return all(study.any() for study in self._studies)
+
     def volume(self) -> float:
-        """Return the hypervolume; the mean over several seeds."""
+        """Return the hypervolume; the mean over several seeds; NaN without a point."""
+        if not self.has_points:
+            return math.nan
         return float(np.mean([self._volume(self._means[study]) for study in self._studies]))
 
     def volumes_of_images(self) -> np.ndarray:
@@ -200,8 +236,6 @@ def _front(means: np.ndarray) -> np.ndarray:
 
 def _covers(one: np.ndarray, other: np.ndarray) -> bool:
     """Return whether `one` equals or beats each point of `other`; False if both cover each other."""
-    if not len(one) or not len(other):
-        return len(one) > len(other)
     reached = (one[:, None] <= other[None]).all(axis=2).any(axis=0).all()
     equal = (other[:, None] <= one[None]).all(axis=2).any(axis=0).all()
     return bool(reached and not equal)

@@ -211,6 +211,9 @@ def _conclusions(results: Results, statistics: Statistics) -> Iterator[str]:
     """Conclude on the main question; the tables have the others."""
     for path in results.groups[:1]:
         yield from conclusions(path, statistics.comparisons[path], statistics.budget_unit)
+        if left_out := statistics.groups[path].left_out:
+            names = list_text(map(short_text, left_out))
+            yield f"With {path_label(path)} {names} no point counts yet, so nothing can be said about it."
 
 
 def _groups(results: Results) -> Iterator[str]:

@@ -10,6 +10,8 @@ from analysis.formatting import BudgetUnit
 from analysis.statistics.fronts import group_values, is_eligible, is_of_trial, natural_order
 from analysis.statistics.image_values import image_values
 from analysis.statistics.tables import Results
+from study.config import flatten
+from study.record.events import TrialStarted
 from study.search.front import as_losses
 
 UPSTREAM = "artifact."
@@ -52,7 +54,8 @@ class GroupComparison:
 
     Attributes:
         path: the config path.
-        groups: in the order of their values; groups without a point that counts are left out.
+        groups: in the order of their values.
+        left_out: values of the groups without a point that counts.
         corner: the reference point, as losses.
         images: how many validation images each point was evaluated on.
         budget_unit: what costs are counted in.
@@ -62,6 +65,7 @@ class GroupComparison:
     groups: tuple[Group, ...]
     corner: np.ndarray
     images: int
+    left_out: tuple[str, ...] = ()
     budget_unit: BudgetUnit = "device_seconds"
 
 
@@ -84,16 +88,28 @@ def compare_groups(
     prices = _prices(results.artifacts) if budget_unit == "device_seconds" else {}
     trials = _Trials(points, losses, counted, prices, budget_unit)
     corner = as_losses(np.array([results.goals.corner]), results.goals.directions)[0]
-    return {
-        path: GroupComparison(
-            path=path,
-            groups=tuple(group for group in _split(trials, path) if len(group.losses)),
-            corner=corner,
-            images=len(results.metadata.val_images),
-            budget_unit=budget_unit,
-        )
-        for path in paths
-    }
+    return {path: _comparison(results, trials, path, corner) for path in paths}
+
+
+def _comparison(results: Results, trials: "_Trials", path: str, corner: np.ndarray) -> GroupComparison:
+    groups = tuple(group for group in _split(trials, path) if len(group.losses))
+    started = {_value_of(trial, path) for trial in results.record.trials.values()}
+    every = started.union(group_values(trials.points, path))
+    return GroupComparison(
+        path=path,
+        groups=groups,
+        left_out=tuple(sorted(every.difference(group.value for group in groups), key=natural_order)),
+        corner=corner,
+        images=len(results.metadata.val_images),
+        budget_unit=trials.budget_unit,
+    )
+
+
+def _value_of(trial: TrialStarted, path: str) -> str:
+    """Return a trial's value of a config path as `group_values` does, also without a point."""
+    upstream = {f"{UPSTREAM}{stage}": trial.upstream.get(stage) for stage in ("fidelity", "autoencoder", "critics")}
+    row = pd.DataFrame([{**flatten(trial.config, "config"), **upstream}])
+    return str(group_values(row, path).iloc[0])
 
 
 @dataclass(frozen=True)

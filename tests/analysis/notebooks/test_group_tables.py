@@ -102,6 +102,7 @@ def test_pairs_make_squares() -> None:
             one=one,
             other=other,
             budget=1.0,
+            runs=(2, 2),
             volumes=(1.0, 2.0),
             difference=Interval(-1.0, -2.0, 0.0, positive),
             dominates=dominates,

@@ -17,6 +17,7 @@ def pair(estimate: float, low: float, high: float, positive: float, **changes: o
         "one": "aesop",
         "other": "pixel",
         "budget": 90.0,
+        "runs": (12, 12),
         "volumes": (2 + estimate, 2.0),
         "difference": Interval(estimate, low, high, positive),
         "dominates": 0.25,
@@ -45,6 +46,25 @@ def test_the_better_one_is_named_first_whichever_it_is() -> None:
 def test_what_may_be_chance_is_called_so() -> None:
     (sentence,) = sentences_of(pair(0.5, -1.0, 2.0, 0.8))
     assert sentence.endswith("This may be chance: the probability that it is larger at all is 80%.")
+
+
+def test_a_group_without_a_point_is_not_compared() -> None:
+    nothing = Interval(math.nan, math.nan, math.nan, math.nan)
+    (sentence,) = sentences_of(pair(0.0, 0, 0, 0, volumes=(2.0, math.nan), difference=nothing, runs=(3, 0)))
+    assert sentence == (
+        "At equal cost (1 min 30 s of device time, upstream stages included) guidance aesop and pixel cannot be "
+        "compared: pixel had no point by then."
+    )
+
+
+def test_nothing_is_certain_between_groups_of_one_run() -> None:
+    found = pair(1.5, 0.5, 2.5, 0.9996, runs=(1, 5))
+    (sentence,) = sentences_of(found)
+    assert "probability" not in sentence
+    assert sentence.endswith("of aesop there is one run, and the interval leaves out how much runs differ.")
+    assert all(map(math.isnan, found.likelihoods))
+    rows = [pair(1.5, 0.5, 2.5, 0.9996, runs=(1, 5), other=f"method {number}") for number in range(8)]
+    assert sentences_of(*rows)[-1] == "In all, 0 of 8 pairs by guidance differ with certainty."
 
 
 def test_of_many_pairs_the_surest_are_told_and_the_rest_counted() -> None:

@@ -79,6 +79,16 @@ def test_budgets_are_equal() -> None:
     assert found.volumes == pytest.approx((4.0, 3.0))
 
 
+def test_a_group_without_a_point_at_the_compared_cost_is_not_compared() -> None:
+    """The first group has spent 2 in all, the other's first point comes at 5; counted as 0, it would lose for sure."""
+    late = group("b", [(35, 0.1)], HARD, costs=np.array([[5.0]]))
+    (found,) = compare_all(comparison(group("a", [(27, 0.5), (28, 0.5)], HARD), late))
+    assert (found.budget, found.runs) == (2.0, (2, 0))
+    assert found.volumes[0] == pytest.approx(4.0)
+    unknown = (found.volumes[1], found.difference.estimate, found.difference.low, found.difference.positive)
+    assert all(map(math.isnan, (*unknown, found.dominates, found.dominated)))
+
+
 def test_points_that_are_beaten_on_every_image_change_nothing() -> None:
     front = [(29.0, 0.5), (28.0, 0.3)]
     noise = np.random.default_rng(0).normal(0, 0.2, (60, 4, 2)) * (1.0, 0.05)

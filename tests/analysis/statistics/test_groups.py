@@ -48,6 +48,13 @@ def by_value(results: Results) -> dict[str, Group]:
     return {one.value: one for one in comparison(results, "loss.guidance").groups}
 
 
+def test_groups_without_a_point_that_counts_are_named(results_of: Callable[..., Results]) -> None:
+    results = results_of([trial(0, "aesop"), trial(1, "pixel"), point(1, 10, 3.0, 28, 21), trial(2, "lr")])
+    found = comparison(results, "loss.guidance")
+    assert [group.value for group in found.groups] == ["pixel"]
+    assert found.left_out == ("aesop", "lr")
+
+
 def test_costs_add_up_trial_by_trial_and_each_artifact_once(results_of: Callable[..., Results]) -> None:
     results = results_of(
         [
