@@ -166,7 +166,8 @@ def test_a_directory_of_another_run_is_refused(
     journal = (finished / "unbroken" / "journal.jsonl").read_bytes()
     other = arguments(finished, "unbroken", changes=("loss.adversarial=0.5",))
     assert ended(monkeypatch, other) == 2
-    assert "unbroken holds another" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "unbroken holds another study; it differs in loss.adversarial (there 0.001, here 0.5). Go back" in said
     assert (finished / "unbroken" / "journal.jsonl").read_bytes() == journal
 
 

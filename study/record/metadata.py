@@ -181,6 +181,9 @@ def precision_of(run_dir: Path) -> Precision | None:
 
 
 def _check_same_study(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    before, now = (
+        {name.removeprefix("config."): value for name, value in flatten(given).items()} for given in (before, now)
+    )
     names = dict.fromkeys([*now, *before])
     different = [
         f"{name} (there {before.get(name)}, here {now.get(name)})"

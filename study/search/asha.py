@@ -61,9 +61,15 @@ class Rungs:
             at *= self.reduction_factor
         below = tuple(dict.fromkeys(rung for rung in rungs if rung < budget))
         if not below:
+            latest = spacing * ((budget - 1) // spacing)
+            remedy = (
+                f"lower --grace-period to {latest} or less"
+                if latest
+                else "lower eval_schedule.evaluate_every, and raise eval_schedule.evaluate_share"
+            )
             raise ValueError(
                 f"--grace-period {self.grace_period} leaves no rung below the {budget} iterations of a trial, which is "
-                f"evaluated every {spacing}; lower --grace-period or eval_schedule.evaluate_every"
+                f"evaluated every {spacing}; {remedy}"
             )
         return below
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study import __version__
-from study.config import RunConfig, digest, to_dict
+from study.config import RunConfig, flatten, to_dict
 from study.data import ImageSet
 from study.files import write_atomically
 from study.metrics import METRICS
@@ -71,7 +71,7 @@ def identity_of(study: Description, context: RunContext) -> dict[str, Any]:
         "recipe": study.base.recipe,
         "size": study.base.size,
         "seed": study.search.seed,
-        "config": digest({**_without_custom_loss(study.base), "data": study.base.data.scale}),
+        "config": _identifying_fields(study.base),
         "training images": context.train.fingerprint[:16],
         "held-out images": context.val.fingerprint[:16],
         "objectives": list(study.goals.metrics),
@@ -96,11 +96,10 @@ def code_version() -> str:
     return f"{__version__}+{commit}" if commit else __version__
 
 
-def _without_custom_loss(config: RunConfig) -> dict[str, Any]:
-    """Leave out the path of a custom loss: its identity is its content."""
-    values = to_dict(config)
-    del values["loss"]["custom"]
-    return values
+def _identifying_fields(config: RunConfig) -> dict[str, Any]:
+    """Return a run's fields by path, but for paths of images and of a custom loss: their identity is their content."""
+    fields = flatten(to_dict(config))
+    return {path: value for path, value in fields.items() if path not in ("data.train", "data.val", "loss.custom")}
 
 
 def _image_set(images: ImageSet) -> ImageSetInfo:

@@ -52,8 +52,11 @@ def test_rungs_out_of_range_are_refused() -> None:
         match=r"--grace-period 500 leaves no rung below the 300 iterations .* lower --grace-period",
     ):
         Rungs(500).of(300, 10)
-    with pytest.raises(ValueError, match="--grace-period 290 leaves no rung below the 300"):
+    with pytest.raises(
+        ValueError, match=r"--grace-period 290 leaves no rung below the 300.*--grace-period to 250 or less"
+    ):
         Rungs(290).of(300, 50)  # its point is that of the budget
+    assert Rungs(250).of(300, 50) == (250,)
     with pytest.raises(ValueError, match="--grace-period must be at least 1"):
         Rungs(0)
     for reduction_factor in (1.0, 0.5, math.nan, math.inf):
