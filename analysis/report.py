@@ -23,6 +23,8 @@ if not __package__:
     # What we import lies a level above, and the checkout need not be installed.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import pyarrow.parquet as parquet
+from pyarrow import ArrowInvalid
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -45,6 +47,7 @@ from study.files import write_atomically
 from study.record.journal import JournalError
 from study.record.metadata import RunDirectoryError
 from study.record.paths import RunDirectory
+from study.record.tables import POINTS
 from study.tracking.download import MlflowSourceError, fetch_study
 from study.tracking.session import end_dead_run
 
@@ -60,6 +63,7 @@ class Report:
         front: the front as a table.
         plot: the trade-off as text.
         findings: in sentences.
+        faults: what of the study is damaged or missing, a clause each; the report lacks what was there.
         num_points: of trials, references and interpolations, whether or not they count for the front.
         is_running: whether the study has not ended.
     """
@@ -68,6 +72,7 @@ class Report:
     plot: str
     hypervolume: float
     findings: tuple[str, ...]
+    faults: tuple[str, ...]
     num_trials: int
     num_points: int
     is_running: bool
@@ -109,11 +114,14 @@ def write_report(run_dir: Path, options: Options = Options(), *, reload_seconds:
         reload_seconds: how often the page reloads itself as long as the study runs; None for never.
 
     Raises:
-        RunDirectoryError: run_dir has no usable study.json, or `images` none of its images.
-        JournalError: a line of its journal is no event of this version.
+        RunDirectoryError: run_dir has no usable study.json, or `images` none of its images; or the report that is
+            there has more points than the journal.
+        JournalError: another version wrote its journal.
     """
     results = _selected(load_results(run_dir), options)
     output = options.output or run_dir
+    if options.output is None:
+        _check_no_loss(run_dir, results)
     statistics = compute_statistics(results, budget_unit=options.budget_unit)
     comparisons = statistics.comparisons[results.groups[0]] if results.groups else ()
     tables = export_tables(output, results, comparisons, options.budget_unit)
@@ -135,6 +143,7 @@ def write_report(run_dir: Path, options: Options = Options(), *, reload_seconds:
         plot=draw_text(results),
         hypervolume=front_hypervolume(front_of(results.points, results.goals), results.goals),
         findings=findings(results, statistics),
+        faults=results.faults,
         num_trials=len(results.trials),
         num_points=len(results.points),
         is_running=is_running,
@@ -182,6 +191,10 @@ def print_report(report: Report, console: Console) -> None:
     console.print(Text(report.plot), soft_wrap=True)
     for sentence in report.findings:
         console.print(Text(sentence))
+    for fault in report.faults:
+        console.print(Text(f"warning: {fault}"), soft_wrap=True)
+    if report.faults:
+        console.print(Text("Continue the study with --resume: it repairs its files and does again what is missing."))
     console.print(Text(f"hypervolume: {metric_text(report.hypervolume)}"))
     console.print(Text(f"report: {report.page}"), soft_wrap=True)
 
@@ -278,6 +291,22 @@ def _selected(results: Results, options: Options) -> Results:
     if options.images is not None:
         results = only_images_of(results, options.images)
     return only_last_points(results) if options.last_points else results
+
+
+def _check_no_loss(run_dir: Path, results: Results) -> None:
+    """Check that the study's own report is not replaced by a poorer one; RunDirectoryError if it would be."""
+    path = run_dir / POINTS.file
+    try:
+        before = parquet.read_metadata(path).num_rows
+    except (OSError, ArrowInvalid):  # there is none, or none that can be read
+        return
+    if before > len(results.points):
+        cause = f" ({'; '.join(results.faults)})" if results.faults else ""
+        raise RunDirectoryError(
+            f"{path} has {before} points, but the journal only {len(results.points)}{cause}; nothing was overwritten. "
+            "Restore the journal from a copy or continue the study with --resume; to report on what is left, add "
+            f"--output DIR, or remove {path.name}"
+        )
 
 
 def _page_figure(saved: SavedFigure) -> PageFigure:

@@ -36,7 +36,7 @@ from rich.table import Table
 from benchmarks.mlflow_server import Server, free_port
 from study.config import to_dict
 from study.config.recipes import aesop
-from study.record.entries import write_entry
+from study.record.entries import Entry, write_entry
 from study.record.events import Event, PointEvaluated, StudyStateChanged, TrialEnded, TrialStarted
 from study.record.goals import Goals, Objective
 from study.record.metadata import ImageSetInfo, SearchInfo, StudyMetadata, new_id, write_metadata
@@ -204,9 +204,9 @@ def _make_study(run_dir: Path, options: argparse.Namespace) -> Path:
     write_metadata(run_dir, _describe(images, options.trials))
     clock = time.time() - 1e6
     with open(run_dir / "journal.jsonl", "w") as file:
-        for event in _events(images, options):
+        for number, event in enumerate(_events(images, options), start=1):
             clock += 0.05
-            file.write(f"{write_entry(clock, event)}\n")
+            file.write(f"{write_entry(Entry(number, clock, event))}\n")
     return run_dir
 
 

@@ -164,7 +164,7 @@ def _base_and_networks(
 ) -> "tuple[RunConfig, dict[PerceptualNetwork, Path], list[str]]":
     """Return the run that trials vary, the files of the frozen networks that it can use, and caveats."""
     from study.config import PerceptualNetwork
-    from study.record.metadata import precision_of
+    from study.record.stored import precision_of
     from study.training.loop import pick_device
     from study.training.precision import fastest_of_cluster, fastest_precision, slow_note
     from study.training.preflight import LPIPS_NETWORK, find_networks, perceptual_metric_note

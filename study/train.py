@@ -27,10 +27,11 @@ from study.record.directory import check_output, sole_driver
 from study.record.events import PointEvaluated, ReferenceEvaluated, StudyStateChanged, TrialEnded, TrialStarted
 from study.record.goals import Goals
 from study.record.journal import Journal
-from study.record.metadata import SINGLE_RUN, SearchInfo, precision_of, write_metadata
+from study.record.metadata import SINGLE_RUN, SearchInfo
 from study.record.paths import WEIGHTS, RunDirectory
 from study.record.points import Metrics
 from study.record.state import Recorder, StudyRecord
+from study.record.stored import describe_study, precision_of, repair_journal
 from study.search.description import Description, describe, objectives_of, write_custom_losses
 from study.tracking.address import how_to_open
 from study.tracking.client import tracking_uri
@@ -75,10 +76,13 @@ def main(arguments: list[str], console: Console) -> int:
     print_notes(notes, console)
     notes = [metric_note, *context.image_notes, *notes]
     with sole_driver(options.output):
-        write_metadata(options.output, describe(_description(config, options.output, notes, context), context))
-        write_custom_losses(options.output, context)
+        for sentence in repair_journal(options.output):
+            console.print(sentence, markup=False, highlight=False, soft_wrap=True)
         run_dir = RunDirectory(options.output)
         recorder = Recorder(Journal(run_dir.journal))
+        description = _description(config, options.output, notes, context)
+        describe_study(options.output, describe(description, context), recorder)
+        write_custom_losses(options.output, context)
         with Session(options.output, recorder, uri) as session:
             state = SingleRun(config, context, run_dir, recorder).train(until, console)
             if state == "COMPLETE":

@@ -10,10 +10,9 @@ import pandas as pd
 from analysis.statistics.fronts import front_mask, group_front_names
 from study.record.entries import Entry
 from study.record.goals import Goals, Objective
-from study.record.journal import read_entries
-from study.record.metadata import StudyMetadata, read_metadata
-from study.record.paths import RunDirectory
+from study.record.metadata import StudyMetadata
 from study.record.state import StudyRecord
+from study.record.stored import read_study
 from study.record.tables import artifacts_table, images_table, points_table, trials_table
 
 
@@ -26,6 +25,7 @@ class Results:
         points, images, trials, artifacts: its tables; columns in `study/record/tables.py`.
         entries: its journal, in order.
         record: the study rebuilt from them.
+        faults: what of the study is damaged or missing, a clause each; the tables lack what was there.
     """
 
     metadata: StudyMetadata
@@ -35,6 +35,7 @@ class Results:
     artifacts: pd.DataFrame
     entries: Sequence[Entry] = ()
     record: StudyRecord = field(default_factory=StudyRecord)
+    faults: tuple[str, ...] = ()
 
     @property
     def goals(self) -> Goals:
@@ -53,14 +54,23 @@ class Results:
 
 
 def load_results(run_dir: Path) -> Results:
-    """Read a run directory into tables.
+    """Read a run directory into tables; notes of the metadata name what is damaged, or was repaired.
 
     Raises:
-        RunDirectoryError: the directory holds no usable study.json.
-        JournalError: a line of the journal is no event of this version.
+        RunDirectoryError: neither the journal nor a study.json says what the study is.
+        JournalError: another version wrote the journal.
     """
-    metadata = read_metadata(run_dir)
-    return tables_of(metadata, (entry for entry, _ in read_entries(RunDirectory(run_dir).journal)))
+    stored = read_study(run_dir)
+    repaired = [fault for repair in stored.record.repairs for fault in repair.faults]
+    notes = [
+        *(f"Damage: {fault}." for fault in stored.faults),
+        *(
+            f"The journal was repaired, and what it lacked was done again where it was needed: {fault}."
+            for fault in repaired
+        ),
+    ]
+    metadata = replace(stored.metadata, notes=(*stored.metadata.notes, *notes))
+    return replace(tables_of(metadata, stored.entries), faults=stored.faults)
 
 
 def tables_of(metadata: StudyMetadata, entries: Iterable[Entry]) -> Results:

@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -15,6 +15,7 @@ from study.cluster.failures import FailureStreak
 from study.cluster.jobs import Job, JobQueue, Leases, NoLeases, QueueRules, interpolation_jobs
 from study.cluster.leases import ClusterLeases
 from study.cluster.monitor import Monitor
+from study.cluster.opening import open_study, tell
 from study.cluster.preflight import ready_cluster, slots_of
 from study.cluster.progress import ProgressView
 from study.cluster.scheduler import run_tuner
@@ -32,15 +33,10 @@ from study.record.events import (
     TrialStarted,
 )
 from study.record.goals import Goals, bounded_values
-from study.record.journal import Journal
-from study.record.metadata import write_metadata
 from study.record.state import Recorder, StudyRecord
-from study.search.description import describe, write_custom_losses
 from study.search.interpolation import InterpolationPlan
 from study.search.pareto_archive import ParetoArchive, record_front
-from study.search.repetition import RepeatedRun
 from study.search.trials import Asked, TrialSource, UnusableTrial
-from study.search.warm_start import WarmStart
 from study.tracking.publishing import Report, publish
 from study.tracking.session import Session
 from study.training.checkpoints import remove_checkpoints
@@ -112,11 +108,8 @@ def run_study(
         is_new = not study.run_dir.study.exists()
         if is_new:  # nothing is written before the checks: the corrected command may use the directory
             cluster.enter_context(ready_cluster(study))
-        goals, earlier, repeated = study.goals(context), study.earlier(context), study.repeated()
-        write_metadata(study.output, describe(study.description(context), context))
-        write_custom_losses(study.output, context)
-        recorder, source = Recorder(Journal(study.run_dir.journal)), _trial_source(study, goals, earlier, repeated)
-        recorder.try_again()
+        goals = study.goals(context)
+        recorder, source = open_study(study, context, goals, console)
         warnings: list[str] = []
         with Session(study.output, recorder, study.mlflow_uri) as session:
             run = _Run(study, context, recorder, goals, ParetoArchive(recorder.record, goals), source)
@@ -127,32 +120,12 @@ def run_study(
     return Outcome(state, cause, recorder.record, session.unsent, tuple(warnings))
 
 
-def _trial_source(
-    study: Study, goals: Goals, earlier: WarmStart | None, repeated: Sequence[RepeatedRun]
-) -> TrialSource:
-    """Open Optuna's study, or create it with its first trials."""
-    return TrialSource(
-        study.run_dir.optuna,
-        study.output.name,
-        list(goals.directions),
-        study.space,
-        study.base,
-        seed=study.seed,
-        sampler=study.search.sampler,
-        trials=study.trials,
-        warm_start=earlier,
-        repeated=repeated,
-        metrics=list(goals.metrics),
-    )
-
-
 def _run(
     run: _Run, console: Console, worker: type[Worker], cluster: AbstractContextManager[object]
 ) -> tuple[End, str | None]:
     """Run the jobs that are left, if there are any, connected by `cluster`."""
     study, record = run.study, run.record
     compare = _comparison(run)
-    _tell_ended_trials(run)
     queue = _queue(run)
     _record_unusable_trials(run)
     if queue.exhausted:
@@ -206,7 +179,7 @@ def _comparison(run: _Run) -> Callable[[PointEvaluated], RungDecided | None]:
 
 def _searcher_rules(run: _Run, compare: Callable[[PointEvaluated], RungDecided | None]) -> SearcherRules:
     def on_trial_ended(ended: TrialEnded) -> None:
-        _tell(run, ended)
+        tell(run.source, run.record, run.goals, ended)
         record_front(run.recorder, run.archive)
 
     return SearcherRules(
@@ -220,26 +193,10 @@ def _searcher_rules(run: _Run, compare: Callable[[PointEvaluated], RungDecided |
     )
 
 
-def _tell(run: _Run, ended: TrialEnded) -> None:
-    """Tell Optuna how a trial ended; one that is tried again stays open there, since Optuna cannot reopen it."""
-    if ended.retry:
-        return
-    metrics = run.record.last_metrics(ended.trial)
-    values = None if metrics is None else run.goals.values(metrics)
-    violations = {str(each): each.violation(metrics or {}) for each in run.goals.constraints}
-    run.source.tell(ended.trial, ended.state, values, ended.cause, violations)
-
-
-def _tell_ended_trials(run: _Run) -> None:
-    """Tell Optuna how all trials ended: a driver may have died after it wrote the journal."""
-    for ended in run.record.ends.values():
-        _tell(run, ended)
-
-
 def _record_unusable_trials(run: _Run) -> None:
     """Record draws that were no valid runs: a driver may have died after it told Optuna."""
     for error in run.source.failed():
-        if error.number not in run.record.trials:
+        if error.number not in run.record.ends:
             _record_failure(run, error, str(error))
 
 

@@ -65,11 +65,12 @@ class SearcherRules:
 
 @dataclass
 class _Running:
-    """A job that runs as a trial of Tune."""
+    """A job that runs as a trial of Tune; `entered_at` by a clock that is never set."""
 
     trial_id: str
     job: Job
     entered: Entered | None = None
+    entered_at: float = field(default_factory=time.monotonic)
     ended: bool = False
     pruned: bool = False
 
@@ -120,6 +121,7 @@ class StudySearcher(Searcher):
         running = self._running[trial_id]
         if running.pruned:
             return False
+        self._guarded(self._recorder.check)  # also while no event is due
         self._guarded(lambda: self._dispatch(running, read_message(text)))
         return True
 
@@ -188,7 +190,7 @@ class StudySearcher(Searcher):
         job = running.job
         match message:
             case Entered():
-                running.entered = message
+                running.entered, running.entered_at = message, time.monotonic()
                 self.progress[job.name] = (0, _iterations(job))
             case Advanced() if message.name == job.name:
                 self.progress[job.name] = (message.iteration, message.iterations)
@@ -288,7 +290,7 @@ class StudySearcher(Searcher):
             traceback=job_ended.traceback,
             retry=job_ended.retry,
             overhead_seconds=None if entered is None else max(0.0, entered.at - job.ready_at),
-            seconds=None if entered is None else time.time() - entered.at,
+            seconds=None if entered is None else time.monotonic() - running.entered_at,
             warm=entered is not None and entered.warm,
             waited=job.waited,
         )

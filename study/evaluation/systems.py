@@ -18,11 +18,11 @@ from study.models.build import build_autoencoder, build_generator
 from study.models.identify import identify
 from study.models.tiling import Upscaler
 from study.models.weights import interpolate_states
-from study.record.journal import read_entries
-from study.record.metadata import SINGLE_RUN, read_metadata
+from study.record.metadata import SINGLE_RUN
 from study.record.paths import CONFIG, WEIGHTS, RunDirectory
 from study.record.points import FidelityPoint, InterpolatedPoint, TrialPoint
 from study.record.state import StudyRecord
+from study.record.stored import read_study
 
 log = logging.getLogger(__name__)
 
@@ -230,9 +230,11 @@ def _front_of(folder: Path) -> list[Checkpoint]:
     run = RunDirectory(folder)
     if not run.study.is_file() and not run.journal.is_file():
         return []
-    metadata = read_metadata(folder)  # refuses a study of another version
-    record = StudyRecord.of(entry for entry, _ in read_entries(run.journal))
-    if metadata.search.space == SINGLE_RUN:
+    stored = read_study(folder)  # refuses a study of another version
+    for fault in stored.faults:
+        log.warning("%s", fault)
+    record = stored.record
+    if stored.metadata.search.space == SINGLE_RUN:
         return [_last_of_run(folder, record)]
     members = record.fronts[-1].members if record.fronts else ()
     if not members:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from study.files import StorageError, check_writable
 from study.record.driver_lock import driver_lock, is_abandoned
-from study.record.metadata import OccupiedError, read_metadata
+from study.record.metadata import OccupiedError
 from study.record.paths import RunDirectory
+from study.record.stored import read_study
 
 
 def check_output(output: Path, *, resume: bool) -> None:
@@ -16,6 +17,7 @@ def check_output(output: Path, *, resume: bool) -> None:
     Raises:
         OccupiedError: names the content and the remedy.
         StorageError: the directory cannot be written.
+        RunDirectoryError, JournalError: it holds a study that cannot be read.
     """
     run_dir = RunDirectory(output)
     check_writable(output, "--output")
@@ -23,9 +25,9 @@ def check_output(output: Path, *, resume: bool) -> None:
         return
     if not output.is_dir():
         raise OccupiedError(f"--output must be a directory, but {output} is a file; name another")
-    if run_dir.study.exists():
+    if run_dir.study.exists() or run_dir.journal.exists():
+        name = read_study(output).metadata.name
         if not resume:
-            name = read_metadata(output).name
             raise OccupiedError(
                 f"{output} holds the study {name!r} already; continue it with --resume, or name another --output"
             )

@@ -1,6 +1,6 @@
 """The events of a study's journal: one frozen dataclass an event, validated when written and when read.
 
-A line of `journal.jsonl` is such an event with its time and version (`entries.py`).
+A line of `journal.jsonl` is such an event with its number, time, version and checksum (`entries.py`).
 
 `metrics` are means over the validation images by metric name (units and directions: `study/metrics/info.py`), `images`
 the same per image; a value that is not finite is stored as NaN or Infinity. Paths are relative to the run directory.
@@ -28,8 +28,8 @@ from study.record.points import (
     TrialPoint,
 )
 
-VERSION: Literal[2] = 2
-"""Of this schema; journals of version 1 were untyped."""
+VERSION: Literal[3] = 3
+"""Of this schema; journals of version 1 were untyped, the lines of version 2 had no checksum."""
 
 TrialState = Literal["COMPLETE", "PRUNED", "FAILED"]
 StudyState = Literal["RUNNING", "COMPLETE", "INTERRUPTED"]
@@ -41,6 +41,28 @@ class StudyStateChanged:
 
     type: Literal["study_state"] = "study_state"
     state: StudyState
+
+
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
+class StudyDescribed:
+    """What the study is, at its start and when that changed; `metadata` is the content of `study.json`."""
+
+    type: Literal["study_described"] = "study_described"
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
+class JournalRepaired:
+    """Damaged or missing lines of this journal were left out; what they recorded was done again where it is needed.
+
+    Attributes:
+        faults: a clause for each damage, by the line numbers before the repair.
+        kept: name of the file that has the journal as it was; None where there was none.
+    """
+
+    type: Literal["journal_repaired"] = "journal_repaired"
+    faults: tuple[str, ...]
+    kept: str | None = None
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
@@ -295,6 +317,8 @@ class AliasesPublished:
 
 Event = Annotated[
     StudyStateChanged
+    | StudyDescribed
+    | JournalRepaired
     | TrialStarted
     | PointEvaluated
     | TrialEnded

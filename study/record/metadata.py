@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from study.config import ConfigError, Precision, flatten, refuse_old_names
+from study.config import ConfigError, flatten, refuse_old_names
 from study.files import write_json
 from study.record.goals import Goals, Objective
 from study.record.paths import RunDirectory
@@ -130,54 +130,64 @@ def read_metadata(run_dir: Path) -> StudyMetadata:
     path = RunDirectory(run_dir).study
     if not path.is_file():
         raise RunDirectoryError(f"{path} does not exist: give a directory that study/sweep.py wrote with --output")
-    content = path.read_bytes()
+    return parse_metadata(path.read_bytes(), str(path))
+
+
+def parse_metadata(content: bytes, origin: str) -> StudyMetadata:
+    """Parse the content of a `study.json`; RunDirectoryError, which names `origin`, as `read_metadata`."""
     try:
         values = json.loads(content)
-    except ValueError as error:
-        raise RunDirectoryError(f"{path} is not valid JSON ({error}): was it edited or cut short?") from error
+    except (ValueError, RecursionError) as error:
+        raise RunDirectoryError(f"{origin} is not valid JSON ({error}): was it edited or cut short?") from error
     if isinstance(values, dict) and values.get("version") != VERSION:
         found = f"its version is {shortened(values['version'])}" if "version" in values else "it has no version"
-        raise RunDirectoryError(f"{path}: {found}, but this code reads {VERSION}; read it with the code that wrote it")
+        raise RunDirectoryError(
+            f"{origin}: {found}, but this code reads {VERSION}; read it with the code that wrote it"
+        )
     try:
         metadata = _ADAPTER.validate_json(content, strict=True)
         refuse_old_names(dict.fromkeys(metadata.search.groups) | flatten(metadata.config))
     except ConfigError as error:
-        raise RunDirectoryError(f"{path}: {error}") from None
+        raise RunDirectoryError(f"{origin}: {error}") from None
     except ValidationError as error:
-        raise RunDirectoryError(f"{path}: {describe_problem(error)}") from None
+        raise RunDirectoryError(f"{origin}: {describe_problem(error)}") from None
     return metadata
 
 
-def write_metadata(run_dir: Path, metadata: StudyMetadata) -> StudyMetadata:
-    """Write `study.json`; a study that exists keeps its id and its code versions.
+def plain_metadata(metadata: StudyMetadata) -> dict[str, Any]:
+    """Return the content of a `study.json` as plain JSON types."""
+    values: dict[str, Any] = _ADAPTER.dump_python(metadata, mode="json")
+    return values
+
+
+def write_metadata(run_dir: Path, metadata: StudyMetadata, recorded: StudyMetadata | None = None) -> StudyMetadata:
+    """Write `study.json`; a study that exists keeps its name, its id and its code versions.
+
+    Args:
+        run_dir: the study's directory, which may have been renamed since its start.
+        metadata: of the study as it is started or continued now.
+        recorded: of the study that its journal describes; None leaves that to the file.
 
     Returns:
         The metadata as written.
 
     Raises:
         OccupiedError: the directory holds another study; the message names the differences.
+        RunDirectoryError: as `read_metadata`, where the journal does not describe the study.
     """
     path = RunDirectory(run_dir).study
-    if path.exists():
-        before = read_metadata(run_dir)
+    before = read_metadata(run_dir) if recorded is None and path.exists() else recorded
+    if before is not None:
         _check_same_study(run_dir, before.identity, json.loads(json.dumps(dict(metadata.identity))))
         versions = dict.fromkeys([*before.code_version.split(_THEN), metadata.code_version])
-        metadata = replace(metadata, id=before.id, code_version=_THEN.join(versions))
-    write_json(path, _ADAPTER.dump_python(metadata, mode="json"))
+        metadata = replace(metadata, name=before.name, id=before.id, code_version=_THEN.join(versions))
+    write_json(path, plain_metadata(metadata))
     return metadata
 
 
 def new_id() -> str:
     """Return the id of a new study."""
     return uuid.uuid4().hex
-
-
-def precision_of(run_dir: Path) -> Precision | None:
-    """Return the precision of the study in a directory; None without a study."""
-    if not RunDirectory(run_dir).study.exists():
-        return None
-    precision: Precision = read_metadata(run_dir).config["precision"]
-    return precision
 
 
 def _check_same_study(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -75,6 +75,10 @@ class TrialDirectory:
         """Event of a point, JSON; written last: a point is complete once this file exists."""
         return self.points / f"{iteration:07d}.json"
 
+    def stored_iterations(self) -> list[int]:
+        """Return the iterations of the points that are complete."""
+        return sorted(int(path.stem) for path in self.points.glob("*.json") if path.stem.isdecimal())
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -131,6 +135,11 @@ class RunDirectory:
     def report(self) -> Path:
         """The report's page."""
         return self.root / "report.html"
+
+    def trial_numbers(self) -> list[int]:
+        """Return the numbers of the trials that have a directory."""
+        folders = (self.root / "trials").glob("[0-9][0-9][0-9][0-9]*")
+        return sorted(int(folder.name) for folder in folders if folder.name.isdecimal())
 
     def trial(self, number: int) -> TrialDirectory:
         """The directory of a trial."""

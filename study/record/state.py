@@ -2,9 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from study.record.entries import Entry
 from study.record.events import (
@@ -15,11 +15,13 @@ from study.record.events import (
     FrontMoved,
     InterpolationEvaluated,
     JobWarned,
+    JournalRepaired,
     ModelPublished,
     PairEnded,
     PointEvaluated,
     ReferenceEvaluated,
     SearchEnded,
+    StudyDescribed,
     StudyState,
     StudyStateChanged,
     TrialEnded,
@@ -37,6 +39,8 @@ class StudyRecord:
     """The events of a study by subject, in their order; the first event of a subject counts where it is repeated.
 
     Attributes:
+        described: what the study is, as in `study.json`; None in a journal that does not say it.
+        repairs: of the journal.
         trials, ends: by trial number.
         points, interpolations: by point.
         artifacts: one event each time that an artifact ended, so that repeated training is visible.
@@ -48,6 +52,8 @@ class StudyRecord:
         state: of the study.
     """
 
+    described: Mapping[str, Any] | None = None
+    repairs: list[JournalRepaired] = field(default_factory=list)
     trials: dict[int, TrialStarted] = field(default_factory=dict)
     ends: dict[int, TrialEnded] = field(default_factory=dict)
     points: dict[TrialPoint, PointEvaluated] = field(default_factory=dict)
@@ -71,6 +77,10 @@ class StudyRecord:
     def apply(self, event: Event) -> None:
         """Add an event."""
         match event:
+            case StudyDescribed():
+                self.described = event.metadata
+            case JournalRepaired():
+                self.repairs.append(event)
             case TrialStarted():
                 self.trials.setdefault(event.trial, event)
             case PointEvaluated():
@@ -194,6 +204,10 @@ class Recorder:
                 self.add(TrialRetried(trial=ended.trial))
         self.record.pairs = {name: pair for name, pair in self.record.pairs.items() if not pair.retry}
 
+    def check(self) -> None:
+        """Check that the journal is where it was; StorageError if not."""
+        self._journal.check()
+
     def _apply(self, event: Event) -> None:
         self.record.apply(event)
         if isinstance(event, Published):
@@ -202,6 +216,8 @@ class Recorder:
     def _is_known(self, event: Event) -> bool:
         record = self.record
         match event:
+            case StudyDescribed():
+                return record.described == event.metadata
             case TrialStarted():
                 return event.trial in record.trials
             case PointEvaluated():

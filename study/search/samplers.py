@@ -1,7 +1,15 @@
 """Optuna's samplers by name, with the settings of a multi-objective study."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+
+from study.record.validation import to_json
+from study.search.distributions import config_path
 
 RANDOM_TRIALS = 8
 """Trials that a sampler that learns draws at random first."""
@@ -57,3 +65,35 @@ def make_sampler(name: str, *, seed: int, number: int, trials: int) -> BaseSampl
         case "random":
             return optuna.samplers.RandomSampler(seed=trial_seed)
     raise ValueError(f"--sampler must be one of {', '.join(SAMPLERS)}, but got {name}")
+
+
+class RecordedSampler(BaseSampler):
+    """Draws the parameters that a trial had before, by config path."""
+
+    def __init__(self, params: Mapping[str, Any], inner: BaseSampler) -> None:
+        """Set the parameters; `inner` is called as if it drew, so that it keeps its place in a sequence."""
+        self._params, self._inner = params, inner
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the space that the inner sampler draws from."""
+        return self._inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Let the inner sampler draw, and discard the result."""
+        self._inner.sample_relative(study, trial, search_space)
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return the recorded value; KeyError without one, ValueError if it is none of the choices."""
+        value = self._params[config_path(param_name)]
+        if not isinstance(param_distribution, CategoricalDistribution):
+            return value
+        text = to_json(value)
+        for choice in param_distribution.choices:
+            if to_json(choice) == text:
+                return choice
+        raise ValueError(f"{param_name} offers {list(param_distribution.choices)}, but the trial had {value}")

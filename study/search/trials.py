@@ -1,7 +1,6 @@
 """Trials from an Optuna study on disk: asked for, told, and resumed after an interruption."""
 
 import contextlib
-import errno
 import functools
 import json
 import warnings
@@ -11,24 +10,23 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import optuna
-from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config import RunConfig, from_dict, replace, to_dict
-from study.files import StorageError
 from study.record.events import TrialState as State
 from study.record.goals import Direction
-from study.record.points import Distribution
+from study.record.points import ConfigValues, Distribution
+from study.search.database import open_database, storage_errors
 from study.search.distributions import by_path, config_path
 from study.search.repetition import RepeatedRun
-from study.search.samplers import make_sampler
+from study.search.samplers import RecordedSampler, make_sampler
 from study.search.spaces import SearchSpace, SpaceError, stratify
 from study.search.warm_start import WarmStart
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-_OPTUNA_STATE = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
+OPTUNA_STATE = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,12 @@ class UnusableTrial(ValueError):
 
 
 def _storage(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Turn Optuna's storage errors into the StorageError of any other file of the study."""
+    """Turn the errors of a source's database into those of `database.storage_errors`."""
 
     @functools.wraps(method)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        try:
+        with storage_errors(getattr(args[0], "path", None)):  # of a TrialSource
             return method(*args, **kwargs)
-        except optuna.exceptions.StorageInternalError as error:
-            reason = error.__cause__ or error
-            raise StorageError(errno.EIO, f"Optuna's database could not be written: {reason}") from error
 
     return wrapped
 
@@ -79,8 +74,12 @@ class TrialSource:
     has the repeated runs alone. Each trial has its own sampler, seeded by (seed, number): given the same results, a
     resumed study draws what an uninterrupted one would. Trials of an earlier study that the sampler learns from precede
     trial 0 in the database and have no number here.
+
+    Attributes:
+        path: of the database; None for one in memory.
     """
 
+    @_storage
     def __init__(
         self,
         database: Path | None,
@@ -113,7 +112,7 @@ class TrialSource:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space, self._base, self._seed = space, base, seed
         self._sampler_name, self._trials = sampler, trials
-        self._database = InMemoryStorage() if database is None else RDBStorage(f"sqlite:///{database.resolve()}")
+        self.path, self._database = database, open_database(database)
         self._study = optuna.create_study(
             storage=self._database, study_name=name, directions=list(directions), load_if_exists=True
         )
@@ -124,6 +123,12 @@ class TrialSource:
         stored = self._study.get_trials(deepcopy=False)
         self._learned = sum("warm_start" in trial.user_attrs for trial in stored)
         self._count = sum(trial.state != TrialState.WAITING for trial in stored) - self._learned
+
+    @_storage
+    def stored(self) -> dict[int, FrozenTrial]:
+        """Return the trials that were drawn, by number."""
+        trials = self._study.get_trials(deepcopy=False)[self._learned :]
+        return {number: trial for number, trial in enumerate(trials) if trial.state != TrialState.WAITING}
 
     @property
     def count(self) -> int:
@@ -141,7 +146,7 @@ class TrialSource:
             number = frozen.number - self._learned
             if "config" in frozen.user_attrs:
                 config = from_dict(json.loads(frozen.user_attrs["config"]))
-                asked.append(Asked(number, _params_by_path(frozen), config, by_path(frozen.distributions)))
+                asked.append(Asked(number, params_by_path(frozen), config, by_path(frozen.distributions)))
             else:
                 self._study.sampler = self._sampler(number)
                 with contextlib.suppress(UnusableTrial):
@@ -153,7 +158,7 @@ class TrialSource:
         return [
             UnusableTrial(
                 trial.number - self._learned,
-                _params_by_path(trial),
+                params_by_path(trial),
                 trial.user_attrs.get("cause", "unknown"),
                 by_path(trial.distributions),
             )
@@ -172,6 +177,31 @@ class TrialSource:
         drawn = self._study.ask()
         self._count += 1
         return self._configure(drawn)
+
+    @_storage
+    def draw_again(self, params: Mapping[str, Any], config: ConfigValues) -> None:
+        """Draw the next trial with the parameters that it had in a database that is lost.
+
+        Args:
+            params: by config path.
+            config: its run as recorded; empty where there was none.
+
+        Raises:
+            SpaceError: the space makes no run of them, but there was one.
+        """
+        number, is_sequence = self._count, self._sampler_name == "qmc"  # which keeps its place in the database
+        inner = self._sampler(number) if is_sequence else optuna.samplers.RandomSampler()
+        self._study.sampler = RecordedSampler(params, inner)
+        drawn = self._study.ask()
+        self._count += 1
+        try:
+            self._configure(drawn)
+        except UnusableTrial as error:
+            if config:
+                raise SpaceError(f"trial {number} of the journal does not fit the space any more: {error}") from error
+        else:
+            if config:
+                drawn.set_user_attr("config", json.dumps(config))
 
     @_storage
     def tell(
@@ -199,7 +229,7 @@ class TrialSource:
             live.set_user_attr("cause", cause)
         for name, violation in (violations or {}).items():
             live.set_constraint(name, violation)
-        self._study.tell(trial.number, values=values if state == "COMPLETE" else None, state=_OPTUNA_STATE[state])
+        self._study.tell(trial.number, values=values if state == "COMPLETE" else None, state=OPTUNA_STATE[state])
 
     def _begin(self, warm_start: WarmStart | None, repeated: Sequence[RepeatedRun]) -> None:
         """Fill a new study with the trials to learn from and those to try first."""
@@ -221,11 +251,11 @@ class TrialSource:
             config = self._space.sample(trial, self._base)
         except SpaceError as error:
             self.tell(number, "FAILED", cause=str(error))
-            raise UnusableTrial(number, _params_by_path(trial), str(error), by_path(trial.distributions)) from error
+            raise UnusableTrial(number, params_by_path(trial), str(error), by_path(trial.distributions)) from error
         if "seed" in trial.user_attrs:
             config = replace(config, {"seed": trial.user_attrs["seed"]})
         trial.set_user_attr("config", json.dumps(to_dict(config)))
-        return Asked(number, _params_by_path(trial), config, by_path(trial.distributions))
+        return Asked(number, params_by_path(trial), config, by_path(trial.distributions))
 
     def _live(self, frozen: FrozenTrial) -> optuna.Trial:
         study_id = self._database.get_study_id_from_name(self._study.study_name)
@@ -237,7 +267,7 @@ class TrialSource:
         return stratify(sampler, self._space, number)
 
 
-def _params_by_path(trial: optuna.Trial | FrozenTrial) -> dict[str, Any]:
+def params_by_path(trial: optuna.Trial | FrozenTrial) -> dict[str, Any]:
     """Return a trial's values by config path, and the seed of a repeated run."""
     seed = {name: trial.user_attrs[name] for name in ("seed",) if name in trial.user_attrs}
     return {**{config_path(name): value for name, value in trial.params.items()}, **seed}

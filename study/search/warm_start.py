@@ -9,17 +9,20 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config import RunConfig
-from study.record.journal import JournalError, read_entries
-from study.record.metadata import RunDirectoryError, StudyMetadata, read_metadata
+from study.record.journal import JournalError
+from study.record.metadata import RunDirectoryError, StudyMetadata
 from study.record.paths import RunDirectory
 from study.record.points import TrialPoint
 from study.record.state import StudyRecord
+from study.record.stored import read_study
+from study.search.database import DamagedDatabaseError, open_database, storage_errors
 from study.search.distributions import from_optuna, plain_value
 from study.search.pareto_archive import ParetoArchive
 from study.search.spaces import SearchSpace, SpaceError
 
 COMPARABLE = ("config", "training images", "held-out images", "objectives")
 """What two studies must have in common for results of one to be learned from in the other."""
+_REPAIR = "run the command of that study once more with --resume, which repairs it"
 
 
 class WarmStartError(ValueError):
@@ -73,20 +76,26 @@ def read_earlier(run_dir: Path, option: str) -> EarlierStudy:
         option: that names it, for messages.
 
     Raises:
-        WarmStartError: the directory holds no study, or one of another version.
+        WarmStartError: the directory holds no study, one of another version, or one that is damaged.
     """
     files = RunDirectory(run_dir)
     origin = f"{option} {run_dir}"
-    if not all(path.is_file() for path in (files.study, files.journal, files.optuna)):
+    if not all(path.is_file() for path in (files.journal, files.optuna)):
         raise WarmStartError(
             f"{origin} holds no study ({files.study.name}, {files.journal.name} and {files.optuna.name}); name a "
             "directory that study/sweep.py wrote with --output"
         )
     try:
-        record = StudyRecord.of(entry for entry, _ in read_entries(files.journal))
-        return EarlierStudy(origin, read_metadata(run_dir), record, _trials_of(files.optuna))
+        stored, trials = read_study(run_dir), _trials_of(files.optuna)
     except (JournalError, RunDirectoryError) as error:
         raise WarmStartError(f"{origin}: {error}") from error
+    except DamagedDatabaseError as error:
+        raise WarmStartError(f"{origin}: {error}; {_REPAIR}") from error
+    if stored.faults:
+        raise WarmStartError(f"{origin}: {stored.faults[0]}; {_REPAIR}")
+    if any(number >= len(trials) for number in stored.record.trials):
+        raise WarmStartError(f"{origin}: {files.optuna} lacks trials of the journal; {_REPAIR}")
+    return EarlierStudy(origin, stored.metadata, stored.record, trials)
 
 
 def load_warm_start(run_dir: Path, space: SearchSpace, base: RunConfig, *, learn: bool) -> WarmStart:
@@ -125,7 +134,7 @@ def check_comparable(run_dir: Path, identity: Mapping[str, Any]) -> None:
     Raises:
         WarmStartError: names the differences.
     """
-    before = read_metadata(run_dir).identity
+    before = read_study(run_dir).metadata.identity
     different = [
         f"{name} (there {before.get(name)}, here {identity[name]})"
         for name in COMPARABLE
@@ -175,7 +184,10 @@ def _check_offered(
 
 def _trials_of(database: Path) -> tuple[FrozenTrial, ...]:
     """Return a study's trials by number, without those that it had learned from itself."""
-    storage = f"sqlite:///{database.resolve()}"
-    (name,) = optuna.study.get_all_study_names(storage)
-    stored = optuna.load_study(study_name=name, storage=storage).trials
+    storage = open_database(database)
+    with storage_errors(database):
+        studies = optuna.get_all_study_names(storage)
+        if len(studies) != 1:
+            raise DamagedDatabaseError(f"{database} holds {len(studies)} studies of Optuna instead of one")
+        stored = optuna.load_study(study_name=studies[0], storage=storage).trials
     return tuple(trial for trial in stored if "warm_start" not in trial.user_attrs)

@@ -1,11 +1,17 @@
 """How much of a study's journal MLflow has, kept on disk so that a driver that was killed continues from there."""
 
-import json
-from dataclasses import asdict, dataclass, field
+import logging
+from dataclasses import asdict, field
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from study.config import digest
 from study.files import write_json
+from study.record.points import Count
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -25,8 +31,8 @@ class Cursor:
     """
 
     server: str
-    offset: int = 0
-    copied: int = 0
+    offset: Count = 0
+    copied: Count = 0
     metadata: str | None = None
     experiment: str | None = None
     parent: str | None = None
@@ -41,14 +47,23 @@ class Cursor:
         return self.offset == 0 and self.parent is None
 
 
+_ADAPTER: TypeAdapter[Cursor] = TypeAdapter(Cursor)
+
+
 def load_cursor(path: Path, uri: str) -> Cursor:
-    """Read the cursor of an MLflow server; a new one if there is none, or if it belongs to another server."""
+    """Read the cursor of an MLflow server; a new one if there is none, or it is damaged or of another server.
+
+    With a new one, everything is sent again, and stored once.
+    """
     server = digest(uri)
     if path.exists():
-        stored = json.loads(path.read_text())
-        if stored["server"] == server:
-            # An older version lacks fields: what they stand for is sent again, and stored once.
-            return Cursor(**{name: stored[name] for name in Cursor.__dataclass_fields__ if name in stored})
+        try:
+            stored = _ADAPTER.validate_json(path.read_bytes(), strict=True)
+        except ValidationError:
+            log.warning("%s is damaged and begun anew: everything is sent to MLflow again, and stored once.", path)
+        else:
+            if stored.server == server:
+                return stored
     return Cursor(server)
 
 

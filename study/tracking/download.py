@@ -115,7 +115,7 @@ def _journal(client: Any, run: str, size: int, name: str) -> bytes:
     sizes = {}
     for entry in client.list_artifacts(run, "journal"):
         match = _SEGMENT.fullmatch(entry.path)
-        if match is not None:
+        if match is not None and entry.file_size:  # an empty one is of a journal that was repaired since
             sizes[int(match.group(1))] = entry.file_size
     chosen = _covering(sizes, size, name)
     with ThreadPoolExecutor(_THREADS) as pool:

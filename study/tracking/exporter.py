@@ -17,13 +17,13 @@ from pathlib import Path
 
 from study.config import digest
 from study.record.entries import Entry
-from study.record.journal import read_entries
+from study.record.journal import is_line_end, read_entries
 from study.record.metadata import read_metadata
 from study.record.paths import STUDY, RunDirectory
 from study.record.state import Published
 from study.tracking.address import public_uri, without_secrets
 from study.tracking.client import connect, segment_path
-from study.tracking.cursor import load_cursor, save_cursor
+from study.tracking.cursor import Cursor, load_cursor, save_cursor
 from study.tracking.runs import deletion
 from study.tracking.translation import Sender
 
@@ -76,8 +76,7 @@ class Exporter:
         self._stop.set()
         while self._thread.is_alive() and time.monotonic() < self._moved_at + timeout:
             self._thread.join(0.1)
-        offset = load_cursor(self._run_dir.cursor, self._uri).offset
-        return sum(1 for _ in read_entries(self._run_dir.journal, offset))
+        return sum(1 for _ in read_entries(self._run_dir.journal, self._cursor().offset))
 
     def _follow(self) -> None:
         while True:
@@ -113,9 +112,15 @@ class Exporter:
 
     def _open(self) -> Sender:
         if self._sender is None:
-            client, cursor = connect(self._uri), load_cursor(self._run_dir.cursor, self._uri)
+            client, cursor = connect(self._uri), self._cursor()
             self._sender = Sender(client, self._run_dir.root, self._study, cursor, self._artifact_location())
         return self._sender
+
+    def _cursor(self) -> Cursor:
+        """Return the saved cursor; a new one where it is of another journal than this one."""
+        cursor, journal = load_cursor(self._run_dir.cursor, self._uri), self._run_dir.journal
+        known = is_line_end(journal, cursor.offset) and is_line_end(journal, cursor.copied)
+        return cursor if known else Cursor(cursor.server)
 
     def _send_all(self, sender: Sender) -> None:
         for entry, offset in read_entries(self._run_dir.journal, sender.cursor.offset):
@@ -134,7 +139,8 @@ class Exporter:
     def _flush(self, sender: Sender) -> None:
         """Send what is gathered, then save the cursor."""
         sender.flush()
-        save_cursor(self._run_dir.cursor, sender.cursor)
+        if self._run_dir.root.is_dir():  # else it was moved; a new one here would be taken for the study's
+            save_cursor(self._run_dir.cursor, sender.cursor)
         sender.runs.trust_cursor()
         self._moved_at = time.monotonic()
 
@@ -161,6 +167,9 @@ class Exporter:
         if cursor.metadata != digest(metadata):
             client.log_text(cursor.parent, metadata, STUDY)
             cursor.metadata = digest(metadata)
+        if cursor.copied == 0:  # segments of a former journal would be mixed with those of this one
+            for former in client.list_artifacts(cursor.parent, Path(segment_path(0)).parent.name):
+                client.log_text(cursor.parent, "", former.path)
         if cursor.offset > cursor.copied:
             with open(self._run_dir.journal, "rb") as file:
                 file.seek(cursor.copied)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from study.record.entries import write_entry
 from study.record.events import (
     ArtifactEnded,
     Event,
@@ -19,6 +18,7 @@ from study.record.goals import Constraint, Goals, Objective
 from study.record.metadata import ImageSetInfo, SearchInfo, StudyMetadata, write_metadata
 from study.record.paths import RunDirectory, point_samples, reference_samples
 from study.record.points import Distribution, FidelityPoint, InterpolatedPoint, Spent, TrialPoint
+from tests.record.lines import line_of
 
 IMAGES = ("astronaut", "chelsea", "coffee")
 NAN = float("nan")
@@ -70,7 +70,7 @@ def write_study(run_dir: Path, metadata: StudyMetadata, events: Iterable[Event],
     directory = RunDirectory(run_dir)
     directory.study.unlink(missing_ok=True)
     write_metadata(run_dir, metadata)
-    lines = [write_entry(1.7e9 + second, event) + "\n" for second, event in enumerate(events)]
+    lines = [line_of(second + 1, 1.7e9 + second, event) for second, event in enumerate(events)]
     directory.journal.write_text("".join(lines) + tail)
     return run_dir
 

@@ -1,6 +1,7 @@
 """The report: files, page, command line."""
 
 import base64
+import itertools
 import json
 import re
 import shutil
@@ -18,12 +19,12 @@ from rich.console import Console
 from analysis.figures.crops import crop_rows
 from analysis.report import Report, main, print_report, write_report
 from analysis.statistics.tables import load_results
-from study.record.entries import write_entry
 from study.record.events import StudyStateChanged
 from study.record.goals import Constraint
 from study.record.metadata import ImageSetInfo
 from study.record.points import FidelityPoint, TrialPoint
 from tests.analysis.made_events import NAN, end, interpolation, point, reference, trial, with_constraint
+from tests.record.lines import line_of
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'$x_{$[bold]"
 
@@ -186,7 +187,8 @@ def test_watching_goes_on_until_the_study_has_ended(write_run, metadata, monkeyp
         pauses.append(seconds)
         state = StudyStateChanged(state="INTERRUPTED" if len(pauses) > 1 else "RUNNING")
         with (run / "journal.jsonl").open("a") as journal:
-            journal.writelines(write_entry(1.8e9, event) + "\n" for event in (point(0, 1, 26.0, 29.0), state))
+            numbers = itertools.count(1 + 2 * len(pauses))
+            journal.writelines(line_of(next(numbers), 1.8e9, event) for event in (point(0, 1, 26.0, 29.0), state))
 
     monkeypatch.setattr("analysis.report.time.sleep", sleep)
     assert main([str(run), "--watch", "7"]) == 0

@@ -371,6 +371,27 @@ def test_overhead_is_from_ready_to_entered_on_warm_workers(bench: Bench) -> None
     assert (first.warm, first.waited, second.warm, second.waited) == (True, True, False, False)
 
 
+def test_a_clock_that_is_set_back_changes_no_duration(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.enter("t0")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 86_400)
+    bench.reach("t0", 160)
+    bench.end("t0")
+    (ended,) = bench.events(TrialEnded)
+    assert ended.seconds is not None
+    assert 0 <= ended.seconds < 60
+
+
+def test_a_run_directory_that_was_moved_halts_the_study(bench: Bench) -> None:
+    bench.enter("t0")
+    bench.reach("t0", 80)
+    bench.journal.path.rename(bench.journal.path.with_name("moved.jsonl"))
+    bench.send("t0", Advanced("trial-0000", 90, 160))  # no event is due
+    assert bench.searcher.halted is not None
+    assert "the run directory was moved" in bench.searcher.halted
+    assert not bench.journal.path.exists()
+
+
 @pytest.mark.parametrize(
     ("state", "cause", "metrics"),
     [("FAILED", "diverged: loss is nan at iteration 7", None), ("FAILED", "ValueError: no", GOOD)],

@@ -1,13 +1,14 @@
 """Lines that are no entries, refused by field, rule, value and remedy."""
 
-import json
+import hashlib
 from typing import Any
 
 import pytest
 
-from study.record.entries import EventError, read_entry, read_event, write_entry, write_event
+from study.record.entries import DamagedLineError, Entry, EventError, read_entry, read_event, write_entry, write_event
 from study.record.events import PointEvaluated, TrialEnded
 from study.record.points import Spent, TrialPoint
+from tests.record.lines import payload_of, signed
 
 EVALUATED = PointEvaluated(
     point=TrialPoint(2, 80), metrics={"psnr_y": 29.5}, images={}, terms={}, spent=Spent(80), samples=""
@@ -17,7 +18,7 @@ DAMAGED = "; the study's own code does not write this; restore the file from a c
 
 def changed(path: str, value: Any) -> bytes:
     """Return the line of a point with another value at a path; None removes it."""
-    values = json.loads(write_entry(1.0, EVALUATED))
+    values = payload_of(write_entry(Entry(1, 1.0, EVALUATED)))
     *parents, name = path.split(".")
     node = values
     for parent in parents:
@@ -26,7 +27,7 @@ def changed(path: str, value: Any) -> bytes:
         del node[name]
     else:
         node[name] = value
-    return json.dumps(values).encode()
+    return signed(values).encode()
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ def changed(path: str, value: Any) -> bytes:
         ("event.point", 3, "point: Input should be an object, but got 3"),
         ("event.point", None, "point: it is missing"),
         ("event.type", None, "event: it has no type, but got {"),
+        ("number", 0, "number: Input should be greater than or equal to 1, but got 0"),
         ("time", "now", "time: Input should be a valid number, but got 'now'"),
     ],
 )
@@ -50,6 +52,27 @@ def test_a_damaged_value_is_refused(path: str, value: Any, problem: str) -> None
         read_entry(changed(path, value))
     assert problem in str(refused.value)
     assert str(refused.value).endswith(DAMAGED)
+
+
+LINE = write_entry(Entry(7, 1.0, EVALUATED)).encode()
+
+
+@pytest.mark.parametrize("place", range(0, len(LINE), 7))
+@pytest.mark.parametrize("byte", [b"0", b"\xff", b""])
+def test_a_changed_byte_is_found_wherever_it_is(place: int, byte: bytes) -> None:
+    changed_line = LINE[:place] + byte + LINE[place + 1 :]
+    if changed_line != LINE:
+        with pytest.raises(DamagedLineError, match="does not match its checksum"):
+            read_entry(changed_line)
+
+
+def test_a_line_nested_too_deep_is_refused() -> None:
+    payload = '{"number": 1, "time": 1.0, "version": 3, "event": ' + "[" * 5000 + "]" * 5000 + "}"
+    checksum = hashlib.sha256(payload.encode()).hexdigest()[:16]
+    with pytest.raises(EventError, match="it is not JSON"):
+        read_entry(f'{payload[:-1]}, "checksum": "{checksum}"}}'.encode())
+    with pytest.raises(DamagedLineError):
+        read_entry(payload.encode())
 
 
 def test_whole_numbers_are_metrics_too() -> None:

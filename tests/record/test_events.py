@@ -17,12 +17,14 @@ from study.record.events import (
     FrontMoved,
     InterpolationEvaluated,
     JobWarned,
+    JournalRepaired,
     ModelPublished,
     PairEnded,
     PointEvaluated,
     ReferenceEvaluated,
     RungDecided,
     SearchEnded,
+    StudyDescribed,
     StudyStateChanged,
     TrialEnded,
     TrialRetried,
@@ -30,6 +32,7 @@ from study.record.events import (
     WorkerDied,
 )
 from study.record.points import Distribution, FidelityPoint, InterpolatedPoint, Limits, Spent, TrialPoint, pair_name
+from tests.record.lines import payload_of, signed
 
 GOLDEN = Path(__file__).with_name("golden.jsonl")
 LINES = GOLDEN.read_text().splitlines()
@@ -41,6 +44,8 @@ SPENT = Spent(80, 1310720, 6.5, 1.25)
 
 EXPECTED: list[Any] = [
     StudyStateChanged(state="RUNNING"),
+    StudyDescribed(metadata={"name": "quick", "search": {"space": "aesop", "trials": 12}, "version": 2}),
+    JournalRepaired(faults=("entry 2 is missing",), kept="journal.jsonl.damaged-1"),
     TrialStarted(
         trial=3,
         config={"recipe": "aesop", "loss": {"fidelity": 0.5}},
@@ -117,7 +122,7 @@ def test_each_line_is_read_and_written_as_its_event(line: str, event: Any) -> No
     entry = read_entry(line.encode())
     assert entry.event == event
     assert type(entry.event) is type(event)
-    assert write_entry(entry.time, event) == line
+    assert write_entry(entry) == line
 
 
 PLACES = [
@@ -130,20 +135,20 @@ PLACES = [
 
 @pytest.mark.parametrize(("line", "place"), PLACES)
 def test_a_field_too_many_is_refused_wherever_it_is(line: str, place: tuple[Any, ...]) -> None:
-    values = json.loads(line)
+    values = payload_of(line)
     node = values["event"]
     for name in place:
         node = node[name]
     node["mood"] = "good"
     with pytest.raises(EventError, match=r"unknown field '.*mood'; read it with the code that wrote it"):
-        read_entry(json.dumps(values).encode())
+        read_entry(signed(values).encode())
 
 
 @pytest.mark.parametrize("line", LINES, ids=[each.type for each in EXPECTED])
 @pytest.mark.parametrize("version", [0, VERSION + 1, "2", None])
 def test_another_version_is_refused(line: str, version: object) -> None:
     with pytest.raises(EventError, match=f"its version is .*, but this code reads {VERSION}; read it with"):
-        read_entry(json.dumps(json.loads(line) | {"version": version}).encode())
+        read_entry(signed(payload_of(line) | {"version": version}).encode())
 
 
 def test_identities_name_their_files_and_their_owner() -> None:

@@ -3,16 +3,19 @@
 import errno
 import math
 import os
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from study.files import StorageError
-from study.record.entries import Entry, write_entry
-from study.record.events import VERSION, SearchEnded, StudyStateChanged, TrialStarted, WorkerDied
-from study.record.journal import Journal, JournalError, read_entries
+from study.record.entries import Entry
+from study.record.events import SearchEnded, StudyStateChanged, TrialStarted, WorkerDied
+from study.record.journal import Journal, JournalError, Reading, read_entries, read_intact
 from study.record.points import Limits
+from tests.record.lines import line_of, signed
 
 FIRST, SECOND = StudyStateChanged(state="RUNNING"), StudyStateChanged(state="INTERRUPTED")
 
@@ -61,7 +64,7 @@ def test_a_new_journal_on_the_same_file_continues(journal: Journal) -> None:
     assert events(again) == [FIRST, SECOND]
 
 
-@pytest.mark.parametrize("torn", ['{"time": 1, "eve', write_entry(1.0, FIRST), "\x00\x00\x00"])
+@pytest.mark.parametrize("torn", ['{"time": 1, "eve', line_of(3, 1.0, FIRST)[:-1], "\x00\x00\x00"])
 def test_a_line_truncated_by_a_crash_is_removed(journal: Journal, torn: str) -> None:
     journal.append(FIRST)
     journal.append(SECOND)
@@ -84,13 +87,13 @@ def test_a_file_with_nothing_but_a_torn_line_becomes_empty(tmp_path: Path) -> No
 def test_a_line_that_is_being_written_is_read_later(journal: Journal) -> None:
     journal.append(FIRST)
     ((_, offset),) = read_entries(journal.path)
-    line = write_entry(2.0, SECOND) + "\n"
+    line = line_of(2, 2.0, SECOND)
     with open(journal.path, "a") as file:
         file.write(line[:20])
     assert list(read_entries(journal.path, offset)) == []
     with open(journal.path, "a") as file:
         file.write(line[20:])
-    assert [entry for entry, _ in read_entries(journal.path, offset)] == [Entry(2.0, SECOND, VERSION)]
+    assert [entry for entry, _ in read_entries(journal.path, offset)] == [Entry(2, 2.0, SECOND)]
 
 
 def test_reading_continues_from_each_offset(journal: Journal) -> None:
@@ -103,21 +106,24 @@ def test_reading_continues_from_each_offset(journal: Journal) -> None:
         assert read == [died(later) for later in range(number, 4)]
 
 
+RUNNING = {"type": "study_state", "state": "RUNNING"}
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('{"time": 1, "version": 2, "event": {"type": "trial_sold"}}', "unknown event 'trial_sold'"),
-        ('{"time": 1, "version": 2, "event": {"type": "study_state", "state": "RUNNING", "mood": 1}}', "mood"),
-        ('{"time": 1, "version": 3, "event": {"type": "study_state", "state": "RUNNING"}}', "its version is 3"),
+        (signed({"number": 2, "time": 1, "version": 3, "event": {"type": "trial_sold"}}), "unknown event 'trial_sold'"),
+        (signed({"number": 2, "time": 1, "version": 3, "event": RUNNING | {"mood": 1}}), "mood"),
+        (signed({"number": 2, "time": 1, "version": 4, "event": RUNNING}), "its version is 4"),
+        (signed({"number": 2, "time": 1, "version": "3", "event": RUNNING}), "its version is '3', but"),
+        (signed({"number": 2, "time": math.nan, "version": 3, "event": RUNNING}), "time: "),
+        ('{"time": 1, "version": 2, "event": {"type": "study_state", "state": "RUNNING"}}', "its version is 2"),
         ('{"time": 1, "event": "end", "trial": 0, "state": "COMPLETE"}', "it has no version"),
-        ("not json", "it is not JSON; .* restore the file from a copy"),
-        ("", "it is not JSON"),
-        (
-            '{"time": 1, "version": "2", "event": {"type": "study_state", "state": "RUNNING"}}',
-            "its version is '2', but",
-        ),
         ('{"time": 1, "event": {"type": "search_ended", "cause": "version"}}', "it has no version"),
-        ('{"time": NaN, "version": 2, "event": {"type": "study_state", "state": "RUNNING"}}', "time: "),
+        ("not json", "its text does not match its checksum; restore the file from a copy, or continue the study"),
+        ("", "its text does not match its checksum"),
+        (line_of(3, 1.0, SECOND)[:-1], "it is entry 3, but entry 2 must be here; restore the file"),
+        (line_of(1, 1.0, SECOND)[:-1], "it is entry 1, but entry 2 must be here"),
     ],
 )
 def test_an_invalid_line_is_refused_by_its_number(journal: Journal, line: str, problem: str) -> None:
@@ -127,6 +133,61 @@ def test_an_invalid_line_is_refused_by_its_number(journal: Journal, line: str, p
     with pytest.raises(JournalError, match=problem) as refused:
         events(journal)
     assert str(refused.value).startswith(f"{journal.path}, line 2: ")
+
+
+@pytest.fixture
+def whole(journal: Journal) -> list[bytes]:
+    """The lines of a journal with five entries."""
+    for number in range(5):
+        journal.append(died(number))
+    return journal.path.read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept", "faults"),
+    [
+        (lambda lines: lines, [1, 2, 3, 4, 5], []),
+        (lambda lines: [*lines[:2], lines[2].replace(b"2", b"7", 1), *lines[3:]], [1, 2, 4, 5], ["entry 3 is damaged"]),
+        (lambda lines: [*lines[:2], b"\xff\xfe\n", *lines[3:]], [1, 2, 4, 5], ["entry 3 .*line 3: its text"]),
+        (lambda lines: [*lines[:2], lines[2][:-1], *lines[3:]], [1, 2, 5], ["entries 3 to 4 .*line 3"]),
+        (lambda lines: [*lines[:1], *lines[3:]], [1, 4, 5], ["entries 2 to 3 are missing"]),
+        (lambda lines: [*lines, lines[3]], [1, 2, 3, 4, 5], ["line 6 repeats entry 4"]),
+        (lambda lines: lines[:3], [1, 2, 3], ["entries 4 to 5 are missing"]),
+        (lambda lines: [*lines[:3], lines[3][:20]], [1, 2, 3], ["entries 4 to 5 are missing"]),
+        (lambda lines: [], [], ["entries 1 to 5 are missing"]),
+        (lambda lines: [b"\x00" * 50, b"\n"], [], ["entries 1 to 5 .*line 1: its text"]),
+    ],
+)
+def test_damage_is_named_and_the_rest_is_kept(
+    journal: Journal, whole: list[bytes], damage: Any, kept: list[int], faults: list[str]
+) -> None:
+    journal.path.write_bytes(b"".join(damage(whole)))
+    reading = read_intact(journal.path)
+    assert [entry.number for entry in reading.entries] == kept
+    assert len(reading.faults) == len(faults)
+    for found, expected in zip(reading.faults, faults, strict=True):
+        assert re.search(expected, found)
+
+
+def test_a_lost_journal_is_told_from_a_new_one(journal: Journal, whole: list[bytes]) -> None:
+    journal.path.unlink()
+    assert read_intact(journal.path).faults == ("entries 1 to 5 are missing",)
+    journal.path.with_suffix(".end").unlink()
+    assert read_intact(journal.path) == Reading((), ())
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_journal_that_is_not_where_it_was_is_not_continued(journal: Journal, moved: bool) -> None:
+    """The run directory was moved while the study ran, or a second program wrote."""
+    journal.append(FIRST)
+    if moved:
+        journal.path.parent.rename(journal.path.parent.with_name("elsewhere"))
+    else:
+        Journal(journal.path).append(SECOND)
+    for call in (journal.check, lambda: journal.append(SECOND)):
+        with pytest.raises(StorageError, match="the run directory was moved, or another program changed it"):
+            call()
+    assert journal.path.exists() is not moved
 
 
 def test_text_that_is_no_unicode_stays_readable(journal: Journal) -> None:

@@ -13,10 +13,10 @@ from study.record.metadata import (
     RunDirectoryError,
     SearchInfo,
     StudyMetadata,
-    precision_of,
     read_metadata,
     write_metadata,
 )
+from study.record.stored import precision_of
 
 OBJECTIVES = (Objective("psnr_y", "maximize", "dB", "PSNR-Y"), Objective("swd", "minimize"))
 STUDY = StudyMetadata(

@@ -19,6 +19,7 @@ from study.search.repetition import Repetition, _group_of, load_repetition, othe
 from study.search.spaces import SearchSpace
 from study.search.trials import Asked, TrialSource
 from study.search.warm_start import WarmStartError
+from tests.record.lines import write_lines
 from tests.search.small_records import ended, evaluated, generator, interpolated, started, write_study
 
 BASE = aesop("tiny")
@@ -150,7 +151,7 @@ def test_studies_that_cannot_be_repeated_are_refused(earlier: Path, tmp_path: Pa
         load_repetition(Repetition(tmp_path), SPACE, BASE)
     journal = earlier / "journal.jsonl"
     lines = journal.read_text().splitlines()
-    journal.write_text("\n".join(line for line in lines if "point_evaluated" not in line) + "\n")
+    write_lines(journal, (line for line in lines if "point_evaluated" not in line))
     with pytest.raises(WarmStartError, match="no trial of it is on a front"):
         load_repetition(Repetition(earlier), SPACE, BASE)
     journal.write_text('{"event": "point"}\n')
@@ -163,8 +164,10 @@ def test_studies_that_cannot_be_repeated_are_refused(earlier: Path, tmp_path: Pa
 
 def test_points_that_do_not_count_are_not_chosen(earlier: Path) -> None:
     """A failed trial, an infinite value; a study without groups is one group."""
+    source = TrialSource(earlier / "optuna.db", "earlier", ["maximize", "minimize"], SPACE, BASE, seed=0)
     journal = Journal(earlier / "journal.jsonl")
     for number, values in ((6, (40.0, 0.01)), (7, (math.inf, 0.01))):
+        source.ask()
         journal.append(started(number, BASE))
         journal.append(evaluated(number, 20, *values))
     journal.append(ended(6, "FAILED"))

@@ -15,6 +15,7 @@ from study.record.journal import Journal
 from study.search.spaces import SearchSpace
 from study.search.trials import Asked, TrialSource
 from study.search.warm_start import WarmStartError, check_comparable, load_warm_start
+from tests.record.lines import write_lines
 from tests.search.small_records import ended, evaluated, generator, interpolated, started, write_study
 
 BASE = aesop("tiny")
@@ -139,7 +140,7 @@ def test_directories_without_a_usable_study_are_refused(earlier: Path, tmp_path:
         load_warm_start(tmp_path, space_of(), BASE, learn=False)
     journal = earlier / "journal.jsonl"
     lines = journal.read_text().splitlines()
-    journal.write_text("\n".join(line for line in lines if "point_evaluated" not in line) + "\n")
+    write_lines(journal, (line for line in lines if "point_evaluated" not in line))
     with pytest.raises(WarmStartError, match="no trial of it is on its front"):
         load_warm_start(earlier, space_of(), BASE, learn=False)
     (earlier / "study.json").write_text("{}")

@@ -7,10 +7,10 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis.statistics.tables import load_results
-from study.record.entries import write_entry
-from study.record.events import Event, FilesPublished, TrialEnded, TrialStarted
+from study.record.events import FilesPublished, TrialEnded, TrialStarted
 from study.record.metadata import read_metadata
 from study.tracking.download import MlflowSourceError, fetch_study
+from tests.record.lines import line_of
 from tests.tracking.journals import evaluated, write_study
 
 SAMPLES = "trials/0000/points/0000080"
@@ -58,18 +58,17 @@ def crops(*paths: str) -> FilesPublished:
     return FilesPublished(trial=0, folder="samples/0000080", paths=paths, content="x")
 
 
-def line_of(event: Event) -> bytes:
-    return (write_entry(1.0, event) + "\n").encode()
-
-
 LINES = [
-    line_of(event)
-    for event in (
-        TrialStarted(trial=0, config={"loss": {"guidance": "aesop"}}, params={}, upstream={}),
-        evaluated(0, 80, {"psnr_y": 28.0, "swd": 20.0}, samples=SAMPLES),
-        TrialEnded(trial=0, state="COMPLETE"),
-        crops(f"{SAMPLES}/baby.png"),
-        FilesPublished(trial=None, folder="report", paths=("report.html",), content="y"),
+    line_of(number, 1.0, event).encode()
+    for number, event in enumerate(
+        (
+            TrialStarted(trial=0, config={"loss": {"guidance": "aesop"}}, params={}, upstream={}),
+            evaluated(0, 80, {"psnr_y": 28.0, "swd": 20.0}, samples=SAMPLES),
+            TrialEnded(trial=0, state="COMPLETE"),
+            crops(f"{SAMPLES}/baby.png"),
+            FilesPublished(trial=None, folder="report", paths=("report.html",), content="y"),
+        ),
+        start=1,
     )
 ]
 JOURNAL = b"".join(LINES)
@@ -149,7 +148,7 @@ def test_studies_of_one_name_are_chosen_by_id(uri: str, name: str, send: Send, t
 
 def test_paths_in_the_journal_stay_inside_the_directory(uri: str, name: str, send: Send, tmp_path: Path) -> None:
     hostile = crops("../baby.png", "/tmp/baby.png", "study.json")
-    send({0: LINES[0] + line_of(hostile)})
+    send({0: LINES[0] + line_of(2, 1.0, hostile).encode()})
     folder = fetch_study(uri, name, tmp_path / "fetched")
     assert {path.name for path in folder.rglob("*")} == {"study.json", "journal.jsonl"}
     assert not (tmp_path / "baby.png").exists()

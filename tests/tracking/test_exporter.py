@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from study.config import flatten
+from study.config import digest, flatten
 from study.record.events import (
     ArtifactEnded,
     FilesPublished,
@@ -34,6 +34,7 @@ from study.record.journal import Journal
 from study.record.metadata import read_metadata
 from study.record.points import FidelityPoint, InterpolatedPoint, Limits, PointId, Spent, TrialPoint
 from study.tracking.client import default_uri
+from study.tracking.cursor import Cursor, load_cursor, save_cursor
 from study.tracking.exporter import Exporter
 from study.tracking.runs import as_text, commit_of
 from study.tracking.translation import on_front
@@ -674,3 +675,20 @@ def test_journal_is_uploaded_in_segments(server: str, run_dir: Path) -> None:
     metadata = client.download_artifacts(parent.info.run_id, "study.json")
     assert Path(metadata).read_text() == (run_dir / "study.json").read_text()
     assert parent.data.tags["journal.bytes"] == str(journal.path.stat().st_size)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"server": 3}', b'{"server": "x", "offset": -1}', b"\xff"])
+def test_a_damaged_cursor_is_begun_anew(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "mlflow.json"
+    path.write_bytes(content)
+    assert load_cursor(path, "sqlite:///a.db") == Cursor(digest("sqlite:///a.db"))
+    assert "mlflow.json is damaged and begun anew: everything is sent to MLflow again" in caplog.text
+
+
+@pytest.mark.parametrize("offset", [7, 10**9])
+def test_a_cursor_of_another_journal_is_begun_anew(server: str, run_dir: Path, offset: int) -> None:
+    begin(Journal(run_dir / "journal.jsonl"))
+    save_cursor(run_dir / "mlflow.json", Cursor(digest(server), offset=offset, copied=offset))
+    follow(run_dir, server)
+    saved = load_cursor(run_dir / "mlflow.json", server)
+    assert saved.offset == saved.copied == (run_dir / "journal.jsonl").stat().st_size

@@ -1,5 +1,6 @@
 """The tables made of a journal, against the journal itself and a front by brute force."""
 
+import html
 import json
 import math
 from dataclasses import replace
@@ -12,11 +13,11 @@ import pytest
 from analysis.report import main
 from analysis.statistics.fronts import beats_reference, front_hypervolume, front_of, group_fronts, group_values
 from analysis.statistics.tables import load_results
-from study.record.entries import write_entry
 from study.record.metadata import RunDirectoryError
 from study.record.points import Spent
 from study.record.tables import ARTIFACTS, IMAGES, POINTS, TRIALS, read_table
 from tests.analysis.made_events import NAN, artifact, end, point, reference, trial
+from tests.record.lines import line_of, payload_of, signed
 
 
 def _brute_force_front(points: pd.DataFrame) -> list[bool]:
@@ -177,7 +178,7 @@ def test_of_repeated_events_the_first_counts(write_run, metadata):
 
 
 def test_a_torn_last_line_is_ignored(write_run, metadata):
-    torn = write_entry(1.7e9, point(1, 200, 28.0, 30.0))
+    torn = line_of(2, 1.7e9, point(1, 200, 28.0, 30.0))
     results = load_results(write_run(metadata, [point(1, 100, 27.0, 30.0)], tail=torn[:-9]))
     assert results.points["iteration"].tolist() == [100]
 
@@ -188,22 +189,18 @@ def test_a_study_without_a_journal_is_empty(write_run, metadata):
     assert not len(load_results(run_dir).points)
 
 
-LINE = write_entry(1.7e9, point(1, 200, 28.0, 30.0))
+VALUES = payload_of(line_of(2, 1.7e9, point(1, 200, 28.0, 30.0)))
 
 
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        (LINE.replace('"point_evaluated"', '"heartbeat"'), "unknown event 'heartbeat'"),
-        (LINE.replace('"terms"', '"surplus": 1, "terms"'), "unknown field"),
-        (
-            LINE.replace('"version": 2', '"version": 3'),
-            "its version is 3, but this code reads 2; read it with the code",
-        ),
+        (signed(VALUES | {"event": VALUES["event"] | {"type": "heartbeat"}}), "unknown event 'heartbeat'"),
+        (signed(VALUES | {"event": VALUES["event"] | {"surplus": 1}}), "unknown field"),
+        (signed(VALUES | {"version": 4}), "its version is 4, but this code reads 3; read it with the code"),
         ('{"event": "point", "trial": 1, "iteration": 2}', "it has no version"),
-        ("not JSON", "it is not JSON"),
     ],
-    ids=["event", "field", "version", "untyped", "text"],
+    ids=["event", "field", "version", "untyped"],
 )
 def test_a_line_that_is_no_event_is_refused(write_run, metadata, line, sentence, capsys):
     run_dir = write_run(metadata, [point(1, 100, 27.0, 30.0)], tail=f"{line}\n")
@@ -211,6 +208,35 @@ def test_a_line_that_is_no_event_is_refused(write_run, metadata, line, sentence,
     said = capsys.readouterr().err
     assert f"{run_dir / 'journal.jsonl'}, line 2: " in said
     assert sentence in said
+
+
+@pytest.mark.parametrize("line", ["not JSON", line_of(2, 1.0, point(1, 200, 28.0, 30.0))[:-1].replace("28.0", "98.0")])
+def test_a_damaged_line_is_left_out_and_named(write_run, metadata, line, capsys):
+    run_dir = write_run(metadata, [point(1, 100, 27.0, 30.0)], tail=f"{line}\n")
+    what = "entry 2 is damaged or missing (line 2: its text does not match its checksum)"
+    fault = f"{run_dir / 'journal.jsonl'}: {what}; left out"
+    results = load_results(run_dir)
+    assert results.points["iteration"].tolist() == [100]
+    assert results.faults == (fault,)
+    assert main([str(run_dir)]) == 0
+    assert f"warning: {fault}" in " ".join(capsys.readouterr().out.split())
+    assert fault in html.unescape((run_dir / "report.html").read_text())
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_fuller_report_is_not_overwritten(write_run, metadata, tmp_path, left, capsys):
+    run_dir = write_run(metadata, [point(1, 100, 27.0, 30.0), point(1, 200, 28.0, 30.0)])
+    assert main([str(run_dir)]) == 0
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
+    journal = run_dir / "journal.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:left]))
+    assert main([str(run_dir)]) == 2
+    assert f"has 2 points, but the journal only {left}; nothing was overwritten" in capsys.readouterr().err
+    after = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
+    assert {**after, journal.name: before[journal.name]} == before
+    assert main([str(run_dir), "--output", str(tmp_path / "elsewhere")]) == 0  # the remedy that the message names
+    (run_dir / "points.parquet").unlink()  # the other one
+    assert main([str(run_dir)]) == 0
 
 
 @pytest.mark.parametrize(
