@@ -2,65 +2,78 @@
 
 import json
 import os
+import re
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
-import yaml
+from ray._private.runtime_env.packaging import _dir_travel
 
 from study.record.events import PointEvaluated
 from tests.cluster.small_studies import ROOT, entries, free_port, kill_children, states_everywhere
 
-pytestmark = pytest.mark.cluster
-
-RAY = str(Path(sys.executable).parent / "ray")
+README = (ROOT / "README.md").read_text()
+# `ray` as the README calls it, on ports and in a folder that this test alone uses, and in the foreground.
+RAY = """ray() {
+    if [ "$1" = start ]; then command ray "$@" --block --num-cpus=2 --disable-usage-stats $START_OPTIONS
+    else command ray "$@"; fi
+}
+"""
 
 
 class Head(NamedTuple):
-    """Addresses of a cluster's head: its job server, and Ray."""
+    """A cluster's head: the environment of its user's shell, and its address."""
 
-    jobs: str
+    user: dict[str, str]
     address: str
+
+
+def readme_block() -> str:
+    """Return the README's commands for a cluster on one machine."""
+    blocks = re.findall(r"(?:^    .*\n)+", README, flags=re.MULTILINE)
+    (found,) = [block for block in blocks if "ray start --head" in block]
+    return textwrap.dedent(found).replace("\\\n", "")
 
 
 @pytest.fixture
 def user(tmp_path: Path) -> dict[str, str]:
-    """The environment of a user who has the cluster's token."""
-    (tmp_path / "token").write_text(secrets.token_hex(32))
-    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"), "OMP_NUM_THREADS": "1"}
+    """The environment of a user who has never used Ray."""
+    (tmp_path / "home").mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | own | {"PATH": path}
+    return kept | {"HOME": str(tmp_path / "home"), "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
 def head(user: dict[str, str], tmp_path: Path) -> Iterator[Head]:
-    """A head with a job server; the tests' shared cluster must not run at the same time."""
-    dashboard, port, sockets = (
-        free_port(),
-        free_port(),
-        tempfile.mkdtemp(prefix="ray-"),
-    )  # a socket's path may have 107 characters
-    command = [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--disable-usage-stats"]
-    command += [f"--dashboard-port={dashboard}", f"--temp-dir={sockets}"]
+    """A head that the README's commands start; the tests' shared cluster must not run at the same time."""
+    dashboard, port, folder = free_port(), free_port(), tempfile.mkdtemp(prefix="ray-")
+    user["START_OPTIONS"] = f"--port={port} --dashboard-port={dashboard} --temp-dir={folder}"
+    user["RAY_ADDRESS"] = f"http://127.0.0.1:{dashboard}"
+    commands, *_ = readme_block().partition("ray job submit")
     with open(tmp_path / "head.log", "wb") as log:
-        process = subprocess.Popen(command, env=user, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            ["bash", "-c", RAY + commands], env=user, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         wait_for_port(dashboard, process, tmp_path / "head.log")
-        yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}")
+        yield Head(user, f"127.0.0.1:{port}")
     finally:
         kill_children(process.pid)
         process.kill()
         process.wait(60)
-        shutil.rmtree(sockets, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -86,29 +99,47 @@ def checkout(target: Path) -> Path:
     return target
 
 
-def test_a_job_from_a_checkout_runs_to_its_end(
-    head: Head, user: dict[str, str], material: Path, tmp_path: Path
-) -> None:
+def add_data(checkout: Path) -> None:
+    """Put 600 MB of what people keep in a checkout beside its code; the files are sparse."""
+    for name in ("photographs/one.png", "DF2K.arrow", "weights/swinir.pth"):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        with open(checkout / name, "wb") as file:
+            file.truncate(200_000_000)
+
+
+def submit_command(study: list[str]) -> str:
+    """Return the README's commands for a user's shell, with another study."""
+    exported, submit = re.findall(r"^(?:export|ray job submit) .*$", readme_block(), flags=re.MULTILINE)
+    before, script, _ = submit.partition("study/sweep.py ")
+    return f"{exported}\n{before}{script}{shlex.join(study)}"
+
+
+@pytest.mark.cluster
+def test_the_readmes_commands_run_a_job_from_a_fresh_home(head: Head, material: Path, tmp_path: Path) -> None:
     here, output = tmp_path / "elsewhere", tmp_path / "shared" / "study"
     here.mkdir()
     work = checkout(tmp_path / "checkout")
-    submit = [RAY, "job", "submit", "--address", head.jobs]
-    code = ["--working-dir", str(work), "--runtime-env", str(work / "cluster" / "runtime_env.yaml")]
+    add_data(work)
     sources = ["--data", str(material / "train"), "--val", str(material / "val")]
-    space = ["--space", str(material / "space.py"), "--interpolate", "0"]
-    study = ["python", "study/sweep.py", *space, *sources, "--output", str(output)]
+    study = ["--space", str(material / "space.py"), "--interpolate", "0", *sources, "--output", str(output)]
 
-    stranger = {name: value for name, value in user.items() if name != "RAY_AUTH_TOKEN_PATH"}
-    options = {"cwd": here, "capture_output": True, "text": True, "timeout": 300}
-    refused = subprocess.run([*submit, "--", "true"], env=stranger | {"HOME": str(here)}, **options)
-    assert refused.returncode != 0
-    assert "token" in (refused.stdout + refused.stderr).lower()
+    token = Path(head.user["HOME"]) / ".ray" / "auth_token"
+    assert token.stat().st_mode & 0o077 == 0
+    assert token.read_text() not in (tmp_path / "head.log").read_text()
+
+    options: dict[str, Any] = {"cwd": here, "capture_output": True, "text": True, "timeout": 300}
+    stranger = head.user | {"HOME": str(here)}
+    for mode in ({}, {"RAY_AUTH_MODE": "token"}):
+        refused = subprocess.run(["ray", "job", "submit", "--", "true"], env=stranger | mode, **options)
+        assert refused.returncode != 0
+        assert "token" in (refused.stdout + refused.stderr).lower()
 
     wrong = tmp_path / "wrong-token"
     wrong.write_text(secrets.token_hex(32))
-    outside = [sys.executable, str(ROOT / "study" / "sweep.py"), *study[2:], "--address", head.address]
+    outside = [sys.executable, str(ROOT / "study" / "sweep.py"), *study, "--address", head.address]
     began = time.monotonic()
-    refused = subprocess.run(outside, env=user | {"RAY_AUTH_TOKEN_PATH": str(wrong)}, **options)
+    user = head.user | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(wrong)}
+    refused = subprocess.run(outside, env=user, **options)
     assert refused.returncode == 2
     assert "Most often the token is wrong: give the cluster's token by RAY_AUTH_TOKEN_PATH" in refused.stderr
     assert wrong.read_text() not in refused.stdout + refused.stderr
@@ -116,7 +147,8 @@ def test_a_job_from_a_checkout_runs_to_its_end(
     assert time.monotonic() - began < 90
 
     for _ in range(30):
-        done = subprocess.run([*submit, *code, "--", *study, "--trials", "2"], env=user, **options)
+        command = ["bash", "-c", submit_command([*study, "--trials", "2"])]
+        done = subprocess.run(command, env=head.user, **options | {"cwd": work})
         log = done.stdout + done.stderr
         if "No available agent to submit job, please try again later" not in log:
             break
@@ -131,10 +163,29 @@ def test_a_job_from_a_checkout_runs_to_its_end(
     assert (output / "report.html").stat().st_size > 10_000
 
 
-def test_the_environment_leaves_out_packages_no_study_imports() -> None:
-    environment = yaml.safe_load((ROOT / "cluster" / "runtime_env.yaml").read_text())
-    assert {"/tests", "/docs", "/benchmarks", ".git"} <= set(environment["excludes"])
-    needed = {"study", "search_spaces", "analysis", "cluster"}
-    assert not needed & {name.strip("/") for name in environment["excludes"]}
-    assert all(isinstance(value, str) for value in environment["env_vars"].values())
-    assert set(environment) <= {"excludes", "env_vars"}
+def test_a_job_uploads_the_code_and_none_of_the_data(tmp_path: Path) -> None:
+    work = checkout(tmp_path / "checkout")
+    add_data(work)
+    own = {"lab/my_space.py", "my_losses.py", "options/train.yml"}
+    data = {".git/config", "runs/a/journal.jsonl", "train.lmdb/data.mdb", "lab/scan.TIF", "set.tar.gz"}
+    for name in own | data:
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).touch()
+    uploaded: set[str] = set()
+    collect = lambda path: uploaded.add(str(path.relative_to(work))) if path.is_file() else None  # noqa: E731
+    _dir_travel(work, [], collect, include_gitignore=True)
+
+    code = {
+        str(path.relative_to(work))
+        for package in ("study", "search_spaces")
+        for path in work.rglob(f"{package}/**/*.py")
+    }
+    assert uploaded >= own | code | {
+        "analysis/report.py",
+        "analysis/page/templates/report.html.j2",
+        "cluster/save_and_leave.py",
+    }
+    assert not uploaded & data
+    assert not [name for name in uploaded if name.startswith(("photographs/", "weights/", "tests/", "docs/"))]
+    assert "DF2K.arrow" not in uploaded
+    assert sum((work / name).stat().st_size for name in uploaded) < 5_000_000
