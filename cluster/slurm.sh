@@ -25,6 +25,8 @@ address="$head:$port"
 # The token of this job, on shared storage, readable by its owner only; on a command line `ps` would show it.
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$PWD/.ray-token-$SLURM_JOB_ID" RAY_USAGE_STATS_ENABLED=0
 (umask 077 && python -c 'import secrets; print(secrets.token_hex(32), end="")' > "$RAY_AUTH_TOKEN_PATH")
+# Not /tmp/ray, which may belong to another user of a node, nor a long TMPDIR: a socket's path has at most 107 bytes.
+export RAY_TMPDIR=${RAY_TMPDIR:-/tmp/ray-$SLURM_JOB_ID}
 
 cpus=${SLURM_CPUS_ON_NODE:-$(nproc)}
 srun --nodes=1 --ntasks=1 --nodelist="$head" --overlap \

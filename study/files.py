@@ -63,7 +63,8 @@ def write_atomically(path: Path, content: bytes, *, keep: Path | None = None) ->
     Raises:
         StorageError: the file could not be written; the old file is unchanged and no temporary file is left.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A digest, since the name may already have the 255 bytes that a name may have.
+    temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:

@@ -29,6 +29,12 @@ def test_content_is_replaced_and_no_temporary_file_remains(tmp_path: Path) -> No
         assert os.listdir(path.parent) == ["file"]
 
 
+def test_a_name_may_have_all_the_bytes_of_a_name(tmp_path: Path) -> None:
+    for name in ("a" * 251 + ".png", "\u00e9" * 125 + ".png"):
+        write_atomically(tmp_path / name, b"content")
+        assert (tmp_path / name).read_bytes() == b"content"
+
+
 def test_the_old_file_exists_until_the_new_one_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")

@@ -5,6 +5,7 @@ other jobs, so no worker waits. One actor of the cluster keeps the leases. A lea
 `LEASE_SECONDS` (the driver died) expires; all times are of the actor's clock. If the actor's node dies, Ray restarts it
 on another node without its leases, so it grants none until every living holder has had time to renew. If two studies
 hold a lease all the same, both train the same artifact, and the store keeps the first (`training/artifact_store.py`).
+Every driver calls the actor each `RENEW_SECONDS`; the actor ends once none has called for `LEASE_SECONDS`.
 """
 
 import logging
@@ -69,14 +70,23 @@ class LeaseTable:
 
 
 class LeaseActor:
-    """Ray actor with the `LeaseTable` of a cluster."""
+    """Ray actor with the `LeaseTable` of a cluster; it ends when no study uses it."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle_seconds: float = LEASE_SECONDS) -> None:
         self._table = LeaseTable(restarted=ray.get_runtime_context().was_current_actor_reconstructed)
+        self._called = threading.Event()
+        threading.Thread(target=self._end_when_idle, args=(idle_seconds,), daemon=True).start()
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the table."""
+        self._called.set()
         return getattr(self._table, method)(*arguments)
+
+    def _end_when_idle(self, idle_seconds: float) -> None:
+        while self._called.wait(idle_seconds):
+            self._called.clear()
+            time.sleep(idle_seconds)
+        ray.kill(ray.get_runtime_context().current_actor)
 
 
 class ClusterLeases:
@@ -139,7 +149,7 @@ class ClusterLeases:
         while not self._closed.wait(RENEW_SECONDS):
             try:
                 with self._lock:
-                    lost = self._call("renew", self._holder, list(self._held)) if self._held else []
+                    lost = self._call("renew", self._holder, list(self._held))
             except RayError:
                 continue  # retry at the next renewal
             for name in lost:

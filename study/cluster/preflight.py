@@ -64,13 +64,6 @@ def ready_cluster(study: Study) -> Iterator[None]:
         try:
             # Without the dashboard, Ray Train does not release the resources of a group that is stopped from outside.
             stack.enter_context(connected(address, dashboard=study.resources.most_workers > 1))
-        except (OSError, ValueError):
-            raise  # with its reason
-        except Exception as error:
-            raise ConnectionError(
-                f"Ray ({address}) did not start: {str(error).strip() or type(error).__name__} Its logs are in "
-                "session_latest/logs of its temporary directory (/tmp/ray); on a busy machine, try again"
-            ) from error
         finally:
             signal.signal(signal.SIGHUP, before)
         check_capacity(study.resources)

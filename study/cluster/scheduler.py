@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from rich.console import Console
 
@@ -69,6 +70,10 @@ def run_tuner(
             verbose=0,
         ),
     )
+    # Tune would copy these credentials into its actors' `env_vars`, which Ray writes to its logs.
+    class_cache.ENV_VARS_TO_PROPAGATE = {
+        name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
+    }
     # By default, Tune waits for each starting worker before it requests another job.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(MAX_STARTING_WORKERS)
     with stop.on_signals():

@@ -23,6 +23,8 @@ from ray._private.runtime_env.packaging import _dir_travel
 from study.record.events import PointEvaluated
 from tests.cluster.small_studies import ROOT, entries, free_port, kill_children, states_everywhere
 
+pytestmark = pytest.mark.cluster
+
 README = (ROOT / "README.md").read_text()
 # `ray` as the README calls it, on ports and in a folder that this test alone uses, and in the foreground.
 RAY = """ray() {
@@ -58,8 +60,10 @@ def user(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def head(user: dict[str, str], tmp_path: Path) -> Iterator[Head]:
     """A head that the README's commands start; the tests' shared cluster must not run at the same time."""
-    dashboard, port, folder = free_port(), free_port(), tempfile.mkdtemp(prefix="ray-")
-    user["START_OPTIONS"] = f"--port={port} --dashboard-port={dashboard} --temp-dir={folder}"
+    dashboard, agent, port = (free_port() for _ in range(3))
+    folder = tempfile.mkdtemp(prefix="ray-")
+    ports = f"--port={port} --dashboard-port={dashboard} --dashboard-agent-listen-port={agent}"
+    user["START_OPTIONS"] = f"{ports} --temp-dir={folder}"
     user["RAY_ADDRESS"] = f"http://127.0.0.1:{dashboard}"
     commands, *_ = readme_block().partition("ray job submit")
     with open(tmp_path / "head.log", "wb") as log:
@@ -114,7 +118,6 @@ def submit_command(study: list[str]) -> str:
     return f"{exported}\n{before}{script}{shlex.join(study)}"
 
 
-@pytest.mark.cluster
 def test_the_readmes_commands_run_a_job_from_a_fresh_home(head: Head, material: Path, tmp_path: Path) -> None:
     here, output = tmp_path / "elsewhere", tmp_path / "shared" / "study"
     here.mkdir()
@@ -145,6 +148,11 @@ def test_the_readmes_commands_run_a_job_from_a_fresh_home(head: Head, material: 
     assert wrong.read_text() not in refused.stdout + refused.stderr
     assert not output.parent.exists()  # refused before anything was read or written
     assert time.monotonic() - began < 90
+
+    dashboard = head.user["RAY_ADDRESS"].removeprefix("http://")
+    refused = subprocess.run([*outside[:-1], dashboard], env=head.user, **options)
+    assert refused.returncode == 2
+    assert f"--address {dashboard} is an HTTP server, such as Ray's dashboard; give the port of" in refused.stderr
 
     for _ in range(30):
         command = ["bash", "-c", submit_command([*study, "--trials", "2"])]

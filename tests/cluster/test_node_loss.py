@@ -1,5 +1,6 @@
-"""A study on a cluster whose nodes, lease actor and driver are killed one after the other."""
+"""A study on a cluster whose nodes, lease actor and driver are killed one after the other; the end of a lease actor."""
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.cluster.leases import lease_actor
+from study.cluster.leases import LeaseActor, lease_actor
 from study.record.events import ArtifactEnded, PointEvaluated, TrialEnded, WorkerDied
 from tests.cluster.small_studies import (
     TRIALS,
@@ -65,3 +66,17 @@ def test_nothing_is_lost_when_nodes_and_driver_are_killed(
     points = Counter(point.point for point in entries(output, PointEvaluated))
     assert points == Counter(point.point for point in entries(undisturbed, PointEvaluated))
     assert final_weights(output) == final_weights(undisturbed)
+
+
+def test_the_lease_actor_ends_when_no_study_uses_it(shared_ray: str) -> None:
+    options = {"name": "idle-leases", "lifetime": "detached", "max_restarts": -1}
+    actor = ray.remote(num_cpus=0)(LeaseActor).options(**options).remote(idle_seconds=1.5)
+    for _ in range(8):
+        ray.get(actor.call.remote("renew", "test", []))
+        time.sleep(0.5)
+    limit = time.monotonic() + 30
+    while "idle-leases" in ray.util.list_named_actors() and time.monotonic() < limit:
+        time.sleep(0.2)
+    assert "idle-leases" not in ray.util.list_named_actors()
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        ray.get(actor.call.remote("renew", "test", []))

@@ -118,7 +118,9 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(ray, "init", fail)
     before = signal.getsignal(signal.SIGHUP)
-    said = r"Ray \(local\) did not start: The current node timed out during startup\. Its logs are in session_latest"
+    said = (
+        r"Ray \(local\) did not start: The current node timed out during startup; its logs are in \S+/r/session_latest"
+    )
     with pytest.raises(ConnectionError, match=said), ready_cluster(SimpleNamespace(resources=Resources())):  # type: ignore[arg-type]
         pass
     assert handled == [signal.SIG_IGN], "Ray's processes ignore the end of the terminal"

@@ -1,0 +1,80 @@
+"""The Ray that a study starts on this machine: in a private folder, with a token, on the loopback interface."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
+
+_SOCKET_BYTES = 107  # the longest path of a UNIX socket
+_PREFIX = "ray-"
+RAY_FILES = "r"
+_LONGEST_SOCKET = f"/{_PREFIX}12345678/{RAY_FILES}/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
+
+
+def temporary_folder() -> str:
+    """Return the folder below which a study's own Ray keeps its files: `RAY_TMPDIR`, else `TMPDIR`, else /tmp.
+
+    A `TMPDIR` that is too long for Ray's sockets is passed over.
+
+    Raises:
+        ValueError: naming RAY_TMPDIR, which is too long, or no folder that this user can write.
+    """
+    longest = _SOCKET_BYTES - len(_LONGEST_SOCKET)
+    chosen = os.environ.get("RAY_TMPDIR")
+    candidates = [os.path.abspath(chosen)] if chosen else [tempfile.gettempdir(), "/tmp"]
+    for folder in candidates:
+        if len(os.fsencode(folder)) <= longest and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    given = f"RAY_TMPDIR {chosen}" if chosen else " and ".join(candidates)
+    raise ValueError(
+        f"Ray's temporary files need a folder that exists, that you can write, and whose path has at most {longest} "
+        f"bytes (a UNIX socket's has at most {_SOCKET_BYTES}), but got {given}; name another by RAY_TMPDIR=DIR"
+    )
+
+
+@contextmanager
+def own_ray() -> Iterator[Path]:
+    """Let a Ray that is started in the context listen on loopback alone, with a token; yield a folder for its files.
+
+    Its owner alone can read the folder: into `RAY_FILES` in it, Ray lets everyone write, and it logs command lines. The
+    caller removes it. A token that the user named is used.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=temporary_folder()))
+    given = {"RAY_TMPDIR": str(folder)}
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        token = folder / "token"
+        token.write_text(secrets.token_hex(32))
+        given["RAY_AUTH_TOKEN_PATH"] = str(token)
+    # The processes of a group; a group on one machine needs no other interface.
+    given |= {name: os.environ.get(name, "lo") for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
+    on_cluster = ray_constants.ENABLE_RAY_CLUSTER
+    try:
+        with _environment(given):
+            ray_constants.ENABLE_RAY_CLUSTER = (
+                False  # Ray's node is then 127.0.0.1; elsewhere Ray replaces this address
+            )
+            AuthenticationTokenLoader.instance().reset_cache()
+            yield folder
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = on_cluster
+        AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _environment(given: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for this process and those that it starts; restore them, and what Ray sets, at the end."""
+    before = {name: os.environ.get(name) for name in (*given, "RAY_AUTH_MODE")}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
