@@ -17,6 +17,7 @@ from PIL import Image
 
 from study import train
 from study.cli import run
+from study.files import read_checked_json
 from study.models import MSRResNet, save_weights
 from study.record.events import ArtifactEnded, Event, PointEvaluated, ReferenceEvaluated, StudyStateChanged, TrialEnded
 from study.record.journal import read_entries
@@ -110,7 +111,7 @@ def test_a_killed_run_ends_bit_for_bit_like_another(finished: Path) -> None:
             continue
         assert (killed / name).read_bytes() == (unbroken / name).read_bytes(), name
     for point in POINTS:
-        numbers = [json.loads((trial / "points" / f"{point}.json").read_text()) for trial in (killed, unbroken)]
+        numbers = [read_checked_json(trial / "points" / f"{point}.json") for trial in (killed, unbroken)]
         for number in numbers:
             assert number["spent"].pop("device_seconds") > 0
             assert number["spent"].pop("peak_gib") > 0
