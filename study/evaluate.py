@@ -126,7 +126,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar="PX",
         help="of tiles in LR pixels (default: the receptive field)",
     )
-    parser.add_argument("--memory", type=float, metavar="GIB", help="memory bound of the whole evaluation")
+    parser.add_argument(
+        "--memory", type=float, metavar="GIB", help="networks take a quarter of this (metrics take more)"
+    )
     add_renamed_options(parser, {"--set": "--name", "--lr": "--lq", "--out": "--output"})
     options = parser.parse_args(arguments)
     _check_options(parser, options)
@@ -190,7 +192,7 @@ def _files(systems: Sequence[System], sets: Sequence[TestSet], console: Console)
     if problems:
         raise EvaluationError("\n".join(["these images cannot be evaluated:", *(f"  {line}" for line in problems)]))
     given = [f"{test.name}: the low-quality images are {test.lq}" for test in sets if test.lq != BY_BICUBIC]
-    print_notes([*given, *notes], console)
+    print_notes([*given, *(note for test in sets for note in test.notes), *notes], console)
     return files
 
 

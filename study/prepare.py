@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from study.cli import CommandParser, add_renamed_options, progress, run
+from study.cli import CommandParser, add_renamed_options, print_notes, progress, run
 from study.data.degradations import parse_degradation
 from study.data.packing import Packed, Plan, pack, plan_pack
 from study.data.store import Store, open_store, verify
@@ -91,6 +91,7 @@ def _pack(options: argparse.Namespace, console: Console) -> int:
         seed=options.seed,
     )
     console.print(_announcement(plan), highlight=False, soft_wrap=True)
+    print_notes(plan.notes, console)
     if plan.problems:
         console.print(
             f"{len(plan.problems)} problems so far; the other images are read to report all at once", highlight=False

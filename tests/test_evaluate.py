@@ -290,10 +290,21 @@ def test_all_problems_of_images_come_in_one_report(sets: Path, tmp_path: Path) -
     assert "no SR image of baby; add it" in text
     assert "small.png: is 60 x 40 px, but HR Set5/small is 60 x 72 px" in text
     assert "grey.png: is grey, but its HR image has colour" in text
-    assert "clear.png: 100% of it is transparent (an alpha channel)" in text
+    assert "clear.png" not in text
     assert "twice_a.png, twice_b.png all match twice; keep one" in text
     assert "bird.png" not in text
     assert not (tmp_path / "t.json").exists()
+
+
+def test_transparent_pixels_show_white_as_in_training_and_that_is_said(sets: Path, tmp_path: Path) -> None:
+    image = photo(9)
+    clear = np.dstack([image, np.full(image.shape[:2], 128, np.uint8)])
+    for place in (sets / "one", tmp_path / "results"):
+        save(place / "clear.png", clear)
+    said = run(tmp_path / "results", "--hr", sets / "one", "--metrics", "psnr_y", "--output", tmp_path / "t.json")
+    assert f"{sets / 'one'}: transparent pixels show white, in clear.png." in said
+    assert f"{tmp_path / 'results'}: transparent pixels show white, in clear.png." in said
+    assert set(json.loads((tmp_path / "t.json").read_text())["means"]["psnr_y"]["results"].values()) == {80.0}
 
 
 def test_problems_of_systems_and_of_every_set_come_together(sets: Path, tmp_path: Path) -> None:

@@ -2,18 +2,24 @@
 
 import hashlib
 import io
+import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm")
 
 MAX_PIXELS = 2**26
 """A larger image (67 megapixels) is refused as a decompression bomb."""
 
 _EXIF_ORIENTATION = 0x0112
+
+# The same samples with their two bytes exchanged; N is the machine's own order.
+_EXCHANGED = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 _MAX_REPORTED = 50
 
 _EMPTY = "the file is empty (0 bytes); fetch it again or remove it"
@@ -49,10 +55,11 @@ def raise_problems(error: type[ValueError], heading: str, problems: Sequence[str
 def read_image(path: Path | str) -> np.ndarray:
     """Read an image file as an array of shape (H, W, 3), uint8 RGB, C-contiguous.
 
-    Grey images give three equal channels. 16-bit PNGs (grey, RGB, RGBA) and 16-bit grey TIFFs are reduced by
+    Grey images give three equal channels. 16-bit PNGs, grey and RGB TIFFs, PPMs and PGMs are reduced by
     rounding value/257, so 65535 becomes 255. Palettes are expanded. Transparency (an alpha channel or a
-    transparent colour) is dropped where everything is opaque, otherwise composited on white. CMYK is
-    converted without a colour profile. The EXIF orientation is applied. Of an animation, the first frame is read.
+    transparent colour) is dropped where everything is opaque, otherwise composited on white. Colour profiles are
+    not applied (`folder_notes` names the images); CMYK is converted without one. The EXIF orientation is applied. Of an
+    animation, the first frame is read.
 
     Raises ImageError for a file that is missing, empty, truncated, corrupt, not an image, larger than MAX_PIXELS,
     or of a sample type that has no exact 8-bit counterpart. A PNG's checksums are verified; damage inside a JPEG
@@ -119,7 +126,7 @@ def _header_size(path: Path, image: Image.Image) -> tuple[int, int]:
 def list_images(folder: Path | str) -> list[Path]:
     """Return the image files directly inside a folder (by IMAGE_SUFFIXES, any case), sorted by name.
 
-    Hidden files and sub-folders are ignored.
+    Hidden files, sub-folders and other files are ignored; `folder_notes` names them.
 
     Raises:
         ImageError: the folder is missing, is a file, or holds no image; or a file's name is not UTF-8.
@@ -214,6 +221,8 @@ def _levels(path: Path, content: bytes, image: Image.Image) -> np.ndarray:
     C is 1 (grey), 3 (RGB) or 4 (RGB and alpha).
     """
     raw_mode = _raw_mode(image)
+    if image.format == "PPM" and image.mode == "I":  # Pillow scales any PGM of more than 8 bits to 0..65535
+        return np.asarray(image)[..., None] / 257
     if image.mode in ("I", "F"):
         raise ImageError(path, f"32-bit samples (mode {image.mode}) have no 8-bit meaning; save it as 8 or 16 bit")
     if ";16" in raw_mode or image.mode.startswith("I;16"):
@@ -226,20 +235,44 @@ def _levels(path: Path, content: bytes, image: Image.Image) -> np.ndarray:
 def _sixteen_bit(path: Path, content: bytes, image: Image.Image, raw_mode: str) -> np.ndarray:
     """Decode 16-bit samples as (H, W, C) in 0..65535.
 
-    Pillow has no 16-bit colour: it keeps the first byte of each big-endian sample and drops the second. Read as
-    little-endian, it keeps the second; the two together give the whole value.
+    Pillow has no 16-bit colour: it keeps the high byte of each sample and drops the low one. Read in the other byte
+    order, it keeps the low one; the two together give the whole value.
     """
     transparent_colour = "transparency" in image.info
     if image.mode.startswith("I;16") and not transparent_colour:
         return np.asarray(image).astype(np.float64)[..., None]
-    if image.format != "PNG" or raw_mode not in ("RGB;16B", "RGBA;16B") or transparent_colour:
+    if image.format == "PNG" and raw_mode == "LA;16B":
+        return _sixteen_bit_grey_alpha(content)
+    colours, _, order = raw_mode.partition(";")
+    readable = {"PNG": ("RGB", "RGBA"), "TIFF": ("RGB",)}.get(image.format or "", ())
+    if colours not in readable or order not in _EXCHANGED or transparent_colour:
         kind = f"{image.format} {raw_mode or image.mode}" + (" with a transparent colour" * transparent_colour)
         problem = f"this kind of 16-bit image ({kind}) cannot be read exactly; save it as an RGB PNG"
         raise ImageError(path, problem)
     second = Image.open(io.BytesIO(content))
-    second.tile = [tile._replace(args=raw_mode.replace("16B", "16L")) for tile in second.tile]
+    second.tile = [tile._replace(args=_exchanged(tile.args, raw_mode)) for tile in second.tile]
     values: np.ndarray = np.asarray(image).astype(np.float64) * 256 + np.asarray(second)
     return values
+
+
+def _exchanged(arguments: Any, raw_mode: str) -> Any:
+    """Return a decoder's arguments, its raw mode alone or first of several, for the other byte order."""
+    colours, _, order = raw_mode.partition(";")
+    other = f"{colours};{_EXCHANGED[order]}"
+    return (other, *arguments[1:]) if isinstance(arguments, tuple) else other
+
+
+def _sixteen_bit_grey_alpha(content: bytes) -> np.ndarray:
+    """Decode a 16-bit PNG of grey and alpha, which Pillow reads in one byte order alone, as (H, W, 4) in 0..65535.
+
+    Its pixels have the four bytes of 8-bit RGBA, and the row filters and interlacing are those of four bytes too: with
+    the header of an RGBA file, Pillow returns each sample's high and low byte as two channels.
+    """
+    header = b"IHDR" + content[16:24] + bytes([8, 6]) + content[26:29]
+    as_rgba = content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:]
+    parts = np.asarray(Image.open(io.BytesIO(as_rgba))).astype(np.float64)
+    grey, alpha = parts[..., 0] * 256 + parts[..., 1], parts[..., 2] * 256 + parts[..., 3]
+    return np.stack([grey, grey, grey, alpha], axis=-1)
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import torch
 
 from study.data.degradations import Bicubic, Degradation, Given, degrade
+from study.data.folder_notes import folder_notes
 from study.data.image_set import crop_to_multiple
 from study.data.images import ImageError, decode_image, raise_problems, read_bytes
 from study.data.layouts import find_layout
@@ -49,12 +50,14 @@ class Plan:
         degradation: how low-quality images are made.
         items: the images, in the order of their keys.
         problems: of the other images: their names, headers and number; `pack` adds those that decoding shows.
+        notes: of the folders (`folder_notes`).
     """
 
     description: Description
     degradation: Degradation
     items: tuple[Item, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ def plan_pack(
         multiple=multiple,
         seed=seed,
     )
-    return Plan(description, degradation, tuple(items), tuple(problems))
+    notes = tuple(folder_notes([*layout.hr, *layout.lq]))
+    return Plan(description, degradation, tuple(items), tuple(problems), notes)
 
 
 def pack(plan: Plan, path: Path, *, jobs: int, progress: Callable[[int], None] = lambda _: None) -> Packed:

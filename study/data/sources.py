@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,8 +12,9 @@ import numpy as np
 
 from study.config import MADE, DataConfig, LargestPatch
 from study.data.bicubic import check_scale
+from study.data.folder_notes import folder_notes
 from study.data.image_set import CROP_MULTIPLE, ImageSet, LoadedImages, LowQuality
-from study.data.images import ImageError, raise_problems, read_image, some
+from study.data.images import ImageError, raise_problems, read_image, read_size, some
 from study.data.layouts import Layout, LayoutError, find_layout, unused_lq_folders
 from study.data.paired_files import find_items, size_problems
 from study.data.remote import local_copy
@@ -23,6 +26,9 @@ MINIMUM_VAL_SIDE = 48
 """The smallest side of a validation image in pixels: less leaves too little after the metrics' border crop."""
 
 _MAX_HELD_OUT = 20
+
+_MEMORY_SHARE = 0.5
+"""Of the machine's memory, for the decoded images of one folder."""
 
 # Each photograph's place in its package and the sha256 of its file (scikit-image 0.26, scikit-learn 1.9).
 _TRAINING_PHOTOGRAPHS = {
@@ -66,13 +72,18 @@ def folder(layout: Layout, *, scale: int, multiple: int = 1, least: int = 1, rem
         least: the smallest side of an HR image, in pixels.
         remedy: what to do about low-quality images that do not fit.
 
+    Returns:
+        The set; its notes are `folder_notes`.
+
     Raises:
-        SourceError: the problems of all files.
+        SourceError: the problems of all files, or the images would not fit into memory.
     """
     try:
         items, problems = find_items(layout, scale=scale, multiple=multiple, least=least)
+        notes = tuple(folder_notes([*layout.hr, *layout.lq]))
     except ImageError as error:
         raise SourceError(str(error)) from error
+    _require_memory(layout, [path for item in items for path in (item.hr, item.lq) if path is not None])
     images: dict[str, np.ndarray] = {}
     lq: list[np.ndarray] = []
     for item in items:
@@ -89,8 +100,20 @@ def folder(layout: Layout, *, scale: int, multiple: int = 1, least: int = 1, rem
     if layout.lq:
         heading += f" with the low-quality ones of {', '.join(map(str, layout.lq))}{remedy}"
     raise_problems(SourceError, heading, problems)
-    loaded = ImageSet.loaded(layout.name, list(images), list(images.values()))
+    loaded = replace(ImageSet.loaded(layout.name, list(images), list(images.values())), notes=notes)
     return replace(loaded, lq=LowQuality(scale, LoadedImages(lq), exact=False)) if layout.lq else loaded
+
+
+def _require_memory(layout: Layout, files: Sequence[Path]) -> None:
+    """Raise SourceError if decoded images would take more than the machine's memory, by their headers."""
+    needed = 3 * sum(math.prod(read_size(file)) for file in files)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > _MEMORY_SHARE * memory:
+        raise SourceError(
+            f"{', '.join(map(str, layout.hr))}: {len(files)} images of {needed / 2**30:.1f} GiB once decoded, but this "
+            f"machine has {memory / 2**30:.1f} GiB of memory, and they may take half; pack them into a store, which is "
+            "read from the disk: study/prepare.py pack"
+        )
 
 
 def stored(path: Path, *, scale: int) -> ImageSet:
@@ -190,7 +213,7 @@ def _folder_with_lq(path: Path, lq: str | None, option: str, data: DataConfig) -
     if others:
         rule = f"no low-quality images of scale {data.scale} were recognised there; {option} DIR names them"
         notes = [f"{path}: {some(others)} beside the HR images: {rule}, {option} {MADE} makes them without this note."]
-    return replace(images, name=path.resolve().name, notes=tuple(notes))
+    return replace(images, name=path.resolve().name, notes=(*images.notes, *notes))
 
 
 def _lq_note(which: str, used: bool, source: Path, option: str, data: DataConfig) -> str:

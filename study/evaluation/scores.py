@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from study.data import to_float, to_uint8
-from study.data.images import ImageError, read_image, read_size
+from study.data.folder_notes import transparent_share
+from study.data.images import ImageError, read_image, read_size, some
 from study.data.pairs import image_to_tensor
 from study.evaluation.sets import TestSet, match_images
 from study.evaluation.systems import System
@@ -52,7 +52,7 @@ def find_images(systems: Sequence[System], sets: Sequence[TestSet]) -> tuple[Fil
         Files by system and set, then by image name; the problems, of HR files as well; and notes about other files.
     """
     files: dict[tuple[str, str], Mapping[str, Path]] = {}
-    problems = [problem for test in sets for path in test.files.values() for problem in _transparency(path)]
+    problems: list[str] = []
     notes: list[str] = []
     for system in systems:
         for test in sets:
@@ -62,6 +62,9 @@ def find_images(systems: Sequence[System], sets: Sequence[TestSet]) -> tuple[Fil
             files[system.name, test.name] = found
             problems += missing
             notes += others
+            clear = [path.name for path in found.values() if transparent_share(path) > 0]
+            if clear:
+                notes.append(f"{system.images}: transparent pixels show white, in {some(clear)}.")
             for index, name in enumerate(test.pairs.names):
                 if name in found:
                     problems += _problems_of(found[name], test, index)
@@ -178,27 +181,11 @@ def _problems_of(path: Path, test: TestSet, index: int) -> list[str]:
                 f"{path}: is {width} x {height} px, but HR {test.name}/{test.pairs.names[index]} is {whole_width} x "
                 f"{whole_height} px, {hr_width} x {hr_height} once cropped; give an image of one of these sizes"
             ]
-        problems = _transparency(path)
-        if not problems and _is_grey(read_image(path)) and not _is_grey(test.pairs.hr[index]):
-            problems = [f"{path}: is grey, but its HR image has colour; give the RGB image"]
-        return problems
+        if _is_grey(read_image(path)) and not _is_grey(test.pairs.hr[index]):
+            return [f"{path}: is grey, but its HR image has colour; give the RGB image"]
+        return []
     except ImageError as error:
         return [str(error)]
-
-
-def _transparency(path: Path) -> list[str]:
-    """Return the problem of an image with transparent pixels, if it has any."""
-    try:
-        with Image.open(path) as image:
-            if not image.has_transparency_data:
-                return []
-            alpha = np.asarray(image.convert("RGBA"))[..., 3]
-    except OSError:
-        return []  # reported when it is read
-    share = float((alpha < 255).mean())
-    if share == 0:
-        return []
-    return [f"{path}: {share:.0%} of it is transparent (an alpha channel); save it as plain RGB"]
 
 
 def _is_grey(image: np.ndarray) -> bool:

@@ -49,6 +49,7 @@ class TestSet:
         uncropped: height and width of each HR image before the crop.
         files: the HR files by image name; empty for a store.
         lq: where the low-quality images come from: BY_BICUBIC, or that they are given, and in which folder or store.
+        notes: of the images (`ImageSet.notes`).
     """
 
     name: str
@@ -56,6 +57,7 @@ class TestSet:
     uncropped: tuple[tuple[int, int], ...]
     files: dict[str, Path]
     lq: str
+    notes: tuple[str, ...] = ()
 
     __test__ = False  # not a test class of pytest
 
@@ -117,7 +119,7 @@ def open_set(place: SetPlace, scale: int) -> TestSet:
     files = {} if place.hr.is_file() else {strip_key(path.stem): path for path in list_images(place.hr)}
     pairs = make_pairs(cropped, scale)
     given = f"given ({'/'.join((place.lq or place.hr).resolve().parts[-2:])})"
-    return TestSet(place.name, pairs, images.images.shapes, files, BY_BICUBIC if pairs.exact else given)
+    return TestSet(place.name, pairs, images.images.shapes, files, BY_BICUBIC if pairs.exact else given, images.notes)
 
 
 def match_images(

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +26,15 @@ PARALLEL_PREFIX = "module."
 
 Layout = Literal["basicsr", "plain"]
 
+_MAX_INFLATION = 10
+"""Of a zip file's content over its size."""
+
 _CHECKSUM = "aesop-study.sha256"
 """Entry of a safetensors file's metadata: of the names, types and shapes, and of the data. Other tools ignore it."""
+
+
+class _InflatingError(ValueError):
+    """A weight file that is a decompression bomb."""
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
@@ -125,6 +133,14 @@ def interpolate_states(first: Mapping[str, Tensor], second: Mapping[str, Tensor]
 
 
 def _read_pickle(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size, inflated = path.stat().st_size, sum(entry.file_size for entry in archive.infolist())
+        if inflated > _MAX_INFLATION * size:
+            raise _InflatingError(
+                f"{path}: {size:,} bytes would inflate to {inflated:,}, more than {_MAX_INFLATION} times as much; "
+                "PyTorch does not compress weights, so this file is not to be trusted: get it from its source again"
+            )
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -170,7 +186,7 @@ def _read(path: Path) -> Any:
         raise ValueError(f"{path}: the weight file is empty; copy or download it again")
     try:
         return READERS[path.suffix](path)
-    except DamagedError:
+    except (DamagedError, _InflatingError):
         raise
     except pickle.UnpicklingError as error:
         raise ValueError(

@@ -9,6 +9,7 @@ import yaml
 
 from study.config import ConfigError, get
 from study.config.basicsr import Reading, read_basicsr
+from study.config.basicsr.options import load
 from study.config.recipes import get_recipe
 
 L1 = {"type": "L1Loss", "reduction": "mean"}
@@ -470,3 +471,14 @@ def test_other_images_replace_all_that_the_file_says_of_its_own(tmp_path: Path) 
     data = reading.config.data
     assert (data.train, data.train_lq, data.val, data.val_lq) == ("photographs", None, None, None)
     assert reading.differences == ()
+
+
+def test_a_file_whose_aliases_multiply_is_refused_at_once(tmp_path: Path) -> None:
+    levels = [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 9)]
+    (tmp_path / "bomb.yml").write_text("\n".join(["model_type: SRModel", "a0: &a0 [x, x]", *levels]))
+    with pytest.raises(ConfigError, match=r"bomb\.yml: has [\d,]+ values once its aliases are written out.*10,000"):
+        load(tmp_path / "bomb.yml")
+    for name, content in (("self.yml", "model_type: &a [*a]"), ("deep.yml", "model_type: " + "[" * 2000)):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ConfigError, match=f"{name}: its values are nested too deeply"):
+            load(tmp_path / name)

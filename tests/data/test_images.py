@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
 
 from study.data import ImageError, read_image
@@ -90,14 +91,48 @@ def test_16_bit_tiff_grey(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "deep.tif")[..., 1], nearest_8_bit(samples))
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_16_bit_grey_with_alpha_is_composited_before_it_is_rounded(tmp_path: Path, interlaced: bool) -> None:
+    samples = random_samples(9, 8, 2, top=65536)
+    (tmp_path / "deep.png").write_bytes(png_bytes(samples, GREY_ALPHA, interlaced=interlaced))
+    value = samples.astype(np.float64) / 65535
+    expected = 255 * (value[..., :1] * value[..., 1:] + 1 - value[..., 1:])
+    image = read_image(tmp_path / "deep.png")
+    assert image.shape == (9, 8, 3)
+    assert np.abs(image - expected).max() < 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_16_bit_tiff_rgb(tmp_path: Path, order: str, compression: str | None) -> None:
+    samples = random_samples(9, 8, 3, top=65536)
+    tifffile.imwrite(tmp_path / "deep.tif", samples, photometric="rgb", compression=compression, byteorder=order)
+    assert np.array_equal(read_image(tmp_path / "deep.tif"), nearest_8_bit(samples))
+
+
+@pytest.mark.parametrize(("magic", "channels", "suffix"), [("P6", 3, ".ppm"), ("P5", 1, ".pgm")])
+@pytest.mark.parametrize("top", [255, 65535])
+def test_portable_maps(tmp_path: Path, magic: str, channels: int, suffix: str, top: int) -> None:
+    samples = random_samples(6, 5, channels, top=top + 1)
+    header = f"{magic}\n5 6\n{top}\n".encode()
+    (tmp_path / f"a{suffix}").write_bytes(header + samples.astype(samples.dtype.newbyteorder(">")).tobytes())
+    expected = samples if top == 255 else nearest_8_bit(samples)
+    assert np.array_equal(read_image(list_images(tmp_path)[0]), np.broadcast_to(expected, (6, 5, 3)))
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".avif", "AVIF"), (".jfif", "JPEG")])
+def test_further_names_of_photographs(tmp_path: Path, suffix: str, kind: str) -> None:
+    Image.new("RGB", (16, 24), (200, 100, 50)).save(tmp_path / f"a{suffix}", format=kind, quality=95)
+    image = read_image(list_images(tmp_path)[0])
+    assert image.shape == (24, 16, 3)
+    assert np.abs(image.astype(int) - [200, 100, 50]).max() <= 4
+
+
 def test_16_bit_kinds_without_an_exact_reading_are_refused(tmp_path: Path) -> None:
-    grey_alpha = png_bytes(random_samples(4, 6, 2, top=65536), GREY_ALPHA)
     keyed = png_chunk(b"tRNS", struct.pack(">H", 7))
-    (tmp_path / "la.png").write_bytes(grey_alpha)
     (tmp_path / "key.png").write_bytes(png_bytes(random_samples(4, 6, 1, top=65536), GREY, before_pixels=keyed))
     Image.fromarray(np.ones((4, 6), np.float32)).save(tmp_path / "float.tif")
     for name, problem in {
-        "la.png": "LA;16B",
         "key.png": "transparent colour",
         "float.tif": "32-bit",
     }.items():

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from study.files import DamagedError
 from study.models import Autoencoder, MSRResNet, RRDBNet, SRResNet, VGGDiscriminator, load_weights, save_weights
-from study.models.weights import interpolate_states
+from study.models.weights import interpolate_states, read_state
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "rrdb": lambda: RRDBNet(6, 1, 2, 4),
@@ -295,3 +296,14 @@ def test_files_of_other_tools_need_no_checksum(tmp_path: Path) -> None:
     assert states_equal(loaded.state_dict(), network.state_dict())
     save_weights(network, file, layout="plain")
     assert states_equal(safetensors.torch.load_file(file), network.state_dict())  # and others read ours
+
+
+def test_a_weight_file_that_inflates_is_refused_unread(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "plain.pth")
+    deflated = zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, deflated as bomb:
+        for entry in plain.infolist():
+            bomb.writestr(entry.filename, plain.read(entry))
+    with pytest.raises(ValueError, match=r"bomb\.pth: [\d,]+ bytes would inflate to [\d,]+, more than 10 times"):
+        read_state(tmp_path / "bomb.pth")
+    assert read_state(tmp_path / "plain.pth")["a"].shape == (1_000_000,)

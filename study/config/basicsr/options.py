@@ -19,6 +19,9 @@ _TECHNICAL = re.compile(
     r"|visualization)|network_[gd]\.use_checkpoint|queue_size|.*\.autoencoder_load\.key|.*\.enc_opt\.placeholder"
 )
 
+_MAX_NODES = 10_000
+"""Of a file's values, written out. Option files have a few hundred; nested aliases make any number of one kilobyte."""
+
 
 @dataclass
 class Options:
@@ -74,11 +77,36 @@ class Options:
 def load(path: Path) -> dict[str, Any]:
     """Read the flat keys of an option file; ConfigError for any other file."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _check_nodes(path, text)
+        content = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); --basicsr takes an option file") from None
+    except RecursionError:
+        raise ConfigError(
+            f"{path}: its values are nested too deeply for an option file, or contain themselves"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or "model_type" not in content:
         raise ConfigError(f"{path} is no option file of a BasicSR-family project: it has no model_type")
     return {key: value for key, value in flatten(content).items() if value is not None}
+
+
+def _check_nodes(path: Path, text: str) -> None:
+    """Raise ConfigError if a file has too many values, each counted as often as aliases repeat it."""
+    counts: dict[int, int] = {}  # by node: an alias gives the node itself, so each is visited once
+
+    def count(node: yaml.Node) -> int:
+        if id(node) not in counts:
+            inner = node.value if isinstance(node, yaml.CollectionNode) else []
+            parts = [part for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]
+            counts[id(node)] = 1 + sum(map(count, parts))
+        return counts[id(node)]
+
+    root = yaml.compose(text, yaml.SafeLoader)
+    if root is not None and (nodes := count(root)) > _MAX_NODES:
+        raise ConfigError(
+            f"{path}: has {nodes:,} values once its aliases are written out, but an option file may have "
+            f"{_MAX_NODES:,}; write the values that it needs without aliases"
+        )
