@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from study.formatting import duration
+from study.formatting import duration, printable
 from study.record.goals import Objective
 
 NOTHING = "\N{EN DASH}"
@@ -114,5 +114,5 @@ def interpolation_text(point: pd.Series) -> str:
 
 def short_text(text: str, limit: int = 60) -> str:
     """Return a name on one line, cut where it would burst a figure or a table."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -42,7 +42,7 @@ from analysis.statistics.findings import findings
 from analysis.statistics.fronts import front_hypervolume, front_of
 from analysis.statistics.subsets import only_images_of, only_last_points
 from analysis.statistics.tables import Results, load_results
-from study.cli import CommandParser, add_renamed_options, run
+from study.cli import CommandParser, Terminal, add_renamed_options, run
 from study.files import write_atomically
 from study.record.journal import JournalError
 from study.record.metadata import RunDirectoryError
@@ -202,7 +202,7 @@ def print_report(report: Report, console: Console) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Report on the study that the command line names; returns 2 if it cannot be read."""
     parsed = _parse(arguments)
-    console = Console()
+    console = Terminal()
 
     def source() -> Path:
         """Return the study's directory, after fetching it if it is in MLflow, or ending it if its driver died."""
@@ -221,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         report = watch(source, parsed.watch, console, options) if parsed.watch else write_report(source(), options)
     except (RunDirectoryError, JournalError, MlflowSourceError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        Terminal(stderr=True).print(f"error: {error}", soft_wrap=True)
         return 2
     print_report(report, console)
     return 0

@@ -10,15 +10,17 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.text import Text
 
 from study.config import INITIAL_WEIGHTS, MADE, Precision, RunConfig, parse_assignments, pin_custom_loss, replace
 from study.config.recipes import for_task, parse_task, rescale
 from study.files import StorageError, check_writable
+from study.formatting import printable
 
 # Exit code after Ctrl-C, by the shells' convention.
 INTERRUPTED = 130
@@ -34,6 +36,23 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, **given: Any) -> None:
         """As `argparse.ArgumentParser`; the description keeps its line breaks."""
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **given)
+
+    def error(self, message: str) -> NoReturn:
+        """As `argparse.ArgumentParser`, without control characters."""
+        super().error(printable(message))
+
+
+class Terminal(Console):
+    """A console that shows text as it is: names in files that others made hold no markup and no control characters."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        """Write to standard output, or to standard error."""
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As `Console.render`; rich's own control codes stay."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -195,17 +214,19 @@ def run(main: Callable[[list[str], Console], int]) -> None:
     # Optuna warns at each trial about the experimental options of its samplers.
     warnings.filterwarnings("ignore", message=".*experimental.*")
     # Show our own log messages about long operations, such as copying a store.
-    logging.getLogger("study").addHandler(logging.StreamHandler())
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableFormatter())
+    logging.getLogger("study").addHandler(handler)
     logging.getLogger("study").setLevel(logging.INFO)
-    console = Console(stderr=False)
+    console = Terminal()
     try:
         sys.exit(main(sys.argv[1:], console))
     except KeyboardInterrupt:
         console.print("\nstopped; the same command continues where it was", highlight=False)
         sys.exit(INTERRUPTED)
     except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="", highlight=False)
-        Console(stderr=True).print(_sentence(error), markup=False, highlight=False, soft_wrap=True)
+        sentence = Text.assemble(("error:", "bold red"), f" {type(error).__name__}: {_sentence(error)}")
+        Terminal(stderr=True).print(sentence, soft_wrap=True)
         sys.exit(2)
 
 
@@ -219,7 +240,12 @@ def _sentence(error: ValueError | OSError) -> str:
 def print_notes(notes: Iterable[str], console: Console) -> None:
     """Print sentences that are stored with a study's results too."""
     for note in notes:
-        console.print(f"[bold]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("note:", "bold"), f" {note}"), soft_wrap=True)
+
+
+class _PrintableFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _interrupt(_number: int, _frame: Any) -> None:

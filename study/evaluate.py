@@ -21,6 +21,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 import numpy as np
 import torch
 from rich.console import Console
+from rich.text import Text
 
 from study import __version__
 from study.cli import CommandParser, add_renamed_options, print_notes, progress, run
@@ -30,6 +31,7 @@ from study.evaluation.systems import (
     Limits,
     System,
     common_scale,
+    folder_name,
     open_autoencoder,
     open_interpolations,
     open_systems,
@@ -79,7 +81,7 @@ def main(arguments: list[str], console: Console) -> int:
     total = len(systems) * sum(len(test.pairs) for test in sets)
     with progress(console, "evaluating", total) as advance:
         scores = measure(systems, sets, evaluator, files, advance=advance, save=_image_writer(options.save_images))
-    _report_tiles(systems, console)
+    _report_tiles(systems, options, console)
     _require_complete(scores, names, options.per_image)
     table = make_table(scores.rows, names, _provenance(systems, sets, scale, backbones, autoencoder, limits))
     console.print(to_terminal(table))
@@ -119,7 +121,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
                         f"{', '.join(WRITERS)}; may be repeated")  # fmt: skip
     parser.add_argument("--per-image", type=Path, metavar="FILE", help="a CSV with a row per model, set and image")
     parser.add_argument("--save-images", type=Path, metavar="DIR", help="write the SR images: DIR/MODEL/SET/IMAGE.png")
-    parser.add_argument("--tile", type=int, metavar="PX", help="cut LR images into tiles (default: to fit the memory)")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PX",
+        help="cut LR images into tiles, rounded up to multiples of 16 (default: to fit the memory)",
+    )
     parser.add_argument(
         "--overlap",
         type=int,
@@ -213,7 +220,7 @@ def _metrics(
         lines = [f"  {name}: {reason}" for name, reason in left_out.items()]
         raise EvaluationError("\n".join(["these metrics cannot be computed:", *lines]))
     for name, reason in left_out.items():
-        console.print(f"[yellow]without {name}:[/] {reason}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"without {name}:", "yellow"), f" {reason}"), soft_wrap=True)
     return [name for name in requested if name not in left_out], backbones
 
 
@@ -260,18 +267,20 @@ def _image_writer(folder: Path | None) -> Any:
         return None
 
     def save(model: str, name: str, image: str, pixels: np.ndarray) -> None:
-        save_png(folder / model.replace("/", "_") / name / f"{image}.png", pixels)
+        save_png(folder / folder_name(model) / name / f"{image}.png", pixels)
 
     return save
 
 
-def _report_tiles(systems: Sequence[System], console: Console) -> None:
-    """Print which systems worked in tiles, and the difference from the whole image."""
-    for system in systems:
-        upscale = system.upscale
-        if not isinstance(upscale, Upscaler) or upscale.tiling is None:
-            continue
-        console.print(f"{system.name}: {_tiling_text(upscale)}", highlight=False, soft_wrap=True, markup=False)
+def _report_tiles(systems: Sequence[System], options: argparse.Namespace, console: Console) -> None:
+    """Print which systems worked in tiles, and the difference from the whole image; or that none did."""
+    networks = [(system.name, system.upscale) for system in systems if isinstance(system.upscale, Upscaler)]
+    cut = [(name, upscale) for name, upscale in networks if upscale.tiling is not None]
+    for name, upscale in cut:
+        console.print(f"{name}: {_tiling_text(upscale)}", highlight=False, soft_wrap=True, markup=False)
+    if not cut and (options.tile, options.overlap) != (None, None):
+        why = "no image was cut" if networks else "only networks work in tiles"
+        print_notes([f"--tile and --overlap had no effect: {why}"], console)
 
 
 def _tiling_text(upscale: Upscaler) -> str:

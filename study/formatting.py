@@ -1,5 +1,34 @@
 """Text for people: plain helpers that any package may import."""
 
+import re
+from typing import Any
+
+# Controls but tab and line feed, invisible and direction-changing characters, and bytes that are not UTF-8.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:])")
+
+
+def printable(text: str) -> str:
+    """Return a text with each character that a terminal would obey, or not show, as an escape: `\\x1b`."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def spreadsheet_text(value: Any) -> Any:
+    """Return a CSV cell that no spreadsheet runs as a formula: such text gets an apostrophe, as OWASP advises."""
+    if not isinstance(value, str) or not value.startswith(tuple("=+-@\t\r\n")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def markdown_text(words: str) -> str:
+    """Escape words for Markdown: no markup, no HTML, one line."""
+    plain = " ".join(words.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKDOWN.sub(r"\\\1", plain)
+
 
 def duration(seconds: float, digits: int | None = None) -> str:
     """Return a time span in the two units that matter: "2 h 05 min", "3 min 20 s", "12 s".

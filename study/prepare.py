@@ -9,6 +9,7 @@ python study/prepare.py weights --output WEIGHTS
 
 import argparse
 import http.client
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -105,7 +106,7 @@ def _pack(options: argparse.Namespace, console: Console) -> int:
     else:
         console.print(_rate(packed, seconds), highlight=False)
     _describe(packed.store, console)
-    console.print(f"train on it: --data {options.output}", highlight=False, soft_wrap=True)
+    console.print(f"train on it: --data {shlex.quote(str(options.output))}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -143,7 +144,9 @@ def _weights(options: argparse.Namespace, console: Console) -> int:
         table.add_row(name, path.name, size, file_digest(path), BACKBONES[name])
     if table.row_count:
         console.print(table, highlight=False, soft_wrap=True)
-        console.print(f"use them: --weights {options.output}", highlight=False, soft_wrap=True, markup=False)
+        console.print(
+            f"use them: --weights {shlex.quote(str(options.output))}", highlight=False, soft_wrap=True, markup=False
+        )
     for problem in problems:
         console.print(f"missing: {problem}", markup=False, highlight=False, soft_wrap=True)
     return 1 if problems else 0

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -292,11 +293,12 @@ def _print_outcome(study: "Study", outcome: "Outcome", reports: "Sequence[Report
 def _dashboard_commands(output: Path, uri: str) -> list[str]:
     """Return the commands that show a study in MLflow and in Optuna's dashboard."""
     from study.record.paths import RunDirectory
+    from study.search.database import sqlite_url
     from study.tracking.address import how_to_open, installed_command
 
     return [
         f"MLflow: {how_to_open(uri)}",
-        f"Optuna: {installed_command('optuna-dashboard')} sqlite:///{RunDirectory(output.resolve()).optuna}",
+        f"Optuna: {installed_command('optuna-dashboard')} {shlex.quote(sqlite_url(RunDirectory(output).optuna))}",
     ]
 
 

@@ -5,6 +5,7 @@ python study/train.py --basicsr train_ESRGAN_x4.yml --data DIV2K/HR --output run
 """
 
 import argparse
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,9 @@ def main(arguments: list[str], console: Console) -> int:
         return 1
     _print_table(recorder.record, console)
     _print_weights(config, until, run_dir, context.artifacts, recorder.record, console)
-    console.print(f"report: python analysis/report.py {options.output}", highlight=False, soft_wrap=True)
+    console.print(
+        f"report: python analysis/report.py {shlex.quote(str(options.output))}", highlight=False, soft_wrap=True
+    )
     console.print(f"MLflow: {how_to_open(uri)}", highlight=False, soft_wrap=True)
     return 0
 

@@ -2,7 +2,9 @@
 
 import argparse
 import importlib
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,9 +14,12 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from study import sweep_options
-from study.cli import add_common_options, add_renamed_options, with_options
+from study.cli import CommandParser, Terminal, add_common_options, add_renamed_options, print_notes, with_options
 from study.config import ConfigError, RunConfig
 from study.config.recipes import Size, get_recipe
 from study.files import StorageError
@@ -199,3 +204,28 @@ def test_commands_refuse_an_output_that_cannot_be_written_before_any_work(
     with pytest.raises(StorageError, match=f"--output cannot be written: {tmp_path} is read-only, or not yours"):
         main(arguments, Console(quiet=True))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_shows_hostile_text_and_obeys_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    hostile = "[red]x[/y] \x1b[2J\x1b]0;t\x07 :smile:"
+    terminal = Terminal()
+    terminal.file = output = io.StringIO()
+    table = Table(hostile)
+    table.add_row(Text(hostile))
+    for each in (hostile, Text(hostile, "bold"), table):
+        terminal.print(each, soft_wrap=True)
+    print_notes([hostile], terminal)
+    with Live(hostile, console=terminal, auto_refresh=False):
+        pass
+    text = output.getvalue()
+    assert text.count(r"[red]x[/y] \x1b[2J\x1b]0;t") == 7
+    assert text.count(":smile:") == 5  # the table's columns are cut
+    assert not re.search("\x1b(?!\\[[0-9;?]*[mAhlKG])", text)  # rich's own colours and cursor moves alone
+    assert "\x1b[2J" not in text
+
+
+def test_an_options_error_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        CommandParser(prog="x").parse_args(["--\x1b[2J"])
+    assert r"unrecognized arguments: --\x1b[2J" in capsys.readouterr().err

@@ -421,6 +421,8 @@ def test_tiles_are_reported_with_their_difference(sets: Path, tmp_path: Path) ->
     common = (tmp_path / "rrdb.pth", "--hr", sets / "Set5", "--metrics", "psnr_y")
 
     run(*common, "--output", tmp_path / "whole.json")
+    assert "no effect: no image was cut" in run(*common, "--tile", 512)
+    assert "no effect: only networks" in run("bicubic", *common[1:], "--overlap", 16)
     exact = run(*common, "--tile", 16, "--output", tmp_path / "tiles.json")
     short = run(*common, "--tile", 16, "--overlap", 0, "--output", tmp_path / "short.json")
 

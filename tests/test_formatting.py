@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.formatting import duration
+from study.formatting import duration, printable, spreadsheet_text
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,29 @@ def test_duration_in_two_units(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.0546, "0.0546 s"), (9, "9 s"), (90.4, "1 min 30 s")])
 def test_duration_below_a_minute_with_digits(seconds: float, text: str) -> None:
     assert duration(seconds, 3) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;title\x07 \x9b2J", r"\x1b]0;title\x07 \x9b2J"),
+        ("gpj.\u202eexe\u200b", r"gpj.\u202eexe\u200b"),
+        ("a\rb\x85c\u2028d", r"a\rb\x85c\u2028d"),
+        ("not UTF-8: \udcff", r"not UTF-8: \udcff"),
+        ("a\tb\n21.3\N{NO-BREAK SPACE}dB, \u00e9, \u6f22 \u2191", None),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str | None) -> None:
+    assert printable(text) == (text if shown is None else shown)
+
+
+@pytest.mark.parametrize(
+    "formula", ['=HYPERLINK("http://x")', "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
+)
+def test_formulas_become_text_in_a_spreadsheet(formula: str) -> None:
+    assert spreadsheet_text(formula) == f"'{formula}"
+
+
+@pytest.mark.parametrize("value", ["aesop", "-0.5", "+1e-3", "-inf", "a=b", "", -0.5, None, True])
+def test_other_cells_of_a_spreadsheet_stay(value: object) -> None:
+    assert spreadsheet_text(value) is value

@@ -11,6 +11,7 @@ from analysis.statistics.dominance import Comparison
 from analysis.statistics.fronts import front_of
 from analysis.statistics.tables import Results, metric_columns, sampled_paths
 from study.files import write_atomically
+from study.formatting import spreadsheet_text
 from study.record.tables import ARTIFACTS, IMAGES, POINTS, TRIALS, write_table
 
 
@@ -34,10 +35,10 @@ def export_tables(
     )
     files = [write_table(output, schema, table) for schema, table in tables]
     texts = {
-        "points.csv": results.points.to_csv(index=False),
-        "front.csv": front_rows(results).to_csv(index=False),
+        "points.csv": csv_text(results.points),
+        "front.csv": csv_text(front_rows(results)),
         "front.tex": latex(front_table(results, results.groups)),
-        "comparison.csv": comparison_rows(comparisons, budget_unit).to_csv(index=False),
+        "comparison.csv": csv_text(comparison_rows(comparisons, budget_unit)),
         "comparison.tex": latex(comparison_table(comparisons)),
     }
     for name, text in texts.items():
@@ -66,6 +67,13 @@ def comparison_rows(comparisons: Sequence[Comparison], budget_unit: BudgetUnit =
         for each in comparisons
     ]
     return pd.DataFrame(rows, columns=columns)
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return a table as CSV whose texts no spreadsheet runs as formulas."""
+    texts = table.select_dtypes(exclude=["number", "bool"]).astype(object).map(spreadsheet_text)
+    text: str = table.assign(**texts).rename(columns=spreadsheet_text).to_csv(index=False)
+    return text
 
 
 def latex(table: TextTable) -> str:

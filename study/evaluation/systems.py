@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -44,6 +45,7 @@ class System:
         upscale: LR images (1, 3, h, w) to SR images; None for images.
         images: folder of SR images, or of one folder per set; None for networks.
         settings: short description of the network.
+        source: its file or folder; None for bicubic.
     """
 
     name: str
@@ -52,6 +54,7 @@ class System:
     upscale: Callable[[Tensor], Tensor] | None = None
     images: Path | None = None
     settings: str = ""
+    source: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ def _open(path: Path, limits: Limits, recipe: str | None, scale: int | None) -> 
     for files in (_last_point_of(path), _artifact_of(path)):
         if files:
             return [_as_system(open_checkpoint(file), limits) for file in files]
-    return [System(path.resolve().name, None, images=path)]
+    return [System(path.resolve().name, None, images=path, source=path)]
 
 
 def _as_system(checkpoint: Checkpoint, limits: Limits) -> System:
@@ -222,7 +225,7 @@ def _as_system(checkpoint: Checkpoint, limits: Limits) -> System:
 def _network(name: str, checkpoint: Checkpoint, digest: str, limits: Limits) -> System:
     generator = checkpoint.generator.to(limits.device).to(memory_format=torch.channels_last)
     upscale = Upscaler(generator, checkpoint.scale, bound=limits.bytes, tile=limits.tile, overlap=limits.overlap)
-    return System(name, checkpoint.scale, digest, upscale, settings=checkpoint.settings)
+    return System(name, checkpoint.scale, digest, upscale, settings=checkpoint.settings, source=checkpoint.path)
 
 
 def _front_of(folder: Path) -> list[Checkpoint]:
@@ -324,10 +327,21 @@ def _describe(config: GeneratorConfig) -> str:
 
 
 def with_unique_names(systems: list[System]) -> list[System]:
-    """Number systems that have the same name."""
-    counts: dict[str, int] = {}
+    """Number systems that have the same name, or would have the same folder, and log which is which."""
+    given = {folder_name(system.name) for system in systems}
+    taken: set[str] = set()
     renamed = []
     for system in systems:
-        counts[system.name] = number = counts.get(system.name, 0) + 1
-        renamed.append(system if number == 1 else replace(system, name=f"{system.name} ({number})"))
+        name = system.name
+        if folder_name(name) in taken:
+            numbered = (f"{name} ({number})" for number in count(2))
+            name = next(each for each in numbered if folder_name(each) not in taken | given)
+            log.warning("%s is %s", name, system.source or system.name)
+        taken.add(folder_name(name))
+        renamed.append(replace(system, name=name))
     return renamed
+
+
+def folder_name(system: str) -> str:
+    """Return the name of a folder for a system's images."""
+    return system.replace("/", "_")

@@ -10,12 +10,18 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table as TerminalTable
+from rich.text import Text
 
 from study.evaluation.scores import Score
 from study.files import write_atomically
+from study.formatting import markdown_text, printable, spreadsheet_text
 from study.metrics import METRICS
+
+_LATEX = str.maketrans(
+    {each: rf"\{each}" for each in "_%&#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 
 
 @dataclass(frozen=True)
@@ -78,24 +84,24 @@ def to_terminal(table: Table) -> TerminalTable:
     """Format for the terminal, with the best of each column in bold."""
     shown = TerminalTable("metric", "model", box=None, header_style="bold", pad_edge=False)
     for name in table.sets:
-        shown.add_column(f"{name} ({table.counts[name]})", justify="right", no_wrap=True)
+        shown.add_column(Text(f"{name} ({table.counts[name]})"), justify="right", no_wrap=True)
     for metric in table.metrics:
         for number, model in enumerate(table.models):
-            cells = table.cells(model, metric, "[bold]{}[/]")
-            shown.add_row(escape(_headed(metric)) if number == 0 else "", escape(model), *cells)
+            cells = map(Text.from_markup, table.cells(model, metric, "[bold]{}[/]"))
+            shown.add_row(Text(_headed(metric) if number == 0 else ""), Text(model), *cells)
     return shown
 
 
 def to_markdown(table: Table) -> str:
     """Format as Markdown, with the best of each column in bold and the provenance below."""
-    head = ["metric", "model", *(f"{name} ({table.counts[name]})" for name in table.sets)]
+    head = ["metric", "model", *(f"{markdown_text(name)} ({table.counts[name]})" for name in table.sets)]
     lines = [_row(head), _row(["---", "---", *("---:" for _ in table.sets)])]
     for metric in table.metrics:
         for number, model in enumerate(table.models):
             cells = table.cells(model, metric, "**{}**")
-            lines.append(_row([_headed(metric) if number == 0 else "", model.replace("|", r"\|"), *cells]))
+            lines.append(_row([_headed(metric) if number == 0 else "", markdown_text(model), *cells]))
     lines += ["", *(f"- {metric}: {METRICS[metric].text} ({METRICS[metric].source})" for metric in table.metrics)]
-    lines += [f"- {name}: {_plain(value)}" for name, value in table.provenance.items()]
+    lines += [f"- {name}: {markdown_text(_plain(value))}" for name, value in table.provenance.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -120,11 +126,12 @@ def to_csv(table: Table) -> str:
     """Format as CSV: a row per metric and model, a column per set, all digits; empty for a missing value."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["metric", "model", *table.sets])
+    writer.writerow(["metric", "model", *map(spreadsheet_text, table.sets)])
     for metric in table.metrics:
         for model in table.models:
             values = [table.means.get((model, name, metric)) for name in table.sets]
-            writer.writerow([metric, model, *("" if value is None else repr(value) for value in values)])
+            shown = ("" if value is None else repr(value) for value in values)
+            writer.writerow([metric, spreadsheet_text(model), *shown])
     return text.getvalue()
 
 
@@ -187,7 +194,8 @@ def write_images(rows: Sequence[Score], metrics: Sequence[str], path: Path) -> N
     writer.writerow(["model", "set", "image", *metrics])
     for row in rows:
         values = [row.values.get(metric) for metric in metrics]
-        writer.writerow([row.model, row.set, row.image, *("" if value is None else repr(value) for value in values)])
+        names = map(spreadsheet_text, (row.model, row.set, row.image))
+        writer.writerow([*names, *("" if value is None else repr(value) for value in values)])
     write_atomically(path, text.getvalue().encode())
 
 
@@ -208,4 +216,4 @@ def _plain(value: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(rf"\{character}" if character in r"_%&#$" else character for character in text)
+    return printable(" ".join(text.split())).translate(_LATEX)

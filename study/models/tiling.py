@@ -78,6 +78,7 @@ class Upscaler:
         self._generator, self._scale, self._bound = generator, scale, bound
         self._tile, self._overlap = tile, overlap
         self._bytes_per_pixel: float | None = None
+        self._tiles: Tiling | None = None
         self.tiling: Tiling | None = None
         self.difference: float | None = None
 
@@ -90,6 +91,7 @@ class Upscaler:
         tiling = self._choose(lq.device)
         if max(height, width) <= tiling.side:
             return self._whole(lq)
+        self.tiling = tiling
         if not tiling.exact and self.difference is None:
             self.difference = self._difference(lq, tiling)
         return upscale_in_tiles(self._whole, lq, self._scale, tiling.side, tiling.overlap)
@@ -116,7 +118,7 @@ class Upscaler:
 
     def _choose(self, device: torch.device) -> Tiling:
         """Return tiles of the given side, or as large as the bound allows."""
-        if self.tiling is None:
+        if self._tiles is None:
             field = receptive_field(self._generator)
             overlap = self._overlap
             if overlap is None:
@@ -125,8 +127,8 @@ class Upscaler:
             side = self._tile
             if side is None:
                 side = max(1, math.isqrt(int(self._bound / self._cost())) - 2 * overlap - ALIGNMENT)
-            self.tiling = Tiling(_aligned(side), overlap, field)
-        return self.tiling
+            self._tiles = Tiling(_aligned(side), overlap, field)
+        return self._tiles
 
 
 def memory_bound(device: torch.device) -> int:

@@ -1,6 +1,7 @@
 """The tables of a study: their columns, their rows, and the only code that reads and writes their Parquet files."""
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def read_table(folder: Path, schema: TableSchema, columns: Sequence[str] | None 
     import pyarrow.parquet as parquet
 
     path = folder / schema.file
-    remedy = f"make it with: python analysis/report.py {folder}"
+    remedy = f"make it with: python analysis/report.py {shlex.quote(str(folder))}"
     if not path.is_file():
         raise RunDirectoryError(f"{path} does not exist; {remedy}")
     missing = set(columns or schema.columns) - set(parquet.read_schema(path).names)

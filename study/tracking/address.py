@@ -1,6 +1,7 @@
 """MLflow's tracking URIs, which may hold a user and a password: which parts may be shown."""
 
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -25,6 +26,15 @@ def check_tracking_uri(uri: str) -> str:
     return uri
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of a SQLite URI, as SQLAlchemy reads it; None for a server, or a database in memory."""
+    from sqlalchemy import make_url  # late, so that --help answers at once
+
+    if uri.partition("://")[0].partition("+")[0] != "sqlite":
+        return None
+    return Path(database) if (database := make_url(uri).database) else None
+
+
 def public_uri(uri: str) -> str:
     """Return a URI without the user and password that it may hold, to be printed."""
     login = _login_of(uri)
@@ -36,7 +46,7 @@ def how_to_open(uri: str) -> str:
     """Return the address to open in a browser, or the command that serves a database."""
     if uri.startswith("http"):
         return public_uri(uri)
-    return f"{installed_command('mlflow')} ui --backend-store-uri {public_uri(uri)}"
+    return f"{installed_command('mlflow')} ui --backend-store-uri {shlex.quote(public_uri(uri))}"
 
 
 def installed_command(name: str) -> str:
@@ -44,7 +54,7 @@ def installed_command(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     if shutil.which(name) is not None or not beside.is_file():
         return name
-    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+    return shlex.quote(str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside))
 
 
 def without_secrets(text: str, uri: str) -> str:

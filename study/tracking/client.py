@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study.files import file_lock
-from study.tracking.address import check_tracking_uri
+from study.tracking.address import check_tracking_uri, sqlite_file
 
 TAG_LENGTH = 4000
 """Longest value of a tag; what is longer is cut."""
@@ -22,7 +22,15 @@ def default_uri(output: Path) -> str:
 
 def tracking_uri(given: str | None, output: Path) -> str:
     """Return the URI of `--mlflow`, else the default; ValueError if MLflow cannot use it."""
-    return default_uri(output) if given is None else check_tracking_uri(given)
+    if given is not None:
+        return check_tracking_uri(given)
+    folder = output.resolve().parent
+    if set("%?") & set(str(folder)):  # MLflow would also make a folder of another name
+        raise ValueError(
+            f"MLflow's database cannot be in a folder with % or ? in its path, but --output is in {folder}; "
+            "name another place with --mlflow, such as sqlite:////path/mlflow.db"
+        )
+    return default_uri(output)
 
 
 def connect(uri: str) -> Any:
@@ -123,9 +131,9 @@ class Batches:
 
 def _lock_tables(uri: str) -> AbstractContextManager[None]:
     """Keep other processes of this machine out: tables that two make at the same time stay broken."""
-    if not uri.startswith("sqlite:///"):
+    database = sqlite_file(uri)
+    if database is None:
         return nullcontext()  # a server makes its own
-    database = Path(uri.removeprefix("sqlite:///"))
     return file_lock(database.with_name(f".{database.name}.lock"))
 
 

@@ -16,7 +16,7 @@ from study.files import write_atomically
 from study.record.entries import EventError, read_entry
 from study.record.events import FilesPublished
 from study.record.paths import STUDY, RunDirectory
-from study.tracking.address import public_uri, without_secrets
+from study.tracking.address import public_uri, sqlite_file, without_secrets
 from study.tracking.client import open_client, segment_path
 from study.tracking.runs import STUDY_PART, trial_part
 
@@ -64,8 +64,9 @@ def fetch_study(uri: str, name: str, into: Path) -> Path:
 
 
 def _connect(uri: str) -> Any:
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
-        raise MlflowSourceError(f"there is no database {uri.removeprefix('sqlite:///')}; check the path in {uri}")
+    database = sqlite_file(uri)
+    if database is not None and not database.is_file():
+        raise MlflowSourceError(f"there is no database {database}; check the path in {uri}")
     try:
         return open_client(uri, retries=2, timeout_seconds=30)
     except Exception as error:

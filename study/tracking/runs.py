@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from study.formatting import markdown_text
 from study.record.metadata import StudyMetadata
 from study.tracking.cursor import Cursor
 
@@ -13,7 +14,6 @@ STUDY_PART = "study"
 """The tag `aesop.part` of a study's own run; `trial_part` has those of its trials."""
 _NOTE_LENGTH = 5000
 _NAME_LENGTH, _DIGEST_LENGTH = 500, 36  # MLflow's limits for a data set
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:])")
 
 
 class StudyRuns:
@@ -149,21 +149,21 @@ def commit_of(code_version: str) -> str | None:
 
 def describe_study(study: StudyMetadata) -> str:
     """Describe a study and how to read its runs, as Markdown; text from users is escaped."""
-    name, space, recipe, size = map(as_text, (study.name, study.search.space, study.recipe, study.size))
+    name, space, recipe, size = map(markdown_text, (study.name, study.search.space, study.recipe, study.size))
     axes = [
         f"`{objective.metric}` ({'higher' if objective.direction == 'maximize' else 'lower'} is better)"
         for objective in study.objectives
     ]
     images = [
-        f"- {as_text(part)}: {as_text(images.name)}, fingerprint {as_text(images.fingerprint[:16])}"
+        f"- {markdown_text(part)}: {markdown_text(images.name)}, fingerprint {markdown_text(images.fingerprint[:16])}"
         for part, images in study.images.items()
     ]
-    notes = [f"- {as_text(note)}" for note in study.notes]
+    notes = [f"- {markdown_text(note)}" for note in study.notes]
     return "\n".join(
         [
             f"## Study {name}",
             "",
-            f"Space {space}, recipe {recipe} at size {size}, code {as_text(study.code_version)}. "
+            f"Space {space}, recipe {recipe} at size {size}, code {markdown_text(study.code_version)}. "
             f"The answer is the Pareto front of {' against '.join(axes)}.",
             "",
             "- This run is the study: `hypervolume` and `front_size` by trials that ended, references (`bicubic.*`, "
@@ -181,12 +181,6 @@ def describe_study(study: StudyMetadata) -> str:
             *(["", "Notes:", "", *notes] if notes else []),
         ]
     )[:_NOTE_LENGTH]
-
-
-def as_text(words: str) -> str:
-    """Escape words for Markdown: no markup, no HTML, one line."""
-    plain = " ".join(words.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKUP.sub(r"\\\1", plain)
 
 
 def _dataset_inputs(study: StudyMetadata) -> list[Any]:

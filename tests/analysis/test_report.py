@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
@@ -133,6 +134,21 @@ def test_hostile_names_stay_text(write_run, metadata):
     output = StringIO()
     print_report(report, Console(file=output, width=400))
     assert HOSTILE in output.getvalue()
+
+
+def test_control_characters_of_a_run_directory_do_not_reach_the_terminal(write_run, metadata, capsys):
+    hostile = "\x1b[2J\x1b]0;title\x07\x9b2J=1"
+    config = {"loss": {"guidance": hostile}, "budget": {"patch": hostile}}
+    events = [trial(0, config, {"loss.guidance": hostile}), point(0, 1, 25.0, 30.0), end(0)]
+    run_dir = write_run(replace(metadata, name=hostile), events)
+    assert main([str(run_dir)]) == 0
+    assert main([str(run_dir / hostile)]) == 2
+    output, error = capsys.readouterr()
+    assert r"\x1b[2J" in output
+    assert r"\x1b[2J" in error
+    assert not re.search(r"[\x1b\x9b\x07]", output + error)
+    for figure in run_dir.rglob("*.svg"):
+        ElementTree.parse(figure)  # XML has no control characters
 
 
 @pytest.mark.parametrize(

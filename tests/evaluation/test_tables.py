@@ -73,7 +73,7 @@ def test_markdown(table: Table) -> None:
 
     assert lines[0] == "| metric | model | Set5 (2) | Set14 (1) |"
     assert lines[2] == "| PSNR-Y ↑ [dB] | bicubic | **29.000** | **25.000** |"
-    assert lines[5] == "|  | my_model | **0.1500** | - |"
+    assert lines[5] == r"|  | my\_model | **0.1500** | - |"
     assert "- scale: 4" in lines
 
 
@@ -122,3 +122,21 @@ def test_per_image_values_have_a_column_a_metric(rows: list[Score], tmp_path: Pa
     assert lines[0] == "model,set,image,psnr_y,lpips_alex"
     assert lines[1] == "bicubic,Set5,baby,30.0,0.4"
     assert lines[5] == "bicubic,Set14,zebra,25.0,"
+
+
+def test_hostile_names_are_text_in_every_form(tmp_path: Path) -> None:
+    name = "=a|b_{}\\input{x}~^\x1b\n<img src=x>"
+    rows = [Score(name, "@set", "-image", {"psnr_y": -1.5})]
+    table = make_table(rows, ["psnr_y"], {"file": "<b>"})
+    assert list(csv.reader(io.StringIO(to_csv(table)))) == [
+        ["metric", "model", "'@set"],
+        ["psnr_y", f"'{name}", "-1.5"],
+    ]
+    write_images(rows, ["psnr_y"], tmp_path / "images.csv")
+    with open(tmp_path / "images.csv", newline="") as file:
+        assert list(csv.reader(file))[1] == [f"'{name}", "'@set", "'-image", "-1.5"]
+    escaped = r"=a|b\_\{\}\textbackslash{}input\{x\}\textasciitilde{}\textasciicircum{}\x1b <img src=x>"
+    assert escaped.replace(r"\x1b", r"\textbackslash{}x1b") in to_latex(table)
+    (row,) = [line for line in to_markdown(table).splitlines() if "-1.500" in line]
+    assert row.count("|") - row.count(r"\|") == 4
+    assert "<" not in to_markdown(table)

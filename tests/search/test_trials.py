@@ -15,6 +15,7 @@ from study.config.recipes import aesop, get_recipe
 from study.record.points import Distribution
 from study.search.spaces import SearchSpace, load_space
 from study.search.trials import Asked, TrialSource, UnusableTrial
+from study.search.warm_start import _trials_of
 
 Sample = Callable[[optuna.Trial, RunConfig], Mapping[str, Any]]
 BASE = aesop("tiny")
@@ -284,3 +285,13 @@ def test_ranges_by_method_share_the_path_of_their_field(database: Path) -> None:
         assert asked.config.loss.fidelity == asked.params["loss.fidelity"]
         recipe = get_recipe(name, "tiny").loss
         assert recipe.fidelity / 10 <= asked.config.loss.fidelity <= recipe.fidelity * 10
+
+
+@pytest.mark.parametrize("name", ["what?x=1", "%41", "100%25", "a #{b}@é"])
+def test_the_database_is_in_its_folder_whatever_its_name(tmp_path: Path, empty_database: Path, name: str) -> None:
+    database = tmp_path / name / "optuna.db"
+    database.parent.mkdir()
+    shutil.copy(empty_database, database)
+    open_source(database).ask()
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == [Path(name), Path(name, "optuna.db")]
+    assert len(_trials_of(database)) == 1  # as a warm start reads it

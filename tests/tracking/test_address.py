@@ -1,11 +1,21 @@
 """Addresses are shown without user and password."""
 
+import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
-from study.tracking.address import check_tracking_uri, how_to_open, installed_command, public_uri, without_secrets
+from study.tracking.address import (
+    check_tracking_uri,
+    how_to_open,
+    installed_command,
+    public_uri,
+    sqlite_file,
+    without_secrets,
+)
+from study.tracking.client import tracking_uri
 
 
 @pytest.mark.parametrize(
@@ -41,6 +51,24 @@ def test_how_to_open_names_a_server_or_a_command() -> None:
     assert how_to_open("http://me:secret@host:5000") == "http://host:5000"
     shown = how_to_open("sqlite:////runs/mlflow.db")
     assert shown.endswith("mlflow ui --backend-store-uri sqlite:////runs/mlflow.db")
+    assert shlex.split(how_to_open("sqlite:////my runs/a;b/mlflow.db"))[-1] == "sqlite:////my runs/a;b/mlflow.db"
+
+
+def test_sqlite_uris_name_the_file_that_sqlalchemy_opens() -> None:
+    assert sqlite_file("sqlite:////runs/a%20b/mlflow.db?timeout=5") == Path("/runs/a b/mlflow.db")
+    assert sqlite_file("sqlite+pysqlite:///mlflow.db") == Path("mlflow.db")
+    assert sqlite_file("sqlite://") is None
+    assert sqlite_file("http://host:5000") is None
+
+
+@pytest.mark.parametrize("folder", ["100%25", "what?x=1"])
+def test_mlflows_database_in_a_folder_it_would_misread_is_refused(tmp_path: Path, folder: str) -> None:
+    output = tmp_path / folder / "quick"
+    with pytest.raises(ValueError, match=re.escape(str(output.parent)) + "; name another place with --mlflow"):
+        tracking_uri(None, output)
+    remedy = f"sqlite:///{tmp_path}/mlflow.db"
+    assert tracking_uri(remedy, output) == remedy
+    assert tracking_uri(None, tmp_path / folder) == remedy
 
 
 def test_commands_outside_of_path_are_called_by_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from study.config import digest, flatten
+from study.formatting import markdown_text
 from study.record.events import (
     ArtifactEnded,
     FilesPublished,
@@ -36,7 +37,7 @@ from study.record.points import FidelityPoint, InterpolatedPoint, Limits, PointI
 from study.tracking.client import default_uri
 from study.tracking.cursor import Cursor, load_cursor, save_cursor
 from study.tracking.exporter import Exporter
-from study.tracking.runs import as_text, commit_of
+from study.tracking.runs import commit_of
 from study.tracking.translation import on_front
 from tests.tracking.journals import CONFIG, evaluated, rewrite_study, write_study
 
@@ -523,7 +524,7 @@ def test_note_describes_the_study_and_escapes_markup(server: str, run_dir: Path)
     note = runs_of(server, run_dir)["parent"].data.tags["mlflow.note.content"]
     assert "`psnr_y`" in note
     assert "`front` = `yes`" in note
-    assert note.count(as_text(hostile)) == 2
+    assert note.count(markdown_text(hostile)) == 2
     for markup in ("<script", "[click]", "](", "**big", "\n# title"):
         assert markup not in note
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.formatting import NOTHING
-from analysis.page.exports import comparison_rows, export_tables, latex
+from analysis.page.exports import comparison_rows, csv_text, export_tables, latex
 from analysis.page.tables import TextTable, comparison_table
 from analysis.report import write_report
 from analysis.statistics.compute import compute_statistics
@@ -74,3 +74,8 @@ def test_a_study_without_groups_has_a_report(
     assert "Groups at equal cost" not in page
     assert "Hypervolume against cost" in page
     assert pd.read_csv(run / "comparison.csv").empty
+
+
+def test_no_text_of_a_csv_is_a_formula() -> None:
+    table = pd.DataFrame({"=A1": ["=1+1", None, "aesop"], "psnr": [-1.5, np.nan, 2.0], "mixed": [-1, "-1", "@x"]})
+    assert csv_text(table).splitlines() == ["'=A1,psnr,mixed", "'=1+1,-1.5,-1", ",,-1", "aesop,2.0,'@x"]
