@@ -121,7 +121,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
                         f"{', '.join(WRITERS)}; may be repeated")  # fmt: skip
     parser.add_argument("--per-image", type=Path, metavar="FILE", help="a CSV with a row per model, set and image")
     parser.add_argument("--save-images", type=Path, metavar="DIR", help="write the SR images: DIR/MODEL/SET/IMAGE.png")
-    parser.add_argument("--tile", type=int, metavar="PX", help="cut LR images into tiles of so many LR pixels, rounded up "
+    parser.add_argument("--tile", type=int, metavar="PX", help="cut LR images into tiles, rounded up "
                         "to a multiple of 16 (default: to fit the memory)")  # fmt: skip
     parser.add_argument(
         "--overlap",
