@@ -191,7 +191,8 @@ def test_an_error_of_the_system_names_the_path_and_what_to_check() -> None:
 def test_commands_refuse_an_output_that_cannot_be_written_before_any_work(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and may(path, mode))
     output = str(tmp_path / "new.md")
     arguments = {
         "sweep": ["--space", "quick", "--output", output],

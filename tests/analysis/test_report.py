@@ -25,7 +25,7 @@ from study.record.goals import Constraint
 from study.record.metadata import ImageSetInfo
 from study.record.points import FidelityPoint, TrialPoint
 from tests.analysis.made_events import NAN, end, interpolation, point, reference, trial, with_constraint
-from tests.record.lines import line_of
+from tests.record.lines import line_of, write_lines
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'$x_{$[bold]"
 
@@ -110,7 +110,7 @@ def test_samples_outside_the_run_directory_are_not_read(full_run: Path, tmp_path
     secret = tmp_path / "astronaut.png"
     secret.write_bytes((full_run / "references/hr/astronaut.png").read_bytes() + b"secret")
     journal = run_dir / "journal.jsonl"
-    journal.write_text(journal.read_text().replace('"references/bicubic"', '".."'))
+    write_lines(journal, journal.read_text().replace('"references/bicubic"', '".."').splitlines())
     rows = crop_rows(run_dir, load_results(run_dir))
     bicubic = [crop for row in rows for crop in row.crops if crop.title == "bicubic"]
     assert [crop.uri for crop in bicubic] == [None] * 3

@@ -21,6 +21,7 @@ from study.record.events import TrialStarted
 from study.record.metadata import ImageSetInfo
 from tests.analysis import made_events
 from tests.analysis.made_events import NAN, end, point, reference, with_groups
+from tests.record.lines import write_lines
 
 HOSTILE = "</script><script>alert(1)</script><!--<script>&\u2028\u2029'\"`javascript:alert(1)"
 
@@ -152,7 +153,7 @@ def test_pictures_are_embedded_once_and_only_from_the_run(full_run: Path, result
     run_dir = shutil.copytree(full_run, tmp_path / "run")
     (tmp_path / "astronaut.png").write_bytes((full_run / "references/hr/astronaut.png").read_bytes())
     journal = run_dir / "journal.jsonl"
-    journal.write_text(re.sub(r'"trials/\d+/points/\d+"', '".."', journal.read_text()))
+    write_lines(journal, re.sub(r'"trials/\d+/points/\d+"', '".."', journal.read_text()).splitlines())
     assert data_of(run_dir)["pictures"] == {}
 
 
