@@ -70,6 +70,7 @@ def _front(results: Results) -> Iterator[str]:
     goals, front = results.goals, front_of(results.points, results.goals)
     if not len(front):
         yield "There is no front: no point counts yet."
+        yield from _unmet(results)
         return
     box = list_text(
         f"{metric_name(axis)} {_within(axis)} {_step(end, axis)}"
@@ -81,6 +82,19 @@ def _front(results: Results) -> Iterator[str]:
         yield "One point is best in all objectives, or the only one: this study shows no trade-off."
     yield from _interpolation(results, front)
     yield from _fidelity_against_baseline(results)
+
+
+def _unmet(results: Results) -> Iterator[str]:
+    """Name the constraints that no measured point meets, with the nearest value."""
+    points = results.points[is_candidate(results.points) & is_measured(results.points, results.goals)]
+    for constraint in results.goals.constraints:
+        values = [float(value) for value in points.get(constraint.metric, ()) if np.isfinite(value)]
+        if values and min(constraint.violation({constraint.metric: value}) for value in values) > 0:
+            nearest = max(values) if constraint.sense == ">=" else min(values)
+            yield (
+                f"No point meets the constraint {constraint}: the nearest has {metric_text(nearest)}; "
+                "start another study with a bound that points reach."
+            )
 
 
 def _origins(results: Results, front: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from study.cluster.study import Study
+from study.files import write_atomically
 from study.record.events import TrialEnded
 from study.record.goals import Goals
 from study.record.journal import Journal
@@ -27,6 +28,8 @@ def open_study(study: Study, context: RunContext, goals: Goals, console: Console
     recorder.try_again()
     metadata = describe_study(study.output, describe(study.description(context), context), recorder)
     write_custom_losses(study.output, context)
+    write_atomically(study.run_dir.space, study.space.text.encode())
+    say(*started_beyond(study.trials, recorder.record))
     source, note = open_trials(
         lambda: _trial_source(study, goals, metadata.name, study.earlier(context)),
         study.run_dir,
@@ -35,6 +38,17 @@ def open_study(study: Study, context: RunContext, goals: Goals, console: Console
     )
     say(*([] if note is None else [note]))
     return recorder, source
+
+
+def started_beyond(trials: int, record: StudyRecord) -> list[str]:
+    """Return what to say where more trials were started than a resumed study is to have."""
+    started = len(record.trials)
+    if started <= trials:
+        return []
+    return [
+        f"{started} trials were started before, so --trials {trials} draws no more; unfinished ones are continued. "
+        f"For further trials give --trials above {started}"
+    ]
 
 
 def _trial_source(study: Study, goals: Goals, name: str, earlier: WarmStart | None) -> TrialSource:

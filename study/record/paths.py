@@ -163,6 +163,11 @@ class RunDirectory:
         """Folder of a registered model: weights, configuration and MLflow's description."""
         return self.root / "models" / (f"trial-{point.slug}" if isinstance(point, TrialPoint) else point.slug)
 
+    @property
+    def space(self) -> Path:
+        """The text of the study's search space."""
+        return self.root / "space.py"
+
     def custom_loss(self, sha256: str) -> Path:
         """The text of a custom loss of the study."""
         return self.root / "custom_losses" / f"{sha256.removeprefix('sha256:')[:16]}.py"

@@ -117,6 +117,16 @@ def test_samples_outside_the_run_directory_are_not_read(full_run: Path, tmp_path
     assert all(row.crops[-1].uri for row in rows)  # HR, which lies inside.
 
 
+def test_a_constraint_that_no_point_meets_is_named(write_run, metadata):
+    study = with_constraint(metadata, Constraint("psnr_y", ">=", 40))
+    report = write_report(write_run(study, [trial(0), point(0, 1, 25.0, 30.0), point(0, 2, 26.0, 29.0), end(0)]))
+    (sentence,) = [each for each in report.findings if "constraint" in each]
+    assert sentence.startswith("No point meets the constraint psnr_y>=40: the nearest has 26.00;")
+    met = with_constraint(metadata, Constraint("psnr_y", ">=", 25.5))
+    found = write_report(write_run(met, [trial(0), point(0, 1, 25.0, 30.0), point(0, 2, 26.0, 29.0), end(0)]))
+    assert not any("meets the constraint" in each for each in found.findings)
+
+
 def test_hostile_names_stay_text(write_run, metadata):
     images = {part: ImageSetInfo(HOSTILE, HOSTILE, (HOSTILE,)) for part in ("train", "val")}
     study = replace(metadata, name=HOSTILE, notes=(HOSTILE,), config={HOSTILE: HOSTILE}, images=images)

@@ -142,6 +142,7 @@ def test_a_complete_study_only_writes_its_report_again(material: Path, undisturb
     (undisturbed / "report.html").unlink()
     assert sweep.main(arguments_of(material, undisturbed, "--resume"), Console(quiet=True)) == 0
     assert (undisturbed / "report.html").exists()
+    assert (undisturbed / "space.py").read_text() == (material / "space.py").read_text()
     assert [event for event in events(undisturbed) if not isinstance(event, StudyStateChanged)] == before
 
 
