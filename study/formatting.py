@@ -5,7 +5,8 @@ from typing import Any
 
 # Controls but tab and line feed, invisible and direction-changing characters, and bytes that are not UTF-8.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:])")
+# Only what would be markup, so that a table stays readable as plain text; `_` inside a word is none.
+_MARKDOWN = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])|^[#+-]|:(?=//)|(?<=www)\.")
 
 
 def printable(text: str) -> str:
@@ -27,7 +28,7 @@ def spreadsheet_text(value: Any) -> Any:
 def markdown_text(words: str) -> str:
     """Escape words for Markdown: no markup, no HTML, one line."""
     plain = " ".join(words.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN.sub(r"\\\1", plain)
+    return _MARKDOWN.sub(r"\\\g<0>", plain)
 
 
 def duration(seconds: float, digits: int | None = None) -> str:

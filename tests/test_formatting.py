@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.formatting import duration, printable, spreadsheet_text
+from study.formatting import duration, markdown_text, printable, spreadsheet_text
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,18 @@ def test_formulas_become_text_in_a_spreadsheet(formula: str) -> None:
 @pytest.mark.parametrize("value", ["aesop", "-0.5", "+1e-3", "-inf", "a=b", "", -0.5, None, True])
 def test_other_cells_of_a_spreadsheet_stay(value: object) -> None:
     assert spreadsheet_text(value) is value
+
+
+@pytest.mark.parametrize(
+    ("words", "escaped"),
+    [
+        ("mine_x4, torch 2.15.0 (3)", "mine_x4, torch 2.15.0 (3)"),
+        ("_a_ *b* `c` [d](e) ~~f~~", r"\_a\_ \*b\* \`c\` \[d\](e) \~\~f\~\~"),
+        ("# a", r"\# a"),
+        ("a | b\n- c", r"a \| b - c"),
+        ("<b>&", "&lt;b&gt;&amp;"),
+        ("https://x.org www.x.org", r"https\://x.org www\.x.org"),
+    ],
+)
+def test_markdown_has_no_markup_and_stays_readable(words: str, escaped: str) -> None:
+    assert markdown_text(words) == escaped

@@ -20,7 +20,11 @@ from study.training.preflight import MissingWeights
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("study.sweep", "study.train", "study.evaluate", "study.prepare", "study.export", "analysis.report")
-FOREIGN = {"--head", "--working-dir", "--abbrev", "--always", "--dirty", "--backend-store-uri"}  # of ray, git, mlflow
+FOREIGN = {  # of ray, git, mlflow
+    *("--head", "--working-dir"),
+    *("--abbrev", "--always", "--dirty"),
+    *("--backend-store-uri", "--experiment-id", "--run-id"),
+}
 
 
 def texts() -> Iterator[tuple[str, str]]:

@@ -73,7 +73,7 @@ def test_markdown(table: Table) -> None:
 
     assert lines[0] == "| metric | model | Set5 (2) | Set14 (1) |"
     assert lines[2] == "| PSNR-Y ↑ [dB] | bicubic | **29.000** | **25.000** |"
-    assert lines[5] == r"|  | my\_model | **0.1500** | - |"
+    assert lines[5] == "|  | my_model | **0.1500** | - |"
     assert "- scale: 4" in lines
 
 
