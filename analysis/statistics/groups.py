@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from analysis.statistics.fronts import group_values, is_eligible, is_of_trial, n
 from analysis.statistics.image_values import image_values
 from analysis.statistics.tables import Results
 from study.config import flatten
-from study.record.events import TrialStarted
+from study.record.points import Stage
 from study.search.front import as_losses
 
 UPSTREAM = "artifact."
@@ -93,8 +94,7 @@ def compare_groups(
 
 def _comparison(results: Results, trials: "_Trials", path: str, corner: np.ndarray) -> GroupComparison:
     groups = tuple(group for group in _split(trials, path) if len(group.losses))
-    started = {_value_of(trial, path) for trial in results.record.trials.values()}
-    every = started.union(group_values(trials.points, path))
+    every = _started_values(results, trials.points, path).union(group_values(trials.points, path))
     return GroupComparison(
         path=path,
         groups=groups,
@@ -105,11 +105,14 @@ def _comparison(results: Results, trials: "_Trials", path: str, corner: np.ndarr
     )
 
 
-def _value_of(trial: TrialStarted, path: str) -> str:
-    """Return a trial's value of a config path as `group_values` does, also without a point."""
-    upstream = {f"{UPSTREAM}{stage}": trial.upstream.get(stage) for stage in ("fidelity", "autoencoder", "critics")}
-    row = pd.DataFrame([{**flatten(trial.config, "config"), **upstream}])
-    return str(group_values(row, path).iloc[0])
+def _started_values(results: Results, points: pd.DataFrame, path: str) -> set[str]:
+    """Return the values of a config path among all trials that were started, also those without a point."""
+    artifact = f"{UPSTREAM}{path.partition('.')[0]}"
+    started = results.record.trials.values()
+    columns = {f"config.{path}": [flatten(trial.config).get(path) for trial in started]}
+    if artifact in points:
+        columns[artifact] = [trial.upstream.get(cast(Stage, artifact.removeprefix(UPSTREAM))) for trial in started]
+    return set(group_values(pd.DataFrame(columns, dtype="object"), path))
 
 
 @dataclass(frozen=True)
