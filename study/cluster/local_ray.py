@@ -55,9 +55,8 @@ def own_ray() -> Iterator[Path]:
     on_cluster = ray_constants.ENABLE_RAY_CLUSTER
     try:
         with _environment(given):
-            ray_constants.ENABLE_RAY_CLUSTER = (
-                False  # Ray's node is then 127.0.0.1; elsewhere Ray replaces this address
-            )
+            # Ray's node is then 127.0.0.1, an address that Ray replaces otherwise.
+            ray_constants.ENABLE_RAY_CLUSTER = False
             AuthenticationTokenLoader.instance().reset_cache()
             yield folder
     finally:

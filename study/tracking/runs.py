@@ -133,7 +133,7 @@ def deletion(client: Any, study: StudyMetadata, cursor_file: Path) -> str | None
     if not deleted:
         return None
     commands = "; ".join(f"mlflow runs restore --run-id {run.info.run_id}" for run in deleted[:3])
-    return f"{len(deleted)} runs of the study were deleted there; restore them in the UI or by `{commands}`"
+    return f"runs of the study were deleted there ({len(deleted)}); restore them in the UI or by `{commands}`"
 
 
 def trial_part(number: int) -> str:

@@ -463,8 +463,8 @@ def test_a_deleted_run_is_named_and_continued_once_restored(
     conclude(journal)
     assert follow(run_dir, server) > 0
     assert (
-        f"1 runs of the study were deleted there; restore them in the UI or by `mlflow runs restore --run-id {deleted}`"
-        in caplog.text
+        "runs of the study were deleted there (1); restore them in the UI or by "
+        f"`mlflow runs restore --run-id {deleted}`" in caplog.text
     )
     client.restore_run(deleted)
     assert follow(run_dir, server) == 0
