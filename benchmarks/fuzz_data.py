@@ -32,7 +32,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from study.data.images import ImageError, decode_image, read_size
+from study.data.errors import ImageError
+from study.data.images import decode_image, read_size
 from study.data.packing import pack, plan_pack
 from study.data.store import open_store, verify
 from study.data.store_format import StoreError

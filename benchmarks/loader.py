@@ -36,7 +36,8 @@ import torch
 
 from study.data import Batches, ImageSet, make_pairs
 from study.data.feed import ResidentBatches, _prefetch
-from study.data.images import list_images, read_image
+from study.data.image_files import list_images
+from study.data.images import read_image
 
 BATCH, SCALE, HEIGHT, WIDTH = 16, 4, 320, 480
 Make = Callable[[int], Any]  # makes the batch of a step

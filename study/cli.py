@@ -99,12 +99,12 @@ def _add_data_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--data",
         metavar="SOURCE",
-        help="training images: a folder of HR images, or a store, also by URI (default: photographs)",
+        help="training images: a folder of HR images, BasicSR's LMDB, or a store, also by URI (default: photographs)",
     )
     group.add_argument(
         "--val",
         metavar="SOURCE",
-        help="validation images: a folder or a store (default: a held-out part of --data)",
+        help="validation images: a folder, an LMDB or a store (default: a held-out part of --data)",
     )
     group.add_argument(
         "--lq",

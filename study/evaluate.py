@@ -93,7 +93,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = CommandParser(prog="study/evaluate.py", description=__doc__)
     parser.add_argument("systems", nargs="*", metavar="WEIGHTS|IMAGES", help="systems to evaluate; one row each")
     parser.add_argument(
-        "--hr", nargs="+", type=Path, required=True, metavar="DIR", help="one folder per set, or one folder of sets"
+        "--hr",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a folder, LMDB or store per set, or one folder of sets",
     )
     parser.add_argument(
         "--lq", nargs="+", type=Path, default=[], metavar="DIR", help="low-quality images, a folder for each --hr "

@@ -1,4 +1,4 @@
-"""Pack folders of images into a store, from which training reads without decoding; describe and verify a store;
+"""Pack folders or LMDBs of images into a store, from which training reads without decoding; describe and verify one;
 download the published weights that losses and metrics need, for machines without internet.
 
 python study/prepare.py pack DIV2K --output div2k.arrow
@@ -50,8 +50,10 @@ def main(arguments: list[str], console: Console) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = CommandParser(prog="study/prepare.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    packing = commands.add_parser("pack", help="folders of images into one store")
-    packing.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a known set, or folders of HR images")
+    packing = commands.add_parser("pack", help="folders or LMDBs of images into one store")
+    packing.add_argument(
+        "folders", nargs="+", type=Path, metavar="DIR", help="a known set, or folders or LMDBs of HR images"
+    )
     packing.add_argument("--output", type=Path, required=True, metavar="STORE", help="the file to write, NAME.arrow")
     packing.add_argument("--scale", type=int, default=4, choices=[1, 2, 3, 4, 8], help="HR pixels per LQ pixel (4)")
     packing.add_argument(
@@ -60,7 +62,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="make LQ by bicubic, noise:SIGMA, jpeg:QUALITY or second-order "
         "(default: the LQ images beside the HR images, or else bicubic)",
     )
-    packing.add_argument("--lq", nargs="+", type=Path, default=[], metavar="DIR", help="folders of LQ images")
+    packing.add_argument("--lq", nargs="+", type=Path, default=[], metavar="DIR", help="folders or LMDBs of LQ images")
     packing.add_argument("--name", help="the set's name; custom to pack a known set without crop and count")
     packing.add_argument("--seed", type=int, default=0, metavar="N", help="seed of noise and of second-order (0)")
     packing.add_argument("--jobs", type=int, default=cpu_count(), metavar="N", help="threads (default: one per core)")

@@ -28,10 +28,14 @@ class DataConfig(Frozen):
     anew for each patch of each step (docs/methods/aesop.md); the auto-encoder always learns from clean pairs.
     """
 
-    train: str = Field("photographs", min_length=1, description="`photographs`, a folder of HR images, or a store")
+    train: str = Field(
+        "photographs", min_length=1, description="`photographs`, a folder or LMDB of HR images, or a store"
+    )
     val: str | None = Field(None, min_length=1, description="the same; None holds out a part of `train`")
     train_lq: str | None = Field(
-        None, min_length=1, description="LQ images of `train`: a folder, or `made`; None: those beside HR, else made"
+        None,
+        min_length=1,
+        description="LQ images of `train`: a folder, an LMDB, or `made`; None: those beside HR, else made",
     )
     val_lq: str | None = Field(None, min_length=1, description="the same of `val`")
     task: Task = Field("sr", description="super-resolution, or restoring images of the same size")

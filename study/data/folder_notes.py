@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
-from study.data.images import IMAGE_SUFFIXES, list_images, some
+from study.data.errors import some
+from study.data.image_files import IMAGE_SUFFIXES, list_images, open_image
+from study.data.lmdb_files import FILES, is_lmdb, unlisted_keys
 
 
 def folder_notes(folders: Sequence[Path]) -> list[str]:
@@ -18,7 +20,7 @@ def folder_notes(folders: Sequence[Path]) -> list[str]:
     are left to the reader of the images. Nothing is said of a folder that holds plain images alone.
 
     Raises:
-        ImageError: as `images.list_images`.
+        ImageError: as `image_files.list_images`.
     """
     notes = []
     for folder in folders:
@@ -41,7 +43,7 @@ def folder_notes(folders: Sequence[Path]) -> list[str]:
 def transparent_share(path: Path) -> float:
     """Return the share of an image file's pixels that are not opaque; 0 for a file that cannot be read."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as file, Image.open(file) as image:
             if not image.has_transparency_data:
                 return 0.0
             return float((np.asarray(image.convert("RGBA"))[..., 3] < 255).mean())
@@ -54,10 +56,13 @@ def _ignored(folder: Path, images: Sequence[Path], used: Iterable[Path]) -> list
     known = {*images, *used}
     kinds: Counter[str] = Counter()
     named: dict[str, list[str]] = {}
-    for entry in sorted(set(folder.iterdir()) - known):
-        kind = _kind(entry)
+    entries = [(_kind(entry), entry.name) for entry in sorted(set(folder.iterdir()) - known)]
+    if is_lmdb(folder):
+        entries = [entry for entry in entries if entry[1] not in FILES]
+        entries += [("unlisted key", key) for key in unlisted_keys(folder)]
+    for kind, name in entries:
         kinds[kind] += 1
-        named.setdefault(kind, []).append(ascii(entry.name)[1:-1])
+        named.setdefault(kind, []).append(ascii(name)[1:-1])
     return [f"{_counted(kinds[kind], kind)} ({some(names, 4)})" for kind, names in sorted(named.items())]
 
 
@@ -81,7 +86,7 @@ def _counted(count: int, kind: str) -> str:
 def _other_profile(path: Path) -> str:
     """Return the description of an image's colour profile; "" if it has none, or sRGB's."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as file, Image.open(file) as image:
             profile = image.info.get("icc_profile")
     except Exception:  # as above
         return ""

@@ -4,14 +4,15 @@ import hashlib
 import io
 import sys
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm")
+from study.data.errors import ImageError
+from study.data.image_files import open_image, read_bytes
+from study.data.lmdb_files import check_listed_size, is_lmdb
 
 MAX_PIXELS = 2**26
 """A larger image (67 megapixels) is refused as a decompression bomb."""
@@ -20,36 +21,8 @@ _EXIF_ORIENTATION = 0x0112
 
 # The same samples with their two bytes exchanged; N is the machine's own order.
 _EXCHANGED = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
-_MAX_REPORTED = 50
-
 _EMPTY = "the file is empty (0 bytes); fetch it again or remove it"
 _NO_IMAGE = "this is not an image, or its first bytes are damaged; remove or replace the file"
-
-
-class FileError(ValueError):
-    """A file that cannot be used: its path, the problem and the remedy."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(path, problem)  # both in args, so that the error can be pickled between processes
-        self.path = path
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.problem}"
-
-
-class ImageError(FileError):
-    """An image file that cannot be used."""
-
-
-def raise_problems(error: type[ValueError], heading: str, problems: Sequence[str]) -> None:
-    """Raise an error with one line per problem, at most 50 of them; return if there are no problems."""
-    if not problems:
-        return
-    lines = [f"  {problem}" for problem in problems[:_MAX_REPORTED]]
-    if len(problems) > _MAX_REPORTED:
-        lines.append(f"  ... and {len(problems) - _MAX_REPORTED} more")
-    raise error("\n".join([f"{heading}:", *lines]))
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -67,18 +40,6 @@ def read_image(path: Path | str) -> np.ndarray:
     """
     path = Path(path)
     return decode_image(path, read_bytes(path))
-
-
-def read_bytes(path: Path) -> bytes:
-    """Return the content of an image file; raise ImageError if it cannot be read."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError(path, "there is no such file; check the path") from error
-    except IsADirectoryError as error:
-        raise ImageError(path, "this is a folder, an image file is needed") from error
-    except OSError as error:
-        raise ImageError(path, f"the file cannot be read ({error.strerror}); check its permissions") from error
 
 
 def decode_image(path: Path, content: bytes) -> np.ndarray:
@@ -100,11 +61,11 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises ImageError as `read_image` does, for problems that show without decoding.
     """
     try:
-        with path.open("rb") as file:
+        with open_image(path) as file:
             if not file.read(1):
                 raise ImageError(path, _EMPTY)
             file.seek(0)
-            return _header_size(path, Image.open(file))
+            size = _header_size(path, Image.open(file))
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -112,6 +73,9 @@ def read_size(path: Path) -> tuple[int, int]:
     except Exception as error:  # decoders raise errors of many types on damaged files
         read_bytes(path)  # raises the more specific error if the file cannot be read at all
         raise ImageError(path, f"the image's header is corrupt ({error}); fetch it again or remove it") from error
+    if is_lmdb(path.parent):
+        check_listed_size(path, size)
+    return size
 
 
 def _header_size(path: Path, image: Image.Image) -> tuple[int, int]:
@@ -121,39 +85,6 @@ def _header_size(path: Path, image: Image.Image) -> tuple[int, int]:
     rotated = looked_up and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
     width, height = image.size
     return (width, height) if rotated else (height, width)
-
-
-def list_images(folder: Path | str) -> list[Path]:
-    """Return the image files directly inside a folder (by IMAGE_SUFFIXES, any case), sorted by name.
-
-    Hidden files, sub-folders and other files are ignored; `folder_notes` names them.
-
-    Raises:
-        ImageError: the folder is missing, is a file, or holds no image; or a file's name is not UTF-8.
-    """
-    folder = Path(folder)
-    if not folder.exists():
-        raise ImageError(folder, "there is no such folder; check the path")
-    if not folder.is_dir():
-        raise ImageError(folder, "this is a file, but a folder of images is needed; name the folder that holds it")
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
-    if not images:
-        problem = f"no image in this folder (looked for {', '.join(IMAGE_SUFFIXES)}); {_contents(entries)}"
-        raise ImageError(folder, problem)
-    for image in images:
-        if not _is_utf8(image.name):
-            problem = f"the file name {image.name!a} is not UTF-8, so that it cannot be recorded; rename the file"
-            raise ImageError(folder, problem)
-    return images
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def planar(image: np.ndarray) -> np.ndarray:
@@ -177,22 +108,6 @@ def compress_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
-
-
-def _contents(entries: list[Path]) -> str:
-    """Describe the content of a folder without images, and which sub-folder to name instead."""
-    if not entries:
-        return "it is empty"
-    folders = [f"{entry.name}/" for entry in entries if entry.is_dir()]
-    if folders:
-        return f"it has sub-folders {some(folders)}: name one of these"
-    return f"it has {some([entry.name for entry in entries])}"
-
-
-def some(names: Sequence[str], limit: int = 8) -> str:
-    """Return the first names of many, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def _decode(path: Path, content: bytes) -> np.ndarray:

@@ -5,8 +5,9 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.data.image_files import IMAGE_SUFFIXES, list_images
 from study.data.image_set import CROP_MULTIPLE
-from study.data.images import IMAGE_SUFFIXES
+from study.data.lmdb_files import is_lmdb
 
 CUSTOM = "custom"
 """The name that packs a set without cropping it or checking its image count."""
@@ -67,7 +68,7 @@ _HR_FOLDERS = (
     *("HR", "GTmod12", "GT", "DIV2K_train_HR", "DIV2K_valid_HR", "Flickr2K_HR", "original"),
     *("trainH", "testH"),  # KAIR's
 )
-_HR_NAME = re.compile(r"(?P<before>|.*_)(HR|GTmod12|GT|original)(?P<after>|_sub)", re.IGNORECASE)
+_HR_NAME = re.compile(r"(?P<before>|.*_)(HR|GTmod12|GT|original)(?P<after>(_sub)?(\.lmdb)?)", re.IGNORECASE)
 _KAIR_NAME = re.compile(r"(?P<before>|train|val|test)H")
 
 # Folders of low-quality images beside an HR folder: `HR` there becomes one of these, as in `DIV2K_train_LR_bicubic/X4`.
@@ -209,8 +210,8 @@ def unused_lq_folders(hr: Path) -> list[str]:
 
 
 def _share_a_name(hr: Path, lq: Path) -> bool:
-    keys = {strip_key(path.stem) for path in hr.iterdir()}
-    return any(lq_key(path.stem, keys) in keys for path in lq.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    keys = {strip_key(path.stem) for path in list_images(hr)}
+    return any(lq_key(path.stem, keys) in keys for path in list_images(lq))
 
 
 def _below(folder: Path, place: str) -> Path | None:
@@ -227,7 +228,7 @@ def _below(folder: Path, place: str) -> Path | None:
 
 def _known(hr: Sequence[Path]) -> KnownSet | None:
     """Return the standard set that the HR folders, or their parents, are named after."""
-    recognised = {_first_known([folder.name, *(above.name for above in folder.parents[:2])]) for folder in hr}
+    recognised = {_first_known([_name(folder), *(above.name for above in folder.parents[:2])]) for folder in hr}
     if recognised == {_by_name("DIV2K"), _by_name("Flickr2K")}:
         return _by_name("DF2K")
     return recognised.pop() if len(recognised) == 1 else None
@@ -255,11 +256,15 @@ def _custom_name(folders: Sequence[Path], name: str | None) -> str:
     if len(resolved) > 1 and len(parents) == 1:
         return parents.pop().name
     known = {name.lower() for name in _HR_FOLDERS}
-    return "+".join(folder.parent.name if folder.name.lower() in known else folder.name for folder in resolved)
+    return "+".join(folder.parent.name if folder.name.lower() in known else _name(folder) for folder in resolved)
+
+
+def _name(folder: Path) -> str:
+    return folder.name.removesuffix(".lmdb")
 
 
 def _has_images(folder: Path) -> bool:
-    return any(
+    return is_lmdb(folder) or any(
         entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() and not entry.name.startswith(".")
         for entry in folder.iterdir()
     )

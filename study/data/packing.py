@@ -18,9 +18,11 @@ import pyarrow as pa
 import torch
 
 from study.data.degradations import Bicubic, Degradation, Given, degrade
+from study.data.errors import ImageError, raise_problems
 from study.data.folder_notes import folder_notes
+from study.data.image_files import read_bytes
 from study.data.image_set import crop_to_multiple
-from study.data.images import ImageError, decode_image, raise_problems, read_bytes
+from study.data.images import decode_image
 from study.data.layouts import find_layout
 from study.data.paired_files import Item, find_items, size_problems, sizes_match
 from study.data.store import Store, open_store, read_rows

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.data.images import ImageError, list_images, read_size
+from study.data.errors import ImageError
+from study.data.image_files import list_images
+from study.data.images import read_size
 from study.data.layouts import CUSTOM, Layout, lq_key, strip_key
 
 
@@ -62,6 +64,8 @@ def name_problem(name: str) -> str:
     """Return what is wrong with an image's name, "" if nothing; names become file names in reports."""
     if not name or name.strip(".") == "" or ".." in name:
         return "is empty or contains '..'"
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        return "is not UTF-8, so that it cannot be recorded"
     if any(character in "/\\" or not character.isprintable() for character in name):
         return "contains a path separator or a control character"
     return ""

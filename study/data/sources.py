@@ -12,9 +12,10 @@ import numpy as np
 
 from study.config import MADE, DataConfig, LargestPatch
 from study.data.bicubic import check_scale
+from study.data.errors import ImageError, raise_problems, some
 from study.data.folder_notes import folder_notes
 from study.data.image_set import CROP_MULTIPLE, ImageSet, LoadedImages, LowQuality
-from study.data.images import ImageError, raise_problems, read_image, read_size, some
+from study.data.images import read_image, read_size
 from study.data.layouts import Layout, LayoutError, find_layout, unused_lq_folders
 from study.data.paired_files import find_items, size_problems
 from study.data.remote import local_copy
@@ -213,7 +214,7 @@ def _folder_with_lq(path: Path, lq: str | None, option: str, data: DataConfig) -
     if others:
         rule = f"no low-quality images of scale {data.scale} were recognised there; {option} DIR names them"
         notes = [f"{path}: {some(others)} beside the HR images: {rule}, {option} {MADE} makes them without this note."]
-    return replace(images, name=path.resolve().name, notes=(*images.notes, *notes))
+    return replace(images, name=path.resolve().name.removesuffix(".lmdb"), notes=(*images.notes, *notes))
 
 
 def _lq_note(which: str, used: bool, source: Path, option: str, data: DataConfig) -> str:

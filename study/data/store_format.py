@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from study.data.errors import FileError
 from study.data.image_set import CROP_MULTIPLE, crop_to_multiple
-from study.data.images import MAX_PIXELS, FileError, pixel_digest
+from study.data.images import MAX_PIXELS, pixel_digest
 from study.data.paired_files import name_problem, sizes_match
 
 FORMAT = "aesop-study-store"

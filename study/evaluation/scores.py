@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from study.data import to_float, to_uint8
+from study.data.errors import ImageError, some
 from study.data.folder_notes import transparent_share
-from study.data.images import ImageError, read_image, read_size, some
+from study.data.images import read_image, read_size
 from study.data.pairs import image_to_tensor
 from study.evaluation.sets import TestSet, match_images
 from study.evaluation.systems import System

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.data import Pairs, make_pairs
+from study.data.errors import ImageError, some
+from study.data.image_files import list_images
 from study.data.image_set import CROP_MULTIPLE
-from study.data.images import ImageError, list_images, some
 from study.data.layouts import KNOWN_SETS, Layout, LayoutError, find_layout, strip_key
 from study.data.sources import SourceError, folder, stored
 

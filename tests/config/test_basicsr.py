@@ -302,6 +302,7 @@ def test_a_harsher_degradation_is_recognised_and_another_one_named(tmp_path: Pat
         ("gt_size", 64, "gt_size: 64: datasets.train.gt_size is 128"),
         ("swa", {"start": 5}, "swa.start: 5: no field"),
         ("datasets.train.meta_info_file", "800.txt", "datasets.train.meta_info_file: '800.txt': all images of"),
+        ("datasets.train.io_backend.type", "memcached", "datasets.train.io_backend.type: 'memcached': images are read"),
         ("datasets.val.meta_info_file", "5.txt", "datasets.val.meta_info_file: '5.txt': all images of"),
         ("datasets.train.mean", [0.5, 0.5, 0.5], "datasets.train.mean: [0.5, 0.5, 0.5]: the networks' images lie in"),
         ("datasets.val.std", [0.5, 0.5, 0.5], "datasets.val.std: [0.5, 0.5, 0.5]: the networks' images lie in"),
@@ -324,7 +325,6 @@ def test_what_cannot_be_expressed_is_named(place: str, value: Any, said: str, tm
     ("place", "value", "said"),
     [
         ("num_gpu", "auto", "num_gpu: 'auto': counted as 1; set budget.batch"),
-        ("datasets.train.dataroot_gt", "DF2K.lmdb", "LMDB is not read; name the folder"),
         ("path.param_key_g", "params", "path.param_key_g: of a file with averaged weights, these are read"),
         ("datasets.val_2", {"dataroot_gt": "Set5"}, "datasets.val_2: one validation set is used"),
     ],
@@ -338,6 +338,15 @@ def test_what_is_done_in_another_way_is_noted(place: str, value: Any, said: str,
     reading = read(tmp_path, options)
     assert reading.differences == ()
     assert [said in note for note in reading.notes] == [True]
+
+
+def test_lmdbs_are_the_sources_of_a_run(tmp_path: Path) -> None:
+    options = ldl()
+    of_lmdb = {"io_backend": {"type": "lmdb"}, "meta_info_file": "not read with LMDB"}
+    options["datasets"]["train"] |= {"dataroot_gt": "HR.lmdb", "dataroot_lq": "LR.lmdb", **of_lmdb}
+    reading = read(tmp_path, options)
+    assert (reading.differences, reading.notes) == ((), ())
+    assert (reading.config.data.train, reading.config.data.train_lq) == ("HR.lmdb", "LR.lmdb")
 
 
 def test_an_option_file_cannot_name_a_python_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from study.data.folder_notes import folder_notes
-from study.data.images import list_images
+from study.data.image_files import list_images
 from study.data.layouts import find_layout
 from study.data.packing import plan_pack
 from study.data.sources import SourceError, folder

@@ -33,7 +33,7 @@ _TRAINERS: dict[str, tuple[Stage, str | None]] = {
     "AesopRealESRGANArtifactsDisModel": ("adversarial", "vanilla"),
 }
 
-_IMAGES = re.compile(r"datasets\.(train|val\w*)\.(dataroot_\w+|meta_info(_file)?)")
+_IMAGES = re.compile(r"datasets\.(train|val\w*)\.(dataroot_\w+|meta_info(_file)?|io_backend\..*)")
 
 
 @dataclass(frozen=True)

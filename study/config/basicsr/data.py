@@ -62,14 +62,14 @@ def read_data(options: Options) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for key, field in places.items():
         changes |= options.text(key, field)
-    for field in ("data.train", "data.val"):
-        name = changes.get(field)
-        if name is not None and str(name).endswith(".lmdb"):
-            options.notes.append(f"dataroot_gt: {name!r}: LMDB is not read; name the folder of images with --data")
     if "data.val_lq" in changes and "data.val" not in changes:
         options.problems.append(f"datasets.val.dataroot_lq: {changes.pop('data.val_lq')!r}: there is no dataroot_gt")
     for part in ("train", "val"):
+        is_lmdb = options.values.get(f"datasets.{part}.io_backend.type") == "lmdb"
+        options.must(f"datasets.{part}.io_backend.type", "disk", "lmdb", why="images are read from folders and LMDBs")
         for key in ("meta_info_file", "meta_info"):
+            if is_lmdb:
+                options.take(f"datasets.{part}.{key}")  # BasicSR does not read it either
             options.must(
                 f"datasets.{part}.{key}", None, why="all images of the folder are used; name a folder of these"
             )

@@ -13,7 +13,7 @@ from study.config import ConfigError, flatten
 # Keys without a part in training.
 _TECHNICAL = re.compile(
     r"name|find_unused_parameters|dist_params\..*|logger\.(?!save_checkpoint_freq).*|val\.(?!val_freq).*"
-    r"|datasets\.val.*|datasets\.train\.(name|type|filename_tmpl|io_backend\.type|use_shuffle|num_worker_per_gpu"
+    r"|datasets\.val.*|datasets\.train\.(name|type|filename_tmpl|use_shuffle|num_worker_per_gpu"
     r"|dataset_enlarge_ratio|prefetch_mode|num_prefetch_queue|pin_memory|phase|scale)"
     r"|path\.(strict_load_.*|root|experiments_root|models|training_states|log"
     r"|visualization)|network_[gd]\.use_checkpoint|queue_size|.*\.autoencoder_load\.key|.*\.enc_opt\.placeholder"
