@@ -74,7 +74,7 @@ def test_every_option_that_a_text_names_exists(
 
 
 def test_every_field_that_a_text_names_exists() -> None:
-    known = {*known_paths(), *RENAMED_FIELDS, "budget.json", "generator.pth"}  # the last two are files
+    known = {*known_paths(), *RENAMED_FIELDS, "budget.json", "generator.pth", "data.mdb"}  # the last three are files
     parents = {path.rpartition(".")[0] for path in known} - {""}
     sections = "|".join(sorted(name for name in RunConfig.model_fields if name in parents))
     pattern = re.compile(rf"(?<![\w./-])(?:{sections})(?:\.[a-z][a-z0-9_]*)+(?![\w/(*{{])")
