@@ -104,6 +104,14 @@ def entries(output: Path, kind: type[Kind]) -> list[Kind]:
     return [event for event in events(output) if isinstance(event, kind)]
 
 
+def states_and_statuses(output: Path) -> set[tuple[str, str]]:
+    """Return the state and the status of every run of a study in MLflow."""
+    client = MlflowClient(f"sqlite:///{output.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(output.name)
+    assert experiment is not None
+    return {(made.data.tags["state"], made.info.status) for made in client.search_runs([experiment.experiment_id])}
+
+
 def states_everywhere(output: Path) -> dict[str, dict[int, str]]:
     """Return how each trial ended in the journal, in Optuna and in MLflow; each holds a trial once."""
     ends = [(end.trial, str(end.state)) for end in entries(output, TrialEnded)]

@@ -20,13 +20,22 @@ from typing import Any, NamedTuple
 import pytest
 from ray._private.runtime_env.packaging import _dir_travel
 
-from study.record.events import PointEvaluated
-from tests.cluster.small_studies import ROOT, entries, free_port, kill_children, states_everywhere
+from study.record.events import PointEvaluated, TrialStarted
+from tests.cluster.small_studies import (
+    ROOT,
+    entries,
+    free_port,
+    kill_children,
+    states_and_statuses,
+    states_everywhere,
+    wait_for,
+)
 
 pytestmark = pytest.mark.cluster
 
 README = (ROOT / "README.md").read_text()
 # `ray` as the README calls it, on ports and in a folder that this test alone uses, and in the foreground.
+TOKEN = {"RAY_AUTH_MODE": "token"}
 RAY = """ray() {
     if [ "$1" = start ]; then command ray "$@" --block --num-cpus=2 --disable-usage-stats $START_OPTIONS
     else command ray "$@"; fi
@@ -132,7 +141,7 @@ def test_the_readmes_commands_run_a_job_from_a_fresh_home(head: Head, material: 
 
     options: dict[str, Any] = {"cwd": here, "capture_output": True, "text": True, "timeout": 300}
     stranger = head.user | {"HOME": str(here)}
-    for mode in ({}, {"RAY_AUTH_MODE": "token"}):
+    for mode in ({}, TOKEN):
         refused = subprocess.run(["ray", "job", "submit", "--", "true"], env=stranger | mode, **options)
         assert refused.returncode != 0
         assert "token" in (refused.stdout + refused.stderr).lower()
@@ -154,21 +163,47 @@ def test_the_readmes_commands_run_a_job_from_a_fresh_home(head: Head, material: 
     assert refused.returncode == 2
     assert f"--address {dashboard} is an HTTP server, such as Ray's dashboard; give the port of" in refused.stderr
 
-    for _ in range(30):
-        command = ["bash", "-c", submit_command([*study, "--trials", "2"])]
-        done = subprocess.run(command, env=head.user, **options | {"cwd": work})
-        log = done.stdout + done.stderr
-        if "No available agent to submit job, please try again later" not in log:
-            break
-        time.sleep(1)  # the head runs, but not yet its agent
-    assert done.returncode == 0, log
+    slower = ["budget.iterations=1200", "eval_schedule.evaluate_every=600", "eval_schedule.checkpoint_every=50"]
+    study += ["--trials", "2", "--resume", *(word for value in slower for word in ("--set", value))]
+    stopped = submit(study, head, work)
+    assert "was stopped" in stop_in_the_middle(stopped, head, output)
+    stopped_states = states_and_statuses(output)
+    assert ("INTERRUPTED", "KILLED") in stopped_states
+    assert stopped_states <= {("INTERRUPTED", "KILLED"), ("COMPLETE", "FINISHED")}
+
+    resumed = submit(study, head, work)
+    log, _ = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, log
     assert "succeeded" in log
     assert "2 of 2 trials done" in log
     expected = dict.fromkeys(range(2), "COMPLETE")
     assert states_everywhere(output) == {"journal": expected, "optuna": expected, "mlflow": expected}
+    assert states_and_statuses(output) == {("COMPLETE", "FINISHED")}
     assert len(entries(output, PointEvaluated)) == 4
     assert "+submitted" in json.loads((output / "study.json").read_text())["code_version"]
     assert (output / "report.html").stat().st_size > 10_000
+
+
+def submit(study: list[str], head: Head, work: Path) -> "subprocess.Popen[str]":
+    """Submit a job as the README does; the head's agent, which begins later than the head, takes it."""
+    command = ["bash", "-c", submit_command(study)]
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    for _ in range(30):
+        probe = subprocess.run(["ray", "job", "submit", "--", "true"], env=head.user | TOKEN, capture_output=True)
+        if probe.returncode == 0:
+            break
+        time.sleep(1)
+    return subprocess.Popen(command, env=head.user, cwd=work, **options)
+
+
+def stop_in_the_middle(job: "subprocess.Popen[str]", head: Head, output: Path) -> str:
+    """Stop a job by `ray job stop` in its first trials; return what its `ray job submit` printed afterwards."""
+    assert job.stdout is not None
+    number = next(found.group() for line in job.stdout if (found := re.search(r"raysubmit_\w+", line)))
+    wait_for(job, lambda: output.exists() and bool(entries(output, TrialStarted)))
+    stop = ["ray", "job", "stop", number]
+    subprocess.run(stop, env=head.user | TOKEN, check=True, capture_output=True, timeout=120)
+    return job.communicate(timeout=120)[0]
 
 
 def test_a_job_uploads_the_code_and_none_of_the_data(tmp_path: Path) -> None:

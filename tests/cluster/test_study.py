@@ -36,6 +36,7 @@ from tests.cluster.small_studies import (
     final_weights,
     run,
     start,
+    states_and_statuses,
     states_everywhere,
     wait_for,
 )
@@ -144,14 +145,6 @@ def test_a_complete_study_only_writes_its_report_again(material: Path, undisturb
     assert (undisturbed / "report.html").exists()
     assert (undisturbed / "space.py").read_text() == (material / "space.py").read_text()
     assert [event for event in events(undisturbed) if not isinstance(event, StudyStateChanged)] == before
-
-
-def states_and_statuses(output: Path) -> set[tuple[str, str]]:
-    """Return the state and the status of every run of a study in MLflow."""
-    client = MlflowClient(f"sqlite:///{output.parent / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(output.name)
-    assert experiment is not None
-    return {(made.data.tags["state"], made.info.status) for made in client.search_runs([experiment.experiment_id])}
 
 
 def test_an_interrupted_study_loses_and_repeats_nothing(
