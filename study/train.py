@@ -1,4 +1,5 @@
-"""Train one run: a recipe and its upstream stages. The same command continues an interrupted run.
+"""Train one run: a recipe and its upstream stages. The same command continues an interrupted run,
+and with a larger budget.iterations a finished one.
 
 python study/train.py aesop --size tiny --output runs/one
 python study/train.py --basicsr train_ESRGAN_x4.yml --data DIV2K/HR --output runs/mine
@@ -25,7 +26,14 @@ from study.config.basicsr import read_basicsr
 from study.config.recipes import RECIPES, get_recipe
 from study.metrics import METRICS
 from study.record.directory import check_output, sole_driver
-from study.record.events import PointEvaluated, ReferenceEvaluated, StudyStateChanged, TrialEnded, TrialStarted
+from study.record.events import (
+    PointEvaluated,
+    ReferenceEvaluated,
+    StudyStateChanged,
+    TrialEnded,
+    TrialExtended,
+    TrialStarted,
+)
 from study.record.goals import Goals
 from study.record.journal import Journal
 from study.record.metadata import SINGLE_RUN, SearchInfo
@@ -211,6 +219,8 @@ class SingleRun:
         upstream = STAGES["adversarial"].upstream(config)
         starts_from = {stage: self._key_of(needed, stage) for needed, stage in upstream}
         add(TrialStarted(trial=TRIAL, config=to_dict(config), params={}, upstream=starts_from))
+        if self.recorder.record.trials[TRIAL].config["budget"]["iterations"] < config.budget.iterations:
+            add(TrialExtended(trial=TRIAL, config=to_dict(config)))
         try:
             for need in needs_of(config, "adversarial", self._key_of):
                 self._upstream_stage(need, on_progress)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,11 +20,20 @@ from study import train
 from study.cli import run
 from study.files import read_checked_json
 from study.models import MSRResNet, save_weights
-from study.record.events import ArtifactEnded, Event, PointEvaluated, ReferenceEvaluated, StudyStateChanged, TrialEnded
+from study.record.events import (
+    ArtifactEnded,
+    Event,
+    PointEvaluated,
+    ReferenceEvaluated,
+    StudyStateChanged,
+    TrialEnded,
+    TrialExtended,
+)
 from study.record.journal import read_entries
+from study.record.stored import read_study
 from study.train import main
 from study.training import preflight
-from study.training.stages import artifacts
+from study.training.stages import adversarial, artifacts
 
 ROOT = Path(__file__).resolve().parents[1]
 POINTS = ["0000012", "0000024"]
@@ -107,7 +117,7 @@ def test_a_killed_run_ends_bit_for_bit_like_another(finished: Path) -> None:
     assert sorted(path.relative_to(killed) for path in killed.rglob("*") if path.is_file()) == names
     assert {path.stem for path in names if path.suffix == ".safetensors"} == set(POINTS)
     for name in names:
-        if name.suffix == ".json":
+        if name.suffix in (".json", ".pt"):  # they hold what a clock said
             continue
         assert (killed / name).read_bytes() == (unbroken / name).read_bytes(), name
     for point in POINTS:
@@ -170,6 +180,82 @@ def test_a_directory_of_another_run_is_refused(
     said = " ".join(capsys.readouterr().err.split())
     assert "unbroken holds another study; it differs in loss.adversarial (there 0.001, here 0.5). Go back" in said
     assert (finished / "unbroken" / "journal.jsonl").read_bytes() == journal
+
+
+def extend(finished: Path, name: str, *changes: str) -> list[str]:
+    """The command that trains a copy of the finished run further."""
+    if not (finished / name).exists():
+        shutil.copytree(finished / "unbroken", finished / name)
+    return arguments(finished, name, changes=changes)
+
+
+def test_a_finished_run_is_trained_further_bit_for_bit(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
+    longer = extend(finished, "longer", "budget.iterations=36")
+    point = trial_of(finished, "longer") / "points" / "0000024.safetensors"
+    before = point.stat().st_mtime_ns
+    assert ended(monkeypatch, longer) == 0
+    assert "complete run at 36" in " ".join(capsys.readouterr().out.split())
+    assert point.stat().st_mtime_ns == before
+    assert ended(monkeypatch, arguments(finished, "straight", changes=("budget.iterations=36",))) == 0
+    for path in trial_of(finished, "straight").glob("points/**/*"):
+        if path.suffix in (".safetensors", ".png"):
+            again = trial_of(finished, "longer") / path.relative_to(trial_of(finished, "straight"))
+            assert again.read_bytes() == path.read_bytes(), path.name
+    records = [read_study(finished / name).record for name in ("longer", "straight")]
+    assert [record.trials[0].config["budget"]["iterations"] for record in records] == [36, 36]
+    assert [[(point, event.metrics) for point, event in record.points.items()] for record in records[:1]] == [
+        [(point, event.metrics) for point, event in record.points.items()] for record in records[1:]
+    ]
+    events = journal_of(finished / "longer")
+    assert [event.state for event in events if isinstance(event, TrialEnded)] == ["COMPLETE", "COMPLETE"]
+    assert sum(isinstance(event, TrialExtended) for event in events) == 1
+    assert json.loads((finished / "longer" / "study.json").read_text())["config"]["budget"]["iterations"] == 36
+    monkeypatch.setattr(adversarial, "train", None)  # calling it would fail
+    assert ended(monkeypatch, longer) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (("budget.iterations=12",), "budget.iterations 12 is below the 24 with which it was started"),
+        (
+            ("budget.iterations=48", "optimiser.schedule=cosine"),
+            "holds a run of another length: 48 iterations (budget.iterations) do not continue 24: iteration 2 had the",
+        ),
+        (
+            ("budget.iterations=48", "fidelity.budget.iterations=8"),
+            "Of a run that was started, budget.iterations alone may grow: it began from the finished upstream stages",
+        ),
+    ],
+)
+def test_a_run_that_a_budget_does_not_continue_is_refused(
+    changes: tuple[str, ...],
+    said: str,
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
+    given = extend(finished, "refused", *changes)
+    before = {path: path.read_bytes() for path in (finished / "refused").rglob("*") if path.is_file()}
+    assert ended(monkeypatch, given) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert {path: path.read_bytes() for path in (finished / "refused").rglob("*") if path.is_file()} == before
+
+
+def test_a_finished_run_without_its_state_is_not_trained_further(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
+    given = extend(finished, "stateless", "budget.iterations=36")
+    for path in trial_of(finished, "stateless").glob("checkpoint*"):
+        path.unlink()
+    assert ended(monkeypatch, given) == 2
+    assert "checkpoint.pt is missing; restore it, or name another --output" in " ".join(capsys.readouterr().err.split())
+    assert ended(monkeypatch, extend(finished, "stateless")) == 0  # it is still the finished run
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> object:

@@ -33,6 +33,7 @@ from study.files import StorageError, storage_fault
 from study.record.events import JobWarned
 from study.record.paths import RunDirectory
 from study.record.points import FidelityPoint
+from study.training.checkpoints import remove_checkpoints
 from study.training.context import RunContext
 from study.training.context_spec import ContextSpec
 from study.training.distributed import DistributedContext, GroupLost
@@ -162,6 +163,8 @@ def _run(job: JobSpec, context: RunContext, run_dir: RunDirectory, send: Send) -
         assert job.trial is not None
         directory = run_dir.trial(job.trial)
         train_adversarial(config, context, directory, lambda point: send(Happened(point)), on_progress)
+        if context.distributed.is_main:
+            remove_checkpoints(directory.checkpoint)  # a study's trials are not trained further
 
 
 def _artifacts_of(job: JobSpec, config: RunConfig) -> Upstream:

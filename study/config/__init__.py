@@ -17,6 +17,7 @@ from study.config.cache_keys import (
     stage_part,
 )
 from study.config.data import MADE, DataConfig, DegradationName, LargestPatch, Task
+from study.config.extension import EXTENSION_FIELDS, check_extension, reduced
 from study.config.generators import (
     GENERATORS,
     SPSR_TAPS,
@@ -56,11 +57,21 @@ from study.config.overrides import (
     to_dict,
 )
 from study.config.run import RunConfig
-from study.config.training import Budget, EvalSchedule, FidelityConfig, Frozen, Optimiser, Precision, Stage
+from study.config.training import (
+    Budget,
+    EvalSchedule,
+    FidelityConfig,
+    Frozen,
+    Optimiser,
+    Precision,
+    Stage,
+    learning_rate_at,
+)
 
 __all__ = [
     "AUTOENCODED",
     "AUTOENCODER_FIELDS",
+    "EXTENSION_FIELDS",
     "GENERATORS",
     "INITIAL_WEIGHTS",
     "MADE",
@@ -100,6 +111,7 @@ __all__ = [
     "Stage",
     "SwinIRConfig",
     "Task",
+    "check_extension",
     "custom_loss_digest",
     "custom_loss_path",
     "decoder_as_run",
@@ -109,8 +121,10 @@ __all__ = [
     "generator_config",
     "get",
     "known_paths",
+    "learning_rate_at",
     "parse_assignments",
     "pin_custom_loss",
+    "reduced",
     "refuse_old_names",
     "replace",
     "stage_key",

@@ -1,5 +1,6 @@
 """How a stage trains: its budget, its optimiser, when it is evaluated; and the base class of all parts."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -71,6 +72,23 @@ class Optimiser(Frozen):
         if self.schedule == "steps" and not self.milestones:
             raise ValueError("schedule 'steps' needs milestones, but there are none; add some or use 'constant'")
         return self
+
+
+def learning_rate_at(config: Optimiser, iteration: int, iterations: int) -> float:
+    """Return the learning rate of step `iteration` (from 0), as a pure function: resuming needs no scheduler state.
+
+    `cosine` falls from `learning_rate` to `minimum` in each of `restarts` equal periods (SGDR, Loshchilov 2017);
+    `steps` multiplies it by `gamma` at each of the `milestones`, shares of the budget. During `warmup` the schedule's
+    value is scaled by (iteration + 1) / warmup.
+    """
+    scheduled = config.learning_rate
+    if config.schedule == "steps":
+        scheduled *= config.gamma ** sum(iteration >= round(share * iterations) for share in config.milestones)
+    if config.schedule == "cosine":
+        period = iterations / config.restarts
+        phase = (iteration % period) / period
+        scheduled = config.minimum + (config.learning_rate - config.minimum) * (1 + math.cos(math.pi * phase)) / 2
+    return scheduled * min(1.0, (iteration + 1) / config.warmup) if config.warmup else scheduled
 
 
 class FidelityConfig(Frozen):

@@ -262,6 +262,15 @@ class TrialRetried:
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
+class TrialExtended:
+    """A single run is trained further: `config` is its run, and its end before this event does not count."""
+
+    type: Literal["trial_extended"] = "trial_extended"
+    trial: Count
+    config: ConfigValues
+
+
+@dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
 class JobWarned:
     """A job met a problem and went on, such as a damaged file that it replaced.
 
@@ -331,6 +340,7 @@ Event = Annotated[
     | SearchEnded
     | WorkerDied
     | TrialRetried
+    | TrialExtended
     | JobWarned
     | FilesPublished
     | ModelPublished

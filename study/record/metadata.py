@@ -1,8 +1,9 @@
 """The metadata of a study or a single run (`study.json`), written before its first event."""
 
 import json
+import shlex
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from study.config import ConfigError, flatten, refuse_old_names
+from study.config import EXTENSION_FIELDS, ConfigError, check_extension, flatten, from_dict, refuse_old_names
 from study.files import write_json
 from study.record.goals import Goals, Objective
 from study.record.paths import RunDirectory
@@ -19,6 +20,13 @@ from study.record.validation import describe_problem, shortened
 
 VERSION: Literal[2] = 2
 _THEN = ", then "
+_LONGER_RUN = (
+    ". Of a run that was started, budget.iterations alone may grow: it began from the finished upstream stages"
+)
+_LONGER_STUDY = (
+    ", with --warm-start {run_dir} to try the settings on its front first, or --repeat {run_dir} to train its best. "
+    "Trials are drawn, stopped and compared at one budget, so a study cannot change it"
+)
 
 
 class RunDirectoryError(ValueError):
@@ -178,7 +186,7 @@ def write_metadata(run_dir: Path, metadata: StudyMetadata, recorded: StudyMetada
     path = RunDirectory(run_dir).study
     before = read_metadata(run_dir) if recorded is None and path.exists() else recorded
     if before is not None:
-        _check_same_study(run_dir, before.identity, json.loads(json.dumps(dict(metadata.identity))))
+        _check_same_study(run_dir, before, metadata)
         versions = dict.fromkeys([*before.code_version.split(_THEN), metadata.code_version])
         metadata = replace(metadata, name=before.name, id=before.id, code_version=_THEN.join(versions))
     write_json(path, plain_metadata(metadata))
@@ -190,18 +198,47 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def _check_same_study(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    before, now = (
-        {name.removeprefix("config."): value for name, value in flatten(given).items()} for given in (before, now)
+def _check_same_study(run_dir: Path, before: StudyMetadata, now: StudyMetadata) -> None:
+    """Check that a study is the one of a directory; a single run may have a longer budget."""
+    there, here = _fields_of(before), _fields_of(now)
+    names = [name for name in {**here, **there} if there.get(name) != here.get(name)]
+    if not names:
+        return
+    is_run = now.search.space == SINGLE_RUN
+    if is_run and "budget.iterations" in names and set(names) <= set(EXTENSION_FIELDS):
+        _check_longer_run(RunDirectory(run_dir), before, now)
+        return
+    different = "; ".join(f"{name} (there {there.get(name)}, here {here.get(name)})" for name in names)
+    raise OccupiedError(
+        f"{run_dir} holds another study; it differs in {different}. "
+        f"Go back to its original settings, or name another --output{_hint(run_dir, names, is_run)}"
     )
-    names = dict.fromkeys([*now, *before])
-    different = [
-        f"{name} (there {before.get(name)}, here {now.get(name)})"
-        for name in names
-        if before.get(name) != now.get(name)
-    ]
-    if different:
+
+
+def _hint(run_dir: Path, names: Collection[str], is_run: bool) -> str:
+    """Return what else to say about some differences."""
+    if "space_fingerprint" in names:
+        return f". The text of its space is in {RunDirectory(run_dir).space}"
+    if not any(name.endswith("budget.iterations") for name in names):
+        return ""
+    return _LONGER_RUN if is_run else _LONGER_STUDY.format(run_dir=shlex.quote(str(run_dir)))
+
+
+def _fields_of(metadata: StudyMetadata) -> dict[str, Any]:
+    """Return the identity by field, as plain JSON types."""
+    fields = flatten(json.loads(json.dumps(dict(metadata.identity))))
+    return {name.removeprefix("config."): value for name, value in fields.items()}
+
+
+def _check_longer_run(run_dir: RunDirectory, before: StudyMetadata, now: StudyMetadata) -> None:
+    """Check that a single run can be trained further; OccupiedError says why not."""
+    try:
+        check_extension(from_dict(before.config), from_dict(now.config))
+    except ConfigError as error:
+        raise OccupiedError(f"{run_dir.root} holds a run of another length: {error}") from None
+    trial = run_dir.trial(0)
+    if trial.done.exists() and not any(trial.root.glob(f"{trial.checkpoint.stem}*")):
         raise OccupiedError(
-            f"{run_dir} holds another study; it differs in {'; '.join(different)}. "
-            "Go back to its original settings, or name another --output"
+            f"{run_dir.root} holds a finished run that cannot be trained further without its state, but "
+            f"{trial.checkpoint} is missing; restore it, or name another --output"
         )

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from study.record.entries import Entry
@@ -25,6 +25,7 @@ from study.record.events import (
     StudyState,
     StudyStateChanged,
     TrialEnded,
+    TrialExtended,
     TrialRetried,
     TrialStarted,
 )
@@ -89,6 +90,10 @@ class StudyRecord:
                 self.ends.setdefault(event.trial, event)
             case TrialRetried():
                 self.ends.pop(event.trial, None)
+            case TrialExtended():
+                self.ends.pop(event.trial, None)
+                if event.trial in self.trials:
+                    self.trials[event.trial] = replace(self.trials[event.trial], config=event.config)
             case JobWarned():
                 self.warnings.append(event)
             case ArtifactEnded():
@@ -226,6 +231,8 @@ class Recorder:
                 return event.trial in record.ends
             case TrialRetried():
                 return event.trial not in record.ends
+            case TrialExtended():
+                return record.trials[event.trial].config == event.config
             case JobWarned():
                 return event in record.warnings
             case InterpolationEvaluated():

@@ -68,14 +68,11 @@ def identity_of(study: Description, context: RunContext) -> dict[str, Any]:
     return {
         "space": study.search.space,
         "space_fingerprint": study.space_fingerprint,
-        "recipe": study.base.recipe,
-        "size": study.base.size,
-        "seed": study.search.seed,
         "config": _identifying_fields(study.base),
         "training images": context.train.fingerprint[:16],
         "held-out images": context.val.fingerprint[:16],
         "objectives": list(study.goals.metrics),
-        **({} if study.plan is None else study.plan.identity),
+        **({} if study.plan is None else {"--seed": study.search.seed, **study.plan.identity}),
         **({"custom losses": sorted(losses)} if losses else {}),
     }
 

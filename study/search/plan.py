@@ -41,13 +41,17 @@ class SearchPlan:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Options that a resumed study cannot change, for study.json."""
+        """Options that a resumed study cannot change, by name, for study.json."""
         rungs, repeat = self.rungs, self.repeat
-        repeated = {} if repeat is None else {"repeat": [str(repeat.origin), repeat.members, repeat.seeds]}
         return {
-            "sampler": self.sampler,
-            "early stopping": None if rungs is None else [rungs.grace_period, rungs.reduction_factor, rungs.tie_break],
-            "constraints": [str(constraint) for constraint in self.constraints],
-            "warm start": None if self.warm_start is None else [str(self.warm_start), self.learn],
-            **repeated,
+            "--sampler": self.sampler,
+            "--grace-period": None if rungs is None else rungs.grace_period,
+            "--reduction-factor": None if rungs is None else rungs.reduction_factor,
+            "--tie-break": None if rungs is None else rungs.tie_break,
+            "--constraint": [str(constraint) for constraint in self.constraints],
+            "--warm-start": None if self.warm_start is None else str(self.warm_start),
+            "--learn-from-trials": self.learn,
+            "--repeat": None if repeat is None else str(repeat.origin),
+            "--repeat-members": None if repeat is None else repeat.members,
+            "--repeat-seeds": None if repeat is None else repeat.seeds,
         }

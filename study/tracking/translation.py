@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from study.config import flatten
+from study.config import EXTENSION_FIELDS, flatten
 from study.record.entries import Entry
 from study.record.events import (
     AliasesPublished,
@@ -21,6 +21,7 @@ from study.record.events import (
     SearchEnded,
     StudyStateChanged,
     TrialEnded,
+    TrialExtended,
     TrialRetried,
     TrialStarted,
 )
@@ -79,11 +80,8 @@ class Sender:
                 self._batches.add(self.runs.trial(event.point.trial, at), at, metrics, step=event.point.iteration)
             case TrialEnded():
                 self._end_trial(event, at)
-            case TrialRetried():
-                run = self.runs.trial(event.trial, at)
-                self._batches.add(run, at, tags={"state": "RUNNING", "cause": ""})
-                self._batches.set_status(run, "RUNNING")
-                self.cursor.unfinished.append(event.trial)
+            case TrialRetried() | TrialExtended():
+                self._reopen_trial(event, at)
             case InterpolationEvaluated():
                 self._add_interpolation(event, at)
             case ArtifactEnded():
@@ -138,6 +136,15 @@ class Sender:
         params = {name: str(value) for name, value in flatten(event.config).items()}
         self._batches.add(self.runs.trial(event.trial, at), at, params=params, tags=tags)
         self.cursor.unfinished.append(event.trial)
+
+    def _reopen_trial(self, event: TrialRetried | TrialExtended, at: int) -> None:
+        run, tags = self.runs.trial(event.trial, at), {"state": "RUNNING", "cause": ""}
+        if isinstance(event, TrialExtended):  # MLflow lets no parameter change
+            tags |= {name: str(value) for name, value in flatten(event.config).items() if name in EXTENSION_FIELDS}
+        self._batches.add(run, at, tags=tags)
+        self._batches.set_status(run, "RUNNING")
+        if event.trial not in self.cursor.unfinished:
+            self.cursor.unfinished.append(event.trial)
 
     def _end_trial(self, event: TrialEnded, at: int) -> None:
         run = self.runs.trial(event.trial, at)

@@ -6,6 +6,7 @@ The file is an archive in PyTorch's format, with a CRC-32 of each of its members
 import io
 import logging
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,15 @@ def remove_checkpoints(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, key: str, *, extends: Collection[str] = ()) -> dict[str, Any] | None:
     """Load the last checkpoint onto the CPU; if it is damaged, the one before, with a warning.
 
     Damaged checkpoints are removed, so that the next one that is saved does not push out an intact one.
+
+    Args:
+        path: of the last checkpoint.
+        key: of the run.
+        extends: keys of the shorter runs that the run continues.
 
     Returns:
         The state; None if there is no intact checkpoint.
@@ -56,7 +62,7 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
             log.warning("%s; %s", error, instead)
             file.unlink(missing_ok=True)
             continue
-        if owner != key:
+        if owner not in (key, *extends):
             raise ValueError(
                 f"{file} is a checkpoint of {owner}, but this configuration is {key}; "
                 "name another output directory, or use the configuration that it was started with"

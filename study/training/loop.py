@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from study.config import Budget, LossConfig, Optimiser
+from study.config import Budget, LossConfig, Optimiser, learning_rate_at
 from study.data import Batches, feed
 from study.files import StorageError
 from study.training.active_clock import ActiveClock
 from study.training.checkpoints import load_checkpoint, save_checkpoint
 from study.training.peak_memory import PeakMemory
-from study.training.state import TrainState, learning_rate_at, set_learning_rate, update_ema
+from study.training.state import TrainState, set_learning_rate, update_ema
 from study.training.steps import LOGGED, Step
 
 # Losses stay on the device and are read this often: each read makes the CPU wait for the device.
@@ -56,6 +56,7 @@ class Plan:
         key: names everything that determines the result; a checkpoint of another key is refused.
         evaluate_every: iterations between calls of `evaluate`; 0 for the last iteration only, always evaluated.
         seed: of the networks' random draws during training.
+        extends: keys of the shorter runs that this one continues.
         on_saved: called after each checkpoint.
     """
 
@@ -67,6 +68,7 @@ class Plan:
     checkpoint_every: int
     evaluate_every: int = 0
     seed: int = 0
+    extends: tuple[str, ...] = ()
     on_saved: Callable[[], None] = lambda: None
 
 
@@ -99,7 +101,7 @@ def train(
             different ones.
         ValueError: the checkpoint belongs to another configuration.
     """
-    saved = load_checkpoint(plan.checkpoint, plan.key)
+    saved = load_checkpoint(plan.checkpoint, plan.key, extends=plan.extends)
     if saved is not None:
         state.load_state_dict(saved)
     if state.distributed.broadcast(state.iteration) != state.iteration:

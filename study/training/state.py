@@ -1,7 +1,6 @@
 """The state of a stage: all that is needed to continue it exactly."""
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -147,23 +146,6 @@ def seeded(build: Callable[[], Module], seed: int) -> Module:
 def state_on_cpu(module: nn.Module) -> dict[str, Tensor]:
     """Return a module's state dict on the CPU."""
     return {name: tensor.cpu() for name, tensor in module.state_dict().items()}
-
-
-def learning_rate_at(config: Optimiser, iteration: int, iterations: int) -> float:
-    """Return the learning rate of step `iteration` (from 0), as a pure function: resuming needs no scheduler state.
-
-    `cosine` falls from `learning_rate` to `minimum` in each of `restarts` equal periods (SGDR, Loshchilov 2017);
-    `steps` multiplies it by `gamma` at each of the `milestones`, shares of the budget. During `warmup` the schedule's
-    value is scaled by (iteration + 1) / warmup.
-    """
-    scheduled = config.learning_rate
-    if config.schedule == "steps":
-        scheduled *= config.gamma ** sum(iteration >= round(share * iterations) for share in config.milestones)
-    if config.schedule == "cosine":
-        period = iterations / config.restarts
-        phase = (iteration % period) / period
-        scheduled = config.minimum + (config.learning_rate - config.minimum) * (1 + math.cos(math.pi * phase)) / 2
-    return scheduled * min(1.0, (iteration + 1) / config.warmup) if config.warmup else scheduled
 
 
 def set_learning_rate(state: TrainState, learning_rate: float) -> None:

@@ -6,10 +6,20 @@ from typing import Any
 import pytest
 import torch
 
-from study.config import ConfigError, RunConfig, Task, flatten, from_dict, get, replace, stage_key, to_dict
+from study.config import (
+    ConfigError,
+    RunConfig,
+    Task,
+    flatten,
+    from_dict,
+    get,
+    learning_rate_at,
+    replace,
+    stage_key,
+    to_dict,
+)
 from study.config.recipes import RECIPES, as_method, for_task, get_recipe, parse_task, without_missing_networks
 from study.models.build import build_generator
-from study.training.state import learning_rate_at
 
 SIZES = ("full", "small", "tiny")
 

@@ -27,6 +27,7 @@ from study.record.events import (
     StudyDescribed,
     StudyStateChanged,
     TrialEnded,
+    TrialExtended,
     TrialRetried,
     TrialStarted,
     WorkerDied,
@@ -97,6 +98,7 @@ EXPECTED: list[Any] = [
     SearchEnded(limits=Limits(12, 0.5, 16, 0.005), cause="0.5 of --device-hours 0.5 are spent"),
     WorkerDied(job="trial-0003", trial=3, iteration=40, cause="its node died"),
     TrialRetried(trial=3),
+    TrialExtended(trial=3, config={"recipe": "aesop", "budget": {"iterations": 240}}),
     JobWarned(job="trial-0003", trial=3, text="checkpoint.pt is damaged; the one before it is used"),
     FilesPublished(trial=None, folder="report", paths=("report.html",), content="1d48ec6b4e4ef926"),
     ModelPublished(

@@ -60,6 +60,21 @@ def test_another_study_is_refused_with_the_differences(tmp_path: Path) -> None:
         write_metadata(tmp_path, replace(STUDY, identity={**STUDY.identity, "space": "wide"}))
 
 
+def test_a_study_keeps_its_budget_and_its_refusal_names_the_other_ways(tmp_path: Path) -> None:
+    of = lambda iterations: replace(STUDY, identity={**STUDY.identity, "config": {"budget.iterations": iterations}})  # noqa: E731
+    write_metadata(tmp_path, of(24))
+    for other in (12, 48):
+        with pytest.raises(OccupiedError) as caught:
+            write_metadata(tmp_path, of(other))
+        said = str(caught.value)
+        assert f"differs in budget.iterations (there 24, here {other})" in said
+        assert (
+            f"another --output, with --warm-start {tmp_path} to try the settings on its front first, or --repeat"
+            in said
+        )
+        assert "compared at one budget, so a study cannot change it" in said
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [

@@ -17,6 +17,7 @@ from study.record.events import (
     ReferenceEvaluated,
     StudyStateChanged,
     TrialEnded,
+    TrialExtended,
     TrialRetried,
     TrialStarted,
 )
@@ -227,3 +228,17 @@ def test_a_resumed_study_tries_again_what_failed_for_a_cause_outside_it(tmp_path
     assert list(resumed.record.pairs.values()) == pairs[1:]
     events = [entry.event for entry in Journal(tmp_path / "journal.jsonl").entries()]
     assert [event for event in events if isinstance(event, TrialRetried)] == [TrialRetried(trial=0)]
+
+
+def test_a_run_that_is_trained_further_is_open_until_it_ends_again(tmp_path: Path) -> None:
+    recorder = Recorder(Journal(tmp_path / "journal.jsonl"))
+    short, long = ({"budget": {"iterations": iterations}} for iterations in (24, 48))
+    recorder.add(TrialStarted(trial=0, config=short, params={}, upstream={"fidelity": "fidelity-1"}))
+    recorder.add(TrialEnded(trial=0, state="COMPLETE"))
+    assert recorder.add(TrialExtended(trial=0, config=long))
+    assert not recorder.add(TrialExtended(trial=0, config=long))
+    for record in (recorder.record, Recorder(Journal(tmp_path / "journal.jsonl")).record):
+        assert (record.trial_state(0), record.trials[0].config) == ("RUNNING", long)
+        assert record.uses == {"fidelity-1": 1}
+    assert recorder.add(TrialEnded(trial=0, state="COMPLETE"))
+    assert recorder.record.trial_state(0) == "COMPLETE"

@@ -29,6 +29,7 @@ from study.record.events import (
     SearchEnded,
     StudyStateChanged,
     TrialEnded,
+    TrialExtended,
     TrialRetried,
     TrialStarted,
 )
@@ -239,6 +240,25 @@ def test_a_trial_that_is_tried_again_has_its_last_end(server: str, run_dir: Path
     follow(run_dir, server)
     run = runs_of(server, run_dir)["0"]
     assert (run.info.status, run.data.tags["state"], run.data.tags["cause"]) == ("FINISHED", "COMPLETE", "")
+
+
+def test_a_run_that_is_trained_further_has_its_new_budget(server: str, run_dir: Path) -> None:
+    journal = Journal(run_dir / "journal.jsonl")
+    journal.append(StudyStateChanged(state="RUNNING"))
+    start_trial(journal, 0)
+    journal.append(TrialEnded(trial=0, state="COMPLETE"))
+    journal.append(TrialExtended(trial=0, config={"recipe": "aesop", "budget": {"iterations": 240, "batch": 2}}))
+    follow(run_dir, server)
+    run = runs_of(server, run_dir)["0"]
+    assert (run.info.status, run.data.tags["state"], run.data.tags["budget.iterations"]) == (
+        "RUNNING",
+        "RUNNING",
+        "240",
+    )
+    assert "budget.batch" not in run.data.tags
+    journal.append(TrialEnded(trial=0, state="COMPLETE"))
+    follow(run_dir, server)
+    assert runs_of(server, run_dir)["0"].info.status == "FINISHED"
 
 
 def test_nan_and_very_long_tags_arrive(server: str, run_dir: Path) -> None:

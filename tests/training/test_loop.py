@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from study.config import Budget, LossConfig, Optimiser
+from study.config import Budget, LossConfig, Optimiser, learning_rate_at
 from study.data import Batches, ImageSet, make_pairs
 from study.losses.generator_loss import GeneratorLoss
 from study.models import MSRResNet, VGGDiscriminator
 from study.training import loop
 from study.training.checkpoints import load_checkpoint
 from study.training.loop import Diverged, Plan, Progress, train
-from study.training.state import TrainState, learning_rate_at, new_state
+from study.training.state import TrainState, new_state
 from study.training.steps import Step, adversarial_step, fidelity_step
 
 Evaluated = list[tuple[int, dict[str, float]]]

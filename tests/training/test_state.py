@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from study.config import Optimiser
+from study.config import Optimiser, learning_rate_at
 from study.models import MSRResNet, VGGDiscriminator
 from study.training.checkpoints import load_checkpoint, save_checkpoint
-from study.training.state import TrainState, learning_rate_at, new_state, set_learning_rate, update_ema
+from study.training.state import TrainState, new_state, set_learning_rate, update_ema
 
 COSINE = Optimiser(learning_rate=1e-3, schedule="cosine", minimum=1e-4)
 

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from study.config import DataConfig, RunConfig, stage_key, to_dict
+from study.config import DataConfig, RunConfig, check_extension, from_dict, reduced, stage_key, to_dict
 from study.data import Batches
 from study.files import DamagedError, read_checked_json, write_checked_json, write_json
 from study.losses import build_perceptual
@@ -47,15 +48,16 @@ def train_adversarial(
 ) -> None:
     """Train and evaluate the perceptual generator; its upstream artifacts must be finished.
 
-    A second call with the same directory continues from the last checkpoint. A point is stored before it is reported; a
-    continued run reports its stored points again, so the receiver must ignore iterations that it already has. If one of
-    them is damaged, training starts again, with a warning.
+    A second call with the same directory continues from the last checkpoint, also to a longer budget where the shorter
+    one trained the same iterations (`config.check_extension`). A point is stored before it is reported; a continued run
+    reports its stored points again, so the receiver must ignore iterations that it already has. If one of them is
+    damaged, training starts again, with a warning.
 
     Args:
         config: the run.
         context: images, artifacts, metrics.
-        directory: the trial's; holds `checkpoint.pt` during training, and for each point its EMA weights, numbers and
-            sample crops under `points/`.
+        directory: the trial's; holds `checkpoint.pt`, which stays after the end, and for each point its EMA weights,
+            numbers and sample crops under `points/`.
         report: called for each point, in the order of iterations, in the main process only.
         on_progress: called every few iterations.
 
@@ -64,7 +66,7 @@ def train_adversarial(
     """
     key = stage_key(config, "adversarial", context.train.fingerprint)
     if context.distributed.is_main:
-        _claim(directory, key, config)
+        _claim(directory, key, config, context.train.fingerprint)
         for point in _stored_points(directory, config.budget.iterations):
             report(point)
     if context.distributed.broadcast(directory.done.exists()):
@@ -78,13 +80,13 @@ def train_adversarial(
         checkpoint_every=config.eval_schedule.checkpoint_every,
         evaluate_every=evaluation_spacing(config, context.val),
         seed=config.seed,
+        extends=tuple(read_checked_json(directory.config).get("extends", ())),
     )
     evaluate = lambda state, terms: report(_save_point(directory, state, terms, context, config.data))  # noqa: E731
     state, step, batches = prepare_adversarial(config, context)
     train(state, step, batches, plan, evaluate=evaluate, on_progress=on_progress, stopping=context.stopping)
     if context.distributed.is_main:
         write_json(directory.done, {"key": key})
-        remove_checkpoints(directory.checkpoint)  # only now are they no longer needed
 
 
 def prepare_adversarial(config: RunConfig, context: RunContext) -> tuple[TrainState, Step, Batches]:
@@ -117,19 +119,33 @@ def export_generator(config: RunConfig, weights: Path, target: Path) -> Path:
     return target
 
 
-def _claim(directory: TrialDirectory, key: str, config: RunConfig) -> None:
-    """Write the run's key and configuration into a trial's directory; ValueError if it belongs to another run."""
-    path, owner = directory.config, key
+def _claim(directory: TrialDirectory, key: str, config: RunConfig, data: str) -> None:
+    """Write the run's key and configuration into a trial's directory, and the keys of shorter runs that it extends.
+
+    ValueError if the directory belongs to another run.
+    """
+    stored: dict[str, Any] = {"key": key}
     try:
-        owner = read_checked_json(path)["key"] if path.exists() else key
+        stored = read_checked_json(directory.config) if directory.config.exists() else stored
     except DamagedError as error:
         log.warning("%s; it is written again", error)
-    if owner != key:
+    extends = stored.get("extends", [])
+    if stored["key"] != key:
+        _check_extends(directory, key, config, stored, data)
+        extends = [*extends, stored["key"]]
+        directory.done.unlink(missing_ok=True)  # before the new key: a trial that is done has all its points
+    write_checked_json(directory.config, {"key": key, "config": to_dict(config), "extends": extends})
+
+
+def _check_extends(directory: TrialDirectory, key: str, config: RunConfig, stored: dict[str, Any], data: str) -> None:
+    """Check that a run continues the one of a trial's directory; ValueError says why not."""
+    before = from_dict(stored["config"])
+    if stage_key(reduced(config, before), "adversarial", data) != stored["key"]:
         raise ValueError(
-            f"{directory} belongs to {owner}, but this configuration is {key}; name another directory, "
+            f"{directory} belongs to {stored['key']}, but this configuration is {key}; name another directory, "
             "or use the configuration that it was started with"
         )
-    write_checked_json(path, {"key": key, "config": to_dict(config)})
+    check_extension(before, config)
 
 
 def _stored_points(directory: TrialDirectory, iterations: int) -> list[PointEvaluated]:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from study.models.build import build_generator
 from study.record.events import ArtifactEnded, PointEvaluated, ReferenceEvaluated
 from study.record.paths import RunDirectory, TrialDirectory
 from study.training import loop
+from study.training.checkpoints import load_checkpoint
 from study.training.context import RunContext
 from study.training.evaluation import evaluate_autoencoder, evaluate_baseline, evaluate_generator
 from study.training.loop import Diverged, Progress, Stopped
@@ -33,6 +35,7 @@ from study.training.stages.graph import STAGES, artifact_key
 OpenContext = Callable[[Path], RunContext]
 TRIAL = "trials/0000"
 POINTS = f"{TRIAL}/points"
+LEFT = ["checkpoint.previous.pt", "checkpoint.pt", "config.json", "done.json", "points"]
 
 
 class Killed(Exception):
@@ -263,7 +266,7 @@ def test_points_are_on_disk_and_reported_again(
     train_adversarial(small_run, context, TrialDirectory(tmp_path, 0), report)
     assert [point.point.iteration for point in reported] == [3, 6]
     assert on_disk == [True, True]
-    assert sorted(path.name for path in (tmp_path / TRIAL).iterdir()) == ["config.json", "done.json", "points"]
+    assert sorted(path.name for path in (tmp_path / TRIAL).iterdir()) == LEFT
     described = json.loads((tmp_path / TRIAL / "config.json").read_text())
     assert described.get("config", described) == to_dict(small_run)
     assert json.loads((tmp_path / TRIAL / "done.json").read_text()) == {
@@ -350,7 +353,7 @@ def test_killed_adversarial_run_ends_where_an_unbroken_one_does(
         assert (broken / TRIAL / "points" / name).read_bytes() == (
             tmp_path / "unbroken" / TRIAL / "points" / name
         ).read_bytes()
-    assert sorted(path.name for path in (broken / TRIAL).iterdir()) == ["config.json", "done.json", "points"]
+    assert sorted(path.name for path in (broken / TRIAL).iterdir()) == LEFT
 
 
 @pytest.mark.parametrize("damage", ["digit", "half", "none left"])
@@ -406,6 +409,73 @@ def test_run_that_is_through_when_asked_to_stop_is_through(
     on_progress = lambda progress: at_end.append(6) if progress.iteration == 6 else None  # noqa: E731
     train_adversarial(small_run, stopping, TrialDirectory(tmp_path, 0), lambda _: None, on_progress)
     assert (tmp_path / TRIAL / "done.json").exists()
+
+
+LENGTHS = {  # of runs that continue each other: their schedules have the same learning rates
+    "constant": {6: {}, 12: {}},
+    "steps": {6: {"schedule": "steps", "milestones": [0.5]}, 12: {"schedule": "steps", "milestones": [0.25, 0.75]}},
+    "cosine": {6: {"schedule": "cosine"}, 12: {"schedule": "cosine", "restarts": 2}},
+}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "killed", "first"),
+    [
+        ("constant", (), 8),
+        ("steps", (4,), 4),
+        ("cosine", (None, 8), 8),
+    ],
+)
+def test_a_longer_budget_ends_bit_for_bit_like_a_run_of_that_length(
+    schedule: str,
+    killed: tuple[int | None, ...],
+    first: int,
+    context: RunContext,
+    small_run: RunConfig,
+    tmp_path: Path,
+) -> None:
+    short, long = (
+        replace(small_run, {"budget.iterations": iterations, "optimiser": {"schedule": "constant", **optimiser}})
+        for iterations, optimiser in LENGTHS[schedule].items()
+    )
+    straight, extended = TrialDirectory(tmp_path / "straight", 0), TrialDirectory(tmp_path / "extended", 0)
+    expected: list[PointEvaluated] = []
+    train_adversarial(long, context, straight, expected.append)
+    for config, at in zip((short, long), killed or (None,), strict=False):
+        with nullcontext() if at is None else pytest.raises(Killed):
+            on_progress = None if at is None else killed_at(at, "adversarial")
+            train_adversarial(config, context, extended, lambda _: None, on_progress)
+    reached: list[int] = []
+    points: list[PointEvaluated] = []
+    train_adversarial(long, context, extended, points.append, lambda done: reached.append(done.iteration))
+    assert reached[0] == first  # no iteration of a checkpoint is trained again
+    assert [without_cost(point) for point in points] == [without_cost(point) for point in expected]
+    for path in straight.points.glob("*.safetensors"):
+        assert (extended.points / path.name).read_bytes() == path.read_bytes(), path.name
+    torch.testing.assert_close(end_of(extended, long, context), end_of(straight, long, context), rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"budget\.iterations 6 is below the 12"):
+        train_adversarial(short, context, extended, lambda _: None)
+
+
+def end_of(directory: TrialDirectory, config: RunConfig, context: RunContext) -> dict[str, Any]:
+    """The whole last state of a run but what a clock and the memory's meter said."""
+    state = load_checkpoint(directory.checkpoint, artifact_key(config, "adversarial", context.train))
+    assert state is not None
+    del state["counters"]["device_seconds"], state["counters"]["peak_gib"]
+    return state
+
+
+def test_a_run_of_another_schedule_is_not_continued(context: RunContext, small_run: RunConfig, tmp_path: Path) -> None:
+    directory = TrialDirectory(tmp_path, 0)
+    train_adversarial(small_run, context, directory, lambda _: None)
+    before = {path: path.read_bytes() for path in (tmp_path / TRIAL).rglob("*") if path.is_file()}
+    longer = replace(small_run, {"budget.iterations": 12, "optimiser.learning_rate": 1e-3})
+    with pytest.raises(ValueError, match=r"iteration 1 had the learning rate .* give --set optimiser.learning_rate="):
+        train_adversarial(longer, context, directory, lambda _: None)
+    other_loss = replace(small_run, {"budget.iterations": 12, "loss.adversarial": 0.5})
+    with pytest.raises(ValueError, match="belongs to adversarial-"):
+        train_adversarial(other_loss, context, directory, lambda _: None)
+    assert {path: path.read_bytes() for path in (tmp_path / TRIAL).rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("finished", [False, True])
