@@ -229,3 +229,5 @@ def test_a_trial_trains_a_damaged_artifact_again_and_says_so(
     assert f"{made.key} is damaged: weights.safetensors is not what was stored; it is trained again" in warned.text
     assert [event.point.iteration for event in happened if isinstance(event, PointEvaluated)] == [3, 6]
     assert made.weights.read_bytes() == whole
+    (done,) = Path(request_.run_dir).glob("trials/0000/done.json")
+    assert not list(done.parent.glob("checkpoint*"))  # many trials' checkpoints would fill a disk
