@@ -262,7 +262,10 @@ def test_a_directory_with_another_study_is_refused(material: Path, undisturbed: 
     arguments = ["--space", str(other), *arguments_of(material, undisturbed, "--resume")[2:]]
     _refused(arguments, "holds another study; it differs in space")
     longer = arguments_of(material, undisturbed, "--resume", "--seed", "5", "--set", "budget.iterations=80")
-    _refused(longer, r"differs in budget\.iterations \(there 40, here 80\); --seed \(there 0, here 5\)\. .* with --warm-start")
+    _refused(
+        longer,
+        r"differs in budget\.iterations \(there 40, here 80\); --seed \(there 0, here 5\)\. .* with --warm-start",
+    )
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("precious")
     _refused(arguments_of(material, tmp_path / "full", "--resume"), "is not empty and holds no study")
