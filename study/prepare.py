@@ -103,7 +103,7 @@ def _pack(options: argparse.Namespace, console: Console) -> int:
     with progress(console, "packing", len(plan.items)) as advance:
         packed = pack(plan, options.output, jobs=options.jobs, progress=advance)
     seconds = time.monotonic() - started
-    if packed.new == 0 and packed.kept == len(plan.items):
+    if packed.new == 0 and packed.kept == plan.description.count:
         console.print(f"{options.output} is up to date: nothing was done", highlight=False, soft_wrap=True)
     else:
         console.print(_rate(packed, seconds), highlight=False)

@@ -1,15 +1,16 @@
 """Describe what a folder holds besides plain sRGB images: ignored files, transparency, colour profiles."""
 
-import io
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
+from study.data.colour_profiles import ColourProfile, profile_of
 from study.data.errors import some
 from study.data.image_files import IMAGE_SUFFIXES, list_images, open_image
+from study.data.images import check_size, strips
 from study.data.lmdb_files import FILES, is_lmdb, unlisted_keys
 
 
@@ -28,27 +29,44 @@ def folder_notes(folders: Sequence[Path]) -> list[str]:
         ignored = _ignored(folder, images, folders)
         if ignored:
             notes.append(f"{folder}: {_counted(len(images), 'image')}; ignored: {', '.join(ignored)}.")
-        transparent = [path.name for path in images if transparent_share(path) > 0]
-        if transparent:
-            notes.append(f"{folder}: transparent pixels show white, in {some(transparent)}.")
-        profiles = [f"{path.name} ({profile})" for path in images if (profile := _other_profile(path))]
-        if profiles:
-            remedy = "convert them for their true colours"
-            notes.append(
-                f"{folder}: read as sRGB, although their colour profile is another: {some(profiles)}; {remedy}."
-            )
+        notes += image_notes(folder, images)
     return notes
 
 
-def transparent_share(path: Path) -> float:
-    """Return the share of an image file's pixels that are not opaque; 0 for a file that cannot be read."""
+def image_notes(folder: Path, images: Sequence[Path]) -> list[str]:
+    """Return sentences about transparent images of a folder, and about those with another colour profile than sRGB."""
+    transparent, converted, unconverted = [], defaultdict(list), []
+    for path in images:
+        clear, profile = _read_kind(path)
+        if clear:
+            transparent.append(path.name)
+        if profile is not None and profile.transform is not None:
+            converted[profile.name].append(path.name)
+        elif profile is not None:
+            unconverted.append(f"{path.name} ({profile.name})")
+    notes = []
+    if transparent:
+        notes.append(f"{folder}: transparent pixels show white, in {some(transparent)}.")
+    if converted:
+        counted = [f"{len(names)} from {profile} ({some(names, 4)})" for profile, names in sorted(converted.items())]
+        notes.append(f"{folder}: converted to sRGB: {', '.join(counted)}.")
+    if unconverted:
+        notes.append(f"{folder}: taken as sRGB, because their colour profile cannot be applied: {some(unconverted)}.")
+    return notes
+
+
+def _read_kind(path: Path) -> tuple[bool, ColourProfile | None]:
+    """Return whether an image has transparent pixels, and its colour profile; (False, None) if it cannot be read."""
     try:
         with open_image(path) as file, Image.open(file) as image:
-            if not image.has_transparency_data:
-                return 0.0
-            return float((np.asarray(image.convert("RGBA"))[..., 3] < 255).mean())
+            check_size(path, image, large=True)
+            profile = profile_of(image)
+            clear = image.has_transparency_data and any(
+                (np.asarray(strip.convert("RGBA"))[..., 3] < 255).any() for strip in strips(image)
+            )
+            return clear, profile
     except Exception:  # decoders raise errors of many types on damaged files, which `read_image` reports
-        return 0.0
+        return False, None
 
 
 def _ignored(folder: Path, images: Sequence[Path], used: Iterable[Path]) -> list[str]:
@@ -81,19 +99,3 @@ def _kind(entry: Path) -> str:
 def _counted(count: int, kind: str) -> str:
     plural = {"hidden entry": "hidden entries", "file without a suffix": "files without a suffix"}
     return f"{count} {kind if count == 1 else plural.get(kind, f'{kind}s')}"
-
-
-def _other_profile(path: Path) -> str:
-    """Return the description of an image's colour profile; "" if it has none, or sRGB's."""
-    try:
-        with open_image(path) as file, Image.open(file) as image:
-            profile = image.info.get("icc_profile")
-    except Exception:  # as above
-        return ""
-    if not profile:
-        return ""
-    try:
-        described = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip()
-    except (ImageCms.PyCMSError, OSError):
-        return "a profile that cannot be read"
-    return "" if "srgb" in described.lower() else ascii(described)[1:-1]

@@ -1,6 +1,7 @@
 """Find and read the files of encoded images: in folders, and in LMDBs (`lmdb_files`)."""
 
 import io
+import shlex
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,6 +59,12 @@ def read_bytes(path: Path) -> bytes:
 
 def _unreadable(error: OSError) -> str:
     return f"the file cannot be read ({error.strerror}); check its permissions"
+
+
+def pack_command(folder: Path) -> str:
+    """Return the command that packs a folder or an LMDB into a store beside it."""
+    store = folder.with_name(folder.name.removesuffix(".lmdb") + ".arrow")
+    return f"python study/prepare.py pack {shlex.quote(str(folder))} --output {shlex.quote(str(store))}"
 
 
 def _contents(entries: list[Path]) -> str:

@@ -4,18 +4,29 @@ import hashlib
 import io
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
+from study.data.colour_profiles import ColourProfile, profile_of
 from study.data.errors import ImageError
-from study.data.image_files import open_image, read_bytes
+from study.data.image_files import open_image, pack_command, read_bytes
 from study.data.lmdb_files import check_listed_size, is_lmdb
 
 MAX_PIXELS = 2**26
-"""A larger image (67 megapixels) is refused as a decompression bomb."""
+"""A larger image (67 megapixels) is refused; packing cuts it."""
+
+LARGEST_PACKED = 2**29
+"""A larger image (537 megapixels) is refused as a decompression bomb by packing too."""
+
+Image.MAX_IMAGE_PIXELS = LARGEST_PACKED  # Pillow's own bound, for all images of a process: `check_size` is stricter
+
+_STRIP_PIXELS = 2**22
+"""Images are converted to RGB in strips of this size, so that intermediate values of large ones need little memory."""
+
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -30,9 +41,9 @@ def read_image(path: Path | str) -> np.ndarray:
 
     Grey images give three equal channels. 16-bit PNGs, grey and RGB TIFFs, PPMs and PGMs are reduced by
     rounding value/257, so 65535 becomes 255. Palettes are expanded. Transparency (an alpha channel or a
-    transparent colour) is dropped where everything is opaque, otherwise composited on white. Colour profiles are
-    not applied (`folder_notes` names the images); CMYK is converted without one. The EXIF orientation is applied. Of an
-    animation, the first frame is read.
+    transparent colour) is dropped where everything is opaque, otherwise composited on white. Colours of another
+    profile than sRGB are converted (`colour_profiles`); CMYK without a profile as Pillow does. The EXIF orientation is
+    applied. Of an animation, the first frame is read.
 
     Raises ImageError for a file that is missing, empty, truncated, corrupt, not an image, larger than MAX_PIXELS,
     or of a sample type that has no exact 8-bit counterpart. A PNG's checksums are verified; damage inside a JPEG
@@ -42,10 +53,14 @@ def read_image(path: Path | str) -> np.ndarray:
     return decode_image(path, read_bytes(path))
 
 
-def decode_image(path: Path, content: bytes) -> np.ndarray:
-    """Decode the content of an image file as `read_image` does; `path` is for the error messages."""
+def decode_image(path: Path, content: bytes, *, large: bool = False) -> np.ndarray:
+    """Decode the content of an image file as `read_image` does; a large one has up to LARGEST_PACKED pixels.
+
+    `path` is for the error messages. The peak of memory is `content` and 7 bytes a pixel: Pillow's 4 and the
+    result's 3; for 16-bit colour 4 more, for a rotated image 3 more.
+    """
     try:
-        return _decode(path, content)
+        return _decode(path, content, large)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -55,17 +70,17 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
         raise ImageError(path, problem) from error
 
 
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(path: Path, *, large: bool = False) -> tuple[int, int]:
     """Return the height and width in px from an image file's header, with its EXIF orientation applied.
 
-    Raises ImageError as `read_image` does, for problems that show without decoding.
+    Raises ImageError as `decode_image` does, for problems that show without decoding.
     """
     try:
         with open_image(path) as file:
             if not file.read(1):
                 raise ImageError(path, _EMPTY)
             file.seek(0)
-            size = _header_size(path, Image.open(file))
+            size = _header_size(path, Image.open(file), large)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -78,8 +93,8 @@ def read_size(path: Path) -> tuple[int, int]:
     return size
 
 
-def _header_size(path: Path, image: Image.Image) -> tuple[int, int]:
-    _check_size(path, image)
+def _header_size(path: Path, image: Image.Image, large: bool) -> tuple[int, int]:
+    check_size(path, image, large)
     # Pillow would decode a PNG whose orientation comes after its pixels; it has rotated a TIFF's size already.
     looked_up = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
     rotated = looked_up and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
@@ -110,52 +125,70 @@ def compress_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     return np.asarray(Image.open(buffer))
 
 
-def _decode(path: Path, content: bytes) -> np.ndarray:
+def check_size(path: Path, image: Image.Image, large: bool) -> None:
+    """Raise ImageError for an image of more than MAX_PIXELS, or of more than LARGEST_PACKED if it may be large."""
+    most = LARGEST_PACKED if large else MAX_PIXELS
+    width, height = image.size
+    if width * height > most:
+        packable = width * height <= LARGEST_PACKED
+        remedy = f"pack it, which cuts it: {pack_command(path.parent)}" if packable else "cut it into smaller images"
+        raise ImageError(path, f"the image is {width} x {height} px, more than the allowed {most} pixels; {remedy}")
+
+
+def strips(image: Image.Image) -> Iterator[Image.Image]:
+    """Decode an image; yield it in strips of full rows, from the top."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _decode(path: Path, content: bytes, large: bool) -> np.ndarray:
     if not content:
         raise ImageError(path, _EMPTY)
     image = Image.open(io.BytesIO(content))
-    _check_size(path, image)
+    check_size(path, image, large)
     if image.format == "PNG":
         # Loading alone would accept a file cut between two chunks; this checks all checksums and the end.
         Image.open(io.BytesIO(content)).verify()
-    levels = _levels(path, content, image)
+    profile = profile_of(image)
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    top = 0
+    for levels in _levels(path, content, image, profile):
+        part = _as_rgb(levels)
+        rgb[top : top + len(part)] = part if profile is None else profile.apply(part)
+        top += len(part)
     orientation = image.getexif().get(_EXIF_ORIENTATION, 1)  # after loading: a PNG may have it after its pixels
-    return np.ascontiguousarray(_upright(_as_rgb(levels), orientation))
+    return np.ascontiguousarray(_upright(rgb, orientation))
 
 
-def _check_size(path: Path, image: Image.Image) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        rule = f"more than the allowed {MAX_PIXELS} pixels; cut it into smaller images"
-        raise ImageError(path, f"the image is {width} x {height} px, {rule}")
-
-
-def _levels(path: Path, content: bytes, image: Image.Image) -> np.ndarray:
-    """Decode to (H, W, C) in 0..255: uint8 from 8-bit files, float64 with fractions from 16-bit ones.
+def _levels(path: Path, content: bytes, image: Image.Image, profile: ColourProfile | None) -> Iterator[np.ndarray]:
+    """Decode to strips (h, W, C) in 0..255: uint8 from 8-bit files, float64 with fractions from 16-bit ones.
 
     C is 1 (grey), 3 (RGB) or 4 (RGB and alpha).
     """
     raw_mode = _raw_mode(image)
     if image.format == "PPM" and image.mode == "I":  # Pillow scales any PGM of more than 8 bits to 0..65535
-        return np.asarray(image)[..., None] / 257
+        return (np.asarray(strip)[..., None] / 257 for strip in strips(image))
     if image.mode in ("I", "F"):
         raise ImageError(path, f"32-bit samples (mode {image.mode}) have no 8-bit meaning; save it as 8 or 16 bit")
     if ";16" in raw_mode or image.mode.startswith("I;16"):
-        return _sixteen_bit(path, content, image, raw_mode) / 257
-    if image.has_transparency_data:
-        return np.asarray(image.convert("RGBA"))
-    return np.asarray(image.convert("RGB"))
+        return (samples / 257 for samples in _sixteen_bit(path, content, image, raw_mode))
+    if image.mode == "CMYK" and profile is not None and profile.transform is not None:
+        transform = profile.transform
+        return (np.asarray(ImageCms.applyTransform(strip, transform)) for strip in strips(image))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return (np.asarray(strip.convert(mode)) for strip in strips(image))
 
 
-def _sixteen_bit(path: Path, content: bytes, image: Image.Image, raw_mode: str) -> np.ndarray:
-    """Decode 16-bit samples as (H, W, C) in 0..65535.
+def _sixteen_bit(path: Path, content: bytes, image: Image.Image, raw_mode: str) -> Iterator[np.ndarray]:
+    """Decode 16-bit samples as strips (h, W, C) in 0..65535.
 
     Pillow has no 16-bit colour: it keeps the high byte of each sample and drops the low one. Read in the other byte
     order, it keeps the low one; the two together give the whole value.
     """
     transparent_colour = "transparency" in image.info
     if image.mode.startswith("I;16") and not transparent_colour:
-        return np.asarray(image).astype(np.float64)[..., None]
+        return (np.asarray(strip).astype(np.float64)[..., None] for strip in strips(image))
     if image.format == "PNG" and raw_mode == "LA;16B":
         return _sixteen_bit_grey_alpha(content)
     colours, _, order = raw_mode.partition(";")
@@ -166,8 +199,8 @@ def _sixteen_bit(path: Path, content: bytes, image: Image.Image, raw_mode: str) 
         raise ImageError(path, problem)
     second = Image.open(io.BytesIO(content))
     second.tile = [tile._replace(args=_exchanged(tile.args, raw_mode)) for tile in second.tile]
-    values: np.ndarray = np.asarray(image).astype(np.float64) * 256 + np.asarray(second)
-    return values
+    pairs = zip(strips(image), strips(second), strict=True)
+    return (np.asarray(high).astype(np.float64) * 256 + np.asarray(low) for high, low in pairs)
 
 
 def _exchanged(arguments: Any, raw_mode: str) -> Any:
@@ -177,17 +210,18 @@ def _exchanged(arguments: Any, raw_mode: str) -> Any:
     return (other, *arguments[1:]) if isinstance(arguments, tuple) else other
 
 
-def _sixteen_bit_grey_alpha(content: bytes) -> np.ndarray:
-    """Decode a 16-bit PNG of grey and alpha, which Pillow reads in one byte order alone, as (H, W, 4) in 0..65535.
+def _sixteen_bit_grey_alpha(content: bytes) -> Iterator[np.ndarray]:
+    """Decode a 16-bit PNG of grey and alpha, which Pillow reads in one byte order alone, as (h, W, 4) in 0..65535.
 
     Its pixels have the four bytes of 8-bit RGBA, and the row filters and interlacing are those of four bytes too: with
     the header of an RGBA file, Pillow returns each sample's high and low byte as two channels.
     """
     header = b"IHDR" + content[16:24] + bytes([8, 6]) + content[26:29]
     as_rgba = content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:]
-    parts = np.asarray(Image.open(io.BytesIO(as_rgba))).astype(np.float64)
-    grey, alpha = parts[..., 0] * 256 + parts[..., 1], parts[..., 2] * 256 + parts[..., 3]
-    return np.stack([grey, grey, grey, alpha], axis=-1)
+    for strip in strips(Image.open(io.BytesIO(as_rgba))):
+        parts = np.asarray(strip).astype(np.float64)
+        grey, alpha = parts[..., 0] * 256 + parts[..., 1], parts[..., 2] * 256 + parts[..., 3]
+        yield np.stack([grey, grey, grey, alpha], axis=-1)
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -50,7 +50,7 @@ class Plan:
     Attributes:
         description: of the store that will be written.
         degradation: how low-quality images are made.
-        items: the images, in the order of their keys.
+        items: the images, each with the pieces that become rows, in the order of these.
         problems: of the other images: their names, headers and number; `pack` adds those that decoding shows.
         notes: of the folders (`folder_notes`).
     """
@@ -95,18 +95,28 @@ def plan_pack(
         raise PackError("low-quality images are either given or made: name their folders, or a degradation")
     layout = find_layout(folders, scale=scale, lq=lq if degradation is None else None, name=name)
     multiple = layout.known.multiple if layout.known else 1
-    items, problems = find_items(layout, scale=scale, multiple=multiple, least=max(scale, multiple), name=name)
+    least = max(scale, multiple)
+    items, problems = find_items(layout, scale=scale, multiple=multiple, least=least, large=True, name=name)
+    keys = [piece.key for item in items for piece in item.pieces]
     degradation = Given() if layout.lq else degradation or Bicubic()
     description = Description(
         name=layout.name,
-        count=len(items),
+        count=len(keys),
         scale=scale,
         degradation=degradation.model_dump(mode="json"),
         multiple=multiple,
         seed=seed,
     )
-    notes = tuple(folder_notes([*layout.hr, *layout.lq]))
+    notes = (*folder_notes([*layout.hr, *layout.lq]), *_cut_notes(items))
     return Plan(description, degradation, tuple(items), tuple(problems), notes)
+
+
+def _cut_notes(items: Iterable[Item]) -> list[str]:
+    return [
+        f"{item.hr}: cut into {len(item.pieces)} images, {item.pieces[0].key} to {item.pieces[-1].key}."
+        for item in items
+        if len(item.pieces) > 1
+    ]
 
 
 def pack(plan: Plan, path: Path, *, jobs: int, progress: Callable[[int], None] = lambda _: None) -> Packed:
@@ -130,13 +140,13 @@ def pack(plan: Plan, path: Path, *, jobs: int, progress: Callable[[int], None] =
     with _exclusive(path):
         if path.exists():
             raise_problems(PackError, _heading(plan), plan.problems)
-            return Packed(_up_to_date(plan, path, jobs), new=0, kept=len(plan.items))
+            return Packed(_up_to_date(plan, path, jobs), new=0, kept=plan.description.count)
         partial = path.with_name(path.name + ".partial")
         attempts = _attempts(partial)
         kept = _write(plan, partial, attempts, jobs, progress)
         os.replace(partial, path)
         _sync(path.parent)
-        return Packed(open_store(path), new=len(plan.items) - kept, kept=kept)
+        return Packed(open_store(path), new=plan.description.count - kept, kept=kept)
 
 
 def _attempts(partial: Path) -> list[Path]:
@@ -161,14 +171,24 @@ def _write(plan: Plan, partial: Path, attempts: list[Path], jobs: int, progress:
             if isinstance(outcome, str):
                 problems.append(outcome)  # continue, so that one report names every problem
                 continue
-            writer.write_batch(record_batch(outcome.values, outcome.hr, outcome.lq, chain, schema))
-            chain = next_link(chain, outcome.values)
-            kept += outcome.kept
+            kept += sum(row.kept for row in outcome)
+            chain = _write_rows(writer, schema, outcome, chain)
+            outcome.clear()  # the next image may be a large one
     for attempt in attempts:
         attempt.unlink()
     raise_problems(PackError, f"{_heading(plan)} (the others are kept for the next try)", problems)
     _sync(partial)
     return kept
+
+
+def _write_rows(
+    writer: pa.ipc.RecordBatchFileWriter, schema: pa.Schema, rows: Sequence["_Prepared"], chain: str
+) -> str:
+    """Write rows after the link of the row before; return the link of the last."""
+    for row in rows:
+        writer.write_batch(record_batch(row.values, row.hr, row.lq, chain, schema))
+        chain = next_link(chain, row.values)
+    return chain
 
 
 def _heading(plan: Plan) -> str:
@@ -183,15 +203,22 @@ class _Prepared:
     kept: bool
 
 
-def _prepare_all(plan: Plan, earlier: dict[str, StoredRow], jobs: int) -> Iterator[_Prepared | str]:
-    """Prepare all images in threads, a few at a time; yield each result, or its problem, in order."""
+def _prepare_all(plan: Plan, earlier: dict[str, StoredRow], jobs: int) -> Iterator[list[_Prepared] | str]:
+    """Prepare all images in threads, a few at a time; yield the rows of each, or its problem, in order.
+
+    An image that is cut is prepared while no other one is in memory.
+    """
     with _one_torch_thread(), ThreadPoolExecutor(jobs) as threads:
-        in_flight: deque[Future[_Prepared | str]] = deque()
+        in_flight: deque[Future[list[_Prepared] | str]] = deque()
         try:
             for item in plan.items:
-                in_flight.append(threads.submit(_prepare, plan, item, earlier.get(item.key)))
-                if len(in_flight) >= jobs + _SPARE:
+                alone = len(item.pieces) > 1
+                while len(in_flight) >= (1 if alone else jobs + _SPARE):
                     yield in_flight.popleft().result()
+                if alone:
+                    yield _prepare(plan, item, earlier)
+                else:
+                    in_flight.append(threads.submit(_prepare, plan, item, earlier))
             while in_flight:
                 yield in_flight.popleft().result()
         finally:
@@ -199,17 +226,32 @@ def _prepare_all(plan: Plan, earlier: dict[str, StoredRow], jobs: int) -> Iterat
                 future.cancel()
 
 
-def _prepare(plan: Plan, item: Item, earlier: StoredRow | None) -> _Prepared | str:
+def _prepare(plan: Plan, item: Item, earlier: Mapping[str, StoredRow]) -> list[_Prepared] | str:
     try:
         content = read_bytes(item.hr)
         lq_content = None if item.lq is None else read_bytes(item.lq)
         sources = _sources(item, content, lq_content)
-        if earlier is not None and all(earlier.values[name] == value for name, value in sources.items()):
-            return _Prepared(dict(earlier.values), earlier.hr, earlier.lq, kept=True)
+        rows = [earlier[piece.key] for piece in item.pieces if piece.key in earlier]
+        if len(rows) == len(item.pieces) and all(row.values[name] == sources[name] for row in rows for name in sources):
+            return [_Prepared(dict(row.values), row.hr, row.lq, kept=True) for row in rows]
         hr, lq = _pixels(plan, item, content, lq_content)
+        if len(item.pieces) == 1:
+            return [_row(plan, item.key, hr, lq, sources)]
+        if hr.shape[:2] != item.pieces[-1].end:
+            raise PackError(f"{item.hr}: EXIF data after the pixels rotate this large image; save it upright")
+        scale = plan.description.scale
+        parts = [(piece.key, piece.of(hr), None if lq is None else piece.of(lq, scale)) for piece in item.pieces]
+        return [_row(plan, key, hr_part, lq_part, sources) for key, hr_part, lq_part in parts]
     except (ImageError, PackError) as error:
         return str(error)
-    return _Prepared(row_values(item.key, hr, lq, sources), hr, lq, kept=False)
+
+
+def _row(plan: Plan, key: str, hr: np.ndarray, lq: np.ndarray | None, sources: dict[str, str | None]) -> _Prepared:
+    if lq is None:
+        scale = plan.description.scale
+        seed = int(hashlib.sha256(f"{plan.description.seed}\n{key}".encode()).hexdigest()[:16], 16)
+        lq = degrade(crop_to_multiple(hr, scale), scale, plan.degradation, seed=seed)
+    return _Prepared(row_values(key, hr, lq, sources), hr, lq, kept=False)
 
 
 def _sources(item: Item, content: bytes, lq_content: bytes | None) -> dict[str, str | None]:
@@ -221,19 +263,19 @@ def _sources(item: Item, content: bytes, lq_content: bytes | None) -> dict[str, 
     }
 
 
-def _pixels(plan: Plan, item: Item, content: bytes, lq_content: bytes | None) -> tuple[np.ndarray, np.ndarray]:
+def _pixels(plan: Plan, item: Item, content: bytes, lq_content: bytes | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the whole HR image, cropped to the set's multiple, and the low-quality image that is given with it."""
     scale, multiple = plan.description.scale, plan.description.multiple
-    whole = decode_image(item.hr, content)
+    whole = decode_image(item.hr, content, large=True)
     hr = crop_to_multiple(whole, multiple)
-    if item.lq is not None and lq_content is not None:
-        lq = decode_image(item.lq, lq_content)
-        problems = size_problems(item, whole.shape[:2], lq.shape[:2], scale, multiple)  # headers may be wrong
-        if problems:
-            raise PackError(problems[0])
-        matching = sizes_match(hr.shape, lq.shape, scale)
-        return hr, lq if matching else lq[: hr.shape[0] // scale, : hr.shape[1] // scale]
-    seed = int(hashlib.sha256(f"{plan.description.seed}\n{item.key}".encode()).hexdigest()[:16], 16)
-    return hr, degrade(crop_to_multiple(hr, scale), scale, plan.degradation, seed=seed)
+    if item.lq is None or lq_content is None:
+        return hr, None
+    lq = decode_image(item.lq, lq_content, large=True)
+    problems = size_problems(item, whole.shape[:2], lq.shape[:2], scale, multiple)  # headers may be wrong
+    if problems:
+        raise PackError(problems[0])
+    matching = sizes_match(hr.shape, lq.shape, scale)
+    return hr, lq if matching else lq[: hr.shape[0] // scale, : hr.shape[1] // scale]
 
 
 def _rows_of(plan: Plan, attempt: Path) -> Iterator[StoredRow]:
@@ -256,18 +298,18 @@ def _up_to_date(plan: Plan, path: Path, jobs: int) -> Store:
         differences = [f"{key} {found[key]}, not {planned[key]}" for key in planned if planned[key] != found[key]]
         raise PackError(f"{path}: another store is there ({', '.join(differences)}); {remedy}")
     with ThreadPoolExecutor(jobs) as threads:
-        hashes = list(threads.map(_hashes, plan.items))
+        hashes = [row for rows in threads.map(_hashes, plan.items) for row in rows]
     stored = [tuple(row.values[name] for name in ("name", "source_sha256", "lq_source_sha256")) for row in store.rows]
-    changed = [item.key for item, of_item, row in zip(plan.items, hashes, stored, strict=True) if of_item != row]
+    changed = [found[0] for found, row in zip(hashes, stored, strict=True) if found != row]
     if changed:
         raise PackError(f"{path}: {len(changed)} images have changed since it was packed, {changed[0]} first; {remedy}")
     return store
 
 
-def _hashes(item: Item) -> tuple[str, str | None, str | None]:
+def _hashes(item: Item) -> list[tuple[str, str | None, str | None]]:
     lq_content = None if item.lq is None else read_bytes(item.lq)
     sources = _sources(item, read_bytes(item.hr), lq_content)
-    return item.key, sources["source_sha256"], sources["lq_source_sha256"]
+    return [(piece.key, sources["source_sha256"], sources["lq_source_sha256"]) for piece in item.pieces]
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
+from study.data.cutting import Piece, pieces_of
 from study.data.errors import ImageError
 from study.data.image_files import list_images
 from study.data.images import read_size
@@ -13,15 +15,16 @@ from study.data.layouts import CUSTOM, Layout, lq_key, strip_key
 
 @dataclass(frozen=True)
 class Item:
-    """One image to pack: its key, its HR file, and its low-quality file if it has one."""
+    """One image: its key, its HR file, its low-quality file if it has one, and its parts where packing cuts it."""
 
     key: str
     hr: Path
     lq: Path | None
+    pieces: tuple[Piece, ...] = ()
 
 
 def find_items(
-    layout: Layout, *, scale: int, multiple: int, least: int, name: str | None = CUSTOM
+    layout: Layout, *, scale: int, multiple: int, least: int, large: bool = False, name: str | None = CUSTOM
 ) -> tuple[list[Item], list[str]]:
     """Return the items that can be used, by their names and headers, and the problems of all others.
 
@@ -30,16 +33,29 @@ def find_items(
         scale: HR pixels per low-quality pixel.
         multiple: HR images will be cropped to multiples of this.
         least: the smallest side of an HR image, in pixels.
+        large: whether images may have more than MAX_PIXELS; they get several pieces.
         name: of the set as the user gave it; `custom` allows an incomplete set.
     """
     items, problems = _match(layout)
     problems += _count_problems(layout, len(items), name)
     sound = []
     for item in items:
-        of_item = _header_problems(item, scale, multiple, least)
+        try:
+            size = read_size(item.hr, large=large)
+            lq = None if item.lq is None else read_size(item.lq, large=large)
+        except ImageError as error:
+            problems.append(str(error))
+            continue
+        too_small = f"{item.hr}: {size[1]} x {size[0]} px, but both sides must have at least {least} px; remove it"
+        of_item = [too_small] if min(size) < least else size_problems(item, size, lq, scale, multiple)
         problems += of_item
         if not of_item and (item.lq is not None or not layout.lq):
-            sound.append(item)
+            height, width = (side // multiple * multiple for side in size)
+            sound.append(replace(item, pieces=pieces_of(item.key, height, width, math.lcm(scale, multiple))))
+    sound.sort(key=lambda item: item.pieces[0].key)
+    keys = [piece.key for item in sound for piece in item.pieces]
+    between = [later for earlier, later in pairwise(keys) if earlier >= later]
+    problems += [f"{layout.hr[0]}: {key} has the name of a part of a cut image; rename it" for key in between]
     return sound, sorted(problems)
 
 
@@ -111,15 +127,3 @@ def _count_problems(layout: Layout, count: int, name: str | None) -> list[str]:
         f"{layout.known.name} has {layout.known.count} images, but {count} were found; complete it, or pack these "
         f"images under no known name: --name {CUSTOM}"
     ]
-
-
-def _header_problems(item: Item, scale: int, multiple: int, least: int) -> list[str]:
-    """Return the problems that the headers of an item's files show: unreadable, too small, sizes that do not match."""
-    try:
-        hr = read_size(item.hr)
-        lq = None if item.lq is None else read_size(item.lq)
-    except ImageError as error:
-        return [str(error)]
-    if min(hr) < least:
-        return [f"{item.hr}: {hr[1]} x {hr[0]} px, but both sides must have at least {least} px; remove it"]
-    return size_problems(item, hr, lq, scale, multiple)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from study.data import to_float, to_uint8
-from study.data.errors import ImageError, some
-from study.data.folder_notes import transparent_share
+from study.data.errors import ImageError
+from study.data.folder_notes import image_notes
 from study.data.images import read_image, read_size
 from study.data.pairs import image_to_tensor
 from study.evaluation.sets import TestSet, match_images
@@ -63,9 +63,7 @@ def find_images(systems: Sequence[System], sets: Sequence[TestSet]) -> tuple[Fil
             files[system.name, test.name] = found
             problems += missing
             notes += others
-            clear = [path.name for path in found.values() if transparent_share(path) > 0]
-            if clear:
-                notes.append(f"{system.images}: transparent pixels show white, in {some(clear)}.")
+            notes += image_notes(system.images, list(found.values()))
             for index, name in enumerate(test.pairs.names):
                 if name in found:
                     problems += _problems_of(found[name], test, index)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image
 
 from study.data.folder_notes import folder_notes
 from study.data.image_files import list_images
@@ -98,18 +98,6 @@ def test_a_pipe_named_as_an_image_is_ignored_and_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "b.png")
     assert [path.name for path in list_images(tmp_path)] == ["a.png"]
     assert folder_notes([tmp_path]) == [f"{tmp_path}: 1 image; ignored: 1 special file (b.png)."]
-
-
-def test_other_colour_profiles_than_srgb_are_named(tmp_path: Path) -> None:
-    for name in ("sRGB", "XYZ", "LAB"):
-        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile(name))  # type: ignore[arg-type]
-        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png", icc_profile=profile.tobytes())
-    Image.new("RGB", (8, 8)).save(tmp_path / "broken.png", icc_profile=b"no profile")
-    (note,) = folder_notes([tmp_path])
-    assert note.startswith(f"{tmp_path}: read as sRGB, although their colour profile is another: ")
-    for named in ("XYZ.png (", "LAB.png (", "broken.png (a profile that cannot be read)"):
-        assert named in note
-    assert "sRGB.png" not in note
 
 
 def test_a_folder_that_would_not_fit_into_memory_is_refused_by_its_headers(

@@ -78,7 +78,7 @@ def test_a_second_pack_does_nothing(write_images: Any, tmp_path: Path, monkeypat
     first = packed([hr], out)
     assert (first.new, first.kept) == (8, 0)
     before = out.stat()
-    monkeypatch.setattr(packing, "decode_image", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(packing, "decode_image", lambda *_, **__: pytest.fail("decoded again"))
     second = packed([hr], out)
     assert (second.new, second.kept) == (0, 8)
     assert (out.stat().st_mtime_ns, out.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
@@ -103,7 +103,9 @@ def test_a_stopped_pack_resumes_to_the_same_bytes(
     packed([hr], whole)
     decoded: list[str] = []
     original = packing.decode_image
-    monkeypatch.setattr(packing, "decode_image", lambda path, content: decoded.append(path) or original(path, content))
+    monkeypatch.setattr(
+        packing, "decode_image", lambda path, content, **how: decoded.append(path) or original(path, content, **how)
+    )
 
     class Stopped(Exception):
         pass
