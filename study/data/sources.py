@@ -100,7 +100,7 @@ def folder(layout: Layout, *, scale: int, multiple: int = 1, least: int = 1, rem
     heading = f"{places}: these images cannot be used"
     if layout.lq:
         heading += f" with the low-quality ones of {', '.join(map(str, layout.lq))}{remedy}"
-    raise_problems(SourceError, heading, problems)
+    raise_problems(SourceError, heading, problems and [*problems, *notes])
     loaded = replace(ImageSet.loaded(layout.name, list(images), list(images.values())), notes=notes)
     return replace(loaded, lq=LowQuality(scale, LoadedImages(lq), exact=False)) if layout.lq else loaded
 

@@ -66,7 +66,7 @@ def test_given_low_quality_images_are_cut_alike(write_images: Any, tmp_path: Pat
 @pytest.mark.usefixtures("small_bounds")
 def test_the_remedy_for_a_large_image_works(write_images: Any, tmp_path: Path) -> None:
     hr = write_images("my photos", SIZES)
-    data = DataConfig.model_validate({"train": str(hr), "val": "photographs"})
+    data = DataConfig.model_validate({"train": str(hr)})
     with pytest.raises(SourceError) as refused:
         load_source(data, LargestPatch(32, "budget.patch"))
     (place,) = find_sets([hr], [], [], 4)
@@ -76,8 +76,8 @@ def test_the_remedy_for_a_large_image_works(write_images: Any, tmp_path: Path) -
     assert command is not None
     arguments = shlex.split(command[1])
     assert prepare.main(arguments, Console(quiet=True)) == 0
-    train, _ = load_source(data.model_copy(update={"train": arguments[-1]}), LargestPatch(32, "budget.patch"))
-    assert len(train) == 22
+    train, val = load_source(data.model_copy(update={"train": arguments[-1]}), LargestPatch(32, "budget.patch"))
+    assert len(train) + len(val) == 22
 
 
 @pytest.mark.usefixtures("small_bounds")
@@ -99,9 +99,7 @@ def test_a_larger_image_than_packing_reads_is_refused(
 
 @pytest.mark.usefixtures("small_bounds")
 def test_a_large_image_is_in_memory_alone(write_images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hr = write_images(
-        "HR", {f"{index}{'big' if index % 2 else ''}": SIZES["big" if index % 2 else "a"] for index in range(6)}
-    )
+    hr = write_images("HR", {f"{index}{name}": SIZES[name] for index, name in enumerate(3 * ["a", "big"])})
     reading: set[str] = set()
     original = packing.decode_image
 
@@ -133,7 +131,7 @@ KINDS = ("L", "LA", "P", "RGB", "RGBA", "CMYK", "1", "I;16")
 def test_strips_give_the_pixels_of_the_whole(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (67, 51, 4), dtype=np.uint8)
     image = (
-        Image.fromarray(pixels).convert(kind) if kind != "I;16" else Image.fromarray(pixels[..., 0] * np.uint16(257))
+        Image.fromarray(pixels[..., 0] * np.uint16(257)) if kind == "I;16" else Image.fromarray(pixels).convert(kind)
     )
     if kind == "P":
         image.info["transparency"] = 3
