@@ -50,7 +50,9 @@ def main(arguments: list[str], console: Console) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = CommandParser(prog="study/prepare.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    packing = commands.add_parser("pack", help="folders or LMDBs of images into one store; images of over 67 megapixels are cut")
+    packing = commands.add_parser(
+        "pack", help="folders or LMDBs of images into one store; images of over 67 megapixels are cut"
+    )
     packing.add_argument(
         "folders", nargs="+", type=Path, metavar="DIR", help="a known set, or folders or LMDBs of HR images"
     )

@@ -24,7 +24,7 @@ LARGEST_PACKED = 2**29
 
 Image.MAX_IMAGE_PIXELS = LARGEST_PACKED  # Pillow's own bound, for all images of a process: `check_size` is stricter
 
-_STRIP_PIXELS = 2**22
+_STRIP_PIXELS = 2**20
 """Images are converted to RGB in strips of this size, so that intermediate values of large ones need little memory."""
 
 
