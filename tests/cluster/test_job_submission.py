@@ -163,7 +163,7 @@ def test_the_readmes_commands_run_a_job_from_a_fresh_home(head: Head, material: 
     assert refused.returncode == 2
     assert f"--address {dashboard} is an HTTP server, such as Ray's dashboard; give the port of" in refused.stderr
 
-    slower = ["budget.iterations=1200", "eval_schedule.evaluate_every=600", "eval_schedule.checkpoint_every=50"]
+    slower = ["budget.iterations=600", "eval_schedule.evaluate_every=300", "eval_schedule.checkpoint_every=50"]
     study += ["--trials", "2", "--resume", *(word for value in slower for word in ("--set", value))]
     stopped = submit(study, head, work)
     assert "was stopped" in stop_in_the_middle(stopped, head, output)
@@ -172,7 +172,7 @@ def test_the_readmes_commands_run_a_job_from_a_fresh_home(head: Head, material: 
     assert stopped_states <= {("INTERRUPTED", "KILLED"), ("COMPLETE", "FINISHED")}
 
     resumed = submit(study, head, work)
-    log, _ = resumed.communicate(timeout=300)
+    log, _ = resumed.communicate(timeout=480)
     assert resumed.returncode == 0, log
     assert "succeeded" in log
     assert "2 of 2 trials done" in log
