@@ -10,9 +10,7 @@ from typing import Any
 
 from study.files import file_lock
 from study.tracking.address import check_tracking_uri, sqlite_file
-
-TAG_LENGTH = 4000
-"""Longest value of a tag; what is longer is cut."""
+from study.tracking.values import PARAM_LENGTH, TAG_LENGTH, fit
 
 
 def default_uri(output: Path) -> str:
@@ -72,6 +70,7 @@ class _Batch:
     metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    whole: dict[str, str] = field(default_factory=dict)  # what does not fit, by the path of its artifact
     status: tuple[str, int | None] | None = None
 
 
@@ -104,9 +103,15 @@ class Batches:
             tags: values by name; a later one replaces an earlier one, None is left out.
         """
         batch = self._runs.setdefault(run, _Batch())
-        batch.metrics += [(name, float(value), at, step) for name, value in (metrics or {}).items()]
-        batch.params |= params or {}
-        batch.tags |= {name: str(value)[:TAG_LENGTH] for name, value in (tags or {}).items() if value is not None}
+        names, renamed = fit(dict.fromkeys(metrics or {}, "a metric"), TAG_LENGTH)
+        batch.metrics += [
+            (name, float(value), at, step) for name, value in zip(names, (metrics or {}).values(), strict=True)
+        ]
+        fitting_params, long_params = fit(params or {}, PARAM_LENGTH)
+        fitting_tags, long_tags = fit(tags or {}, TAG_LENGTH)
+        batch.params |= fitting_params
+        batch.tags |= fitting_tags
+        batch.whole |= renamed | long_params | long_tags
         self.size += len(metrics or {}) + len(params or {}) + len(tags or {})
 
     def set_status(self, run: str, status: str, ended_at: int | None = None) -> None:
@@ -115,18 +120,37 @@ class Batches:
 
     def send(self, client: Any) -> None:
         """Send everything; the client cuts long batches into requests of the size that MLflow accepts."""
-        from mlflow.entities import Metric, Param, RunTag
-
         for run, batch in self._runs.items():
-            client.log_batch(
-                run,
-                metrics=[Metric(*metric) for metric in batch.metrics],
-                params=[Param(name, value) for name, value in batch.params.items()],
-                tags=[RunTag(name, value) for name, value in batch.tags.items()],
-            )
+            for path, text in batch.whole.items():
+                client.log_text(run, text, path)
+            _log_batch(client, run, batch)
             if batch.status is not None:
                 _set_status(client, run, *batch.status)
         self._runs, self.size = {}, 0
+
+
+def _log_batch(client: Any, run: str, batch: _Batch) -> None:
+    """Send a run's values; those of parameters that have other values there already are left out, named in a tag.
+
+    MLflow never changes a parameter. A trial that a damaged journal lost has run again with another configuration.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.exceptions import MlflowException
+
+    metrics, tags = [Metric(*metric) for metric in batch.metrics], [RunTag(*tag) for tag in batch.tags.items()]
+    try:
+        client.log_batch(run, metrics, [Param(*param) for param in batch.params.items()], tags)
+    except MlflowException:
+        there = client.get_run(run).data.params
+        other = {name: value for name, value in batch.params.items() if there.get(name, value) != value}
+        if not other:
+            raise
+        new = [Param(name, value) for name, value in batch.params.items() if name not in other]
+        named = ", ".join(f"{name} ({value} is new)" for name, value in other.items())
+        left_out, whole = fit({"left_out.params": f"MLflow keeps the first values of: {named}"}, TAG_LENGTH)
+        for path, text in whole.items():
+            client.log_text(run, text, path)
+        client.log_batch(run, metrics, new, [*tags, *(RunTag(*tag) for tag in left_out.items())])
 
 
 def _lock_tables(uri: str) -> AbstractContextManager[None]:

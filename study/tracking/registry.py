@@ -5,7 +5,6 @@ from typing import Any
 
 from study.record.events import AliasesPublished, ModelPublished
 from study.record.metadata import StudyMetadata
-from study.tracking.client import TAG_LENGTH
 from study.tracking.cursor import Cursor
 
 
@@ -21,7 +20,7 @@ class ModelRegistry:
             return
         source = f"{self._client.get_run(run).info.artifact_uri}/{event.folder}"
         tags = {"aesop.study": self._study.id, "point": event.point.slug, "label": event.point.label, **event.tags}
-        shown = {name: str(value)[:TAG_LENGTH] for name, value in tags.items() if value is not None}
+        shown = {name: str(value) for name, value in tags.items() if value is not None}
         self._client.create_model_version(self._model(), source, run, tags=shown, description=event.point.label)
 
     def set_aliases(self, event: AliasesPublished) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from study.formatting import markdown_text
 from study.record.metadata import StudyMetadata
+from study.record.paths import STUDY
 from study.tracking.cursor import Cursor
+from study.tracking.values import TAG_LENGTH, cut, fit
 
 STUDY_PART = "study"
 """The tag `aesop.part` of a study's own run; `trial_part` has those of its trials."""
-_NOTE_LENGTH = 5000
 _NAME_LENGTH, _DIGEST_LENGTH = 500, 36  # MLflow's limits for a data set
 
 
@@ -56,10 +57,13 @@ class StudyRuns:
     def _make(self, part: str, name: str, at: int, tags: dict[str, str]) -> str:
         identity = {"aesop.study": self._study.id, "aesop.part": part}
         found = self._search(identity, limit=1) if self._search_first else []
+        fitting, whole = fit(tags | identity, TAG_LENGTH)
         if found:
             run = found[0]
         else:
-            run = self._client.create_run(self._experiment(), start_time=at, tags=tags | identity, run_name=name)
+            run = self._client.create_run(self._experiment(), start_time=at, tags=fitting, run_name=name)
+        for path, text in whole.items():
+            self._client.log_text(run.info.run_id, text, path)
         self._client.log_inputs(run.info.run_id, _dataset_inputs(self._study))
         return str(run.info.run_id)
 
@@ -180,7 +184,7 @@ def describe_study(study: StudyMetadata) -> str:
             *images,
             *(["", "Notes:", "", *notes] if notes else []),
         ]
-    )[:_NOTE_LENGTH]
+    )
 
 
 def _dataset_inputs(study: StudyMetadata) -> list[Any]:
@@ -189,6 +193,8 @@ def _dataset_inputs(study: StudyMetadata) -> list[Any]:
     inputs = []
     for part, images in study.images.items():
         source = json.dumps({"fingerprint": images.fingerprint, "images": len(images.images)})
-        dataset = Dataset(images.name[:_NAME_LENGTH], images.fingerprint[:_DIGEST_LENGTH], "aesop-study", source)
+        dataset = Dataset(
+            cut(images.name, _NAME_LENGTH, STUDY), images.fingerprint[:_DIGEST_LENGTH], "aesop-study", source
+        )
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", part)]))
     return inputs

@@ -110,7 +110,7 @@ class Sender:
         folder = "" if isinstance(event, AliasesPublished) else event.folder
         name = f"{event.type.removesuffix('_published')} {folder}".strip()
         log.warning("MLflow refuses %s: %s. It is left out.", name, cause)
-        self._batches.add(self._run_of(event, at), at, tags={f"left_out.{name}"[:200]: cause})
+        self._batches.add(self._run_of(event, at), at, tags={f"left_out.{name}": cause})
 
     def is_connected(self) -> bool:
         """Return whether the server answers."""
@@ -190,7 +190,7 @@ class Sender:
                 self.client.log_artifact(run, str(file), event.folder)
         if missing:
             log.warning("files to upload to MLflow are missing: %s", ", ".join(missing))
-            self._batches.add(run, at, tags={f"missing.{event.folder}"[:200]: ", ".join(missing)})
+            self._batches.add(run, at, tags={f"missing.{event.folder}": ", ".join(missing)})
 
     def _readable(self, path: str) -> Path | None:
         """Return a file of the run directory; None if it is missing, unreadable or outside of it."""

@@ -268,8 +268,7 @@ def test_nan_and_very_long_tags_arrive(server: str, run_dir: Path) -> None:
     journal.append(TrialEnded(trial=1, state="FAILED", cause="x" * 20_000))
     assert follow(run_dir, server) == 0
     run = runs_of(server, run_dir)["1"]
-    assert set(run.data.tags["cause"]) == {"x"}
-    assert len(run.data.tags["cause"]) >= 1000
+    assert run.data.tags["cause"].startswith("x" * 1000)
     assert len(history(server, run, "psnr_y")) == 2
 
 
