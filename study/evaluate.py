@@ -77,6 +77,7 @@ def main(arguments: list[str], console: Console) -> int:
         backbones=backbones,
         autoencoder=None if autoencoder is None else autoencoder[0],
         keep_bytes=bound // 4,
+        memory=bound,
     )
     total = len(systems) * sum(len(test.pairs) for test in sets)
     with progress(console, "evaluating", total) as advance:
@@ -134,9 +135,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar="PX",
         help="of tiles in LR pixels (default: the receptive field)",
     )
-    parser.add_argument(
-        "--memory", type=float, metavar="GIB", help="networks take a quarter of this (metrics take more)"
-    )
+    parser.add_argument("--memory", type=float, metavar="GIB", help="networks and metrics take a quarter of this")
     add_renamed_options(parser, {"--set": "--name", "--lr": "--lq", "--out": "--output"})
     options = parser.parse_args(arguments)
     _check_options(parser, options)

@@ -20,6 +20,8 @@ from study.metrics.evaluator import Evaluator
 from study.metrics.parallel import evaluate_each, group_images
 
 Files = Mapping[tuple[str, str], Mapping[str, Path]]  # by system and set, then by image
+_ROWS = 256  # of an image that are converted at a time: in float64, a whole 8K image takes gigabytes
+
 SaveImage = Callable[[str, str, str, np.ndarray], None]  # called with system, set, image, and (H, W, 3) uint8
 
 
@@ -139,7 +141,7 @@ def _upscale(systems: Sequence[System], test: TestSet, index: int, device: torch
     outputs, problems = {}, []
     for system in systems:
         sr = _output(system, lq, files.get((system.name, test.name), {}).get(name), hr)
-        if not torch.isfinite(sr).all():
+        if not all(torch.isfinite(rows).all() for rows in sr.split(_ROWS, dim=2)):
             problems.append(f"{system.name} on {test.name}/{name}: the output is not finite")
         elif sr.shape != hr.shape:
             problems.append(f"{system.name} on {test.name}/{name}: the output is {_size(sr)}, HR {_size(hr)}")
@@ -192,7 +194,8 @@ def _is_grey(image: np.ndarray) -> bool:
 
 
 def _pixels(sr: Tensor) -> np.ndarray:
-    return to_uint8(sr.clamp(0, 1))[0].permute(1, 2, 0).cpu().numpy()
+    levels = torch.cat([to_uint8(rows.clamp(0, 1)) for rows in sr.split(_ROWS, dim=2)], dim=2)
+    return levels[0].permute(1, 2, 0).cpu().numpy()
 
 
 def _size(image: Tensor) -> str:

@@ -10,10 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.metrics.quantise import check_pair, quantise
+from study.metrics.tiled import Tile
 from study.models.backbones import ImageNetModule, load_features
 
 SMALLEST_SIDE = 32
 """Of images: below it, the deepest features would be one pixel, whose variance is 0."""
+
+STEPS = (1, 2, 4, 8, 16)
+"""Pixels from one value of each stage to the next."""
 
 CHANNELS = (3, 64, 128, 256, 512, 512)
 _EPSILON = 1e-6
@@ -80,11 +84,37 @@ class DistsMetric(ImageNetModule):
     @torch.no_grad()
     def compare(self, sr: Tensor, prepared: list[Moments]) -> Tensor:
         """Compute the distance of images (N, 3, H, W) from prepared ones: shape (N,), float64."""
-        textures, structures = [], []
+        stages = []
         for x, y in zip(self.prepare(sr), prepared, strict=True):
             covariance = (x.centred * y.centred).mean(dim=(2, 3)).double()
-            textures.append((2 * x.mean * y.mean + _EPSILON) / (x.mean**2 + y.mean**2 + _EPSILON))
-            structures.append((2 * covariance + _EPSILON) / (x.variance + y.variance + _EPSILON))
+            stages.append((x.mean, y.mean, x.variance, y.variance, covariance))
+        return self._distance(stages)
+
+    @torch.no_grad()
+    def sums(self, sr: Tensor, hr: Tensor, tile: Tile) -> list[Tensor]:
+        """Return the sums of each stage's features, squares and products in a tile, and their number: (6, 1, C)."""
+        features = quantise(torch.cat([sr, hr])).contiguous(memory_format=torch.channels_last)
+        sums = [_power_sums(tile.own(features))]
+        features = self.normalised(features)
+        for stage, step in zip(self.stages, STEPS, strict=True):
+            features = stage(features)
+            sums.append(_power_sums(tile.own(features, step=step)))
+        return sums
+
+    def finish(self, totals: list[Tensor]) -> Tensor:
+        """Return the distance from the totals of `sums`: shape (1,)."""
+        stages = []
+        for total in totals:
+            x, y, xx, yy, xy = total[1:] / total[0]
+            stages.append((x, y, (xx - x**2).clamp(min=0), (yy - y**2).clamp(min=0), xy - x * y))
+        return self._distance(stages)
+
+    def _distance(self, stages: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]) -> Tensor:
+        """Combine the means of SR and HR, their variances and the covariance of each stage, shape (N, C)."""
+        textures, structures = [], []
+        for x, y, variance_x, variance_y, covariance in stages:
+            textures.append((2 * x * y + _EPSILON) / (x**2 + y**2 + _EPSILON))
+            structures.append((2 * covariance + _EPSILON) / (variance_x + variance_y + _EPSILON))
         of_textures = torch.cat(textures, dim=1) @ self.get_buffer("alpha")
         return 1 - of_textures - torch.cat(structures, dim=1) @ self.get_buffer("beta")
 
@@ -110,6 +140,14 @@ def _moments(features: Tensor) -> Moments:
     mean = features.mean(dim=(2, 3), keepdim=True)
     centred = features - mean
     return Moments(centred, mean[:, :, 0, 0].double(), centred.square().mean(dim=(2, 3)).double())
+
+
+def _power_sums(features: Tensor) -> Tensor:
+    """Return the count, sums, squares' sums and products' sum of SR's and HR's features (2, C, h, w): (6, 1, C)."""
+    total = lambda values: values.sum(dim=(1, 2), dtype=torch.float64)  # noqa: E731
+    x, y = features
+    count = torch.full_like(total(x), x[0].numel())
+    return torch.stack([count, total(x), total(y), total(x * x), total(y * y), total(x * y)])[:, None]
 
 
 def _stages(features: nn.Sequential) -> nn.ModuleList:

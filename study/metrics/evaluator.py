@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -14,16 +14,20 @@ from torch import Tensor, nn
 from study.metrics.autoencoded import autoencoded_luma
 from study.metrics.dists import DistsMetric
 from study.metrics.fidelity import (
+    SSIM_IN_TILES,
     blurred,
     blurred_scales,
     cropped_levels,
+    cropped_luma,
     luma_of_levels,
     multi_scale_ssim,
     psnr,
+    psnr_in_tiles,
     ssim,
 )
 from study.metrics.info import METRICS
 from study.metrics.low_resolution import (
+    LR_CROP,
     null_energy,
     shrunk_levels,
     shrunk_levels_psnr,
@@ -32,6 +36,7 @@ from study.metrics.low_resolution import (
 from study.metrics.perceptual import LpipsMetric
 from study.metrics.quantise import check_pair
 from study.metrics.swd import compare_projections, projections
+from study.metrics.tiled import Tiled
 from study.models.backbones import BackboneName
 from study.models.lpips_distance import LPIPS_BACKBONES, LpipsNetwork
 
@@ -45,6 +50,9 @@ LR_METRICS = ("lr_psnr", "lr_psnr_rgb", "null_energy")
 
 KEPT_BYTES = 512 << 20
 """Default size of an evaluator's cache of prepared HR images."""
+
+MEMORY = 4 << 30
+"""Default bytes of a metric's computation."""
 
 
 class CachedImage:
@@ -65,10 +73,14 @@ class CachedImage:
 
 
 class Measure(NamedTuple):
-    """A metric in two functions: one prepares an HR image, one compares an SR image with the result."""
+    """A metric in two functions: one prepares an HR image, one compares an SR image with the result.
+
+    `tiled` computes the same of large images; None for metrics that need the whole image.
+    """
 
     prepare: Callable[[CachedImage], Any]
     compare: Callable[[CachedImage, Any], Tensor]
+    tiled: Tiled | None = None
 
 
 class Evaluator:
@@ -90,6 +102,7 @@ class Evaluator:
         backbones: Mapping[BackboneName, Path] = MappingProxyType({}),
         autoencoder: nn.Module | None = None,
         keep_bytes: int = KEPT_BYTES,
+        memory: int = MEMORY,
     ) -> None:
         """Build the metrics.
 
@@ -99,6 +112,7 @@ class Evaluator:
             backbones: files of published weights, for the metrics in `BACKBONE_OF`.
             autoencoder: frozen, for `ae_psnr`.
             keep_bytes: size of the cache of prepared HR images.
+            memory: bytes beside the images; metrics that would take more work in tiles, if they can (`Measure`).
 
         Raises:
             ValueError: an unknown name, one whose weights or auto-encoder are missing, or a file that does not fit.
@@ -108,6 +122,7 @@ class Evaluator:
         self._cache: dict[tuple[str, str, int | None], Any] = {}
         self._cache_limit, self._cache_bytes = keep_bytes, 0
         self._cache_lock = Lock()
+        self._memory = memory
 
     @property
     def perceptual(self) -> str:
@@ -134,6 +149,9 @@ class Evaluator:
         values = {}
         for name in names:
             measure = self._measures[name](shrunk_by)
+            if measure.tiled is not None and not measure.tiled.fits(hr[0, 0].numel(), self._memory):
+                values[name] = float(measure.tiled(sr, hr, self._memory))
+                continue
             values[name] = float(measure.compare(of_sr, self._prepared(name, measure, of_hr, shrunk_by, key)))
         return values
 
@@ -198,7 +216,11 @@ def _plain_measure(
         if BACKBONE_OF[name] not in backbones:
             raise ValueError(f"{name} needs the published weights of {BACKBONE_OF[name]}, which were not given")
         metric = _network_metric(name, backbones[BACKBONE_OF[name]]).to(device)
-        return Measure(lambda hr: metric.prepare(hr.image), lambda sr, prepared: metric.compare(sr.image, prepared))
+        return Measure(
+            lambda hr: metric.prepare(hr.image),
+            lambda sr, prepared: metric.compare(sr.image, prepared),
+            Tiled(*_NETWORK_TILES[name], metric.sums, metric.finish),
+        )
     if name == "ae_psnr":
         if autoencoder is None:
             raise ValueError("ae_psnr needs an auto-encoder, which was not given")
@@ -217,12 +239,19 @@ def _network_metric(name: str, path: Path) -> LpipsMetric | DistsMetric:
     return LpipsMetric(path, network=network)
 
 
+# Bytes per pixel and margin; the margin covers the receptive field of the deepest features.
+_NETWORK_TILES: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {"lpips_alex": (100, 96), "lpips_vgg": (1090, 144), "lpips_squeeze": (280, 144), "dists": (1430, 144)}
+)
+
 _WITHOUT_NETWORK: Mapping[str, Measure] = MappingProxyType(
     {
-        "psnr_y": Measure(lambda hr: hr.luma, lambda sr, luma: psnr(sr.luma, luma)),
-        "ssim_y": Measure(lambda hr: blurred(hr.luma), lambda sr, prepared: ssim(sr.luma, prepared)),
+        "psnr_y": Measure(lambda hr: hr.luma, lambda sr, luma: psnr(sr.luma, luma), psnr_in_tiles(cropped_luma)),
+        "ssim_y": Measure(lambda hr: blurred(hr.luma), lambda sr, prepared: ssim(sr.luma, prepared), SSIM_IN_TILES),
         "swd": Measure(lambda hr: projections(hr.image), lambda sr, prepared: compare_projections(sr.image, prepared)),
-        "psnr_rgb": Measure(lambda hr: hr.levels, lambda sr, levels: psnr(sr.levels, levels)),
+        "psnr_rgb": Measure(
+            lambda hr: hr.levels, lambda sr, levels: psnr(sr.levels, levels), psnr_in_tiles(cropped_levels)
+        ),
         "ms_ssim": Measure(
             lambda hr: blurred_scales(hr.luma), lambda sr, prepared: multi_scale_ssim(sr.luma, prepared)
         ),
@@ -232,7 +261,9 @@ _WITHOUT_NETWORK: Mapping[str, Measure] = MappingProxyType(
 _LR_MEASURES: Mapping[str, Callable[[int], Measure]] = MappingProxyType(
     {
         "lr_psnr": lambda scale: Measure(
-            lambda hr: shrunk_luma(hr.image, scale), lambda sr, luma: psnr(shrunk_luma(sr.image, scale), luma)
+            lambda hr: shrunk_luma(hr.image, scale),
+            lambda sr, luma: psnr(shrunk_luma(sr.image, scale), luma),
+            psnr_in_tiles(partial(shrunk_luma, scale=scale), step=scale, border=scale * LR_CROP),
         ),
         "lr_psnr_rgb": lambda scale: Measure(
             lambda hr: shrunk_levels(hr.image, scale),

@@ -4,6 +4,7 @@ Each metric is a pair of functions, so that one preparation of an HR image serve
 one compares an SR image with the result.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from study.metrics.quantise import check_pair, to_levels
+from study.metrics.tiled import ALIGNMENT, Tile, Tiled, mean, sum_and_count
 
 CROP = 4
 """HR pixels to leave out along each side at every scale, as in AESOP's tables."""
@@ -20,6 +22,8 @@ CROP = 4
 _LUMA_WEIGHTS = (65.481, 128.553, 24.966)
 _LUMA_OFFSET = 16.0
 _WINDOW, _SIGMA = 11, 1.5
+SSIM_BORDER = _WINDOW // 2
+"""Pixels along each side that are the centre of no window."""
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, from fine to coarse
 _BAND = 48  # rows that one matrix product blurs: for all rows, the window's matrix would be nearly empty
@@ -120,7 +124,16 @@ def luma_of_levels(levels: Tensor) -> Tensor:
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
     """Compute the PSNR in dB of images in levels of 255, shape (N, C, H, W), float64: at most 80."""
-    mean_square = (x / 255 - y / 255).square().mean(dim=(1, 2, 3))
+    return decibels(square_error(x, y).mean(dim=(1, 2, 3)))
+
+
+def square_error(x: Tensor, y: Tensor) -> Tensor:
+    """Return the square error of each value of images in levels of 255, in units of 255 squared; the same shape."""
+    return (x / 255 - y / 255).square()
+
+
+def decibels(mean_square: Tensor) -> Tensor:
+    """Return the PSNR in dB of a mean of `square_error`."""
     return -10 * torch.log10(mean_square + 1e-8)
 
 
@@ -133,6 +146,24 @@ def blurred(image: Tensor) -> Blurred:
 def ssim(x: Tensor, y: Blurred) -> Tensor:
     """Compute the SSIM of luma images in 8-bit units, shape (N, 1, H, W), float64."""
     return _similarity(x, y)[0]
+
+
+def psnr_in_tiles(convert: Callable[[Tensor], Tensor], *, step: int = 1, border: int = CROP) -> Tiled:
+    """Return the PSNR of what `convert` makes of images: a value each `step` pixels, from `border` pixels inside."""
+
+    def sums(sr: Tensor, hr: Tensor, tile: Tile) -> list[Tensor]:
+        return [sum_and_count(tile.own(square_error(convert(sr), convert(hr)), step=step, border=border))]
+
+    return Tiled(120, ALIGNMENT, sums, lambda totals: decibels(mean(totals[0])))
+
+
+def _ssim_sums(sr: Tensor, hr: Tensor, tile: Tile) -> list[Tensor]:
+    similarity = similarities(cropped_luma(sr), blurred(cropped_luma(hr)))[0]
+    return [sum_and_count(tile.own(similarity, border=CROP + SSIM_BORDER))]
+
+
+SSIM_IN_TILES = Tiled(200, ALIGNMENT, _ssim_sums, lambda totals: mean(totals[0]))
+"""SSIM-Y of large images."""
 
 
 def blurred_scales(image: Tensor) -> list[Blurred]:
@@ -159,11 +190,17 @@ def _scales(image: Tensor) -> list[Tensor]:
 
 def _similarity(x: Tensor, y: Blurred) -> tuple[Tensor, Tensor]:
     """Return the means of SSIM and of its contrast and structure factor, each of shape (N,)."""
+    whole, structure = similarities(x, y)
+    return whole.mean(dim=(1, 2, 3)), structure.mean(dim=(1, 2, 3))
+
+
+def similarities(x: Tensor, y: Blurred) -> tuple[Tensor, Tensor]:
+    """Return SSIM and its contrast and structure factor in each window: shape (N, 1, H - 10, W - 10)."""
     mean_x, mean_xx, mean_xy = _blur(torch.stack([x, x * x, x * y.image]))
     squares, product = mean_x**2 + y.mean**2, mean_x * y.mean
     structure = (2 * (mean_xy - product) + _C2) / (mean_xx + y.mean_square - squares + _C2)
     luminance = (2 * product + _C1) / (squares + _C1)
-    return (luminance * structure).mean(dim=(1, 2, 3)), structure.mean(dim=(1, 2, 3))
+    return luminance * structure, structure
 
 
 def _check(sr: Tensor, hr: Tensor, *, crop: int, smallest_side: int) -> None:

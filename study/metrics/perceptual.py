@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from study.metrics.quantise import check_pair, quantise
+from study.metrics.tiled import Tile, mean, sum_and_count
 from study.models.backbones import AlwaysEval
-from study.models.lpips_distance import SMALLEST_SIDE, LpipsDistance, LpipsNetwork
+from study.models.lpips_distance import LAYER_STEPS, SMALLEST_SIDE, LpipsDistance, LpipsNetwork
 
 
 class LpipsMetric(AlwaysEval):
@@ -26,6 +27,7 @@ class LpipsMetric(AlwaysEval):
 
     def __init__(self, path: Path, *, network: LpipsNetwork = "alex") -> None:
         super().__init__()
+        self._network = network
         # Channels last halves the time of AlexNet and of SqueezeNet on a CPU (measured).
         self.distance = LpipsDistance(path, network=network).to(memory_format=torch.channels_last)
         self.eval()
@@ -55,6 +57,17 @@ class LpipsMetric(AlwaysEval):
     def compare(self, sr: Tensor, prepared: list[Tensor]) -> Tensor:
         """Compute the distance of images (N, 3, H, W) from prepared ones: shape (N,), float64."""
         return self.distance.compare(_quantised(sr), prepared).double()
+
+    @torch.no_grad()
+    def sums(self, sr: Tensor, hr: Tensor, tile: Tile) -> list[Tensor]:
+        """Return the sum and count of each layer's distances in a tile; images (1, 3, h, w) with its margin."""
+        maps = self.distance.maps(_quantised(sr), _quantised(hr))
+        steps = LAYER_STEPS[self._network]
+        return [sum_and_count(tile.own(map_, step=step)) for map_, step in zip(maps, steps, strict=True)]
+
+    def finish(self, totals: list[Tensor]) -> Tensor:
+        """Return the distance from the totals of `sums`: shape (1,)."""
+        return torch.stack([mean(total) for total in totals]).sum(dim=0)
 
 
 def _quantised(images: Tensor) -> Tensor:

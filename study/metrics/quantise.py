@@ -19,7 +19,7 @@ def quantise(images: Tensor) -> Tensor:
 
 def to_levels(images: Tensor) -> Tensor:
     """Convert images in [0, 1] to whole numbers from 0 to 255; same shape, at least float32."""
-    return at_least_float32(images).mul(255).round().clamp(0, 255)
+    return at_least_float32(images).mul(255).round_().clamp_(0, 255)
 
 
 def check_pair(sr: Tensor, hr: Tensor, *, smallest_side: int) -> None:

@@ -17,6 +17,11 @@ LpipsNetwork = Literal["alex", "vgg", "squeeze"]
 LPIPS_BACKBONES: Mapping[LpipsNetwork, BackboneName] = MappingProxyType(
     {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet"}
 )
+LAYER_STEPS: Mapping[LpipsNetwork, tuple[int, ...]] = MappingProxyType(
+    {"alex": (4, 8, 16, 16, 16), "vgg": (1, 2, 4, 8, 16), "squeeze": (2, 4, 8, 16, 16, 16, 16)}
+)
+"""Pixels from one value of each compared layer to the next."""
+
 # Values of a layer's features that are compared at a time: larger layers have bands of rows. On the CPU, bands
 # that fit the cache need two thirds of the time (measured); on a GPU, each band costs kernel launches.
 _BAND_VALUES = {"cpu": 1 << 18, "other": 1 << 24}
@@ -78,6 +83,12 @@ class LpipsDistance(AlwaysEval):
         compute = lambda number, features: _layer_distance(features, targets[number], self.heads[number])  # noqa: E731
         return torch.stack(self._of_layers(sr, compute)).sum(dim=0)
 
+    def maps(self, sr: Tensor, hr: Tensor) -> list[Tensor]:
+        """Return what `forward` averages: the square distance of each compared layer at its pixels, (N, h, w)."""
+        targets = self.describe(hr)
+        compute = lambda number, features: torch.cat(_distances(features, targets[number], self.heads[number]), dim=1)  # noqa: E731
+        return self._of_layers(sr, compute)
+
     def _of_layers(self, images: Tensor, compute: Callable[[int, Tensor], Tensor]) -> list[Tensor]:
         """Call `compute` with each compared layer's number and features.
 
@@ -93,14 +104,20 @@ class LpipsDistance(AlwaysEval):
 
 def _layer_distance(features: Tensor, target: Tensor, head: nn.Module) -> Tensor:
     """Return the weighted square distance of one layer's features (N, C, h, w), averaged over pixels: (N,)."""
+    sums = [band.sum(dim=(1, 2)) for band in _distances(features, target, head)]
+    return torch.stack(sums).sum(dim=0) / features[0, 0].numel()
+
+
+def _distances(features: Tensor, target: Tensor, head: nn.Module) -> list[Tensor]:
+    """Return the weighted square distance of one layer's features at each pixel, in bands of rows (N, rows, w)."""
     (weights,) = (weight.flatten() for weight in head.parameters())
-    sums = []
+    bands = []
     for band, expected in zip(_bands(features), _bands(target), strict=True):
         band = at_least_float32(band)
         off = (band * _inverse_length(band)).sub_(expected)  # computed as in _described: 0 for equal images
         with torch.autocast(off.device.type, enabled=False):
-            sums.append((off.square().movedim(1, -1) @ weights).sum(dim=(1, 2)))
-    return torch.stack(sums).sum(dim=0) / features[0, 0].numel()
+            bands.append(off.square().movedim(1, -1) @ weights)
+    return bands
 
 
 def _described(features: Tensor) -> Tensor:

@@ -186,7 +186,7 @@ def receptive_field(generator: nn.Module) -> int | None:
 def peak_bytes(generator: nn.Module, side: int) -> int:
     """Measure the peak memory of tensors, weights apart, in a generator's forward pass on a square image."""
     device = next(generator.parameters()).device
-    with _Tally() as tally:
+    with Tally() as tally:
         generator(torch.zeros(1, 3, side, side, device=device).contiguous(memory_format=torch.channels_last))
     return tally.peak
 
@@ -196,7 +196,7 @@ def first_image(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-class _Tally(TorchDispatchMode):
+class Tally(TorchDispatchMode):
     """Count the bytes of live tensors that were created in this mode."""
 
     def __init__(self) -> None:
