@@ -79,7 +79,8 @@ def _resize(images: Tensor, scale: int, direction: Direction) -> Tensor:
     columns = _bands(width, scale, direction, images.device)
     # Rows first, as MATLAB does with equal factors.
     rows_done = torch.cat([band @ images[..., first:last, :].double() for first, last, band in rows], dim=-2)
-    return torch.cat([rows_done[..., first:last] @ band.T for first, last, band in columns], dim=-1).to(images.dtype)
+    parts = [(rows_done[..., first:last] @ band.T).to(images.dtype) for first, last, band in columns]
+    return torch.cat(parts, dim=-1)
 
 
 def _check(images: Tensor, scale: int) -> None:
