@@ -14,8 +14,9 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 from rich.console import Console
 
 from study.cli import CommandParser, add_renamed_options, run
-from study.config import RunConfig, from_dict
-from study.files import check_writable, read_checked_json
+from study.config import RunConfig
+from study.files import check_writable
+from study.record.config_files import read_run
 from study.record.paths import CONFIG
 from study.training.stages.adversarial import export_generator
 
@@ -53,7 +54,7 @@ def _config_of(weights: Path) -> RunConfig:
             f"{weights} is not a point of a trial; name a file in a trial's folder, such as "
             "runs/aesop/trials/0007/points/0000160.safetensors"
         )
-    return from_dict(read_checked_json(path, required=False)["config"])
+    return read_run(path)
 
 
 def command() -> None:

@@ -4,6 +4,7 @@ The pixel loss against HR is high wherever there is texture: no two textures agr
 images most of that difference is gone; what is left passes the bottleneck (docs/methods/aesop.md).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 from analysis.figures.crops import HR_SAMPLES
 from analysis.figures.plots import SETTINGS
@@ -23,6 +23,7 @@ from analysis.statistics.tables import Results
 from study.record.paths import WEIGHTS
 
 MOST_POINTS = 3
+_MOST_PIXELS = 2**20  # of a crop
 BRIGHTEST = 99.5
 """Percentile of the pixel loss map that all maps show brightest."""
 
@@ -80,9 +81,9 @@ def _chosen(results: Results, front: pd.DataFrame) -> Iterator[pd.Series]:
 def _maps(run_dir: Path, results: Results, folder: Path, points: list[pd.Series]) -> Iterator[LossMaps]:
     import torch
 
-    from analysis.reference.artifact_networks import artifact_part, open_autoencoder
+    from study.evaluation.systems import open_autoencoder
 
-    network = open_autoencoder(folder, artifact_part(folder)[1])
+    network, _ = open_autoencoder(folder)
 
     def encoded(image: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -111,11 +112,11 @@ def _crop(run_dir: Path, directory: str, image: str) -> np.ndarray | None:
     path = (run_dir / directory / f"{image}.png").resolve()
     if not path.is_relative_to(run_dir.resolve()) or not path.is_file():
         return None
-    try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert("RGB"), dtype=np.float32) / 255
-    except OSError as error:
-        raise ValueError(f"{path} is not a readable image ({error}); delete it, or write it again") from error
+    from study.data.images import read_image, read_size
+
+    if math.prod(read_size(path)) > _MOST_PIXELS:
+        raise ValueError(f"{path} is no crop: it has more than {_MOST_PIXELS:,} pixels; delete it")
+    return read_image(path).astype(np.float32) / 255
 
 
 def draw_loss_maps(maps: tuple[LossMaps, ...]) -> Figure:

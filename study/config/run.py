@@ -27,7 +27,7 @@ class RunConfig(Frozen):
 
     recipe: str
     size: Literal["full", "small", "tiny"]
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     precision: Precision = Field("fp32", description="of the networks in training; losses and evaluations are fp32")
     data: DataConfig
     generator: GeneratorConfig

@@ -18,7 +18,7 @@ class Frozen(BaseModel):
 class Budget(Frozen):
     """How long a stage trains, and on how many pixels a step."""
 
-    iterations: int = Field(ge=1)
+    iterations: int = Field(ge=1, lt=2**53)
     batch: int = Field(ge=1, le=4096, description="patches a step, over all workers")
     patch: int = Field(ge=8, le=1024, description="HR patch side in pixels")
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from study.config import AUTOENCODER_FIELDS, ConfigError, GeneratorConfig, RunConfig, from_dict, generator_config
+from study.config import AUTOENCODER_FIELDS, AutoencoderConfig, ConfigError, GeneratorConfig, RunConfig, from_dict
 from study.config.recipes import get_recipe
 from study.data import bicubic_upsample
-from study.files import read_checked_json
 from study.models import Autoencoder, load_weights
 from study.models.backbones import file_digest
 from study.models.build import build_autoencoder, build_generator
 from study.models.identify import identify
 from study.models.tiling import Upscaler
 from study.models.weights import interpolate_states
+from study.record.config_files import parse_part, read_fields, read_generator
 from study.record.metadata import SINGLE_RUN
 from study.record.paths import CONFIG, WEIGHTS, RunDirectory
 from study.record.points import FidelityPoint, InterpolatedPoint, TrialPoint
@@ -198,9 +198,9 @@ def open_autoencoder(path: Path) -> tuple[Autoencoder, str]:
     if not path.is_file():
         raise UnknownSystem(f"{path}: no such file of an auto-encoder; name a weight file or an artifact's folder")
     beside = path.parent / CONFIG
-    part = read_checked_json(beside, required=False).get("part", {}) if beside.is_file() else {}
+    part = read_fields(beside, "part") if beside.is_file() else {}
     fields = {name: value for name, value in part.items() if name in AUTOENCODER_FIELDS}
-    config = get_recipe("aesop").autoencoder.model_copy(update=fields)
+    config = parse_part(beside, AutoencoderConfig, get_recipe("aesop").autoencoder.model_dump() | fields)
     autoencoder = build_autoencoder(config, scale_head=bool(part.get("scale_head")))
     load_weights(autoencoder, path)
     return autoencoder.eval().requires_grad_(False), file_digest(path)[:12]
@@ -267,6 +267,8 @@ def _open_member(record: StudyRecord, member: TrialPoint | InterpolatedPoint, fi
         for number, started in record.trials.items()
         if (number == owner.trial if isinstance(owner, TrialPoint) else owner.key in started.upstream.values())
     ]
+    if not trials:
+        raise UnknownSystem(f"{file}: the journal has no trial that these weights belong to; name another file")
     try:
         config = from_dict(trials[0].config)
     except ConfigError as error:
@@ -292,17 +294,8 @@ def _config_beside(path: Path) -> tuple[GeneratorConfig, int] | None:
     """Return the network of a trial's point, of a fidelity artifact or of a registered model; None for other files."""
     trial, artifact = path.parent.parent / CONFIG, path.parent / CONFIG
     if path.parent.name == "points" and trial.is_file():
-        config = from_dict(read_checked_json(trial, required=False)["config"])
-        return config.generator, config.data.scale
-    if path.name != WEIGHTS or not artifact.is_file():
-        return None
-    saved = read_checked_json(artifact, required=False)
-    if "config" in saved:  # of a registered model
-        config = from_dict(saved["config"])
-        return config.generator, config.data.scale
-    if not saved["key"].startswith("fidelity-"):
-        raise UnknownSystem(f"{path}: is {saved['key']}, not a generator; name a fidelity artifact or a point")
-    return generator_config(saved["part"]["generator"]), saved["part"]["data"].get("scale", 1)
+        return read_generator(trial)
+    return read_generator(artifact) if path.name == WEIGHTS and artifact.is_file() else None
 
 
 def _config_of(recipe: str, scale: int | None) -> tuple[GeneratorConfig, int]:

@@ -15,18 +15,19 @@ from pydantic.dataclasses import dataclass
 from study.record.points import (
     NO_OTHER_FIELDS,
     ConfigValues,
-    Count,
     Distribution,
     ImageMetrics,
     InterpolatedPoint,
     Limits,
     Metrics,
+    Params,
     Parent,
     PointId,
     Spent,
     Stage,
     TrialPoint,
 )
+from study.record.values import Amount, Count, Key, TrialNumber, Whole
 
 VERSION: Literal[3] = 3
 """Of this schema; journals of version 1 were untyped, the lines of version 2 had no checksum."""
@@ -77,11 +78,11 @@ class TrialStarted:
     """
 
     type: Literal["trial_started"] = "trial_started"
-    trial: Count
+    trial: TrialNumber
     config: ConfigValues
-    params: Mapping[str, Any]
+    params: Params
     distributions: Mapping[str, Distribution] = Field(default_factory=dict)
-    upstream: Mapping[Stage, str]
+    upstream: Mapping[Stage, Key]
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
@@ -118,13 +119,13 @@ class TrialEnded:
     """
 
     type: Literal["trial_ended"] = "trial_ended"
-    trial: Count
+    trial: TrialNumber
     state: TrialState
     cause: str | None = None
     traceback: str | None = None
     retry: bool = False
-    overhead_seconds: float | None = None
-    seconds: float | None = None
+    overhead_seconds: Amount | None = None
+    seconds: Amount | None = None
     warm: bool = False
     waited: bool = False
 
@@ -142,7 +143,7 @@ class RungDecided:
     """
 
     type: Literal["rung_decided"] = "rung_decided"
-    trial: Count
+    trial: TrialNumber
     rung: Count
     iteration: Count
     go_on: bool
@@ -188,7 +189,7 @@ class ArtifactEnded:
     """
 
     type: Literal["artifact_ended"] = "artifact_ended"
-    key: str
+    key: Key
     stage: Stage
     config: ConfigValues
     state: Literal["COMPLETE", "FAILED"]
@@ -204,7 +205,7 @@ class ReferenceEvaluated:
     """A baseline (`bicubic`, `input`) or, by its key, a fidelity generator was evaluated."""
 
     type: Literal["reference_evaluated"] = "reference_evaluated"
-    name: str
+    name: Key
     kind: Literal["bicubic", "input", "fidelity"]
     metrics: Metrics
     images: ImageMetrics
@@ -222,7 +223,7 @@ class FrontMoved:
 
     type: Literal["front_moved"] = "front_moved"
     trials_ended: Count
-    hypervolume: float
+    hypervolume: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     members: tuple[PointId, ...]
     final: bool = False
 
@@ -248,7 +249,7 @@ class WorkerDied:
 
     type: Literal["worker_died"] = "worker_died"
     job: str
-    trial: Count | None
+    trial: TrialNumber | None
     iteration: Count
     cause: str
 
@@ -258,7 +259,7 @@ class TrialRetried:
     """A trial that ended with `retry` runs again: its end before this event does not count."""
 
     type: Literal["trial_retried"] = "trial_retried"
-    trial: Count
+    trial: TrialNumber
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)
@@ -282,7 +283,7 @@ class JobWarned:
 
     type: Literal["job_warned"] = "job_warned"
     job: str
-    trial: Count | None
+    trial: TrialNumber | None
     text: str
 
 
@@ -297,7 +298,7 @@ class FilesPublished:
     """
 
     type: Literal["files_published"] = "files_published"
-    trial: Count | None
+    trial: TrialNumber | None
     folder: str
     paths: tuple[str, ...]
     content: str
@@ -309,10 +310,10 @@ class ModelPublished:
 
     type: Literal["model_published"] = "model_published"
     point: PointId
-    trial: Count | None
+    trial: TrialNumber | None
     folder: str
     paths: tuple[str, ...]
-    tags: Mapping[str, str | int | None]
+    tags: Mapping[str, str | Whole | None]
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS, kw_only=True)

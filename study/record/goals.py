@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from study.record.points import NO_OTHER_FIELDS, Metrics, Spent
+from study.record.validation import shortened
+from study.record.values import MetricName, Number
 
 Direction = Literal["maximize", "minimize"]
 COSTS = ("peak_gib",)
@@ -17,10 +20,10 @@ COSTS = ("peak_gib",)
 class Objective:
     """One axis of the front: a metric with its direction, and the unit and label of its axis in figures."""
 
-    metric: str
+    metric: MetricName
     direction: Direction
-    unit: str = ""
-    label: str = ""
+    unit: Annotated[str, Field(max_length=20)] = ""
+    label: Annotated[str, Field(max_length=200)] = ""
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS)
@@ -33,9 +36,9 @@ class Constraint:
         bound: in the metric's unit.
     """
 
-    metric: str
+    metric: MetricName
     sense: Literal[">=", "<="]
-    bound: float
+    bound: Number
 
     def __str__(self) -> str:
         return f"{self.metric}{self.sense}{self.bound:g}"
@@ -56,23 +59,24 @@ class Goals:
     """Objectives and constraints of a study.
 
     Attributes:
-        objectives: at least two; figures use the first (fidelity) and the second (perceptual distance).
+        objectives: two or three; figures use the first (fidelity) and the second (perceptual distance).
         reference: the worst value of interest of each objective, by metric: the corner of the hypervolume.
         constraints: a point that violates one does not count.
     """
 
     objectives: tuple[Objective, ...]
-    reference: Mapping[str, float]
+    reference: Mapping[MetricName, Number]
     constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.objectives) < 2:
-            raise ValueError(
-                f"a front needs at least two objectives, but got {[each.metric for each in self.objectives]}"
-            )
+        if len(self.objectives) not in (2, 3) or len(set(self.metrics)) < len(self.objectives):
+            found = [each.metric for each in self.objectives]
+            raise ValueError(f"a front needs two or three different objectives, but got {shortened(found)}")
         missing = [each.metric for each in self.objectives if each.metric not in self.reference]
         if missing:
-            raise ValueError(f"reference needs a number for {', '.join(missing)}, but has {dict(self.reference)}")
+            raise ValueError(
+                f"reference needs a number for {', '.join(missing)}, but has {shortened(dict(self.reference))}"
+            )
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -135,7 +135,7 @@ def read_intact(path: Path) -> Reading:
         JournalError: another version wrote it.
     """
     end = _noted_end(path)  # before the journal, which may be growing
-    *lines, _ = (path.read_bytes() if path.exists() else b"").split(b"\n")  # the last is empty, or being written
+    *lines, _ = (path.read_bytes() if path.is_file() else b"").split(b"\n")  # the last is empty, or being written
     entries: list[Entry] = []
     faults: list[str] = []
     cause: str | None = None  # of the lines since the last intact one

@@ -8,15 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from study.config import EXTENSION_FIELDS, ConfigError, check_extension, flatten, from_dict, refuse_old_names
 from study.files import write_json
 from study.record.goals import Goals, Objective
 from study.record.paths import RunDirectory
-from study.record.points import NO_OTHER_FIELDS, ConfigValues, Count
+from study.record.points import NO_OTHER_FIELDS, ConfigValues
 from study.record.validation import describe_problem, shortened
+from study.record.values import MOST_TRIALS, Whole, distinct
 
 VERSION: Literal[2] = 2
 _THEN = ", then "
@@ -27,6 +28,8 @@ _LONGER_STUDY = (
     ", with --warm-start {run_dir} to try the settings on its front first, or --repeat {run_dir} to train its best. "
     "Trials are drawn, stopped and compared at one budget, so a study cannot change it"
 )
+_MOST_GROUPS = 20  # each takes seconds in a report
+_Distinct = Annotated[tuple[str, ...], AfterValidator(distinct)]
 
 
 class RunDirectoryError(ValueError):
@@ -43,7 +46,7 @@ class ImageSetInfo:
 
     name: str
     fingerprint: str
-    images: tuple[str, ...]
+    images: _Distinct
 
 
 SINGLE_RUN = "single run"
@@ -62,9 +65,9 @@ class SearchInfo:
     """
 
     space: str
-    trials: Count
-    seed: int
-    groups: tuple[str, ...] = ()
+    trials: Annotated[int, Field(ge=0, le=MOST_TRIALS)]
+    seed: Whole
+    groups: Annotated[_Distinct, Field(max_length=_MOST_GROUPS)] = ()
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS)
@@ -115,9 +118,9 @@ class StudyMetadata:
         """The image restoration task, in words."""
         data = self.config.get("data", {})
         if data.get("task") == "denoise":
-            return f"denoising, noise {data['sigma']:g} of 255"
+            return f"denoising, noise {data.get('sigma') or 0:g} of 255"
         if data.get("task") == "jpeg":
-            return f"JPEG artefact removal, quality {data['quality']}"
+            return f"JPEG artefact removal, quality {data.get('quality')}"
         return f"super-resolution x{data.get('scale', '?')}"
 
     @property

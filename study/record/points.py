@@ -4,20 +4,33 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+from study.record.values import (
+    Amount,
+    Count,
+    Key,
+    MetricName,
+    Number,
+    TrialNumber,
+    Whole,
+    check_config,
+    check_params,
+    measured,
+)
 
 Stage = Literal["fidelity", "autoencoder", "critics", "adversarial"]
 InterpolationSpace = Literal["weights", "images"]
-Metrics = Mapping[str, float]
+Metrics = Mapping[MetricName, Annotated[float, AfterValidator(measured)]]
 ImageMetrics = Mapping[str, Metrics]
 """Metrics by image name."""
-ConfigValues = Mapping[str, Any]
+ConfigValues = Annotated[Mapping[str, Any], AfterValidator(check_config)]
 """A `study.config.RunConfig` as plain JSON types; empty for a trial whose sampled values make no valid run."""
+Params = Annotated[Mapping[str, Any], AfterValidator(check_params)]
+"""Sampled values by config path."""
 
 NO_OTHER_FIELDS = ConfigDict(extra="forbid")
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-"""A number of things, or the number of a trial."""
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS)
@@ -33,8 +46,8 @@ class Spent:
 
     iterations: Count = 0
     pixels_seen: Count = 0
-    device_seconds: float = 0.0
-    peak_gib: float | None = None
+    device_seconds: Amount = 0.0
+    peak_gib: Amount | None = None
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS)
@@ -48,11 +61,19 @@ class Distribution:
     """
 
     kind: Literal["float", "int", "categorical"]
-    low: float | None = None
-    high: float | None = None
+    low: Number | None = None
+    high: Number | None = None
     log: bool = False
-    step: float | None = None
-    choices: tuple[str | int | float | bool | None, ...] = ()
+    step: Annotated[Number, Field(gt=0)] | None = None
+    choices: tuple[str | Whole | Number | bool | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind == "categorical":
+            if not self.choices:
+                raise ValueError("a categorical distribution needs choices, but has none")
+        elif self.low is None or self.high is None or self.low > self.high or (self.log and self.low <= 0):
+            rule = "low must be at most high, and above 0 where log is true"
+            raise ValueError(f"{rule}, but got low {self.low}, high {self.high}, log {self.log}")
 
     def contains(self, value: Any) -> bool:
         """Return whether a value can be sampled."""
@@ -68,7 +89,7 @@ class Distribution:
 class TrialPoint:
     """Identifies the EMA weights of a trial at an iteration."""
 
-    trial: Count
+    trial: TrialNumber
     iteration: Count
     kind: Literal["trial"] = "trial"
 
@@ -87,7 +108,7 @@ class TrialPoint:
 class FidelityPoint:
     """Identifies a fidelity generator by the key of its artifact."""
 
-    key: str
+    key: Key
     kind: Literal["fidelity"] = "fidelity"
 
     @property
@@ -112,7 +133,7 @@ class InterpolatedPoint:
     first: Parent
     second: Parent
     space: InterpolationSpace
-    share: float
+    share: Annotated[float, Field(gt=0, lt=1)]
     kind: Literal["interpolation"] = "interpolation"
 
     @property
@@ -179,5 +200,5 @@ class Limits:
 
     trials: Count
     device_hours: float | None = None
-    plateau_trials: int | None = None
+    plateau_trials: Count | None = None
     plateau_share: float | None = None

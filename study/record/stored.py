@@ -5,8 +5,10 @@ The journal is the record; `study.json` follows from it. What is damaged is left
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 from study.config import Precision
 from study.record.entries import Entry
@@ -23,6 +25,7 @@ from study.record.metadata import (
 from study.record.paths import RunDirectory
 from study.record.points import TrialPoint, pair_name
 from study.record.state import Recorder, StudyRecord
+from study.record.validation import shortened
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def read_study(run_dir: Path) -> StoredStudy:
     files = RunDirectory(run_dir)
     entries, record, found = _read_journal(files)
     faults = [f"{files.journal}: {fault}; left out" for fault in found]
-    described = _described(files, record)
+    described = _described(files, record, entries)
     if described is None:
         return StoredStudy(read_metadata(run_dir), entries, record, tuple(faults))
     try:
@@ -113,14 +116,19 @@ def precision_of(run_dir: Path) -> Precision | None:
     files = RunDirectory(run_dir)
     if not files.study.exists() and not files.journal.exists():
         return None
-    precision: Precision = read_study(run_dir).metadata.config["precision"]
+    found: Any = read_study(run_dir).metadata.config.get("precision")
+    if found not in get_args(Precision):
+        raise RunDirectoryError(f"{files.study}: config.precision must be fp32 or bf16, but got {shortened(found)}")
+    precision: Precision = found
     return precision
 
 
-def _described(files: RunDirectory, record: StudyRecord) -> StudyMetadata | None:
+def _described(files: RunDirectory, record: StudyRecord, entries: Sequence[Entry] = ()) -> StudyMetadata | None:
     if record.described is None:
         return None
-    return parse_metadata(json.dumps(record.described).encode(), str(files.journal))
+    numbers = [entry.number for entry in entries if isinstance(entry.event, StudyDescribed)]
+    place = f", entry {numbers[-1]}" if numbers else ""
+    return parse_metadata(json.dumps(record.described).encode(), f"{files.journal}{place}")
 
 
 def _read_journal(files: RunDirectory) -> tuple[tuple[Entry, ...], StudyRecord, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from study.config import digest
 from study.files import write_json
-from study.record.points import Count
+from study.record.values import Count
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ def changed(path: str, value: Any) -> bytes:
         ("event.point.trial", "2", "trial: Input should be a valid integer, but got '2'"),
         ("event.point.trial", 2.0, "trial: Input should be a valid integer, but got 2.0"),
         ("event.point.trial", -1, "trial: Input should be greater than or equal to 0, but got -1"),
-        ("event.spent.pixels_seen", 2**70, "pixels_seen: Input should be less than 9223372036854775808, but got 1180"),
+        ("event.spent.pixels_seen", 2**70, "pixels_seen: Input should be less than 9007199254740992, but got 1180"),
         ("event.metrics.psnr_y", "29.5", "psnr_y: Input should be a valid number, but got '29.5'"),
         ("event.metrics.psnr_y", True, "psnr_y: Input should be a valid number, but got True"),
         ("event.point", 3, "point: Input should be an object, but got 3"),

@@ -166,8 +166,10 @@ def test_identities_name_their_files_and_their_owner() -> None:
 
 
 def test_the_module_needs_nothing_but_pydantic() -> None:
-    """Other readers of journals can then copy the module and `points.py` unchanged."""
-    source = Path(schema.__file__).read_text()
+    """Other readers of journals can then copy the module, `points.py` and `values.py` unchanged."""
+    folder = Path(schema.__file__).parent
+    source = "".join((folder / name).read_text() for name in ("events.py", "points.py", "values.py"))
     imported = {line.split()[1].split(".")[0] for line in source.splitlines() if line.startswith(("from ", "import "))}
-    assert imported == {"collections", "typing", "pydantic", "study"}
-    assert [line for line in source.splitlines() if "from study" in line] == ["from study.record.points import ("]
+    assert imported == {"collections", "math", "typing", "pydantic", "study"}
+    modules = {line.split()[1] for line in source.splitlines() if "from study" in line}
+    assert modules == {"study.record.points", "study.record.values"}

@@ -25,7 +25,7 @@ def test_goals_are_in_the_order_of_the_objectives() -> None:
 
 
 def test_goals_without_a_front_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least two objectives, but got \['psnr_y'\]"):
+    with pytest.raises(ValueError, match=r"two or three different objectives, but got \['psnr_y'\]"):
         Goals((PSNR,), {"psnr_y": 20.0})
     with pytest.raises(ValueError, match="reference needs a number for lpips_alex"):
         Goals((PSNR, LPIPS), {"psnr_y": 20.0})

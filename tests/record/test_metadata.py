@@ -84,7 +84,7 @@ def test_a_study_keeps_its_budget_and_its_refusal_names_the_other_ways(tmp_path:
         ({"search": {"space": "a", "trials": 1, "seed": 0, "groups": ["data.test"]}}, "it is called data.val now"),
         ({"config": {"loss": {"artifact": 1}}}, "unknown field 'loss.artifact'; it is called loss.ldl now"),
         ({"config": {"loss": {"guidance": "own"}}}, "loss.guidance: unknown value 'own'; it is called custom now"),
-        ({"goals": {"objectives": [], "reference": {}}}, "at least two objectives"),
+        ({"goals": {"objectives": [], "reference": {}}}, "two or three different objectives"),
         ({"version": "2"}, "its version is '2', but this code reads 2"),
         ({"images": {"train": {"name": "a", "fingerprint": "b", "images": []}}}, "images: .* at least 2 items"),
         ({"search": 3}, "search: Input should be an object, but got 3; .* restore the file from a copy"),

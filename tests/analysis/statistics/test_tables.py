@@ -243,7 +243,7 @@ def test_a_fuller_report_is_not_overwritten(write_run, metadata, tmp_path, left,
     ("change", "message"),
     [
         ({"search": {"trials": "many"}}, r"search.trials: .*, but got 'many'"),
-        ({"goals": {"objectives": []}}, "at least two objectives"),
+        ({"goals": {"objectives": []}}, "two or three different objectives"),
         ({"goals": {"reference": {"psnr_y": 20.0}}}, "reference needs a number for swd"),
         ({"goals": {"objectives": [{"metric": "psnr_y", "direction": "up"}] * 2}}, "'maximize' or 'minimize'"),
         ({"search": {"groups": None}}, "search.groups"),
