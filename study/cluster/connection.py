@@ -14,7 +14,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import AuthenticationError
 
-from study.cluster.local_ray import RAY_FILES, own_ray, temporary_folder
+from study.cluster.local_ray import OWNER, RAY_FILES, own_ray, temporary_folder
 
 REACH_SECONDS = 5.0
 CONNECT_SECONDS = 60.0
@@ -140,12 +140,12 @@ def connected(address: str, *, dashboard: bool) -> Iterator[None]:
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     with own_ray() if address == "local" else nullcontext() as folder:
-        _connect(address, folder, dashboard if folder else None)
         try:
+            _connect(address, folder, dashboard if folder else None)
             yield
         finally:
             _shut_down()
-            if folder:
+            if folder and (folder / OWNER).exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -163,6 +163,8 @@ def _connect(address: str, folder: Path | None, dashboard: bool | None) -> None:
     except AuthenticationError as error:
         raise ConnectionError(f"--address {address} requires a token, and none was found: {_TOKEN_REMEDY}") from error
     except Exception as error:
+        if folder:
+            (folder / OWNER).unlink()  # its logs remain
         raise ConnectionError(_why_not(address, error, temporary)) from error
 
 

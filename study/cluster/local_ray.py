@@ -1,18 +1,23 @@
 """The Ray that a study starts on this machine: in a private folder, with a token, on the loopback interface."""
 
+import fcntl
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from unittest.mock import patch
 
-from ray._private import ray_constants
+from ray._private import ray_constants, utils
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
 
 _SOCKET_BYTES = 107  # the longest path of a UNIX socket
 _PREFIX = "ray-"
 RAY_FILES = "r"
+OWNER = "owner"
+"""A file of the folder, which its driver keeps locked."""
 _LONGEST_SOCKET = f"/{_PREFIX}12345678/{RAY_FILES}/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 
 
@@ -42,9 +47,13 @@ def own_ray() -> Iterator[Path]:
     """Let a Ray that is started in the context listen on loopback alone, with a token; yield a folder for its files.
 
     Its owner alone can read the folder: into `RAY_FILES` in it, Ray lets everyone write, and it logs command lines. The
-    caller removes it. A token that the user named is used.
+    caller removes it; folders of drivers that were killed are removed here. A token that the user named is used. Ray's
+    processes get none of the signals that a shell, `timeout` or a closed terminal send to the driver's process group:
+    the driver needs them until all jobs have saved.
     """
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=temporary_folder()))
+    below = Path(temporary_folder())
+    _remove_abandoned(below)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=below))
     given = {"RAY_TMPDIR": str(folder)}
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         token = folder / "token"
@@ -54,7 +63,7 @@ def own_ray() -> Iterator[Path]:
     given |= {name: os.environ.get(name, "lo") for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
     on_cluster = ray_constants.ENABLE_RAY_CLUSTER
     try:
-        with _environment(given):
+        with _environment(given), _locked(folder / OWNER), _session_of_its_own(), _signals_of_ours():
             # Ray's node is then 127.0.0.1, an address that Ray replaces otherwise.
             ray_constants.ENABLE_RAY_CLUSTER = False
             AuthenticationTokenLoader.instance().reset_cache()
@@ -77,3 +86,39 @@ def _environment(given: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with open(path, "wb") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _remove_abandoned(below: Path) -> None:
+    """Remove the folders of drivers that were killed: nothing locks their file any more."""
+    for path in below.glob(f"{_PREFIX}*/{OWNER}"):
+        with suppress(OSError), open(path, "rb+") as file:  # of another user, in use, or removed meanwhile
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+@contextmanager
+def _session_of_its_own() -> Iterator[None]:
+    """Let Ray's services start in sessions of their own; they still die with the driver."""
+    die_with_parent = utils.set_kill_on_parent_death_linux
+
+    def leave_session() -> None:
+        os.setsid()
+        die_with_parent()
+
+    with patch.object(utils, "set_kill_on_parent_death_linux", leave_session):
+        yield
+
+
+@contextmanager
+def _signals_of_ours() -> Iterator[None]:
+    """Keep Ray from handling SIGTERM in the driver: it would end the process without a word."""
+    with patch.object(utils, "set_sigterm_handler", lambda _: None):
+        yield

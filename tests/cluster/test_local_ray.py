@@ -1,6 +1,7 @@
 """The Ray that a study starts on this machine: its folder, its sockets, and what it writes to disk."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from study.cluster.local_ray import own_ray, temporary_folder
+from study.cluster.local_ray import OWNER, own_ray, temporary_folder
 from tests.cluster.small_studies import ROOT, arguments_of, kill_children
 
 pytestmark = pytest.mark.cluster
@@ -60,6 +61,77 @@ def test_ray_has_a_private_folder_and_token_while_it_runs(short: Path, monkeypat
     monkeypatch.setenv("RAY_AUTH_TOKEN", "given")
     with own_ray():
         assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+
+
+DRIVER = """
+import signal, sys, time
+from pathlib import Path
+from rich.console import Console
+from study.cli import run
+from study.cluster.connection import connected
+
+def main(arguments, console):
+    if arguments == ["early"]:
+        print("starting", flush=True)
+    with connected("local", dashboard=False):
+        import ray
+        caught = []
+        signal.signal(signal.SIGTERM, lambda *_: caught.append(1))
+        print("started", flush=True)
+        while not caught:
+            time.sleep(0.1)
+        print(ray.get(ray.remote(lambda: "still here").remote(), timeout=60), flush=True)
+    return 0
+
+run(main)
+"""
+
+
+def start_driver(short: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a process that opens a Ray of its own, in a process group of its own."""
+    environment = os.environ | {"RAY_TMPDIR": str(short), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", DRIVER, *arguments]
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, env=environment, start_new_session=True, **out)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_signal_to_the_process_group_reaches_the_driver_alone(short: Path) -> None:
+    """As `timeout`, a shell or a closed terminal send it; a driver that is then killed leaves no process behind."""
+    driver = start_driver(short)
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "started\n"
+    services = psutil.Process(driver.pid).children(recursive=True)
+    assert services
+    os.killpg(driver.pid, signal.SIGTERM)
+    text, _ = driver.communicate(timeout=120)
+    assert (driver.returncode, text) == (0, "still here\n")
+    assert list(short.iterdir()) == []
+    _, alive = psutil.wait_procs(services, timeout=30)
+    assert not alive
+
+
+def test_a_signal_while_ray_starts_ends_with_a_sentence_and_leaves_nothing(short: Path) -> None:
+    driver = start_driver(short, "early")
+    while not list(short.glob("ray-*/r/session_*")):
+        assert driver.poll() is None
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGTERM)
+    text, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 130, text
+    assert text.endswith("stopped; the same command continues where it was\n")
+    assert list(short.iterdir()) == []
+
+
+def test_what_a_killed_driver_left_is_removed_by_the_next(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    abandoned, kept = short / "ray-abandoned", short / "ray-logs"
+    for folder in (abandoned, kept):
+        (folder / "r").mkdir(parents=True)
+    (abandoned / OWNER).touch()
+    with own_ray() as first:
+        monkeypatch.setenv("RAY_TMPDIR", str(short))
+        with own_ray() as second:
+            assert set(short.iterdir()) == {kept, first, second}
 
 
 def listening_elsewhere(process: psutil.Process) -> set[str]:
