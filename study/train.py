@@ -8,6 +8,7 @@ python study/train.py --basicsr train_ESRGAN_x4.yml --data DIV2K/HR --output run
 import argparse
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -21,7 +22,7 @@ from rich.table import Table
 
 from study.cli import CommandParser, add_common_options, artifacts_of, print_notes, run, with_options
 from study.cluster.progress import StageProgress
-from study.config import ConfigError, Precision, RunConfig, Stage, to_dict
+from study.config import ConfigError, Precision, RunConfig, Stage, stage_key, to_dict
 from study.config.basicsr import read_basicsr
 from study.config.recipes import RECIPES, get_recipe
 from study.metrics import METRICS
@@ -123,7 +124,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     group.add_argument(
         "--accept-differences",
         action="store_true",
-        help="train although a configuration cannot express some keys of the option file (default: refuse it)",
+        help="train although the run would differ from the option file (default: refuse it)",
     )
     group.add_argument(
         "--until", choices=get_args(Stage), help="the last stage to train (default: adversarial, or the option file's)"
@@ -144,15 +145,36 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
         return with_options(config, options, _fastest(options.output)), options.until or "adversarial"
     # The file's other images belong to its own training images.
     reading = read_basicsr(options.basicsr, images=options.data is None)
-    if reading.differences and not options.accept_differences:
-        listed = "\n".join(f"  {difference}" for difference in reading.differences)
+    config, until = with_options(reading.config, options, _fastest(options.output)), options.until or reading.until
+    differences = [*reading.differences, *_other_stages(config, until, reading.until)]
+    if differences and not options.accept_differences:
+        listed = "\n".join(f"  {difference}" for difference in differences)
         raise ConfigError(
-            f"a configuration cannot express these keys of {options.basicsr}:\n{listed}\nRemove them from the file, "
-            "or give --accept-differences to train without them"
+            f"this training would not be that of {options.basicsr}:\n{listed}\nChange these parts of the file, "
+            "or give --accept-differences to train nevertheless"
         )
-    for sentence in (*reading.differences, *reading.notes):
-        console.print(f"not as in {options.basicsr.name}: {sentence}", markup=False, highlight=False, soft_wrap=True)
-    return with_options(reading.config, options, _fastest(options.output)), options.until or reading.until
+    assumed = list(reading.assumed)
+    if config.precision != "fp32" and options.precision == "auto":
+        assumed.append(f"precision: {config.precision}, the fastest here; BasicSR trains in fp32, as --precision fp32")
+    sentences = {"not as in": [*differences, *reading.notes], "assumed for": assumed}
+    for how, texts in sentences.items():
+        for text in texts:
+            console.print(f"{how} {options.basicsr.name}: {text}", markup=False, highlight=False, soft_wrap=True)
+    return config, until
+
+
+def _other_stages(config: RunConfig, until: Stage, described: Stage) -> Iterator[str]:
+    """Describe the stages that a run would train though an option file describes another one alone."""
+    known = stage_key(config, described, "")
+    for need in (*needs_of(config, until), Need(stage_key(config, until, ""), until, config)):
+        spec = STAGES[need.stage]
+        if need.key == known or spec.initial_weights(need.config) is not None:
+            continue
+        budget = spec.budget(need.config)
+        patches = f" of {budget.batch} patches of {budget.patch} px" if budget else ""
+        remedy = f"; --set {spec.init_field}=FILE names weights in its place" if spec.init_field else ""
+        length = f"{spec.iterations(need.config):,} iterations{patches}"
+        yield f"stage {need.stage}: not in the file; here it has {length}, as in recipe aesop or by --set{remedy}"
 
 
 def _fastest(output: Path) -> Precision:

@@ -19,7 +19,7 @@ from PIL import Image
 from study import train
 from study.cli import run
 from study.files import read_checked_json
-from study.models import MSRResNet, save_weights
+from study.models import Autoencoder, MSRResNet, save_weights
 from study.record.events import (
     ArtifactEnded,
     Event,
@@ -427,6 +427,21 @@ def psnr_file(place: Path) -> Path:
     return path
 
 
+def gan_file(place: Path, **train: object) -> Path:
+    """An option file that trains a small MSRResNet by a GAN, from random weights."""
+    options = yaml.safe_load(psnr_file(place).read_text()) | {"model_type": "SRGANModel", "manual_seed": 0}
+    del options["train"]["color_shift"]
+    adam = {"type": "Adam", "lr": 2e-4, "betas": [0.9, 0.99]}
+    schedule = {"type": "MultiStepLR", "milestones": [2], "gamma": 0.5}
+    options["network_d"] = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 2}
+    options["path"] = {"pretrain_network_g": None}
+    options["train"] |= {"optim_d": adam, "scheduler": schedule, "gan_opt": {"type": "GANLoss", "gan_type": "vanilla"}}
+    options["train"] |= train
+    path = place / "gan.yml"
+    path.write_text(yaml.safe_dump(options))
+    return path
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_images(tmp_path / "train", count=3, side=64, seed=0)
@@ -450,6 +465,40 @@ def test_an_option_file_trains_and_reports_unsupported_keys(
     assert str(artifact / "weights.safetensors") in said
     assert json.loads((artifact / "budget.json").read_text())["iterations"] == 3
     assert not (place / "run" / "trials").exists()
+
+
+def test_a_gan_without_initial_weights_trains_no_other_stage_and_says_so(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(monkeypatch, ["--basicsr", str(gan_file(place)), "--output", str(place / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "assumed for gan.yml: path.pretrain_network_g: names no weights, so the generator starts from random" in said
+    assert said.count("assumed for gan.yml") == 1
+    assert not list(place.glob("artifacts/fidelity-*"))
+    config = read_study(place / "run").record.trials[0].config
+    assert (config["start"], config["budget"]["iterations"], config["loss"]["adversarial"]) == ("scratch", 3, 1.0)
+
+
+def test_stages_that_an_option_file_does_not_describe_are_listed_first(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decoder = {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "num_grow_ch": 4}
+    arch = {"type": "AutoEncoder_RRDBNet", "dec_opt": decoder}
+    aesop = {"type": "AutoEncoderLoss", "autoencoder_arch": arch}
+    file, output = gan_file(place, pixel_opt=None, aesop_opt=aesop), ["--output", str(place / "run")]
+    fidelity = "stage fidelity: not in the file; here it has 1,000,000 iterations of 16 patches of 128 px"
+    autoencoder = "stage autoencoder: not in the file; here it has 100,000 iterations of 64 patches of 256 px"
+    assert ended(monkeypatch, ["--basicsr", str(file), *output]) == 2
+    said = capsys.readouterr().err
+    assert all(text in said for text in (fidelity, autoencoder, "--set autoencoder.init=FILE"))
+    save_weights(Autoencoder(3, 4, 4, 1, 4), place / "ae.pth")
+    assert ended(monkeypatch, ["--basicsr", str(file), *output, "--set", f"autoencoder.init={place / 'ae.pth'}"]) == 0
+    assert "stage " not in capsys.readouterr().out
+    later = [*output, "--until", "adversarial", "--set", "budget.patch=32", "--set", "loss.guidance=pixel"]
+    assert ended(monkeypatch, ["--basicsr", str(psnr_file(place)), *later]) == 2
+    said = capsys.readouterr().err
+    assert "stage adversarial: not in the file; here it has 300,000 iterations of 64 patches of 32 px" in said
+    assert "stage fidelity" not in said
 
 
 def test_an_option_files_lq_images_are_trained_on_and_said(

@@ -491,3 +491,99 @@ def test_a_file_whose_aliases_multiply_is_refused_at_once(tmp_path: Path) -> Non
         (tmp_path / name).write_text(content)
         with pytest.raises(ConfigError, match=f"{name}: its values are nested too deeply"):
             load(tmp_path / name)
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_without_weights_the_generator_starts_from_random_ones(absent: bool, tmp_path: Path) -> None:
+    options = ldl()
+    options["path"]["pretrain_network_g"] = None
+    reading = read(tmp_path, without(options, "path.pretrain_network_g") if absent else options)
+    assert (reading.config.start, reading.config.generator.init) == ("scratch", None)
+    assert reading.config.stages == ("adversarial",)
+    assert (reading.differences, reading.notes) == ((), ())
+    (said,) = reading.assumed
+    assert said.startswith("path.pretrain_network_g: names no weights, so the generator starts from random ones")
+
+
+def test_a_complete_file_leaves_nothing_to_assume(tmp_path: Path) -> None:
+    for options in (ldl(), psnr_file(), real_file()):
+        assert read(tmp_path, options).assumed == ()
+
+
+@pytest.mark.parametrize(
+    ("place", "field", "value"),
+    [
+        ("scale", "data.scale", 4),
+        ("num_gpu", "budget.batch", 16),
+        ("manual_seed", "seed", 0),
+        ("datasets.train.batch_size_per_gpu", "budget.batch", 64),
+        ("datasets.train.use_hflip", "budget.patch", 128),
+        ("datasets.train.dataroot_gt", "data.train", "photographs"),
+        ("datasets.val", "data.val", None),
+        ("network_d.num_feat", "discriminator.features", 64),
+        ("train.optim_g.lr", "optimiser.learning_rate", 1e-4),
+        ("train.optim_d", "optimiser.learning_rate", 1e-4),
+        ("train.scheduler.milestones", "optimiser.schedule", "constant"),
+        ("train.gan_opt.gan_type", "loss.adversarial", 5e-3),
+        ("train.gan_opt", "loss.adversarial", 0),
+        ("train.pixel_opt.type", "loss.fidelity", 1e-2),
+    ],
+)
+def test_what_stands_in_for_a_required_key_is_said(place: str, field: str, value: Any, tmp_path: Path) -> None:
+    reading = read(tmp_path, without(ldl(), place))
+    assert get(reading.config, field) == value
+    assert (reading.differences, reading.notes) == ((), ())
+    (said,) = reading.assumed
+    assert said.startswith(f"{place}")
+
+
+def test_keys_with_a_default_have_basicsrs(tmp_path: Path) -> None:
+    gone = ("train.gan_opt.loss_weight", "train.ema_decay", "train.warmup_iter", "train.optim_g.betas")
+    reading = read(tmp_path, without(ldl(), *gone, "train.optim_d.betas", "network_g.num_block"))
+    optimiser = reading.config.optimiser
+    assert (reading.config.loss.adversarial, reading.config.generator.blocks) == (1, 23)
+    assert (optimiser.ema_decay, optimiser.warmup, optimiser.betas) == (0, 0, (0.9, 0.999))
+    assert (reading.differences, reading.assumed) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("network", "patch", "said"),
+    [
+        (
+            {"type": "VGGStyleDiscriminator128"},
+            64,
+            "'VGGStyleDiscriminator128': takes patches of 128, but datasets.train.",
+        ),
+        ({"type": "VGGStyleDiscriminator256"}, 128, "'VGGStyleDiscriminator256': takes patches of 256, but"),
+        ({"type": "VGGStyleDiscriminator"}, 256, "'VGGStyleDiscriminator': takes patches of 128, but"),
+        ({"type": "VGGStyleDiscriminator", "input_size": 256}, 128, "takes patches of 256, but"),
+        (
+            {"type": "VGGStyleDiscriminator", "input_size": 64},
+            64,
+            "input_size: 64: VGGStyleDiscriminator takes 128 or 256",
+        ),
+        ({"type": "VGGStyleDiscriminator", "input_size": 256}, 256, None),
+        ({"type": "VGGStyleDiscriminator128"}, 128, None),
+        ({"type": "UNetDiscriminatorSN"}, 64, None),
+    ],
+)
+def test_patches_that_a_discriminator_does_not_take_are_named(
+    network: dict[str, Any], patch: int, said: str | None, tmp_path: Path
+) -> None:
+    options = ldl() | {"network_d": {"num_in_ch": 3, "num_feat": 64, **network}}
+    options["datasets"]["train"]["gt_size"] = patch
+    reading = read(tmp_path, options)
+    assert len(reading.differences) == (said is not None)
+    assert all(str(said) in text for text in reading.differences)
+
+
+def test_a_generator_of_another_scale_is_named_also_by_its_default(tmp_path: Path) -> None:
+    options = psnr_file() | {"scale": 2}
+    assert read(tmp_path, options).differences == ("network_g.scale: 4: the file's scale is 2",)
+    options["network_g"] = {**RRDB, "scale": 2}
+    assert read(tmp_path, options).differences == ()
+
+
+def test_weights_without_a_key_are_raw_in_basicsr(tmp_path: Path) -> None:
+    reading = read(tmp_path, without(ldl(), "path.param_key_g"))
+    assert reading.notes == ("path.param_key_g: of a file with averaged weights, these are read (params_ema)",)

@@ -33,6 +33,19 @@ _TRAINERS: dict[str, tuple[Stage, str | None]] = {
     "AesopRealESRGANArtifactsDisModel": ("adversarial", "vanilla"),
 }
 
+# Keys for which BasicSR has no default, with what stands in for them; without a seed, BasicSR draws one.
+_REQUIRED = {
+    "scale": 4,
+    "num_gpu": 1,
+    "manual_seed": 0,
+    "datasets.train.batch_size_per_gpu": 16,
+    "datasets.train.use_hflip": True,
+    "datasets.train.use_rot": True,
+    "train.optim_g.type": "Adam",
+    "train.optim_g.lr": 1e-4,
+    "train.scheduler.type": "MultiStepLR",
+}
+
 _IMAGES = re.compile(r"datasets\.(train|val\w*)\.(dataroot_\w+|meta_info(_file)?|io_backend\..*)")
 
 
@@ -45,12 +58,14 @@ class Reading:
         until: the stage that the file trains; later stages have a recipe's values.
         differences: what a configuration cannot express, a sentence each.
         notes: what is done in another way, a sentence each.
+        assumed: what stands in for keys that the file does not have, a sentence each.
     """
 
     config: RunConfig
     until: Stage
     differences: tuple[str, ...]
     notes: tuple[str, ...]
+    assumed: tuple[str, ...]
 
 
 def read_basicsr(path: Path, *, images: bool = True) -> Reading:
@@ -69,17 +84,18 @@ def read_basicsr(path: Path, *, images: bool = True) -> Reading:
     if model not in _TRAINERS:
         raise ConfigError(f"{path}: model_type must be one of {', '.join(_TRAINERS)}, but got {model!r}")
     until, gan = _TRAINERS[model]
-    scale = options.take("scale", 4)
+    options.assume(_REQUIRED)
+    scale = options.take("scale")
     changes: dict[str, Any] = {"recipe": f"basicsr: {options.take('name', path.stem)}", "data.scale": scale}
     changes["autoencoder.factor"] = scale
     changes |= read_data(options)
+    if images:
+        _assume_images(options, changes)
     changes |= read_degradation(options, model)
     if "data.degradation" in changes and "data.train_lq" in changes:
         given = changes.pop("data.train_lq")
         options.problems.append(f"datasets.train.dataroot_lq: {given!r}: the degradation makes the low-quality images")
-    for key in [key for key in options.values if key.startswith("path.param_key_")]:
-        if options.take(key) != "params_ema":
-            options.notes.append(f"{key}: of a file with averaged weights, these are read (params_ema)")
+    _note_averages(options)
     options.must("path.resume_state", None, why="training starts anew; training states of BasicSR are not read")
     if until == "autoencoder":
         changes |= read_autoencoder(options, "network_g.")
@@ -90,12 +106,43 @@ def read_basicsr(path: Path, *, images: bool = True) -> Reading:
         if until == "fidelity":
             _trained_on(options, "generator.init")
         else:
-            changes |= options.text("path.pretrain_network_g", "generator.init")
+            changes |= _start(options)
     changes |= read_training(options, until)
     if until == "adversarial":
-        changes |= read_discriminator(options) | read_losses(options, str(gan))
+        changes |= read_discriminator(options, changes["budget"]["patch"]) | read_losses(options, str(gan))
     config = _build(changes, path)
-    return Reading(config, until, (*options.problems, *options.left()), tuple(options.notes))
+    problems = (*options.problems, *options.left())
+    return Reading(config, until, problems, tuple(options.notes), tuple(options.assumed))
+
+
+def _assume_images(options: Options, changes: dict[str, Any]) -> None:
+    if "data.train" not in changes:
+        options.assumed.append("datasets.train.dataroot_gt: not in the file; the photographs of data.train are assumed")
+    if "data.val" not in changes:
+        options.assumed.append(
+            "datasets.val.dataroot_gt: not in the file; without --val, a part of the training images is held out"
+        )
+
+
+def _note_averages(options: Options) -> None:
+    """Note where BasicSR would read raw weights, which is its default, of a file that may have averaged ones."""
+    keys = [key for key in options.values if key.startswith("path.param_key_")]
+    if "path.pretrain_network_g" in options.values and "path.param_key_g" not in keys:
+        keys.append("path.param_key_g")
+    for key in keys:
+        if options.take(key, "params") != "params_ema":
+            options.notes.append(f"{key}: of a file with averaged weights, these are read (params_ema)")
+
+
+def _start(options: Options) -> dict[str, Any]:
+    """Return what the adversarial stage starts from: the file's weights, else random ones."""
+    given = options.text("path.pretrain_network_g", "generator.init")
+    if not given:
+        options.assumed.append(
+            "path.pretrain_network_g: names no weights, so the generator starts from random ones (start scratch), "
+            "as in BasicSR"
+        )
+    return given or {"start": "scratch"}
 
 
 def _trained_on(options: Options, field: str) -> None:

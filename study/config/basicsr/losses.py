@@ -11,12 +11,7 @@ def read_losses(options: Options, gan: str) -> dict[str, Any]:
     """Return the changes to `loss`, with this kind of GAN."""
     ldl = "ldl_opt" if options.has("train.ldl_opt.") and not options.has("train.artifacts_opt.") else "artifacts_opt"
     changes: dict[str, Any] = {"loss.gan": gan, "loss.ldl": options.loss_weight(f"train.{ldl}.")}
-    changes |= _fidelity_term(options) | _perceptual_term(options)
-    options.must("train.gan_opt.type", "GANLoss", why="the GAN is a cross-entropy")
-    options.must("train.gan_opt.gan_type", "vanilla", why="the GAN is a cross-entropy")
-    options.must("train.gan_opt.real_label_val", 1, 1.0, why="labels are 1 and 0")
-    options.must("train.gan_opt.fake_label_val", 0, 0.0, why="labels are 1 and 0")
-    changes["loss.adversarial"] = options.number("train.gan_opt.loss_weight", 1) if options.has("train.gan_opt") else 0
+    changes |= _fidelity_term(options) | _perceptual_term(options) | _adversarial_term(options)
     options.must("train.net_d_iters", 1, why="both networks train in every step")
     options.must("train.net_d_init_iters", 0, why="both networks train in every step")
     options.must("gan_gt_usm", False, why="the discriminator sees images as they are")
@@ -45,6 +40,18 @@ def _fidelity_term(options: Options) -> dict[str, Any]:
     changes |= options.text("train.aesop_opt.autoencoder_load.path", "autoencoder.init")
     weight = options.number("train.aesop_opt.loss_weight", 1)
     return changes | {"loss.guidance": guidance, "loss.fidelity": weight, "loss.criterion": criterion}
+
+
+def _adversarial_term(options: Options) -> dict[str, Any]:
+    if not options.has("train.gan_opt."):
+        options.assumed.append("train.gan_opt: not in the file; there is no adversarial term")
+        return {"loss.adversarial": 0}
+    options.assume({"train.gan_opt.type": "GANLoss", "train.gan_opt.gan_type": "vanilla"})
+    options.must("train.gan_opt.type", "GANLoss", why="the GAN is a cross-entropy")
+    options.must("train.gan_opt.gan_type", "vanilla", why="the GAN is a cross-entropy")
+    options.must("train.gan_opt.real_label_val", 1, 1.0, why="labels are 1 and 0")
+    options.must("train.gan_opt.fake_label_val", 0, 0.0, why="labels are 1 and 0")
+    return {"loss.adversarial": options.number("train.gan_opt.loss_weight", 1)}
 
 
 def _perceptual_term(options: Options) -> dict[str, Any]:

@@ -6,6 +6,21 @@ from typing import Any
 from study.config import ConfigError
 from study.config.basicsr.options import Options
 
+# The up-scaling of each generator by its key in BasicSR, with the default there.
+_UPSCALING = {
+    "RRDBNet": {"scale": 4},
+    "MSRResNet": {"upscale": 4},
+    "EDSR": {"upscale": 4},
+    "SwinIR": {"upscale": 2},
+}
+
+# The only patches that each VGG-style discriminator takes in BasicSR.
+_INPUT_SIDES = {
+    "VGGStyleDiscriminator": (128, 256),
+    "VGGStyleDiscriminator128": (128,),
+    "VGGStyleDiscriminator256": (256,),
+}
+
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 
 
@@ -23,7 +38,9 @@ def read_generator(options: Options, scale: int) -> dict[str, Any]:
     for key in ("num_in_ch", "num_out_ch", "in_chans"):
         options.must(f"network_g.{key}", 3, why="images have three colours")
     for key in ("scale", "upscale"):
-        options.must(f"network_g.{key}", scale, why=f"the file's scale is {scale}")
+        found = options.take(f"network_g.{key}", _UPSCALING[kind].get(key, scale))
+        if found != scale:
+            options.problems.append(f"network_g.{key}: {found!r}: the file's scale is {scale}")
     return {f"generator.{name}": value for name, value in readers[kind](options).items()}
 
 
@@ -90,14 +107,30 @@ def read_autoencoder(options: Options, prefix: str) -> dict[str, Any]:
     return changes | {"autoencoder.encoder": encoders[kind], "autoencoder.decoder": "rrdb"}
 
 
-def read_discriminator(options: Options) -> dict[str, Any]:
-    """Return the changes to `discriminator`."""
+def read_discriminator(options: Options, patch: object) -> dict[str, Any]:
+    """Return the changes to `discriminator`, which sees patches of this side."""
     kind = options.take("network_d.type")
-    names = {"VGGStyleDiscriminator": "vgg", "VGGStyleDiscriminator128": "vgg", "VGGStyleDiscriminator256": "vgg"}
-    names["UNetDiscriminatorSN"] = "unet"
+    names = {**dict.fromkeys(_INPUT_SIDES, "vgg"), "UNetDiscriminatorSN": "unet"}
     if kind not in names:
         raise ConfigError(f"{options.path}: network_d.type must be one of {', '.join(names)}, but got {kind!r}")
     options.must("network_d.num_in_ch", 3, why="images have three colours")
     options.must("network_d.skip_connection", True, why="the U-Net has its skips")
-    options.take("network_d.input_size")  # the patch determines it, and is checked against the network
+    if kind in _INPUT_SIDES:
+        options.assume({"network_d.num_feat": 64})
+        _check_input(options, kind, patch)
     return {"discriminator.name": names[kind], "discriminator.features": options.take("network_d.num_feat", 64)}
+
+
+def _check_input(options: Options, kind: str, patch: object) -> None:
+    """List patches that this discriminator does not take in BasicSR; here it is built for the patch."""
+    sides = _INPUT_SIDES[kind]
+    side = options.take("network_d.input_size", sides[0]) if len(sides) > 1 else sides[0]
+    if side not in sides:
+        options.problems.append(
+            f"network_d.input_size: {side!r}: {kind} takes {' or '.join(map(str, sides))} in BasicSR"
+        )
+    if side != patch:
+        options.problems.append(
+            f"network_d.type: {kind!r}: takes patches of {side}, but datasets.train.gt_size is {patch}; "
+            "here it is built for these"
+        )

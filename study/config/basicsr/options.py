@@ -1,7 +1,7 @@
 """An option file as flat keys, each of which is taken once."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,14 @@ class Options:
     path: Path
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)
+
+    def assume(self, defaults: Mapping[str, Any]) -> None:
+        """Fill in keys that the file does not have and for which BasicSR has no default; list each."""
+        for key, value in defaults.items():
+            if key not in self.values:
+                self.values[key] = value
+                self.assumed.append(f"{key}: not in the file; {value!r} is assumed")
 
     def take(self, key: str, default: Any = None) -> Any:
         """Remove a key and return its value."""
@@ -53,6 +61,7 @@ class Options:
         """Take the weight of a loss of these types; 0 if the file has no such loss."""
         if not self.has(prefix):
             return 0.0
+        self.assume({f"{prefix}type": allowed[0]})
         self.must(f"{prefix}type", *allowed, why=f"this loss is {' or '.join(allowed)}")
         self.must(f"{prefix}reduction", "mean", why="losses are means")
         return self.number(f"{prefix}loss_weight", 1)

@@ -10,17 +10,19 @@ def read_training(options: Options, until: Stage) -> dict[str, Any]:
     """Return the changes to budget, optimiser, schedule and seed of the stage that the file trains."""
     part = {"fidelity": "fidelity.", "autoencoder": "autoencoder.", "adversarial": ""}[until]
     iterations = int(options.number("train.total_iter", 0))
-    gpus = options.take("num_gpu", 1)
+    gpus = options.take("num_gpu")
     if not isinstance(gpus, int):
         options.notes.append(f"num_gpu: {gpus!r}: counted as 1; set {part}budget.batch to the patches over all GPUs")
         gpus = 1
     patch = options.take("datasets.train.gt_size", options.values.get("gt_size"))
     options.must("gt_size", patch, why=f"datasets.train.gt_size is {patch}")
-    batch = options.take("datasets.train.batch_size_per_gpu", 16) * max(1, gpus)
+    batch = options.take("datasets.train.batch_size_per_gpu") * max(1, gpus)
+    if until == "adversarial" and not options.has("train.optim_d."):
+        options.assumed.append("train.optim_d: not in the file; the optimiser of the generator is assumed")
     changes = {
         f"{part}budget": {"iterations": iterations, "batch": batch, "patch": patch},
         f"{part}optimiser": _optimiser(options, iterations),
-        f"{part}seed": options.take("manual_seed", 0),
+        f"{part}seed": options.take("manual_seed"),
         "eval_schedule.checkpoint_every": int(options.number("logger.save_checkpoint_freq", 5000)),
         "eval_schedule.evaluate_every": int(options.number("val.val_freq", 5000)),
     }
@@ -54,15 +56,17 @@ def _optimiser(options: Options, iterations: int) -> dict[str, Any]:
 
 
 def _schedule(options: Options, iterations: int) -> dict[str, Any]:
-    kind = options.take("train.scheduler.type", "MultiStepLR")
+    kind = options.take("train.scheduler.type")
     if kind in ("MultiStepLR", "MultiStepRestartLR"):
-        reached = [step for step in options.take("train.scheduler.milestones", []) if step < iterations]
+        options.assume({"train.scheduler.milestones": []})
+        reached = [step for step in options.take("train.scheduler.milestones") if step < iterations]
         gamma = options.number("train.scheduler.gamma", 0.1)
         if not reached or gamma == 1:
             return {"schedule": "constant"}
         return {"schedule": "steps", "milestones": [step / iterations for step in reached], "gamma": gamma}
     if kind == "CosineAnnealingRestartLR":
-        periods = options.take("train.scheduler.periods", [iterations])
+        options.assume({"train.scheduler.periods": [iterations]})
+        periods = options.take("train.scheduler.periods")
         weights = options.take("train.scheduler.restart_weights", [1])
         if len(set(periods)) > 1 or sum(periods) != iterations:
             options.problems.append(f"train.scheduler.periods: {periods}: periods are equal and fill train.total_iter")
@@ -70,12 +74,16 @@ def _schedule(options: Options, iterations: int) -> dict[str, Any]:
             options.problems.append(f"train.scheduler.restart_weights: {weights}: every period starts at the full rate")
         minimum = options.number("train.scheduler.eta_min", 0)
         return {"schedule": "cosine", "restarts": len(periods), "minimum": minimum}
-    options.problems.append(f"train.scheduler.type: {kind!r}: schedules are MultiStepLR and CosineAnnealingRestartLR")
-    return {}
+    options.problems.append(
+        f"train.scheduler.type: {kind!r}: schedules are MultiStepLR and CosineAnnealingRestartLR; the rate is constant"
+    )
+    return {"schedule": "constant"}
 
 
 def _require_pixel_loss(options: Options) -> None:
     """Require mean L1 of weight 1, the loss of the fidelity and the auto-encoder stage."""
+    if not options.has("train.pixel_opt."):
+        options.problems.append("train.pixel_opt: not in the file: this stage descends L1")
     options.must("train.pixel_opt.type", "L1Loss", why="this stage descends L1")
     options.must("train.pixel_opt.loss_weight", 1, 1.0, why="this stage's loss has the weight 1")
     options.must("train.pixel_opt.reduction", "mean", why="losses are means")
