@@ -162,8 +162,8 @@ def test_nothing_in_a_study_breaks_out_of_the_page(write_run, metadata):
     study = replace(with_groups(metadata, "loss.guidance", f"loss.{HOSTILE}"), name=HOSTILE, images=images)
     params = {"loss.guidance": HOSTILE, f"loss.{HOSTILE}": HOSTILE}
     begun = made_events.trial(0, {"loss": {"guidance": HOSTILE, HOSTILE: HOSTILE}}, params)
-    odd = point(0, 1, 25.0, 30.0, samples=HOSTILE, **{HOSTILE: 1.0})
-    run = write_run(study, [reference(HOSTILE, "fidelity", 24.0, 20.0), begun, odd, end(0, "PRUNED", HOSTILE)])
+    odd = point(0, 1, 25.0, 30.0, samples=HOSTILE)
+    run = write_run(study, [reference("fidelity-1", "fidelity", 24.0, 20.0), begun, odd, end(0, "PRUNED", HOSTILE)])
     page = write_report(run).page.read_text(encoding="utf-8")
     block, script = re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL)
     assert not set("<>&\u2028\u2029") & set(block)
