@@ -211,6 +211,12 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             parser.error(
                 f"--repeat trains the settings of an earlier study to their end: leave out {', '.join(conflicting)}"
             )
+    from study.record.values import MOST_TRIALS
+
+    if options.trials is not None and options.trials > MOST_TRIALS:
+        parser.error(f"--trials must be at most {MOST_TRIALS:,}, but got {options.trials:,}; name fewer")
+    if not -(2**63) <= options.seed < 2**63:
+        parser.error(f"--seed must have at most 64 bits, but got {options.seed}; name a smaller number")
     for name in _AT_LEAST_ONE:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, but got {getattr(options, name)}")

@@ -99,6 +99,24 @@ def test_every_training_command_refuses_the_old_test_option(capsys: pytest.Captu
     assert "error: --test is called --val now" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--trials", "1000001"], "--trials must be at most 1,000,000, but got 1,000,001; name fewer"),
+        (["--trials", "0"], "--trials must be at least 1, but got 0"),
+        (["--seed", str(2**63)], "--seed must have at most 64 bits, but got 9223372036854775808"),
+    ],
+)
+def test_a_study_that_could_not_be_read_again_is_refused(
+    given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    most = ["--trials", "1000000", "--seed", str(2**63 - 1)]
+    sweep_options.parse(["--space", "quick", "--output", "x", *most], "A study.")
+    with pytest.raises(SystemExit, match="2"):
+        sweep_options.parse(["--space", "quick", "--output", "x", *given], "A study.")
+    assert said in capsys.readouterr().err
+
+
 def test_the_help_of_a_study_groups_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         sweep_options.parse(["--help"], "A study.")

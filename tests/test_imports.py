@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "study.tracking": SEARCH,
     "study.cluster": SEARCH | {"study.cost", "study.tracking"},
     "study.cli": FOUNDATION | {"study.data.remote"},
-    "study.sweep_options": {"study.cli", "study.search"},
+    "study.sweep_options": {"study.cli", "study.record", "study.search"},
 }
 ENTRY_POINTS = {"study.sweep", "study.train", "study.evaluate", "study.prepare", "study.export"}
 MAY_IMPORT_ANALYSIS = {"study.sweep"}  # it ends with a report

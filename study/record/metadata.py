@@ -17,7 +17,7 @@ from study.record.goals import Goals, Objective
 from study.record.paths import RunDirectory
 from study.record.points import NO_OTHER_FIELDS, ConfigValues
 from study.record.validation import describe_problem, shortened
-from study.record.values import MOST_TRIALS, Whole, distinct
+from study.record.values import MOST_TRIALS, Groups, Whole, distinct
 
 VERSION: Literal[2] = 2
 _THEN = ", then "
@@ -28,7 +28,6 @@ _LONGER_STUDY = (
     ", with --warm-start {run_dir} to try the settings on its front first, or --repeat {run_dir} to train its best. "
     "Trials are drawn, stopped and compared at one budget, so a study cannot change it"
 )
-_MOST_GROUPS = 20  # each takes seconds in a report
 _Distinct = Annotated[tuple[str, ...], AfterValidator(distinct)]
 
 
@@ -67,7 +66,7 @@ class SearchInfo:
     space: str
     trials: Annotated[int, Field(ge=0, le=MOST_TRIALS)]
     seed: Whole
-    groups: Annotated[_Distinct, Field(max_length=_MOST_GROUPS)] = ()
+    groups: Groups = ()
 
 
 @dataclass(frozen=True, config=NO_OTHER_FIELDS)

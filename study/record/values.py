@@ -4,11 +4,13 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 MOST_TRIALS = 10**6
 """Of a study."""
-_LARGEST = 1e39
+MOST_GROUPS = 20
+"""Of a study; each takes seconds in a report."""
+LARGEST = 1e39
 """Beyond every float32, so that squares and products of a few values are finite."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -17,18 +19,11 @@ TrialNumber = Annotated[int, Field(ge=0, lt=MOST_TRIALS)]
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Amount = Annotated[float, Field(ge=0, lt=1e15, allow_inf_nan=False)]
 """Seconds, hours or GiB."""
-Number = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 MetricName = Annotated[str, Field(pattern=r"^\w{1,80}$")]
 """Of a metric or a loss term; a column of the tables."""
 Key = Annotated[str, Field(pattern=r"^\w[\w.-]{0,120}$")]
 """Of an artifact or a reference; a name in folders."""
-
-
-def measured(value: float) -> float:
-    """Return a measured value, which need not be finite; ValueError beyond what a network computes."""
-    if math.isfinite(value) and abs(value) > _LARGEST:
-        raise ValueError(f"a measured value must be within +-{_LARGEST:g}, or not finite, but got {value:g}")
-    return value
 
 
 def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -36,6 +31,17 @@ def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     if "" in names or len(set(names)) < len(names):
         raise ValueError(f"names must be different and not empty, but got {', '.join(map(repr, names))[:80]}")
     return names
+
+
+Groups = Annotated[tuple[str, ...], AfterValidator(distinct), Field(max_length=MOST_GROUPS)]
+"""Config paths that trials are grouped by."""
+
+
+def measured(value: float) -> float:
+    """Return a measured value, which need not be finite; ValueError beyond what a network computes."""
+    if math.isfinite(value) and abs(value) > LARGEST:
+        raise ValueError(f"a measured value must be within +-{LARGEST:g}, or not finite, but got {value:g}")
+    return value
 
 
 def check_params(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -84,5 +90,5 @@ def _check_plain(name: str, value: Any) -> None:
             _check_plain(name, part)
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError(f"{name} must have at most 64 bits, but got a number of {value.bit_length()}")
-    elif isinstance(value, float) and not abs(value) <= _LARGEST:
-        raise ValueError(f"{name} must be a finite number within +-{_LARGEST:g}, but got {value:g}")
+    elif isinstance(value, float) and not abs(value) <= LARGEST:
+        raise ValueError(f"{name} must be a finite number within +-{LARGEST:g}, but got {value:g}")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 
 from study.record.goals import COSTS, Constraint
+from study.record.values import LARGEST
 
 _FORM = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=)\s*([-+0-9.eE]+)\s*")
 
@@ -30,5 +31,9 @@ def parse_constraint(text: str, metrics: Collection[str]) -> Constraint:
     if metric not in measured:
         raise ValueError(
             f"--constraint {text!r}: the study does not measure {metric}; it measures {', '.join(measured)}"
+        )
+    if not abs(bound) < LARGEST:
+        raise ValueError(
+            f"--constraint {text!r}: the bound must be within +-{LARGEST:g}; name one that can be measured"
         )
     return Constraint(metric, ">=" if sense == ">=" else "<=", bound)

@@ -2,9 +2,9 @@
 
 A space file defines
 
-- `SIZE`, `TRIALS`: defaults.
+- `SIZE`, `TRIALS`: defaults; at most a million trials.
 - `REFERENCE`: the hypervolume's reference point, by metric.
-- `GROUPS`: config paths; trials are grouped by their values.
+- `GROUPS`: at most 20 config paths; trials are grouped by their values.
 - `base(size, networks) -> RunConfig` and `sample(trial, base) -> {config path: value}`.
 - optionally `STRATIFY`, by config path the values that trials take in turn, in place of sampled ones, so that each
   value has equally many trials; or a function `stratify(base, networks)` that returns it, given the names of the frozen
@@ -16,7 +16,6 @@ after `@` distinguishes them: `loss.fidelity@ldl`. A relative path of `loss.cust
 """
 
 import ast
-import difflib
 import hashlib
 import importlib.util
 import json
@@ -31,16 +30,10 @@ import optuna
 
 from study.config import PerceptualNetwork, RunConfig, custom_loss_path, get, pin_custom_loss, replace
 from study.search.distributions import config_path
+from study.search.space_parts import REQUIRED, SpaceError, check_unread, check_values
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
 DRY_DRAWS = 32
-
-_REQUIRED = ("SIZE", "TRIALS", "REFERENCE", "GROUPS", "base", "sample")
-_OPTIONAL = ("STRATIFY", "stratify", "NETWORKS")
-
-
-class SpaceError(ValueError):
-    """A search space that cannot be used; the message names the file and the fault."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +86,17 @@ class SearchSpace:
             raise SpaceError(f"{self.path.name}, base at size {size}: {type(error).__name__}: {error}") from error
 
     def around(self, base: RunConfig, networks: Collection[str]) -> "SearchSpace":
-        """Return the space around a run, stratified as the frozen networks at hand allow."""
+        """Return the space around a run, stratified as the frozen networks at hand allow.
+
+        Raises:
+            SpaceError: the file's function raised.
+        """
         if self._stratify is None:
             return self
-        return replace_field(self, stratified=_tuples(self._stratify(base, networks)))
+        try:
+            return replace_field(self, stratified=_tuples(self._stratify(base, networks)))
+        except Exception as error:
+            raise SpaceError(f"{self.path.name}, stratify: {type(error).__name__}: {error}") from error
 
     def reference_for(self, metrics: Collection[str]) -> dict[str, float]:
         """Return the reference point of a front over these metrics; SpaceError if the file lacks one of them."""
@@ -201,7 +201,7 @@ def load_space(name: str) -> SearchSpace:
         known = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
         raise SpaceError(f"no search space at {path}; --space takes a path to a .py file or one of: {', '.join(known)}")
     module = _run(path)
-    missing = [part for part in _REQUIRED if not hasattr(module, part)]
+    missing = [part for part in REQUIRED if not hasattr(module, part)]
     if missing:
         raise SpaceError(f"{path} does not define {', '.join(missing)}; search_spaces/quick.py is a complete example")
     for former in vars(module):
@@ -209,9 +209,10 @@ def load_space(name: str) -> SearchSpace:
             name = "STRATIFY" if former.isupper() else "stratify"
             raise SpaceError(f"{path}: {former} is called {name} now; rename it")
     text = path.read_text()
-    _check_unread(path, text)
+    check_unread(path, text)
     if isinstance(module.GROUPS, str):
         raise SpaceError(f"{path}: GROUPS must be a tuple of config paths, but got {module.GROUPS!r}; add a comma")
+    check_values(path, module)
     return SearchSpace(
         name=path.stem,
         path=path,
@@ -226,29 +227,6 @@ def load_space(name: str) -> SearchSpace:
         stratified=_tuples(getattr(module, "STRATIFY", {})),
         _stratify=getattr(module, "stratify", None),
     )
-
-
-def _check_unread(path: Path, text: str) -> None:
-    """Refuse a definition that nothing reads: a constant that is no part, or a function with almost a part's name."""
-    tree = ast.parse(text)
-    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    defined += [
-        target.id
-        for node in tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign)
-        for target in ast.walk(node)
-        if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store)
-    ]
-    known = (*_REQUIRED, *_OPTIONAL)
-    for name in defined:
-        similar = difflib.get_close_matches(name, known, n=1)
-        if name not in known and name not in read and (name.isupper() or similar):
-            nearest = f"did you mean {similar[0]}? " if similar else ""
-            raise SpaceError(
-                f"{path} defines {name}, which nothing reads; {nearest}The parts of a space are {', '.join(known)}: "
-                "rename or remove it"
-            )
 
 
 def _tuples(stratified: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:

@@ -22,6 +22,7 @@ def test_constraints_are_parsed() -> None:
         ("45<=lr_psnr", "must look like"),
         ("lr_psnr>=high", "must look like"),
         ("lr_psnr>=1e", "'1e' is not a number"),
+        ("lr_psnr>=1e400", r"the bound must be within \+-1e\+39"),
         ("niqe<=4", "the study does not measure niqe; it measures psnr_y, lpips_alex, lr_psnr, peak_gib"),
     ],
 )

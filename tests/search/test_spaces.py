@@ -139,6 +139,24 @@ def test_what_only_looks_like_a_part_is_refused(space_of: Any, more: str, proble
         space_of(f"{WHOLE}\n{more}\n")
 
 
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("TRIALS = 10**6 + 1", "TRIALS: Input should be less than or equal to 1000000, but got 1000001; change it in"),
+        ("TRIALS = '5'", "TRIALS: Input should be a valid integer, but got '5'"),
+        ("GROUPS = [f'loss.{number}' for number in range(21)]", "GROUPS: .* should have at most 20 items"),
+        ("GROUPS = ('loss.guidance', 'loss.guidance')", "GROUPS: .*names must be different and not empty"),
+        ("REFERENCE = {'psnr_y': float('inf'), 'swd': 60.0}", "REFERENCE.psnr_y: Input should be .*, but got inf"),
+        ("REFERENCE = {'psnr_y': 20.0, 'swd': '60'}", "REFERENCE.swd: Input should be a valid number, but got '60'"),
+        ("REFERENCE = (20.0, 60.0)", "REFERENCE: Input should be a valid dictionary, but got"),
+        ("STRATIFY = {'loss.fidelity': 1.0}", "STRATIFY.loss.fidelity: Input should be a valid tuple, but got 1.0"),
+    ],
+)
+def test_values_that_a_studys_files_could_not_hold_are_refused(space_of: Any, more: str, problem: str) -> None:
+    with pytest.raises(SpaceError, match=rf"mine\.py: {problem}"):
+        space_of(f"{WHOLE}\n{more}\n")
+
+
 def test_constants_and_functions_of_the_file_itself_are_allowed(space_of: Any, tiny: RunConfig) -> None:
     body = "PATCHES = [64]\ndef _half(x):\n    return x / 2\ndef plain(x):\n    return x\n"
     space = space_of(body + sample_with("return {'budget.patch': trial.suggest_categorical('budget.patch', PATCHES)}"))
