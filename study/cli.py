@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -20,11 +21,13 @@ from rich.text import Text
 from study.config import INITIAL_WEIGHTS, MADE, Precision, RunConfig, parse_assignments, pin_custom_loss, replace
 from study.config.recipes import for_task, parse_task, rescale
 from study.files import StorageError, check_writable
-from study.formatting import printable
+from study.formatting import one_line, printable
 
 # Exit code after Ctrl-C, by the shells' convention.
 INTERRUPTED = 130
 
+# Errors list problems in indented lines; names in them may hold line breaks too.
+_BREAK_IN_NAME = re.compile(r"\n(?!  )")
 LOG_SECONDS = 10  # between lines of progress in a log
 
 _IMAGES = ("data.train", "data.val", "data.train_lq", "data.val_lq")  # fields that name images
@@ -39,7 +42,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """As `argparse.ArgumentParser`, without control characters."""
-        super().error(printable(message))
+        super().error(one_line(message))
 
 
 class Terminal(Console):
@@ -231,16 +234,21 @@ def run(main: Callable[[list[str], Console], int]) -> None:
 
 
 def _sentence(error: ValueError | OSError) -> str:
-    """Return an error's message; the system's own errors name the path first, and what to check."""
+    """Return an error's message: one line, and indented ones for what it lists.
+
+    The system's own errors name the path first, and what to check.
+    """
     if not isinstance(error, OSError) or isinstance(error, StorageError) or error.filename is None:
-        return str(error)
-    return f"{error.filename}: {error.strerror}; check that the path is right, and that you may read and write there"
+        return _BREAK_IN_NAME.sub(r"\\n", str(error).strip())
+    return one_line(
+        f"{error.filename}: {error.strerror}; check that the path is right, and that you may read and write there"
+    )
 
 
 def print_notes(notes: Iterable[str], console: Console) -> None:
     """Print sentences that are stored with a study's results too."""
     for note in notes:
-        console.print(Text.assemble(("note:", "bold"), f" {note}"), soft_wrap=True)
+        console.print(Text.assemble(("note:", "bold"), f" {one_line(note)}"), soft_wrap=True)
 
 
 class _PrintableFormatter(logging.Formatter):

@@ -180,7 +180,7 @@ def _open(options: argparse.Namespace, limits: Limits) -> tuple[list[System], li
         except SetError as error:
             problems.append(str(error))
     if problems:
-        raise EvaluationError("\n".join(problems))
+        raise EvaluationError("\n  ".join(["the inputs cannot be used:", *problems]) if problems[1:] else problems[0])
     return systems, sets, scale
 
 
@@ -299,12 +299,12 @@ def _require_complete(scores: Scores, names: Sequence[str], per_image: Path | No
     """Refuse a table with missing values; write the others to a file with another name."""
     if not scores.problems:
         return
-    lines = ["no table, because these outputs cannot be evaluated:", *(f"  {line}" for line in scores.problems)]
+    heading = "no table, because these outputs cannot be evaluated"
     if per_image is not None and scores.rows:
         partial = per_image.with_name(f"{per_image.stem}.incomplete{per_image.suffix}")
         write_images(scores.rows, names, partial)
-        lines.append(f"the other values are in {partial}")
-    raise EvaluationError("\n".join(lines))
+        heading += f"; the other values are in {partial}"
+    raise EvaluationError("\n".join([f"{heading}:", *(f"  {line}" for line in scores.problems)]))
 
 
 def _provenance(

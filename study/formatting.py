@@ -5,6 +5,10 @@ from typing import Any
 
 # Controls but tab and line feed, invisible and direction-changing characters, and bytes that are not UTF-8.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_LATEX = str.maketrans(
+    {each: rf"\{each}" for each in "_%&#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "[": "{[}", "*": "{*}"}
+)
 # Only what would be markup, so that a table stays readable as plain text; `_` inside a word is none.
 _MARKDOWN = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])|^[#+-]|:(?=//)|(?<=www)\.")
 
@@ -14,9 +18,22 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
+def one_line(text: str) -> str:
+    """Return a text as `printable` does, with line breaks as `\\n`: a name in a sentence begins no other line."""
+    return printable(text).replace("\n", "\\n")
+
+
+def latex_text(text: str) -> str:
+    """Escape a text for LaTeX: no command, one line; `[` and `*` would be read as arguments of the row's end before."""
+    return printable(" ".join(text.split())).translate(_LATEX)
+
+
 def spreadsheet_text(value: Any) -> Any:
-    """Return a CSV cell that no spreadsheet runs as a formula: such text gets an apostrophe, as OWASP advises."""
-    if not isinstance(value, str) or not value.startswith(tuple("=+-@\t\r\n")):
+    """Return a CSV cell that no spreadsheet runs as a formula: such text gets an apostrophe, as OWASP advises.
+
+    Excel takes full-width signs for the plain ones where its language has them.
+    """
+    if not isinstance(value, str) or not value.startswith(tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")):
         return value
     try:
         float(value)

@@ -25,6 +25,7 @@ from study.cluster.progress import StageProgress
 from study.config import ConfigError, Precision, RunConfig, Stage, stage_key, to_dict
 from study.config.basicsr import read_basicsr
 from study.config.recipes import RECIPES, get_recipe
+from study.data.errors import raise_problems
 from study.metrics import METRICS
 from study.record.directory import check_output, sole_driver
 from study.record.events import (
@@ -148,10 +149,11 @@ def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunCo
     config, until = with_options(reading.config, options, _fastest(options.output)), options.until or reading.until
     differences = [*reading.differences, *_other_stages(config, until, reading.until)]
     if differences and not options.accept_differences:
-        listed = "\n".join(f"  {difference}" for difference in differences)
-        raise ConfigError(
-            f"this training would not be that of {options.basicsr}:\n{listed}\nChange these parts of the file, "
-            "or give --accept-differences to train nevertheless"
+        raise_problems(
+            ConfigError,
+            f"this training would not be that of {options.basicsr}; change these parts of the file, or give "
+            "--accept-differences to train nevertheless",
+            differences,
         )
     assumed = list(reading.assumed)
     if config.precision != "fp32" and options.precision == "auto":

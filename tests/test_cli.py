@@ -146,6 +146,8 @@ from study.cli import run
 def main(arguments, console):
     if arguments == ["open"]:
         open("/nowhere/file")
+    if arguments == ["list"]:
+        raise ValueError("these cannot be used:\\n  a\\nerror: all is well\\n  b: c\\n")
     if arguments:
         print("ready", flush=True)
         time.sleep(60)
@@ -242,6 +244,13 @@ def test_a_terminal_shows_hostile_text_and_obeys_none_of_it(monkeypatch: pytest.
     assert text.count(":smile:") == 5  # the table's columns are cut
     assert not re.search("\x1b(?!\\[[0-9;?]*[mAhlKG])", text)  # rich's own colours and cursor moves alone
     assert "\x1b[2J" not in text
+
+
+def test_an_error_is_one_line_with_indented_lists() -> None:
+    process = start_command("list", stdout=subprocess.DEVNULL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said == "error: ValueError: these cannot be used:\n  a\\nerror: all is well\n  b: c\n"
 
 
 def test_an_options_error_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:

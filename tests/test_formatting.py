@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.formatting import duration, markdown_text, printable, spreadsheet_text
+from study.formatting import duration, markdown_text, one_line, printable, spreadsheet_text
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,12 @@ def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str | None) -> 
     assert printable(text) == (text if shown is None else shown)
 
 
+def test_one_line_has_no_line_break() -> None:
+    assert one_line("a\nb\r\x85\u2028\tc") == r"a\nb\r\x85\u2028" + "\tc"
+
+
 @pytest.mark.parametrize(
-    "formula", ['=HYPERLINK("http://x")', "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
+    "formula", ["\uff1d1+1", '=HYPERLINK("http://x")', "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
 )
 def test_formulas_become_text_in_a_spreadsheet(formula: str) -> None:
     assert spreadsheet_text(formula) == f"'{formula}"

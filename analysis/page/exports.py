@@ -11,7 +11,7 @@ from analysis.statistics.dominance import Comparison
 from analysis.statistics.fronts import front_of
 from analysis.statistics.tables import Results, metric_columns, sampled_paths
 from study.files import write_atomically
-from study.formatting import spreadsheet_text
+from study.formatting import latex_text, spreadsheet_text
 from study.record.tables import ARTIFACTS, IMAGES, POINTS, TRIALS, write_table
 
 
@@ -81,8 +81,8 @@ def latex(table: TextTable) -> str:
     frame = pd.DataFrame([list(row) for row in table.rows], columns=list(table.columns), dtype="object")
     text: str = (
         frame.style.hide(axis="index")
-        .format(escape="latex")
-        .format_index(escape="latex", axis=1)
+        .format(latex_text)
+        .format_index(latex_text, axis=1)
         .to_latex(hrules=True, column_format="l" + "r" * (len(table.columns) - 1))
     )
     return text

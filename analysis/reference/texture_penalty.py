@@ -34,6 +34,7 @@ from rich.table import Table
 from torch import Tensor
 
 from analysis.figures.plots import save_figure
+from analysis.page.exports import csv_text
 from analysis.reference.artifact_networks import OpenedAutoencoder, find_autoencoders
 from analysis.reference.perturbations import KINDS, perturb
 from analysis.reference.texture_figure import draw_penalties
@@ -195,7 +196,7 @@ def main(arguments: list[str], console: Console) -> int:
         )
     table = summarise(values, autoencoders)
     save_figure(draw_penalties(table, options.scale), options.output, options.output.suffix.removeprefix("."))
-    write_atomically(options.output.with_suffix(".csv"), table.to_csv(index=False).encode())
+    write_atomically(options.output.with_suffix(".csv"), csv_text(table).encode())
     write_atomically(options.output.with_suffix(".parquet"), values.to_parquet(index=False))
     console.print(_to_terminal(table))
     for line in _sentences(values, table, options.amplitude):

@@ -106,7 +106,9 @@ def check_nodes(paths: Mapping[str, Path], writable: Mapping[str, Path]) -> None
     named = {option: str(folder) for option, folder in {**paths, **writable}.items()}
     problems = describe_problems(reports, unresponsive, named)
     if problems:
-        raise ConfigError("\n".join(["the cluster is not ready for a study:", *problems]))
+        raise ConfigError(
+            "\n".join(["the cluster is not ready for a study:", *(f"  {problem}" for problem in problems)])
+        )
 
 
 def describe_problems(

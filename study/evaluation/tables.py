@@ -15,13 +15,8 @@ from rich.text import Text
 
 from study.evaluation.scores import Score
 from study.files import write_atomically
-from study.formatting import markdown_text, printable, spreadsheet_text
+from study.formatting import latex_text, markdown_text, spreadsheet_text
 from study.metrics import METRICS
-
-_LATEX = str.maketrans(
-    {each: rf"\{each}" for each in "_%&#${}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-)
 
 
 @dataclass(frozen=True)
@@ -110,15 +105,15 @@ def to_latex(table: Table) -> str:
     lines = [
         rf"\begin{{tabular}}{{ll{'r' * len(table.sets)}}}",
         r"\toprule",
-        " & ".join(["Metric", "Model", *(_escaped(name) for name in table.sets)]) + r" \\",
+        " & ".join(["Metric", "Model", *(latex_text(name) for name in table.sets)]) + r" \\",
     ]
     for metric in table.metrics:
         lines.append(r"\midrule")
         for number, model in enumerate(table.models):
             cells = table.cells(model, metric, r"\textbf{{{}}}")
             arrow = r"$\uparrow$" if METRICS[metric].direction == "maximize" else r"$\downarrow$"
-            first = f"{_escaped(METRICS[metric].label)} {arrow}" if number == 0 else ""
-            lines.append(" & ".join([first, _escaped(model), *cells]) + r" \\")
+            first = f"{latex_text(METRICS[metric].label)} {arrow}" if number == 0 else ""
+            lines.append(" & ".join([first, latex_text(model), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -213,7 +208,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return "; ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _escaped(text: str) -> str:
-    return printable(" ".join(text.split())).translate(_LATEX)

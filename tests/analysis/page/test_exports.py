@@ -40,11 +40,15 @@ def test_every_table_comes_back_as_it_was(full_run: Path, tmp_path: Path) -> Non
 
 
 def test_latex_escapes_what_names_hold() -> None:
-    table = TextTable(caption="x", columns=("a_b", "50%"), rows=(("$x^2$ & {y}", "#1\\input{/etc/passwd}"),))
+    table = TextTable(
+        caption="x", columns=("a_b", "50%"), rows=(("$x^2$ & {y}", "#1\\input{/etc/passwd}"), ("[9cm]\x1b\n~", "*"))
+    )
     text = latex(table)
     assert "a\\_b & 50\\%" in text
-    assert "\\$x\\textasciicircum 2\\$ \\& \\{y\\}" in text
+    assert "\\$x\\textasciicircum{}2\\$ \\& \\{y\\}" in text
     assert "\\input" not in text
+    # After the end of a row, `[` and `*` would be its arguments.
+    assert "\n{[}9cm]\\textbackslash{}x1b \\textasciitilde{} & {*} \\\\\n" in text
     assert text.startswith("\\begin{tabular}{lr}")
 
 
