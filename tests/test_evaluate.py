@@ -375,7 +375,7 @@ def test_unavailable_default_metrics_are_omitted_with_a_message(
     ("arguments", "message"),
     [
         (["nowhere.pth"], "nowhere.pth: no such file or folder"),
-        (["{weights}", "--scale", "2"], "small.pth: no network is known"),
+        (["{weights}", "--scale", "2"], r"small\.pth: is of scale 4, not 2; correct --scale"),
         (["{weights}", "{two}"], "one table has one scale, but these differ: small x4, two x2"),
         (["--interpolate", "{weights}", "{two}"], "needs networks of one scale"),
         (["--interpolate", "{weights}", "{wide}"], "the two networks are not alike"),

@@ -1,6 +1,7 @@
 """Identify the network of a weight file by the names and shapes in it: ours first, then those of spandrel."""
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -8,8 +9,8 @@ from torch import Tensor, nn
 
 from study.config import GeneratorConfig, RRDBConfig, generator_config
 from study.models.build import build_generator
-from study.models.strict_state import recognise
-from study.models.weights import load_weights, read_state
+from study.models.strict_state import MismatchError, recognise
+from study.models.weights import load_state, read_state
 
 # By kind: patterns for the name of each block's first convolution (the group is its number), one for each set of names.
 _BLOCKS = {
@@ -43,14 +44,17 @@ def identify(path: Path, scale: int | None = None) -> tuple[nn.Module, int, str]
         ValueError: an unreadable file, an unknown network, or one that fits several scales.
     """
     state = read_state(path)
-    fitting = list(_fitting(state, path, scale))
+    fitting, nearest = _fitting(state, path, scale)
     if len(fitting) > 1:
         scales = " or ".join(str(factor) for _, _, factor in fitting)
         raise ValueError(f"{path}: its weights fit scale {scales}; choose one with --scale")
     if fitting:
         network, config, factor = fitting[0]
         return network.eval(), factor, f"{config.name}, {config.features} features, {config.blocks} blocks"
-    return _by_spandrel(state, path, scale)
+    if scale is not None and (others := _fitting(state, path, None)[0]):
+        scales = " or ".join(str(factor) for _, _, factor in others)
+        raise ValueError(f"{path}: is of scale {scales}, not {scale}; correct --scale")
+    return _by_spandrel(state, path, scale, nearest)
 
 
 class _Described(nn.Module):
@@ -69,8 +73,9 @@ class _Described(nn.Module):
 
 def _fitting(
     state: Mapping[str, Tensor], path: Path, scale: int | None
-) -> Iterator[tuple[nn.Module, GeneratorConfig, int]]:
-    """Build our networks that the file fits, at each scale that it fits."""
+) -> tuple[list[tuple[nn.Module, GeneratorConfig, int]], str | None]:
+    """Build our networks that the file fits, at each scale that it fits; else say what differs from the nearest."""
+    misses: list[tuple[int, str]] = []
     for config in _candidates(state):
         found = []
         for factor in _SCALES if scale is None else (scale,):
@@ -78,13 +83,17 @@ def _fitting(
             for form in (config, config.model_copy(update={"unshuffle": False})) if halving else (config,):
                 try:
                     network = build_generator(form, factor)
-                    load_weights(network, path)
+                    load_state(network, state, str(path))
+                except MismatchError as error:
+                    looks = f"{config.name} of {config.features} features and {config.blocks} blocks at scale {factor}"
+                    misses.append((error.count, f"{looks}, but for {error.problems}"))
+                    continue
                 except ValueError:
                     continue
                 found.append((network, form, factor))
         if found:
-            yield from found
-            return
+            return found, None
+    return [], min(misses, default=(0, None))[1]
 
 
 def _candidates(state: Mapping[str, Tensor]) -> Iterator[GeneratorConfig]:
@@ -94,37 +103,47 @@ def _candidates(state: Mapping[str, Tensor]) -> Iterator[GeneratorConfig]:
             blocks = {int(match[1]): state[name] for name in state if (match := re.fullmatch(pattern, name))}
             if not blocks:
                 continue
-            width, features = blocks[0].shape[:2] if 0 in blocks else (0, 0)
             dense = kind in ("rrdb", "spsr")
-            fields = {"name": kind, "features": features, "blocks": len(blocks)}
-            if kind == "edsr" and features == EDSR_LARGE:
-                fields["residual_scale"] = 0.1
             try:
+                width, features = next(iter(blocks.values())).shape[:2]
+                fields = {"name": kind, "features": features, "blocks": max(blocks) + 1}
+                if kind == "edsr" and features == EDSR_LARGE:
+                    fields["residual_scale"] = 0.1
                 yield generator_config(fields | ({"growth": width} if dense else {}))
             except ValueError:
                 continue
 
 
-def _by_spandrel(state: Mapping[str, Tensor], path: Path, scale: int | None) -> tuple[nn.Module, int, str]:
+def _by_spandrel(
+    state: Mapping[str, Tensor], path: Path, scale: int | None, nearest: str | None
+) -> tuple[nn.Module, int, str]:
     # Imported late: it imports all of its package's architectures.
     from spandrel import MAIN_REGISTRY, ImageModelDescriptor, UnsupportedModelError
 
     try:
         descriptor = MAIN_REGISTRY.load(dict(state))
-    except UnsupportedModelError as error:
+    except Exception as error:  # of weights that are not what their names promise, errors of many types
+        if nearest is not None:
+            raise ValueError(
+                f"{path}: the nearest network is {nearest}; save the whole `state_dict()` of the network alone there, "
+                "or name another file"
+            ) from error
+        if not isinstance(error, UnsupportedModelError):
+            raise ValueError(_misfit(state, path, error)) from error
         raise ValueError(
             f"{path}: no network is known whose weights have these names, such as {next(iter(state))}; "
             "name the recipe of its generator with --recipe NAME or NAME:SIZE"
-        ) from error
-    except Exception as error:  # weights that are not what their names promise: errors of many types
-        looks = recognise(state)
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(":")
-        raise ValueError(
-            f"{path}: has names of {looks or 'a known network'}, but entries or shapes that do not fit one ({reason}); "
-            "name the recipe of its generator with --recipe NAME or NAME:SIZE to see which, or name another file"
         ) from error
     if not isinstance(descriptor, ImageModelDescriptor) or descriptor.input_channels != 3:
         raise ValueError(f"{path}: is {descriptor.architecture.name}, which does not enlarge RGB images; name another")
     if scale is not None and descriptor.scale != scale:
         raise ValueError(f"{path}: is of scale {descriptor.scale}, not {scale}; correct --scale")
     return _Described(descriptor.model.eval(), descriptor), descriptor.scale, descriptor.architecture.name
+
+
+def _misfit(state: Mapping[str, Tensor], path: Path, error: Exception) -> str:
+    reason = textwrap.shorten(str(error), 250, placeholder=" ...") or type(error).__name__
+    return (
+        f"{path}: has names of {recognise(state) or 'a known network'}, but entries or shapes that do not fit one "
+        f"({reason}); name the recipe of its generator with --recipe NAME or NAME:SIZE to see which, or another file"
+    )

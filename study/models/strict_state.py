@@ -24,6 +24,18 @@ SIGNATURES = {
 }
 
 
+class MismatchError(ValueError):
+    """A state dict that does not fit a network.
+
+    Attributes:
+        problems: the entries, by kind.
+        count: how many they are.
+    """
+
+    problems: str = ""
+    count: int = 0
+
+
 def check_state(
     state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], *, source: str, network: nn.Module
 ) -> None:
@@ -36,7 +48,7 @@ def check_state(
         network: the network to load, for the message.
 
     Raises:
-        ValueError: naming the source, the network, the first few names of each kind of mismatch, the number of
+        MismatchError: naming the source, the network, the first few names of each kind of mismatch, the number of
             matches, and the network that the names resemble.
     """
     missing = [name for name in shapes if name not in state]
@@ -51,12 +63,14 @@ def check_state(
     if problems:
         matching = len(shapes) - len(missing) - len(misshapen)
         looks = recognise(state)
-        raise ValueError(
+        error = MismatchError(
             f"{source} does not fit {type(network).__name__}({network.extra_repr()}): {'; '.join(problems)}; "
             f"{matching} of {len(shapes)} match. {f'It looks like {looks}. ' if looks else ''}"
             "Build the network with the architecture, scale and widths that the weights were trained with, "
             "or choose other weights."
         )
+        error.problems, error.count = "; ".join(problems), len(missing) + len(unexpected) + len(misshapen)
+        raise error
 
 
 def recognise(state: Mapping[str, Tensor]) -> str | None:

@@ -3,9 +3,11 @@
 import hashlib
 import io
 import json
+import logging
 import pickle
+import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +20,17 @@ from study.models.released_names import CONSTANTS, released_state, table_for, wi
 from study.models.spsr import SPSRGenerator
 from study.models.strict_state import check_state
 
-# BasicSR writes averaged weights beside raw ones; the averaged ones are the released network.
-WRAPPERS = ("params_ema", "params")
+log = logging.getLogger(__name__)
 
-# Prefix of every name after training on several GPUs.
-PARALLEL_PREFIX = "module."
+# What a file may hold its state dict under, in the order of preference: BasicSR writes averaged weights beside raw
+# ones, and the averaged ones are the released network; the others are PyTorch Lightning's and other projects'.
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator")
+
+# Of names in a trainer that has the network as one of its parts; `model.1` is a layer in ESRGAN's first names.
+_PART_PREFIXES = (r"net_g\.", r"generator\.", r"model\.(?!\d)")
+
+# Of every name after training on several GPUs, or of a compiled network; they may be nested.
+_ANY_PREFIX = re.compile("|".join((r"module\.", r"_orig_mod\.", *_PART_PREFIXES)))
 
 Layout = Literal["basicsr", "plain"]
 
@@ -40,13 +48,13 @@ class _InflatingError(ValueError):
 def load_weights(module: nn.Module, path: str | Path) -> None:
     """Load a weight file into a network, strictly.
 
-    The file holds a state dict, or a dict with it under `params_ema` or, failing that, `params`. Its names are ours,
-    or those under which the network was released: BasicSR's and both older sets of ESRGAN's for RRDBNet, SPSR's for
-    its generator, AESOP's with its duplicate encoder, SwinIR's, BasicSR's for the others.
+    The file holds a state dict, or a dict with it under one of `WRAPPERS`. Its names, without prefixes of trainers, are
+    ours, or those under which the network was released: BasicSR's and both older sets of ESRGAN's for RRDBNet, SPSR's
+    for its generator, AESOP's with its duplicate encoder, SwinIR's, BasicSR's for the others.
 
     Args:
         module: the network, changed in place; it keeps its device and dtype.
-        path: a .pth or .pt file (read by PyTorch's restricted unpickler) or a .safetensors file.
+        path: a .pth, .pt or .ckpt file (read by PyTorch's restricted unpickler) or a .safetensors file.
 
     Raises:
         ValueError: naming the file, if it is absent, empty, damaged, holds more than tensors, or has missing,
@@ -54,15 +62,18 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
         DamagedError: a ValueError: the file does not match the checksum with which `save_weights` wrote it.
         OSError: the file system refused to read it.
     """
-    path = Path(path)
-    state = read_state(path)
+    load_state(module, read_state(Path(path)), str(path))
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load what `read_state` read of a file, the source, into a network; ValueError as `load_weights`."""
     try:
         state = without_copies(module, state)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{source}: {error}") from None
     table = table_for(module, state)
     current = module.state_dict()
-    check_state(state, {table[name]: current[name].shape for name in table}, source=str(path), network=module)
+    check_state(state, {table[name]: current[name].shape for name in table}, source=source, network=module)
     constants = {name: tensor for name, tensor in current.items() if name.endswith(CONSTANTS)}
     module.load_state_dict(constants | {name: state[released] for name, released in table.items()})
 
@@ -91,7 +102,7 @@ def save_weights(module: nn.Module, path: str | Path, layout: Layout = "basicsr"
         StorageError: the file system refused; an earlier file is unchanged.
     """
     path = Path(path)
-    _check_suffix(path)
+    _check_suffix(path, WRITTEN)
     if layout not in ("basicsr", "plain"):
         raise ValueError(f"layout must be 'basicsr' or 'plain', but got {layout!r}")
     state = released_state(module) if layout == "basicsr" else module.state_dict()
@@ -166,20 +177,24 @@ def _checksum(content: bytes) -> tuple[str, str | None]:
 READERS: dict[str, Callable[[Path], Any]] = {
     ".pth": _read_pickle,
     ".pt": _read_pickle,
+    ".ckpt": _read_pickle,
     ".safetensors": _read_safetensors,
 }
 
 
-def _check_suffix(path: Path) -> None:
-    if path.suffix not in READERS:
+WRITTEN = (".pth", ".pt", ".safetensors")
+
+
+def _check_suffix(path: Path, known: Collection[str]) -> None:
+    if path.suffix not in known:
         raise ValueError(
-            f"{path}: a weight file's name must end in one of {', '.join(READERS)}, but got {path.suffix!r}; "
+            f"{path}: a weight file's name must end in one of {', '.join(known)}, but got {path.suffix!r}; "
             "convert or rename it"
         )
 
 
 def _read(path: Path) -> Any:
-    _check_suffix(path)
+    _check_suffix(path, READERS)
     if not path.is_file():
         raise ValueError(f"{path}: no such weight file; check the path")
     if path.stat().st_size == 0:
@@ -202,8 +217,14 @@ def _read(path: Path) -> Any:
 
 def _select_state(content: Any, path: Path) -> dict[str, Tensor]:
     """Return the state dict in a file's content, preferably the averaged weights."""
+    trainer = False
     if isinstance(content, dict):
-        content = next((content[key] for key in WRAPPERS if key in content), content)
+        keys = [key for key in WRAPPERS if isinstance(content.get(key), dict)]
+        key = next((key for key in keys if content[key]), None)
+        if key is not None and key != keys[0]:
+            log.warning("%s: %s is empty, so %s is read", path, keys[0], key)
+        trainer = key == "state_dict"
+        content = content[key or keys[0]] if keys else content
     if not isinstance(content, dict) or not content:
         found = "an empty dict" if content == {} else type(content).__name__
         raise ValueError(f"{path}: must hold a state dict, but got {found}; save `state_dict()` of a network")
@@ -213,5 +234,22 @@ def _select_state(content: Any, path: Path) -> dict[str, Tensor]:
                 f"{path}: must hold a state dict (names to tensors), or one under {' or '.join(WRAPPERS)}, "
                 f"but its entry {name!r} is {type(value).__name__}; save `state_dict()` of a network"
             )
-    parallel = all(name.startswith(PARALLEL_PREFIX) for name in content)
-    return {name.removeprefix(PARALLEL_PREFIX) if parallel else name: tensor for name, tensor in content.items()}
+    return _without_prefixes(_generator_of(content, path) if trainer else content)
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take off prefixes that all names have."""
+    while (found := _ANY_PREFIX.match(next(iter(state)))) and all(name.startswith(found[0]) for name in state):
+        state = {name.removeprefix(found[0]): tensor for name, tensor in state.items()}
+    return state
+
+
+def _generator_of(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the generator's part of a trainer that has other parts beside it, else all."""
+    for prefix in _PART_PREFIXES:
+        part = {name: tensor for name, tensor in state.items() if re.match(prefix, name)}
+        others = [name for name in state if name not in part]
+        if part and others:
+            log.warning("%s: %d entries, such as %r, are no part of its generator", path, len(others), others[0])
+            return part
+    return state

@@ -83,6 +83,63 @@ def test_weights_that_are_not_what_their_names_promise_end_in_one_sentence(tmp_p
         state |= {"conv_body.weight": torch.zeros(7, 12, 3, 3)}
     torch.save(state, tmp_path / "x.pth")
 
-    with pytest.raises(ValueError, match=r"x\.pth: has names of an RRDBNet .*--recipe NAME") as caught:
+    said = {
+        "extra": r"4 blocks at scale 4, but for 1 unexpected \(body\.0\.rdb9\.conv1\.weight\); save",
+        "cut": r"4 blocks at scale 4, but for 2 missing \(conv_hr\.weight, conv_hr\.bias\); save",
+        "widths": r"4 blocks at scale 4, but for 1 wrongly shaped \(conv_body\.weight is \(7, .*; save",
+    }
+    with pytest.raises(ValueError, match=rf"x\.pth: the nearest network is .*{said[change]}") as caught:
         identify(tmp_path / "x.pth")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rrdb", "msrresnet", "edsr", "srresnet", "spsr"])
+def test_weights_that_almost_fit_name_the_nearest_network_and_what_differs(tmp_path: Path, name: str) -> None:
+    state = build_generator(config_of(name), 4).state_dict()
+    first = next(iter(state))
+    more = {f"extra{index}.weight": torch.zeros(3) for index in range(4)}
+    cases = {
+        rf"1 missing \({first}\)": {key: value for key, value in state.items() if key != first},
+        r"1 unexpected \(extra0\.weight\)": state | {"extra0.weight": torch.zeros(3)},
+        r"4 unexpected \(extra0\.weight, extra1\.weight, extra2\.weight, \.\.\.\)": state | more,
+    }
+    for said, given in cases.items():
+        torch.save(given, tmp_path / "x.pth")
+        with pytest.raises(ValueError, match=rf"x\.pth: the nearest network is {name} of 12 .* but for {said}; save"):
+            identify(tmp_path / "x.pth")
+
+
+def test_a_swinir_that_almost_fits_names_the_entry(tmp_path: Path) -> None:
+    torch.save(
+        build_generator(config_of("swinir"), 4).state_dict() | {"extra.weight": torch.zeros(3)}, tmp_path / "x.pth"
+    )
+
+    with pytest.raises(ValueError, match=r"names of SwinIR .*Unexpected key.*extra\.weight"):
+        identify(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("name", ["rrdb", "msrresnet", "swinir", "spsr"])
+@pytest.mark.parametrize(
+    ("wrapper", "prefix"),
+    [
+        ("state_dict", "net_g."),
+        ("state_dict", "generator._orig_mod."),
+        ("state_dict", "model."),
+        ("model_state_dict", "module."),
+        ("model", ""),
+        ("generator", "_orig_mod."),
+        (None, "module._orig_mod."),
+    ],
+)
+def test_wrapped_weights_give_the_images_of_the_plain_file(
+    tmp_path: Path, name: str, wrapper: str | None, prefix: str
+) -> None:
+    torch.manual_seed(0)
+    save_weights(build_generator(config_of(name), 4), tmp_path / "plain.pth", layout="basicsr")
+    content = torch.load(tmp_path / "plain.pth", weights_only=True)
+    state = {f"{prefix}{key}": value for key, value in content.get("params", content).items()}
+    torch.save(state if wrapper is None else {"epoch": 3, wrapper: state}, tmp_path / "wrapped.ckpt")
+
+    plain, wrapped = (identify(tmp_path / file, 4)[0] for file in ("plain.pth", "wrapped.ckpt"))
+    with torch.no_grad():
+        assert torch.equal(plain(LOW), wrapped(LOW))

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -218,7 +219,7 @@ def test_content_other_than_a_state_dict_is_refused(content: object, problem: st
 def test_absent_file_and_unknown_suffix_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"absent\.pth: no such weight file"):
         load_weights(NETWORKS["rrdb"](), tmp_path / "absent.pth")
-    with pytest.raises(ValueError, match=r"one of \.pth, \.pt, \.safetensors, but got '\.h5'"):
+    with pytest.raises(ValueError, match=r"one of \.pth, \.pt, \.ckpt, \.safetensors, but got '\.h5'"):
         load_weights(NETWORKS["rrdb"](), tmp_path / "weights.h5")
 
 
@@ -307,3 +308,35 @@ def test_a_weight_file_that_inflates_is_refused_unread(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"bomb\.pth: [\d,]+ bytes would inflate to [\d,]+, more than 10 times"):
         read_state(tmp_path / "bomb.pth")
     assert read_state(tmp_path / "plain.pth")["a"].shape == (1_000_000,)
+
+
+def test_empty_averaged_weights_fall_back_to_raw_ones_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source, target = randomised(NETWORKS["rrdb"], 0), randomised(NETWORKS["rrdb"], 1)
+    torch.save({"params": source.state_dict(), "params_ema": {}}, tmp_path / "x.pth")
+    load_weights(target, tmp_path / "x.pth")
+    assert states_equal(source.state_dict(), target.state_dict())
+    assert caplog.messages == [f"{tmp_path / 'x.pth'}: params_ema is empty, so params is read"]
+
+
+def test_of_a_trainer_the_generator_is_read_and_the_rest_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, target = randomised(NETWORKS["msrresnet"], 0), randomised(NETWORKS["msrresnet"], 1)
+    state = {f"net_g.{name}": tensor for name, tensor in source.state_dict().items()}
+    state |= {f"net_d.{name}": tensor for name, tensor in NETWORKS["vgg"]().state_dict().items()}
+    torch.save({"state_dict": state, "optimizer_states": [{"state": {0: torch.zeros(2)}}]}, tmp_path / "last.ckpt")
+    load_weights(target, tmp_path / "last.ckpt")
+    assert states_equal(source.state_dict(), target.state_dict())
+    assert re.fullmatch(
+        r".*last\.ckpt: \d+ entries, such as 'net_d\..*', are no part of its generator", caplog.messages[0]
+    )
+
+
+def test_a_checkpoint_with_other_objects_is_refused_unrun(tmp_path: Path) -> None:
+    content = {"state_dict": NETWORKS["rrdb"]().state_dict(), "hyper_parameters": MakesDirectory(tmp_path / "made")}
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match=r"last\.ckpt: .*holds more than plain tensors; nothing in it was run\. If"):
+        load_weights(NETWORKS["rrdb"](), tmp_path / "last.ckpt")
+    assert not (tmp_path / "made").exists()
+    with pytest.raises(ValueError, match=r"one of \.pth, \.pt, \.safetensors, but got '\.ckpt'"):
+        save_weights(NETWORKS["rrdb"](), tmp_path / "new.ckpt")
