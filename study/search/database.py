@@ -40,7 +40,9 @@ def open_database(path: Path | None) -> BaseStorage:
         return InMemoryStorage()
     with storage_errors(path):
         _check_integrity(path)
-        return RDBStorage(sqlite_url(path), engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+        storage = RDBStorage(sqlite_url(path), engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+        _check_values(path, storage)
+        return storage
 
 
 def sqlite_url(path: Path) -> str:
@@ -80,6 +82,17 @@ def _check_integrity(path: Path) -> None:
         connection.close()
     if found != "ok":
         raise DamagedDatabaseError(f"{path} is damaged ({found})")
+
+
+def _check_values(path: Path, storage: BaseStorage) -> None:
+    """Read all that is stored: a whole table may hold values that are none of Optuna's."""
+    try:
+        for study in storage.get_all_studies():
+            storage.get_all_trials(study._study_id, deepcopy=False)
+    except (ValueError, LookupError, TypeError) as error:
+        raise DamagedDatabaseError(
+            f"{path} is no database of Optuna, or is damaged ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _reason(error: BaseException) -> BaseException:

@@ -86,6 +86,14 @@ def change_a_state(database: Path) -> None:
         connection.execute("update trials set state = 'COMPLETE' where number = 1")
 
 
+def run_sql(statement: str) -> Damage:
+    def damage(database: Path) -> None:
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute(statement)
+
+    return damage
+
+
 def test_a_database_that_agrees_is_left_alone(folder: Path, drawn: tuple[Path, list[Asked]]) -> None:
     record = record_of(drawn[1])
     source, note = open_trials(lambda: open_source(folder), RunDirectory(folder), record, tell)
@@ -103,6 +111,18 @@ def test_a_database_that_agrees_is_left_alone(folder: Path, drawn: tuple[Path, l
         (cut_in_half, "is damaged"),
         (restore_older, "it lacks trial 1"),
         (change_a_state, "its trial 1 is COMPLETE, the journal's PRUNED"),
+        (run_sql("alter table trials rename to others"), "is no database of Optuna, or is damaged"),
+        (run_sql("update trial_params set distribution_json = '{'"), "is no database of Optuna, or is damaged"),
+        (run_sql("update trial_params set distribution_json = '[]'"), "is no database of Optuna, or is damaged"),
+        (run_sql("update trial_params set param_value = 'x'"), "is no database of Optuna, or is damaged"),
+        (run_sql("update trial_user_attributes set value_json = '{'"), "is no database of Optuna, or is damaged"),
+        (run_sql("update trials set state = 'ODD'"), "is no database of Optuna, or is damaged"),
+        (
+            run_sql("update trials set number = 9223372036854775807 where number = 1"),
+            "its trial 1 has other parameters",
+        ),
+        (run_sql("update trials set datetime_start = 'never'"), "is no database of Optuna, or is damaged"),
+        (run_sql("update study_directions set direction = 'ODD'"), "is no database of Optuna, or is damaged"),
     ],
 )
 def test_a_database_that_does_not_agree_is_rebuilt(

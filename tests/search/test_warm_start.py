@@ -1,6 +1,8 @@
 """A study that begins with what an earlier one found."""
 
+import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace as replace_field
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,27 @@ def test_directories_without_a_usable_study_are_refused(earlier: Path, tmp_path:
         load_warm_start(earlier, space_of(), BASE, learn=False)
     journal.unlink()
     with pytest.raises(WarmStartError, match=r"holds no study"):
+        load_warm_start(earlier, space_of(), BASE, learn=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "holds 0 studies of Optuna"),
+        (b"hello\n" * 1000, "is no database of Optuna"),
+        ("update trial_params set distribution_json = '['", "is no database of Optuna, or is damaged"),
+    ],
+)
+def test_a_database_that_is_none_of_optuna_is_named_with_the_remedy(
+    earlier: Path, content: bytes | str, said: str
+) -> None:
+    database = earlier / "optuna.db"
+    if isinstance(content, bytes):
+        database.write_bytes(content)
+    else:
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute(content)
+    with pytest.raises(WarmStartError, match=rf"^--warm-start .*{said}.*; run the command of that study once more"):
         load_warm_start(earlier, space_of(), BASE, learn=False)
 
 
