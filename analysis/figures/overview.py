@@ -50,7 +50,7 @@ def draw_overview(results: Results, comparison: GroupComparison, bands: Mapping[
             for group, colour in zip(comparison.groups, COLOURS * len(comparison.groups), strict=False):
                 _plot(axes, trials[np.asarray(values == group.value, dtype=bool)], goals, marker="o", color=colour)
         for group, colour in zip(comparison.groups, COLOURS * len(comparison.groups), strict=False):
-            _draw_front(near, fronts[group.value], goals, short_text(group.value), colour)
+            _draw_front(near, fronts[group.value], goals, _legend_text(group.value), colour)
         limits = near.axis()  # of the points: bands are wide at their ends
         for group, colour in zip(comparison.groups, COLOURS * len(comparison.groups), strict=False):
             if (band := bands.get(group.value)) is not None:
@@ -64,6 +64,12 @@ def draw_overview(results: Results, comparison: GroupComparison, bands: Mapping[
             whole.legend(frameon=False, fontsize=9)
         near.legend(frameon=False, fontsize=9, ncols=2, loc="lower right")
     return figure
+
+
+def _legend_text(name: str) -> str:
+    """Return a name as a label; matplotlib leaves labels that begin with `_` out of a legend."""
+    text = short_text(name)
+    return f" {text}" if text.startswith("_") else text
 
 
 def _draw_front(axes: Axes, front: pd.DataFrame, goals: Goals, label: str, colour: str) -> None:

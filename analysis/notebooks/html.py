@@ -33,7 +33,8 @@ class CellOutput:
     text: str
 
     def _repr_html_(self) -> str:
-        return self.html
+        # Names hold `$`: these classes keep the notebook's MathJax from setting what is between two as a formula.
+        return f'<div class="tex2jax_ignore mathjax_ignore">{self.html}</div>'
 
     def __repr__(self) -> str:
         return self.text

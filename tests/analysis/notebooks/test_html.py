@@ -44,7 +44,7 @@ def test_nothing_hostile_gets_through() -> None:
     shown = stack(*parts)
     assert "<script" not in shown.html
     assert shown.html.count("&lt;script&gt;") >= 9
-    assert shown._repr_html_() == shown.html
+    assert shown._repr_html_() == f'<div class="tex2jax_ignore mathjax_ignore">{shown.html}</div>'
 
 
 def test_without_rows_a_sentence() -> None:
