@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 # What `make study` may be told: DATA=DIR VAL=DIR WEIGHTS=DIR OUTPUT=DIR ARGS="--trials 24 ..."
 OUTPUT ?= runs/quick
 STUDY_ARGS := $(if $(DATA),--data "$(DATA)") $(if $(VAL),--val "$(VAL)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
+# An option takes one value, so ARGS replaces these.
+DEFAULTS := $(if $(filter --space --space=%,$(ARGS)),,--space quick)
+DEFAULTS += $(if $(filter --interpolate --interpolate=%,$(ARGS)),,--interpolate 1)
 
 # Some containers set it; then every process of a study, and every worker, would compile torch's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -32,7 +35,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 # Run again, it continues a study that was interrupted, or only renders the report anew.
 study: setup
-	$(BIN)/python study/sweep.py --space quick --interpolate 1 --resume --output "$(OUTPUT)" $(STUDY_ARGS)
+	$(BIN)/python study/sweep.py $(DEFAULTS) --resume --output "$(OUTPUT)" $(STUDY_ARGS)
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)

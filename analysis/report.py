@@ -42,7 +42,8 @@ from analysis.statistics.findings import findings
 from analysis.statistics.fronts import front_hypervolume, front_of
 from analysis.statistics.subsets import only_images_of, only_last_points
 from analysis.statistics.tables import Results, load_results
-from study.cli import CommandParser, Terminal, add_renamed_options, run
+from study.cli import Terminal, run
+from study.command_parser import CommandParser, add_renamed_options
 from study.files import write_atomically
 from study.record.journal import JournalError
 from study.record.metadata import RunDirectoryError

@@ -8,18 +8,17 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.text import Text
 
-from study.config import INITIAL_WEIGHTS, MADE, Precision, RunConfig, parse_assignments, pin_custom_loss, replace
-from study.config.recipes import for_task, parse_task, rescale
+from study.command_parser import add_renamed_options
 from study.files import StorageError, check_writable
 from study.formatting import one_line, printable
 
@@ -30,19 +29,6 @@ INTERRUPTED = 130
 _BREAK_IN_NAME = re.compile(r"\n(?!  )")
 LOG_SECONDS = 10  # between lines of progress in a log
 
-_IMAGES = ("data.train", "data.val", "data.train_lq", "data.val_lq")  # fields that name images
-
-
-class CommandParser(argparse.ArgumentParser):
-    """A parser that takes options by their whole names, so that nothing is taken for another option."""
-
-    def __init__(self, **given: Any) -> None:
-        """As `argparse.ArgumentParser`; the description keeps its line breaks."""
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **given)
-
-    def error(self, message: str) -> NoReturn:
-        """As `argparse.ArgumentParser`, without control characters."""
-        super().error(one_line(message))
 
 
 class Terminal(Console):
@@ -128,70 +114,6 @@ def _add_data_options(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--mlflow", metavar="URI", help="MLflow tracking URI (default: mlflow.db beside --output)")
     group.add_argument("--output", type=Path, required=True, metavar="DIR", help="the directory of this run (required)")
-
-
-def add_renamed_options(parser: argparse.ArgumentParser, renamed: Mapping[str, str]) -> None:
-    """Refuse options by their old names, with the new name in the error.
-
-    Args:
-        parser: of the command, or of the subcommand, that has the new options.
-        renamed: old name to new name, e.g. {"--out": "--output"}.
-    """
-    for old, new in renamed.items():
-        parser.add_argument(
-            old, action=_Renamed, const=new, nargs="?", dest=argparse.SUPPRESS, default=argparse.SUPPRESS,
-            help=argparse.SUPPRESS,
-        )  # fmt: skip
-
-
-class _Renamed(argparse.Action):
-    """An option that ends the parsing with an error; `const` is its new name."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_parsed: object) -> None:
-        parser.error(f"{self.option_strings[0]} is called {self.const} now")
-
-
-def with_options(
-    config: RunConfig, arguments: argparse.Namespace, fastest: Precision, varied: Collection[str] = ()
-) -> RunConfig:
-    """Apply the scale, task, sources and overrides of a command line to a configuration.
-
-    Args:
-        config: the recipe.
-        arguments: of `add_common_options`.
-        fastest: the precision of `--precision auto` where the run trains; tiny networks use fp32.
-        varied: the fields that a search will vary.
-
-    Raises:
-        ConfigError: an option is invalid for the recipe.
-    """
-    config = for_task(rescale(config, arguments.scale or config.data.scale), *parse_task(arguments.task))
-    data = config.data
-    options = {
-        "data.train": _absolute(arguments.data or data.train),
-        "data.val": _absolute(arguments.val or data.val),
-        "data.train_lq": _absolute(arguments.lq or (None if arguments.data else data.train_lq)),
-        "data.val_lq": _absolute(arguments.val_lq or (None if arguments.val else data.val_lq)),
-        "precision": _automatic(config, fastest) if arguments.precision == "auto" else arguments.precision,
-    }
-    return pin_custom_loss(replace(config, options | with_full_paths(parse_assignments(arguments.set)), varied))
-
-
-def _automatic(config: RunConfig, fastest: Precision) -> Precision:
-    """Return the precision of `--precision auto`.
-
-    Tiny networks train in fp32: bfloat16 makes them faster by only a tenth (measured), and makes results depend on
-    the machine.
-    """
-    return "fp32" if config.size == "tiny" else fastest
-
-
-def with_full_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the changes with absolute paths of images and initial weights: workers have another working directory."""
-    given = {path: value for path, value in changes.items() if isinstance(value, str)}
-    weights = {path: str(Path(value).resolve()) for path, value in given.items() if path in INITIAL_WEIGHTS}
-    images = {path: _absolute(value) for path, value in given.items() if path in _IMAGES}
-    return {**changes, **weights, **images}
 
 
 def artifacts_of(arguments: argparse.Namespace) -> str:
@@ -334,12 +256,3 @@ def progress(console: Console, description: str, total: int) -> Iterator[Callabl
                 console.print(line, highlight=False)
 
         yield advance
-
-
-def _absolute(source: str | None) -> str | None:
-    """Return a source with an absolute path: workers have another working directory."""
-    from study.data.remote import is_uri  # late, so that --help answers at once
-
-    if source is None or source in ("photographs", MADE) or is_uri(source):
-        return source
-    return str(Path(source).resolve())

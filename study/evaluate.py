@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.text import Text
 
 from study import __version__
-from study.cli import CommandParser, add_renamed_options, print_notes, progress, run
+from study.cli import print_notes, progress, run
+from study.command_parser import CommandParser, add_renamed_options
 from study.evaluation.scores import Files, Scores, find_images, measure
 from study.evaluation.sets import BY_BICUBIC, SetError, TestSet, find_sets, open_set
 from study.evaluation.systems import (

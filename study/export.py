@@ -13,7 +13,8 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 
 from rich.console import Console
 
-from study.cli import CommandParser, add_renamed_options, run
+from study.cli import run
+from study.command_parser import CommandParser, add_renamed_options
 from study.config import RunConfig
 from study.files import check_writable
 from study.record.config_files import read_run

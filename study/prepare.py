@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from study.cli import CommandParser, add_renamed_options, print_notes, progress, run
+from study.cli import print_notes, progress, run
+from study.command_parser import CommandParser, add_renamed_options
 from study.data.degradations import parse_degradation
 from study.data.packing import Packed, Plan, pack, plan_pack
 from study.data.store import Store, open_store, verify

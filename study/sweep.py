@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, get_args
 
 from rich.console import Console
 
-from study.cli import INTERRUPTED, artifacts_of, print_notes, run, with_options
+from study.cli import INTERRUPTED, artifacts_of, print_notes, run
+from study.command_config import check_set, with_options
 from study.sweep_options import parse, search_plan
 
 if TYPE_CHECKING:  # imported late, so that --help answers at once
@@ -144,6 +145,7 @@ def collect_inputs(options: argparse.Namespace, cluster: Mapping[str, float], co
     base, networks, notes = _base_and_networks(space, options, cluster)
     space = space.around(base, networks)
     draws = space.try_out(base)
+    check_set(options, space.base(options.size or space.size, networks), draws)
     drawn = space.varied(replace_fields(base, {"loss.perceptual": 0}))
     for draw in (base, *draws):
         require_networks(draw, networks, drawn)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.cli import CommandParser, add_common_options, add_renamed_options
+from study.cli import add_common_options
+from study.command_parser import CommandParser, add_renamed_options
 
 if TYPE_CHECKING:  # imported late, so that --help answers at once
     from study.search.plan import SearchPlan

@@ -20,8 +20,10 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 from rich.console import Console
 from rich.table import Table
 
-from study.cli import CommandParser, add_common_options, artifacts_of, print_notes, run, with_options
+from study.cli import add_common_options, artifacts_of, print_notes, run
 from study.cluster.progress import StageProgress
+from study.command_config import check_set, with_options
+from study.command_parser import CommandParser
 from study.config import ConfigError, Precision, RunConfig, Stage, stage_key, to_dict
 from study.config.basicsr import read_basicsr
 from study.config.recipes import RECIPES, get_recipe
@@ -142,11 +144,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _configuration(options: argparse.Namespace, console: Console) -> tuple[RunConfig, Stage]:
     """Return the run and its last stage; ConfigError if a configuration cannot express the option file."""
     if options.basicsr is None:
-        config = get_recipe(options.recipe, options.size or "full")
-        return with_options(config, options, _fastest(options.output)), options.until or "adversarial"
+        recipe = get_recipe(options.recipe, options.size or "full")
+        return _with_options(recipe, options, options.until or "adversarial")
     # The file's other images belong to its own training images.
     reading = read_basicsr(options.basicsr, images=options.data is None)
-    config, until = with_options(reading.config, options, _fastest(options.output)), options.until or reading.until
+    config, until = _with_options(reading.config, options, options.until or reading.until)
     differences = [*reading.differences, *_other_stages(config, until, reading.until)]
     if differences and not options.accept_differences:
         raise_problems(
@@ -177,6 +179,12 @@ def _other_stages(config: RunConfig, until: Stage, described: Stage) -> Iterator
         remedy = f"; --set {spec.init_field}=FILE names weights in its place" if spec.init_field else ""
         length = f"{spec.iterations(need.config):,} iterations{patches}"
         yield f"stage {need.stage}: not in the file; here it has {length}, as in recipe aesop or by --set{remedy}"
+
+
+def _with_options(recipe: RunConfig, options: argparse.Namespace, until: Stage) -> tuple[RunConfig, Stage]:
+    config = with_options(recipe, options, _fastest(options.output))
+    check_set(options, recipe, [config], until)
+    return config, until
 
 
 def _fastest(output: Path) -> Precision:

@@ -19,7 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from study import sweep_options
-from study.cli import CommandParser, Terminal, add_common_options, add_renamed_options, print_notes, with_options
+from study.cli import Terminal, add_common_options, print_notes
+from study.command_config import with_options
+from study.command_parser import CommandParser, add_renamed_options
 from study.config import ConfigError, RunConfig
 from study.config.recipes import Size, get_recipe
 from study.files import StorageError
@@ -51,6 +53,64 @@ def test_tiny_networks_train_in_float32_unless_another_precision_is_named() -> N
 def test_an_unknown_precision_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(ConfigError, match="precision: Input should be 'fp32' or 'bf16'"):
         configured("--set", "precision=fp16")
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "name", "values"),
+    [
+        ("study.train", ["esrgan", "--data", "A", "--data=B", "--output", "x"], "--data", "A and B"),
+        ("study.train", ["esrgan", "--scale", "2", "--scale", "2", "--output", "x"], "--scale", "2 and 2"),
+        ("study.sweep", ["--space", "quick", "--output", "x", "--seed", "1", "--seed", "2"], "--seed", "1 and 2"),
+        ("study.prepare", ["pack", "A", "--output", "x", "--output", "y"], "--output", "x and y"),
+        ("study.evaluate", ["--hr", "A", "--interpolate", "a", "b", "--interpolate", "c", "d"], "--interpolate", "a b"),
+        ("study.export", ["p", "--output", "x", "--output", "y"], "--output", "x and y"),
+        ("analysis.report", ["runs/x", "--equal", "trials", "--equal", "own-seconds"], "--equal", "trials and own-sec"),
+        ("analysis.reference.loss_landscape", ["i.png", "--side", "8", "--side", "9"], "--side", "8 and 9"),
+    ],
+)
+def test_an_option_of_one_value_is_not_given_twice(
+    command: str, given: list[str], name: str, values: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(command)._parse(given)
+    said = capsys.readouterr().err
+    assert f"{name} is given twice, {values}" in said
+    assert ("study/prepare.py pack A B --output both.arrow" if name == "--data" else "give it once") in said
+
+
+def test_repeated_options_of_several_values_are_collected() -> None:
+    command = importlib.import_module("study.evaluate")
+    given = ["bicubic", "--hr", "A", "--lq", "a", "--hr", "B", "C", "--lq", "b", "c"]
+    options = command._parse([*given, "--metrics", "psnr_y", "--metrics", "swd", "ssim_y"])
+    assert [*map(str, options.hr)] == ["A", "B", "C"]
+    assert [*map(str, options.lq)] == ["a", "b", "c"]
+    assert options.metrics == ["psnr_y", "swd", "ssim_y"]
+    assert command._parse(["bicubic", "--hr", "A"]).metrics is None, "a command line adds nothing to the next one"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (["--scale", "2", "--task", "denoise:25"], "--scale 2 contradicts --task denoise:25"),
+        (["--scale", "2", "--set", "data.scale=4"], "--set data.scale=4 contradicts --scale 2"),
+        (["--task", "denoise:25", "--set", "data.sigma=50"], "--set data.sigma=50.0 contradicts --task denoise:25"),
+        (["--precision", "fp32", "--set", "precision=bf16"], "--set precision=bf16 contradicts --precision fp32"),
+        (["--data", "A", "--set", "data.train=B"], "/B contradicts --data A"),
+        (["--val", "A", "--set", "data.val=null"], "--set data.val=None contradicts --val A"),
+        (["--data", "A", "--lq", "B", "--set", "data.train_lq=made"], "data.train_lq=made contradicts --lq B"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(given: list[str], text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        configured(*given)
+    assert text in str(caught.value)
+    assert str(caught.value).endswith("leave one of the two out")
+
+
+def test_options_that_agree_are_taken() -> None:
+    config = configured("--scale", "2", "--set", "data.scale=2", "--data", "A", "--set", "data.train=A")
+    assert config.data.scale == 2
+    assert configured("--task", "jpeg:40", "--set", "data.quality=40").data.quality == 40
 
 
 @pytest.mark.parametrize("given", [["--out", "x"], ["--out=x"], ["--out"], ["a", "--out", "x", "y", "--output", "z"]])

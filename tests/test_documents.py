@@ -4,6 +4,7 @@ import argparse
 import importlib
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,17 @@ def test_commands_are_understood(page: str, command: list[str], capsys: pytest.C
     except SystemExit as refusal:
         pytest.fail(f"{page}: {shlex.join(command)}: {refusal.code}: {capsys.readouterr().err}")
     assert isinstance(options, argparse.Namespace)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("", "--space quick --interpolate 1"), ("--interpolate 0", "--space quick"), ("--space=aesop", "--interpolate 1")],
+)
+def test_the_options_of_make_study_replace_its_own(given: str, expected: str) -> None:
+    lines = subprocess.run(
+        ["make", "-n", "study", f"ARGS={given}"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    (command,) = (line for line in lines if "study/sweep.py" in line)
+    options = importlib.import_module("study.sweep")._parse(shlex.split(command)[2:])
+    assert isinstance(options, argparse.Namespace)
+    assert expected in " ".join(command.split())

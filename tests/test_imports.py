@@ -32,8 +32,10 @@ MAY_IMPORT = {
     "study.cost": SEARCH,
     "study.tracking": SEARCH,
     "study.cluster": SEARCH | {"study.cost", "study.tracking"},
-    "study.cli": FOUNDATION | {"study.data.remote"},
-    "study.sweep_options": {"study.cli", "study.record", "study.search"},
+    "study.cli": FOUNDATION | {"study.data.remote", "study.command_parser"},
+    "study.command_parser": FOUNDATION,
+    "study.command_config": FOUNDATION | {"study.data.remote"},
+    "study.sweep_options": {"study.cli", "study.command_parser", "study.record", "study.search"},
 }
 ENTRY_POINTS = {"study.sweep", "study.train", "study.evaluate", "study.prepare", "study.export"}
 MAY_IMPORT_ANALYSIS = {"study.sweep"}  # it ends with a report

@@ -14,7 +14,7 @@ import pytest
 
 import study.sweep
 import study.train
-from study.cli import with_options
+from study.command_config import check_set, with_options
 from study.config import RunConfig, flatten, known_paths, to_dict
 from study.config.recipes import RECIPES, get_recipe
 from study.metrics import METRICS
@@ -191,7 +191,10 @@ def test_a_method_page_has_its_sections(page: str) -> None:
 
 def configuration_of(command: list[str]) -> RunConfig:
     options = study.train._parse(command[1:])
-    return with_options(get_recipe(options.recipe, options.size or "full"), options, "fp32")
+    recipe = get_recipe(options.recipe, options.size or "full")
+    config = with_options(recipe, options, "fp32")
+    check_set(options, recipe, [config], options.until or "adversarial")
+    return config
 
 
 def test_every_recipe_has_a_command_and_every_command_is_one() -> None:

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from study import sweep
-from study.cli import CommandParser
+from study.command_parser import CommandParser
 from study.config import RunConfig, known_paths
 from study.config.overrides import RENAMED_FIELDS
 from study.models import backbones

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,17 @@ def save_images(folder: Path, count: int, side: int, seed: int) -> Path:
     return folder
 
 
+def read_with(changes: Sequence[str]) -> list[str]:
+    """The settings that a run reads with some changes: others are refused."""
+    unread = {"loss.guidance=": "autoencoder.", "loss.adversarial=0": "discriminator.", "generator.init=": "fidelity."}
+    parts = tuple(part for change, part in unread.items() if any(each.startswith(change) for each in changes))
+    return [each for each in SETTINGS if not parts or not each.startswith(parts)]
+
+
 def arguments(place: Path, output: str, *, changes: tuple[str, ...] = ()) -> list[str]:
     """A tiny run on the images under a place, sharing artifacts with its other runs."""
     sources = ["--data", str(place / "train"), "--val", str(place / "test")]
-    settings = [part for each in [*SETTINGS, *changes] for part in ("--set", each)]
+    settings = [part for each in [*read_with(changes), *changes] for part in ("--set", each)]
     folders = ["--artifacts", str(place / "artifacts"), "--output", str(place / output)]
     return ["aesop", "--size", "tiny", *sources, *settings, *folders]
 
@@ -362,7 +370,13 @@ def test_invalid_inputs_are_refused_before_training(
     folders["loss.custom=FAULTY"] = f"loss.custom={faulty}"
     monkeypatch.setattr(preflight, "fetch_backbone", lambda *_, **__: None)
     monkeypatch.setattr(artifacts, "train", None)
-    given = arguments(tmp_path, "run") + [folders.get(part, part) for part in changes]
+    options = [(option, folders.get(value, value)) for option, value in zip(changes[::2], changes[1::2], strict=True)]
+    given = arguments(tmp_path, "run", changes=tuple(value for option, value in options if option == "--set"))
+    for option, value in options:
+        if option in given and option != "--set":
+            given[given.index(option) + 1] = value
+        elif option != "--set":
+            given += [option, value]
     assert ended(monkeypatch, given) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert folders.get(problem, problem.replace("TRAIN", folders["TRAIN"])) in error
@@ -562,14 +576,15 @@ def test_a_run_may_start_from_released_weights(
     torch.manual_seed(0)
     save_weights(MSRResNet(4, 1, 4), place / "released.pth")
     monkeypatch.chdir(place)  # relative paths refer to the working directory
-    given = [*arguments(place, "run"), "--set", "generator.init=released.pth"]
+    released = ("generator.init=released.pth",)
+    given = arguments(place, "run", changes=released)
     assert ended(monkeypatch, given) == 0
     (artifact,) = (place / "artifacts").glob("fidelity-*")
     assert json.loads((artifact / "budget.json").read_text())["iterations"] == 0
-    assert ended(monkeypatch, [*arguments(place, "other"), "--set", "generator.init=released.pth"]) == 0
+    assert ended(monkeypatch, arguments(place, "other", changes=released)) == 0
     save_weights(MSRResNet(5, 1, 4), place / "released.pth")
     capsys.readouterr()
-    assert ended(monkeypatch, [*arguments(place, "third"), "--set", "generator.init=released.pth"]) == 2
+    assert ended(monkeypatch, arguments(place, "third", changes=released)) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert "generator.init: " in error
     assert "released.pth does not fit MSRResNet" in error

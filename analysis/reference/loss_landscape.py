@@ -24,7 +24,8 @@ from torch import Tensor
 
 from analysis.figures.plots import save_figure
 from analysis.reference.artifact_networks import artifact_part, open_autoencoder
-from study.cli import CommandParser, run
+from study.cli import run
+from study.command_parser import CommandParser
 from study.data import bicubic_downsample
 from study.data.images import read_image
 from study.losses import (

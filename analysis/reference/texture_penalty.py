@@ -39,7 +39,8 @@ from analysis.reference.artifact_networks import OpenedAutoencoder, find_autoenc
 from analysis.reference.perturbations import KINDS, perturb
 from analysis.reference.texture_figure import draw_penalties
 from analysis.statistics.resampling import resampled_weights, student_reach
-from study.cli import CommandParser, progress, run
+from study.cli import progress, run
+from study.command_parser import CommandParser
 from study.data import bicubic_downsample, to_float
 from study.data.image_set import CROP_MULTIPLE, ImageSet
 from study.data.images import pixel_digest

@@ -67,6 +67,7 @@ from study.config.training import (
     Stage,
     learning_rate_at,
 )
+from study.config.unread import check_set_fields
 
 __all__ = [
     "AUTOENCODED",
@@ -112,6 +113,7 @@ __all__ = [
     "SwinIRConfig",
     "Task",
     "check_extension",
+    "check_set_fields",
     "custom_loss_digest",
     "custom_loss_path",
     "decoder_as_run",

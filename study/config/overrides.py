@@ -23,7 +23,7 @@ RENAMED_FIELDS = {
 RENAMED_VALUES = {("loss.guidance", "own"): "custom", ("generator.head", "own"): "native"}
 """Former values by field, each with the value that it has now."""
 
-_READ_WITH = {
+READ_WITH = {
     "loss.downsampling": {"loss.guidance": "consistency"},
     "loss.critics_range": {"loss.guidance": "mdf"},
     "loss.kl": {"loss.guidance": "probabilistic"},
@@ -76,8 +76,8 @@ def replace(config: RunConfig, changes: Mapping[str, Any], varied: Collection[st
             if f"generator.{name}" not in given:
                 del values["generator"][name]
     variant = from_dict(values)
-    for path in _READ_WITH:
-        if path in given and get(variant, path) != get(config, path) and not _READ_WITH[path].keys() & set(varied):
+    for path in READ_WITH:
+        if path in given and get(variant, path) != get(config, path) and not READ_WITH[path].keys() & set(varied):
             _require_reader(variant, path)
     return variant
 
@@ -165,7 +165,7 @@ def _put(values: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _require_reader(config: RunConfig, path: str) -> None:
-    readers = _READ_WITH[path]
+    readers = READ_WITH[path]
     if not any(get(config, field) == value for field, value in readers.items()):
         only = " or ".join(f"{field} {value}" for field, value in readers.items())
         found = " and ".join(f"{field} is {get(config, field)}" for field in readers)
