@@ -45,6 +45,7 @@ from analysis.statistics.tables import Results, load_results
 from study.cli import Terminal, run
 from study.command_parser import CommandParser, add_renamed_options
 from study.files import write_atomically
+from study.record.directory import check_not_recorded
 from study.record.journal import JournalError
 from study.record.metadata import RunDirectoryError
 from study.record.paths import RunDirectory
@@ -233,6 +234,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parsed = parser.parse_args(arguments)
     if (parsed.images is not None or parsed.last_points) and parsed.output is None:
         parser.error("--images and --last-points make another report than the study's own: add --output DIR")
+    if parsed.output is not None:
+        _check_folder(parser, parsed)
     if parsed.watch and (parsed.images is not None or parsed.output is not None):
         parser.error("--watch updates the study's own report: leave out --images and --output")
     if (parsed.mlflow is None) != (parsed.study is None):
@@ -240,6 +243,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if parsed.mlflow is None and parsed.run_dir is None:
         parser.error("name a run directory, such as runs/quick, or --mlflow URI --study NAME")
     return parsed
+
+
+def _check_folder(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """Check that a report replaces none of another study's, nor the study's own by another one."""
+    check_not_recorded(parsed.output, "--output")
+    folder = RunDirectory(parsed.output)
+    another = parsed.images is not None or parsed.last_points or parsed.run_dir is None
+    if folder.study.exists() and (another or folder.root.resolve() != parsed.run_dir.resolve()):
+        parser.error(f"--output {parsed.output} has a study with a report of its own; name another folder")
 
 
 def _parser() -> argparse.ArgumentParser:

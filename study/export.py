@@ -18,6 +18,7 @@ from study.command_parser import CommandParser, add_renamed_options
 from study.config import RunConfig
 from study.files import check_writable
 from study.record.config_files import read_run
+from study.record.directory import check_not_recorded
 from study.record.paths import CONFIG
 from study.training.stages.adversarial import export_generator
 
@@ -26,6 +27,7 @@ def main(arguments: list[str], console: Console) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     check_writable(options.output, "--output")
+    check_not_recorded(options.output, "--output")
     config = _config_of(options.weights)
     export_generator(config, options.weights, options.output)
     generator = config.generator

@@ -32,6 +32,7 @@ from study.data.packing import Packed, Plan, pack, plan_pack
 from study.data.store import Store, open_store, verify
 from study.files import check_writable
 from study.models.backbones import BACKBONES, collect_backbone, file_digest, published_url
+from study.record.directory import check_not_recorded
 
 
 def main(arguments: list[str], console: Console) -> int:
@@ -39,6 +40,7 @@ def main(arguments: list[str], console: Console) -> int:
     options = _parse(arguments)
     if options.command in ("pack", "weights"):
         check_writable(options.output, "--output")
+        check_not_recorded(options.output, "--output")
     commands: dict[str, Callable[[argparse.Namespace, Console], int]] = {
         "pack": _pack,
         "verify": _verify,

@@ -17,7 +17,7 @@ from study.config.recipes import get_recipe
 from study.data import bicubic_upsample
 from study.evaluation.scores import measure
 from study.evaluation.sets import find_sets, open_set
-from study.evaluation.systems import System
+from study.evaluation.systems import System, common_scale
 from study.files import write_json
 from study.metrics import psnr_y
 from study.metrics.evaluator import study_evaluator
@@ -404,6 +404,10 @@ def test_systems_that_cannot_be_evaluated_are_refused(
         (["bicubic", "--lr", "Set5/LR"], "--lr is called --lq now"),
         (["bicubic", "--out", "t.csv"], "--out is called --output now"),
         (["bicubic", "--per-image", "nowhere/x.csv"], "there is no folder"),
+        (["bicubic", "--per-image", "x.csv", "--output", "x.csv"], "--output and --per-image both name x.csv"),
+        (["bicubic", "--recipe", "esrgan"], "--recipe describes weight files, but none is named"),
+        (["bicubic", "--save-images", "Set5"], "--save-images Set5 is in Set5, whose images are read here"),
+        (["bicubic", "--save-images", "Set5/../Set5/sr"], "is in Set5, whose images are read here"),
     ],
 )
 def test_a_wrong_command_line_is_explained(
@@ -477,3 +481,14 @@ def test_concurrent_evaluation_gives_the_same_values(sets: Path) -> None:
     assert together.problems == alone.problems
     assert len(alone.problems) == 2
     assert seen == [1.5, 3, 4.5, 6]
+
+
+def test_a_scale_that_contradicts_a_network_is_refused(sets: Path, weights: Path) -> None:
+    common = ("--hr", sets / "Set5", "--metrics", "psnr_y")
+    assert "scale 4" in run(weights, "bicubic", *common)
+    assert "scale 4" in run(weights, *common, "--scale", 4)
+    assert "scale 2" in run("bicubic", *common, "--scale", 2)
+    systems = [System("bicubic", None), System("trial 3 at 100", 4)]
+    with pytest.raises(ValueError, match=r"--scale 2 contradicts trial 3 at 100, which is x4; leave --scale out"):
+        common_scale(systems, 2)
+    assert common_scale(systems, 4) == common_scale(systems, None) == 4

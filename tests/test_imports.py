@@ -35,6 +35,13 @@ MAY_IMPORT = {
     "study.cli": FOUNDATION | {"study.data.remote", "study.command_parser"},
     "study.command_parser": FOUNDATION,
     "study.command_config": FOUNDATION | {"study.data.remote"},
+    "study.evaluate_options": {
+        "study.files",
+        "study.command_parser",
+        "study.record",
+        "study.evaluation",
+        "study.metrics",
+    },
     "study.sweep_options": {"study.cli", "study.command_parser", "study.record", "study.search"},
 }
 ENTRY_POINTS = {"study.sweep", "study.train", "study.evaluate", "study.prepare", "study.export"}

@@ -40,6 +40,7 @@ from study.losses import (
 from study.metrics import LpipsMetric, psnr_y, quantise
 from study.models import Critics, load_weights
 from study.models.backbones import find_backbone
+from study.record.directory import check_not_recorded
 
 Loss = Callable[[Tensor], Tensor]
 """Maps an image (1, 3, H, W) to the loss, shape (1,)."""
@@ -199,6 +200,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"--side must be a multiple of {MULTIPLE}, at least {SMALLEST_SIDE}, but got {options.side}")
     if options.output.suffix not in (".png", ".svg"):
         parser.error(f"--output must end in .png or .svg, but got {options.output}")
+    check_not_recorded(options.output, "--output")
     if options.iterations < 1:
         parser.error(f"--iterations must be at least 1, but got {options.iterations}")
     return options

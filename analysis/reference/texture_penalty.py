@@ -52,6 +52,7 @@ from study.losses import pixel_loss
 from study.metrics import psnr_y
 from study.metrics.low_resolution import null_part
 from study.models import Autoencoder
+from study.record.directory import check_not_recorded
 
 Representation = Callable[[Tensor], dict[str, Tensor]]
 """Maps an image (1, 3, H, W) to the tensors that losses compare by L1, by the loss's name."""
@@ -233,6 +234,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.output.suffix not in (".png", ".svg"):
         parser.error(f"--output must end in .png or .svg, but got {options.output}")
+    check_not_recorded(options.output, "--output")
     if options.side is not None and (options.side % CROP_MULTIPLE or options.side < SMALLEST_SIDE):
         rule = f"a multiple of {CROP_MULTIPLE}, at least {SMALLEST_SIDE}"
         parser.error(f"--side must be {rule}, but got {options.side}")

@@ -130,13 +130,16 @@ def common_scale(systems: Sequence[System], scale: int | None) -> int:
     """Return the SR factor of a table: that of the networks, else `scale`, else 4.
 
     Raises:
-        UnknownSystem: networks of several factors.
+        UnknownSystem: networks of several factors, or of another one than `scale`.
     """
     factors = {system.scale: system.name for system in systems if system.scale is not None}
     if len(factors) > 1:
         named = ", ".join(f"{name} x{factor}" for factor, name in factors.items())
         raise UnknownSystem(f"one table has one scale, but these differ: {named}; evaluate them one scale at a time")
-    return next(iter(factors), None) or scale or 4
+    factor = next(iter(factors), scale or 4)
+    if scale not in (None, factor):
+        raise UnknownSystem(f"--scale {scale} contradicts {factors[factor]}, which is x{factor}; leave --scale out")
+    return factor
 
 
 def open_interpolations(

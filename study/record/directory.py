@@ -7,7 +7,7 @@ from pathlib import Path
 from study.files import StorageError, check_writable
 from study.record.driver_lock import driver_lock, is_abandoned
 from study.record.metadata import OccupiedError
-from study.record.paths import RunDirectory
+from study.record.paths import BUDGET, CONFIG, WEIGHTS, RunDirectory
 from study.record.stored import read_study
 
 
@@ -33,6 +33,27 @@ def check_output(output: Path, *, resume: bool) -> None:
             )
     elif any(path.name != run_dir.lock.name for path in output.iterdir()):
         raise OccupiedError(f"{output} is not empty and holds no study; name another --output")
+
+
+def check_not_recorded(path: Path, option: str) -> None:
+    """Check that an output of another command is none of the files that a study or a run writes, nor among them.
+
+    The files of its report are left out: they can be written again.
+
+    Args:
+        path: of the file or folder to write; it need not exist.
+        option: that names it.
+
+    Raises:
+        OccupiedError: names the option, the path and the study's directory.
+    """
+    target = path.resolve()
+    for root in target.parents:
+        run = RunDirectory(root)
+        if (run.study.exists() or run.journal.exists()) and root / target.relative_to(root).parts[0] in run.recorded:
+            raise OccupiedError(f"{option} {path} would be one of the files of the study in {root}; name another")
+    if (target.parent / BUDGET).is_file() and target.name in (WEIGHTS, CONFIG, BUDGET):
+        raise OccupiedError(f"{option} {path} is a file of the artifact {target.parent.name}; name another")
 
 
 @contextmanager

@@ -136,6 +136,13 @@ class RunDirectory:
         """The report's page."""
         return self.root / "report.html"
 
+    @property
+    def recorded(self) -> tuple[Path, ...]:
+        """Files and folders that a study or a run writes and reads again; not those of its report."""
+        files = (self.study, self.journal, self.cursor, self.optuna, self.lock, self.space, self.exported)
+        folders = ("trials", "references", "interpolations", "models", "custom_losses")
+        return (*files, self.tune, self.stop, *(self.root / name for name in folders))
+
     def trial_numbers(self) -> list[int]:
         """Return the numbers of the trials that have a directory."""
         folders = (self.root / "trials").glob("[0-9][0-9][0-9][0-9]*")
