@@ -50,6 +50,13 @@ class _Store(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+def seed(text: str) -> int:
+    """Parse a seed, from 0 to 2**32 - 1: what every generator of random numbers takes."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {2**32 - 1}, but got {text!r}")
+    return int(text)
+
+
 def add_renamed_options(parser: argparse.ArgumentParser, renamed: Mapping[str, str]) -> None:
     """Refuse options by their old names, with the new name in the error.
 

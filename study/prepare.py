@@ -26,7 +26,7 @@ from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedCol
 from rich.table import Table
 
 from study.cli import print_notes, progress, run
-from study.command_parser import CommandParser, add_renamed_options
+from study.command_parser import CommandParser, add_renamed_options, seed
 from study.data.degradations import parse_degradation
 from study.data.packing import Packed, Plan, pack, plan_pack
 from study.data.store import Store, open_store, verify
@@ -69,7 +69,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     packing.add_argument("--lq", nargs="+", type=Path, default=[], metavar="DIR", help="folders or LMDBs of LQ images")
     packing.add_argument("--name", help="the set's name; custom to pack a known set without crop and count")
-    packing.add_argument("--seed", type=int, default=0, metavar="N", help="seed of noise and of second-order (0)")
+    packing.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of noise and of second-order (0)")
     packing.add_argument("--jobs", type=int, default=cpu_count(), metavar="N", help="threads (default: one per core)")
     add_renamed_options(packing, {"--out": "--output", "--set": "--name"})
     weights = commands.add_parser("weights", help="the networks of perceptual losses and metrics, into one folder")

@@ -78,6 +78,24 @@ def test_an_option_of_one_value_is_not_given_twice(
     assert ("study/prepare.py pack A B --output both.arrow" if name == "--data" else "give it once") in said
 
 
+@pytest.mark.parametrize("value", ["-1", "4294967296", "x"])
+@pytest.mark.parametrize(
+    "given", [["study.sweep", "--space", "quick", "--output", "x"], ["study.prepare", "pack", "A", "--output", "x"]]
+)
+def test_a_seed_has_the_range_of_every_generator(
+    given: list[str], value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(given[0])._parse([*given[1:], f"--seed={value}"])
+    assert f"--seed: must be a whole number from 0 to 4294967295, but got '{value}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["", "fidelity.", "autoencoder.", "critics."])
+def test_a_seed_of_a_stage_is_not_too_large(part: str) -> None:
+    with pytest.raises(ConfigError, match=r"seed: Input should be less than 9223372036854775808"):
+        configured("--set", f"{part}seed=99999999999999999999999")
+
+
 def test_repeated_options_of_several_values_are_collected() -> None:
     command = importlib.import_module("study.evaluate")
     given = ["bicubic", "--hr", "A", "--lq", "a", "--hr", "B", "C", "--lq", "b", "c"]

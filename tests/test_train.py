@@ -59,8 +59,8 @@ def save_images(folder: Path, count: int, side: int, seed: int) -> Path:
 
 def read_with(changes: Sequence[str]) -> list[str]:
     """The settings that a run reads with some changes: others are refused."""
-    unread = {"loss.guidance=": "autoencoder.", "loss.adversarial=0": "discriminator.", "generator.init=": "fidelity."}
-    parts = tuple(part for change, part in unread.items() if any(each.startswith(change) for each in changes))
+    unread = {"loss.guidance=": "autoencoder.", "loss.adversarial=0 ": "discriminator.", "generator.init=": "fidelity."}
+    parts = tuple(part for change, part in unread.items() if any(f"{each} ".startswith(change) for each in changes))
     return [each for each in SETTINGS if not parts or not each.startswith(parts)]
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from analysis.figures.plots import save_figure
 from analysis.reference.artifact_networks import artifact_part, open_autoencoder
 from study.cli import run
-from study.command_parser import CommandParser
+from study.command_parser import CommandParser, seed
 from study.data import bicubic_downsample
 from study.data.images import read_image
 from study.losses import (
@@ -194,7 +194,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar="DIR",
         help="an auto-encoder or critics of a study",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the noise")
     options = parser.parse_args(arguments)
     if options.side % MULTIPLE or options.side < SMALLEST_SIDE:
         parser.error(f"--side must be a multiple of {MULTIPLE}, at least {SMALLEST_SIDE}, but got {options.side}")

@@ -40,7 +40,7 @@ from analysis.reference.perturbations import KINDS, perturb
 from analysis.reference.texture_figure import draw_penalties
 from analysis.statistics.resampling import resampled_weights, student_reach
 from study.cli import progress, run
-from study.command_parser import CommandParser
+from study.command_parser import CommandParser, seed
 from study.data import bicubic_downsample, to_float
 from study.data.image_set import CROP_MULTIPLE, ImageSet
 from study.data.images import pixel_digest
@@ -229,7 +229,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="pixel L1 of the perturbations, in levels of 255 (default: 4)",
     )
     parser.add_argument("--scale", type=int, choices=[2, 3, 4], default=4, help="of downsampling (default: 4)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the noise")
     parser.add_argument("--output", type=Path, default=Path("texture.png"), metavar="FIGURE", help="a .png or .svg")
     options = parser.parse_args(arguments)
     if options.output.suffix not in (".png", ".svg"):

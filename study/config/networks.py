@@ -43,7 +43,7 @@ class AutoencoderConfig(Frozen):
     decoder_fidelity: FidelityConfig | None = None
     budget: Budget
     optimiser: Optimiser
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def _rgb_in_bottleneck(self) -> Self:
@@ -93,7 +93,7 @@ class CriticsConfig(Frozen):
     penalty: float = Field(0.1, ge=0, description="weight of the gradient penalty")
     reconstruction: float = Field(10.0, ge=0, description="weight of the generator's MSE")
     init: str | None = Field(None, min_length=1, description="weight file of all critics, in place of training")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:

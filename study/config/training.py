@@ -96,7 +96,7 @@ class FidelityConfig(Frozen):
 
     budget: Budget
     optimiser: Optimiser
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
 
 
 class EvalSchedule(Frozen):

@@ -6,6 +6,7 @@ import json
 import logging
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -152,7 +153,9 @@ def _read_pickle(path: Path) -> Any:
                 f"{path}: {size:,} bytes would inflate to {inflated:,}, more than {_MAX_INFLATION} times as much; "
                 "PyTorch does not compress weights, so this file is not to be trusted: get it from its source again"
             )
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():  # what is wrong is said by the errors, or by the state that is missing
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

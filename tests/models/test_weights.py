@@ -174,6 +174,15 @@ def test_code_in_a_pickle_is_refused_and_not_run(save: Callable[[object, Path], 
     assert not made.exists()
 
 
+@pytest.mark.filterwarnings("error")
+def test_code_in_a_pickle_of_another_protocol_is_refused_without_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "hostile.pth"
+    path.write_bytes(pickle.dumps({"payload": MakesDirectory(tmp_path / "made")}, protocol=4))
+    with pytest.raises(ValueError, match=r"hostile\.pth: .*nothing in it was run"):
+        load_weights(NETWORKS["rrdb"](), path)
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize("kept", [5, 0.02, 0.5, 0.99])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_truncated_file_is_refused(suffix: str, kept: float, tmp_path: Path) -> None:
