@@ -80,7 +80,9 @@ def arguments_of(material: Path, output: Path, *more: str) -> list[str]:
         "--precision",  # the same on every simulated cluster and CPU
         "fp32",
     ]
-    return [*common, "--output", str(output), *more]
+    pairs = zip(common[::2], common[1::2], strict=True)
+    kept = [part for option, value in pairs if option not in more for part in (option, value)]
+    return [*kept, "--output", str(output), *more]
 
 
 def start(address: str, arguments: list[str]) -> subprocess.Popen[str]:

@@ -14,7 +14,7 @@ UNREAD: list[tuple[str, dict[str, Any], str]] = [
     ("esrgan", {"autoencoder": {"budget": {"iterations": 7}}}, "loss.guidance aesop, bottleneck"),
     ("esrgan", {"autoencoder.decoder_fidelity.seed": 7}, "loss.guidance aesop, bottleneck"),
     ("esrgan", {"critics.iterations": 3}, "loss.guidance mdf"),
-    ("mdf", {"critics.init": "c.pth", "discriminator.features": 12}, "loss.adversarial or loss.gradient_adversarial"),
+    ("mdf", {"discriminator.features": 12}, "loss.adversarial or loss.gradient_adversarial"),
     ("mdf", {"fidelity.budget.iterations": 3}, "start fidelity and no generator.init"),
     ("mdf", {"loss.criterion": "l2"}, "loss.guidance pixel, lr, consistency, aesop or bottleneck"),
     ("mdf", {"loss.gan": "vanilla"}, "loss.adversarial"),
