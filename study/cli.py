@@ -30,7 +30,6 @@ _BREAK_IN_NAME = re.compile(r"\n(?!  )")
 LOG_SECONDS = 10  # between lines of progress in a log
 
 
-
 class Terminal(Console):
     """A console that shows text as it is: names in files that others made hold no markup and no control characters."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.cli import add_common_options
-from study.command_parser import CommandParser, add_renamed_options, seed
+from study.command_parser import CommandParser, add_renamed_options
 
 if TYPE_CHECKING:  # imported late, so that --help answers at once
     from study.search.plan import SearchPlan
@@ -86,7 +86,7 @@ def _add_study_options(group: "argparse._ArgumentGroup") -> None:
 
 
 def _add_search_options(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of the sampler (default: 0)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampler (default: 0)")
     group.add_argument(
         "--sampler", default="tpe", metavar="NAME", help="tpe, nsga2, nsga3, gp, qmc or random (default: tpe)"
     )

@@ -80,7 +80,7 @@ def test_an_option_of_one_value_is_not_given_twice(
 
 @pytest.mark.parametrize("value", ["-1", "4294967296", "x"])
 @pytest.mark.parametrize(
-    "given", [["study.sweep", "--space", "quick", "--output", "x"], ["study.prepare", "pack", "A", "--output", "x"]]
+    "given", [["study.prepare", "pack", "A", "--output", "x"], ["analysis.reference.loss_landscape", "image.png"]]
 )
 def test_a_seed_has_the_range_of_every_generator(
     given: list[str], value: str, capsys: pytest.CaptureFixture[str]
