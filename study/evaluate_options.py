@@ -77,6 +77,8 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
     for path in options.output:
         if path.suffix not in WRITERS:
             parser.error(f"--output must end in {', '.join(WRITERS)}, but got {path}")
+    if options.autoencoder and options.metrics and not {"all", "ae_psnr"} & set(options.metrics):
+        parser.error("--autoencoder is for the metric ae_psnr, which is not in --metrics; add it, or leave it out")
     if options.recipe and options.interpolate is None and not any(Path(name).is_file() for name in options.systems):
         parser.error("--recipe describes weight files, but none is named; leave it out")
     if options.per_image in options.output:

@@ -398,6 +398,7 @@ def test_systems_that_cannot_be_evaluated_are_refused(
     [
         ([], "name weights or folders of images to evaluate"),
         (["bicubic", "--alphas", "0.5"], "--alphas are shares of an interpolation"),
+        (["bicubic", "--autoencoder", "ae.pth", "--metrics", "swd"], "--autoencoder is for the metric ae_psnr, which"),
         (["bicubic", "--memory", "0.5"], "--memory must be at least 1 GiB, but got 0.5"),
         (["bicubic", "--output", "t.xls"], "--output must end in .md, .tex, .csv, .json, .parquet, but got t.xls"),
         (["bicubic", "--set", "Set5"], "--set is called --name now"),

@@ -1,7 +1,8 @@
-"""Describe what a folder holds besides plain sRGB images: ignored files, transparency, colour profiles."""
+"""Describe what a folder holds besides plain sRGB images: ignored files, transparency, profiles, frames, links."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +35,25 @@ def folder_notes(folders: Sequence[Path]) -> list[str]:
 
 
 def image_notes(folder: Path, images: Sequence[Path]) -> list[str]:
-    """Return sentences about transparent images of a folder, and about those with another colour profile than sRGB."""
-    transparent, converted, unconverted = [], defaultdict(list), []
+    """Return sentences about transparent images of a folder, those with another colour profile than sRGB or several
+    frames, and links to others of them.
+    """
+    transparent, converted, unconverted, frames = [], defaultdict(list), [], []
     for path in images:
-        clear, profile = _read_kind(path)
-        if clear:
+        found = _read_kind(path)
+        if found.is_transparent:
             transparent.append(path.name)
-        if profile is not None and profile.transform is not None:
-            converted[profile.name].append(path.name)
-        elif profile is not None:
-            unconverted.append(f"{path.name} ({profile.name})")
+        if found.frames > 1:
+            frames.append(f"{path.name} ({found.frames})")
+        if found.profile is not None and found.profile.transform is not None:
+            converted[found.profile.name].append(path.name)
+        elif found.profile is not None:
+            unconverted.append(f"{path.name} ({found.profile.name})")
     notes = []
+    if frames:
+        notes.append(f"{folder}: only the first of several frames or pages is read, of {some(frames)}.")
+    if links := _repeated(images):
+        notes.append(f"{folder}: links to other images of it, which so count twice: {some(links)}.")
     if transparent:
         notes.append(f"{folder}: transparent pixels show white, in {some(transparent)}.")
     if converted:
@@ -55,8 +64,23 @@ def image_notes(folder: Path, images: Sequence[Path]) -> list[str]:
     return notes
 
 
-def _read_kind(path: Path) -> tuple[bool, ColourProfile | None]:
-    """Return whether an image has transparent pixels, and its colour profile; (False, None) if it cannot be read."""
+def _repeated(images: Sequence[Path]) -> list[str]:
+    """Return the names of the links to a file that has another name among the images."""
+    files = Counter(path.resolve() for path in images)
+    return [path.name for path in images if path.is_symlink() and files[path.resolve()] > 1]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What an image is: whether it has transparent pixels, its colour profile, and its number of frames or pages."""
+
+    is_transparent: bool = False
+    profile: ColourProfile | None = None
+    frames: int = 1
+
+
+def _read_kind(path: Path) -> _Kind:
+    """Return what an image is; of one that cannot be read, nothing special."""
     try:
         with open_image(path) as file, Image.open(file) as image:
             check_size(path, image, large=True)
@@ -64,9 +88,11 @@ def _read_kind(path: Path) -> tuple[bool, ColourProfile | None]:
             clear = image.has_transparency_data and any(
                 (np.asarray(strip.convert("RGBA"))[..., 3] < 255).any() for strip in strips(image)
             )
-            return clear, profile
+            # Cameras write JPEGs whose further frames are previews or gain maps of the first (MPO).
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            return _Kind(clear, profile, frames)
     except Exception:  # decoders raise errors of many types on damaged files, which `read_image` reports
-        return False, None
+        return _Kind()
 
 
 def _ignored(folder: Path, images: Sequence[Path], used: Iterable[Path]) -> list[str]:

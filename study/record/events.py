@@ -1,7 +1,6 @@
 """The events of a study's journal: one frozen dataclass an event, validated when written and when read.
 
 A line of `journal.jsonl` is such an event with its number, time, version and checksum (`entries.py`).
-
 `metrics` are means over the validation images by metric name (units and directions: `study/metrics/info.py`), `images`
 the same per image; a value that is not finite is stored as NaN or Infinity. Paths are relative to the run directory.
 """

@@ -146,6 +146,22 @@ def test_folders_in_use_and_plain_folders_are_not_noted(tmp_path: Path) -> None:
     assert folder_notes([tmp_path]) == [f"{tmp_path}: 1 image; ignored: 1 sub-folder (LRx4)."]
 
 
+def test_further_frames_and_links_to_the_same_image_are_named(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "pages.tif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "animated.png", save_all=True, append_images=frames[1:2])
+    frames[0].save(tmp_path / "animated.webp", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "preview.jpg", format="MPO", save_all=True, append_images=frames[1:])  # as of a camera
+    write_image(tmp_path / "plain.png", seed=1)
+    (tmp_path / "again.png").symlink_to(tmp_path / "plain.png")
+    (tmp_path / "elsewhere").mkdir()
+    write_image(tmp_path / "elsewhere" / "other.png", seed=2)
+    (tmp_path / "linked.png").symlink_to("elsewhere/other.png")
+    _, several, links = folder_notes([tmp_path])
+    assert several.endswith("of animated.png (2), animated.webp (3), pages.tif (3).")
+    assert links.endswith("which so count twice: again.png.")
+
+
 def test_a_pipe_named_as_an_image_is_ignored_and_named(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     os.mkfifo(tmp_path / "b.png")
