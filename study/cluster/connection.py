@@ -14,7 +14,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import AuthenticationError
 
-from study.cluster.local_ray import OWNER, RAY_FILES, own_ray, temporary_folder
+from study.cluster.local_ray import OWNER, RAY_FILES, own_ray, signals_deferred, temporary_folder
 
 REACH_SECONDS = 5.0
 CONNECT_SECONDS = 60.0
@@ -141,7 +141,8 @@ def connected(address: str, *, dashboard: bool) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     with own_ray() if address == "local" else nullcontext() as folder:
         try:
-            _connect(address, folder, dashboard if folder else None)
+            with signals_deferred() if folder else nullcontext():
+                _connect(address, folder, dashboard if folder else None)
             yield
         finally:
             _shut_down()

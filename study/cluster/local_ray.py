@@ -4,10 +4,13 @@ import fcntl
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from ray._private import ray_constants, utils
@@ -16,6 +19,7 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] 
 _SOCKET_BYTES = 107  # the longest path of a UNIX socket
 _PREFIX = "ray-"
 RAY_FILES = "r"
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OWNER = "owner"
 """A file of the folder, which its driver keeps locked."""
 _LONGEST_SOCKET = f"/{_PREFIX}12345678/{RAY_FILES}/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
@@ -63,7 +67,7 @@ def own_ray() -> Iterator[Path]:
     given |= {name: os.environ.get(name, "lo") for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
     on_cluster = ray_constants.ENABLE_RAY_CLUSTER
     try:
-        with _environment(given), _locked(folder / OWNER), _session_of_its_own(), _signals_of_ours():
+        with _environment(given), _locked(folder / OWNER), _session_of_its_own():
             # Ray's node is then 127.0.0.1, an address that Ray replaces otherwise.
             ray_constants.ENABLE_RAY_CLUSTER = False
             AuthenticationTokenLoader.instance().reset_cache()
@@ -118,7 +122,32 @@ def _session_of_its_own() -> Iterator[None]:
 
 
 @contextmanager
-def _signals_of_ours() -> Iterator[None]:
-    """Keep Ray from handling SIGTERM in the driver: it would end the process without a word."""
-    with patch.object(utils, "set_sigterm_handler", lambda _: None):
+def signals_deferred() -> Iterator[None]:
+    """Let a first signal that would end the process do so at the end of the context, and not inside Ray.
+
+    While Ray starts, an exception that a handler raises may be swallowed, and Ray's own handler of SIGTERM ends the
+    process without a word.
+
+    Raises:
+        KeyboardInterrupt: at the end of the context, if there was a signal in it; at once for a second one.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    came: list[int] = []
+
+    def note(number: int, _frame: Any) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    handled = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in handled}
+    try:
+        with patch.object(utils, "set_sigterm_handler", lambda _: None):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
