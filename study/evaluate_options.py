@@ -27,7 +27,7 @@ def parse(arguments: list[str], description: str | None) -> argparse.Namespace:
         help="a folder, LMDB or store per set, or one folder of sets",
     )
     parser.add_argument(
-        "--lq", nargs="+", type=Path, default=[], metavar="DIR", help="low-quality images, a folder for each --hr "
+        "--lq", nargs="+", type=Path, default=[], metavar="DIR", help="low-quality images, a folder or `made` a set "
         "(default: those beside HR, else made by MATLAB's bicubic)",
     )  # fmt: skip
     parser.add_argument(

@@ -151,9 +151,10 @@ def collect_inputs(options: argparse.Namespace, cluster: Mapping[str, float], co
         require_networks(draw, networks, drawn)
     check_initial_weights(draws)
     print_notes(notes, console)
+    patch = max(draw.largest_patch() for draw in draws)
     context_spec = ContextSpec(
         data=base.data,
-        largest_patch=max(draw.largest_patch() for draw in draws),
+        largest_patch=patch._replace(is_drawn=patch.field in drawn),
         artifacts=artifacts_of(options),
         backbones=networks,
         lpips_weights=networks.get(LPIPS_NETWORK),

@@ -97,13 +97,13 @@ def main(arguments: list[str], console: Console) -> int:
         describe_study(options.output, describe(description, context), recorder)
         write_custom_losses(options.output, context)
         with Session(options.output, recorder, uri) as session:
-            state = SingleRun(config, context, run_dir, recorder).train(until, console)
-            if state == "COMPLETE":
+            failure = SingleRun(config, context, run_dir, recorder).train(until, console)
+            if failure is None:
                 recorder.add(StudyStateChanged(state="COMPLETE"))
     if session.unsent:
         console.print(f"{session.unsent} records wait for MLflow; the same command sends them", highlight=False)
-    if state == "FAILED":
-        console.print(str(recorder.record.ends[TRIAL].cause), markup=False, highlight=False, soft_wrap=True)
+    if failure is not None:
+        console.print(failure, markup=False, highlight=False, soft_wrap=True)
         return 1
     _print_table(recorder.record, console)
     _print_weights(config, until, run_dir, context.artifacts, recorder.record, console)
@@ -231,22 +231,25 @@ class SingleRun:
     run_dir: RunDirectory
     recorder: Recorder
 
-    def train(self, until: Stage, console: Console) -> str:
-        """Train the missing stages, up to one; return the run's state."""
+    def train(self, until: Stage, console: Console) -> str | None:
+        """Train the missing stages, up to one; return why that failed, None if it did not."""
         self.recorder.add(evaluate_baseline(self.config.data, self.context, self.run_dir))
         with StageProgress(console) as progress:
             if until == "adversarial":
                 return self._trial(progress.on_progress)
             key = self._key_of(self.config, until)
-            for need in (*needs_of(self.config, until, self._key_of), Need(key, until, self.config)):
-                self._upstream_stage(need, progress.on_progress)
-        return "COMPLETE"
+            try:
+                for need in (*needs_of(self.config, until, self._key_of), Need(key, until, self.config)):
+                    self._upstream_stage(need, progress.on_progress)
+            except Diverged as error:
+                return f"diverged: {error}"
+        return None
 
     def _key_of(self, config: RunConfig, stage: Stage) -> str:
         return artifact_key(config, stage, self.context.train)
 
-    def _trial(self, on_progress: ProgressCallback) -> str:
-        """Train all stages; return the state in which the last one ended."""
+    def _trial(self, on_progress: ProgressCallback) -> str | None:
+        """Train all stages; return why that failed, None if it did not."""
         config, add = self.config, self.recorder.add
         upstream = STAGES["adversarial"].upstream(config)
         starts_from = {stage: self._key_of(needed, stage) for needed, stage in upstream}
@@ -260,9 +263,9 @@ class SingleRun:
             train_adversarial(config, self.context, directory, self._add_point, on_progress)
         except Diverged as error:
             add(TrialEnded(trial=TRIAL, state="FAILED", cause=f"diverged: {error}"))
-            return "FAILED"
+            return f"diverged: {error}"
         add(TrialEnded(trial=TRIAL, state="COMPLETE"))
-        return "COMPLETE"
+        return None
 
     def _add_point(self, point: PointEvaluated) -> None:
         self.recorder.add(point)

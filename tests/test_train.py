@@ -550,6 +550,17 @@ def test_an_option_files_lq_images_are_trained_on_and_said(
     assert (len(fingerprints), len(artifacts_of)) == (3, 3)
 
 
+def test_an_upstream_stage_that_diverges_ends_in_one_sentence(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*arguments(place, "diverged"), "--until", "fidelity", "--set", "fidelity.optimiser.learning_rate=1e9"]
+    assert ended(monkeypatch, given) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "diverged: fidelity: the pixel term is nan at iteration" in said
+    assert "; lower fidelity.optimiser.learning_rate (1e+09), or raise" in said
+    assert all("COMPLETE" not in str(event) for event in journal_of(place / "diverged"))
+
+
 def test_a_run_that_ended_early_continues(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,10 +15,11 @@ MADE = "made"
 
 
 class LargestPatch(NamedTuple):
-    """The largest HR patch that stages cut, in pixels, and the field that says so."""
+    """The largest HR patch that stages cut, in pixels, the field that says so, and whether a search draws that."""
 
     px: int
     field: str
+    is_drawn: bool = False
 
 
 class DataConfig(Frozen):

@@ -24,12 +24,13 @@ def check_discriminator_batch(batch: int, patch_size: int, name: str) -> None:
         )
 
 
-def check_discriminator_patch(patch_size: int, name: str = "vgg") -> None:
+def check_discriminator_patch(patch_size: int, name: str = "vgg", field: str = "patch_size") -> None:
     """Refuse square patches of a side that a discriminator does not take.
 
     Args:
         patch_size: the side.
         name: `unet`, or a VGG-style one: `vgg` or `spsr`.
+        field: that has the side, for the message.
 
     Raises:
         ValueError: naming the rule, the value and the nearest allowed sizes. The VGG-style ones take positive
@@ -41,7 +42,7 @@ def check_discriminator_patch(patch_size: int, name: str = "vgg") -> None:
     below = patch_size // step * step
     nearest = f"{below} or {below + step}" if below > 0 else f"{step}"
     if name == "unet":
-        rule = f"UNetDiscriminator's patch_size must be a positive multiple of {UNET_MULTIPLE}"
+        rule = f"UNetDiscriminator's {field} must be a positive multiple of {UNET_MULTIPLE}"
     else:
-        rule = "VGGDiscriminator's patch_size must be a positive multiple of 32 below 256, and of 64 from 256 on"
-    raise ValueError(f"{rule}, but got {patch_size=}; the nearest allowed: {nearest}")
+        rule = f"VGGDiscriminator's {field} must be a positive multiple of 32 below 256, and of 64 from 256 on"
+    raise ValueError(f"{rule}, but got {field}={patch_size}; the nearest allowed: {nearest}")

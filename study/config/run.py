@@ -81,7 +81,7 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def _discriminator_has_the_patch(self) -> Self:
         if self.loss.uses_discriminator:
-            check_discriminator_patch(self.budget.patch, self.discriminator.name)
+            check_discriminator_patch(self.budget.patch, self.discriminator.name, "budget.patch")
             check_discriminator_batch(self.budget.batch, self.budget.patch, self.discriminator.name)
         return self
 

@@ -177,7 +177,8 @@ def _lq_folders(hr: Sequence[Path], scale: int) -> list[Path]:
     if given and without:
         raise LayoutError(
             f"there are low-quality images in {', '.join(map(str, given))}, but none beside {', '.join(without)}; add "
-            "those, or have all of them made of the HR images (training: --lq made; packing: --degradation bicubic)"
+            "those, or have all of them made of the HR images (--lq made or --val-lq made; packing: "
+            "--degradation bicubic)"
         )
     return given
 

@@ -192,7 +192,9 @@ def _write_rows(
 
 
 def _heading(plan: Plan) -> str:
-    return f"{plan.description.name}: these images cannot be packed"
+    given = isinstance(plan.degradation, Given)
+    remedy = "; --degradation bicubic makes the low-quality ones of the HR images" if given else ""
+    return f"{plan.description.name}: these images cannot be packed{remedy}"
 
 
 @dataclass(frozen=True)

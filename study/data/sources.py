@@ -156,7 +156,8 @@ def load_source(data: DataConfig, patch: LargestPatch) -> tuple[ImageSet, ImageS
     multiple = math.lcm(CROP_MULTIPLE, data.scale)
     minimum_val_side = math.ceil(MINIMUM_VAL_SIDE / multiple) * multiple
     training = _named(data.train, data.train_lq, "--lq", data)
-    remedy = f"lower it (--set {patch.field}=N), or add larger images"
+    how = "in the search space, which draws it" if patch.is_drawn else f"by --set {patch.field}=N"
+    remedy = f"lower it {how}, or add larger images"
     training = _large(training, max(patch.px, data.scale), f"the largest patch, {patch.px} px ({patch.field})", remedy)
     if data.val is None and data.val_lq not in (None, MADE):
         raise SourceError(f"data.val_lq names {data.val_lq}, but there is no data.val; name it with --val")

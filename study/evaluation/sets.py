@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.config import MADE
 from study.data import Pairs, make_pairs
 from study.data.errors import ImageError, some
 from study.data.image_files import list_images
@@ -68,7 +69,7 @@ def find_sets(hr: Sequence[Path], lq: Sequence[Path], names: Sequence[str], scal
 
     Args:
         hr: folders of HR images, each a set; or one folder of sets by name; or stores.
-        lq: folders of low-quality images, one for each of `hr`; empty to find them beside HR.
+        lq: folders of low-quality images, or `made`, one for each of `hr`; empty to find them beside HR.
         names: of the sets: for the folders of `hr`, in their order, or the sets to use from the one folder.
         scale: of the low-quality folders to find.
 
@@ -108,7 +109,8 @@ def open_set(place: SetPlace, scale: int) -> TestSet:
             images = stored(place.hr, scale=scale)
         else:
             layout = Layout(None, place.name, (place.hr,), () if place.lq is None else (place.lq,))
-            images = folder(layout, scale=scale, multiple=multiple, least=smallest)
+            remedy = f"; to have these made of the HR images, give --lq {MADE}"
+            images = folder(layout, scale=scale, multiple=multiple, least=smallest, remedy=remedy)
     except SourceError as error:
         raise SetError(str(error)) from error
     if scale == 1 and images.lq is None:
@@ -194,11 +196,11 @@ def _place(name: str | None, path: Path, lq: Path | None, scale: int) -> SetPlac
         if lq is not None:
             raise LayoutError(f"--lq {lq}: {path} is a store, which has its own low-quality images; name its HR folder")
         return SetPlace(name or path.stem, path, None)
-    layout = find_layout([path], scale=scale)
+    layout = find_layout([path], scale=scale, lq=None if lq == Path(MADE) else ())
     if len(layout.hr) > 1:
         raise LayoutError(f"{path}: holds several sets of HR images; name one of {', '.join(map(str, layout.hr))}")
     beside = layout.lq[0] if layout.lq else None
-    return SetPlace(name or layout.name, layout.hr[0], lq or beside)
+    return SetPlace(name or layout.name, layout.hr[0], beside if lq in (None, Path(MADE)) else lq)
 
 
 def _refuse(problems: Sequence[str], heading: str = "the sets cannot be used") -> None:

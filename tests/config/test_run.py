@@ -38,9 +38,9 @@ RRDB_DECODER_X2 = {"autoencoder.decoder": "rrdb", "autoencoder.factor": 2, "data
         ({**RRDB_X2, "fidelity.budget.patch": 50}, ["generator", "rrdb", "multiple of 4", "got 50"]),
         ({**RRDB_DECODER_X2, "autoencoder.budget.patch": 62}, ["autoencoder.decoder", "multiple of 4", "got 62"]),
         ({**RRDB_DECODER_X2, "budget.patch": 62}, ["autoencoder.decoder", "multiple of 4", "got 62"]),
-        ({"budget.patch": 48}, ["multiple of 32 below 256", "patch_size=48", "32 or 64"]),
-        ({"budget.patch": 288}, ["64 from 256 on", "patch_size=288", "256 or 320"]),
-        ({"budget.patch": 16}, ["patch_size=16", "nearest allowed: 32"]),
+        ({"budget.patch": 48}, ["multiple of 32 below 256", "budget.patch=48", "32 or 64"]),
+        ({"budget.patch": 288}, ["64 from 256 on", "budget.patch=288", "256 or 320"]),
+        ({"budget.patch": 16}, ["budget.patch=16", "nearest allowed: 32"]),
         (
             {"loss": {"fidelity": 0, "ldl": 0, "perceptual": 0, "adversarial": 0}},
             ["loss", "all weights", "at least one above 0"],
@@ -62,7 +62,7 @@ RRDB_DECODER_X2 = {"autoencoder.decoder": "rrdb", "autoencoder.factor": 2, "data
             {"loss.gradient_adversarial": 0.1, "discriminator.name": "unet"},
             ["loss.gradient_adversarial", "VGG-style", "is unet", "choose vgg or spsr"],
         ),
-        ({"discriminator.name": "unet", "budget.patch": 68}, ["UNetDiscriminator", "patch_size=68", "64 or 72"]),
+        ({"discriminator.name": "unet", "budget.patch": 68}, ["UNetDiscriminator", "budget.patch=68", "64 or 72"]),
         ({"data.degradation": "aesop-real"}, ["fidelity.budget.patch", "at least 55", "aesop-real", "got 48"]),
         (
             {"data.degradation": "real-esrgan", "fidelity.budget.patch": 96},
