@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from study.config import replace
+from study.config.extension import check_extension
+from study.config.recipes import get_recipe
 from tests.remedies.pairs import Act, Pair, check, pair, parametrised, training
 
 
@@ -20,6 +23,12 @@ def with_file(act: Act, name: str, text: str) -> Act:
     return both
 
 
+def lasting(iterations: int) -> Act:
+    """Return: continue a run of 100 iterations with another budget."""
+    before = replace(get_recipe("aesop", "tiny"), {"budget.iterations": 100, "optimiser.schedule": "constant"})
+    return lambda _: check_extension(before, replace(before, {"budget.iterations": iterations}))
+
+
 LOSS = "def loss(sr, hr, lq):\n    return (sr - hr).abs().mean(dim=(1, 2, 3))\n"
 HAS_TASK = ("data.task=denoise", "data.scale=1")
 NATIVE = ("generator.name=msrresnet", "generator.head=native", "generator.icnr=false")
@@ -29,6 +38,7 @@ CUSTOM = ("loss.guidance=custom", "loss.custom=PLACE/my_loss.py")
 PINNED = "loss.custom=PLACE/my_loss.py@sha256:" + "0" * 64
 
 PAIRS: list[Pair] = [
+    pair("and a run cannot become", lasting(50), lasting(100), lasting(200)),
     pair("--task takes sr, denoise:SIGMA", training("aesop --task blur"), training("aesop --task denoise:25")),
     pair("such as --task {name}:25", training("aesop --task jpeg:much"), training("aesop --task jpeg:25")),
     pair(

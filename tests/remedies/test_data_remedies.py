@@ -7,6 +7,7 @@ import pytest
 
 from study import sweep
 from study.config import DataConfig, LargestPatch
+from study.data import images as image_module
 from study.data import sources
 from study.data.remote import CACHE_VARIABLE, check_no_secrets, local_copy
 from study.data.sources import load_source
@@ -111,6 +112,17 @@ def without_room(act: Act) -> Act:
     return inside
 
 
+def with_small_images_alone(act: Act) -> Act:
+    """Return: an act that may read no image of more than 90 x 90 px at once."""
+
+    def inside(place: Path) -> object:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(image_module, "MAX_PIXELS", 90 * 90)
+            return act(place)
+
+    return inside
+
+
 def with_little_memory(act: Act) -> Act:
     """Return: an act that may hold no image in memory."""
 
@@ -149,6 +161,11 @@ PAIRS: list[Pair] = [
         "pack them into a store, which is read from the disk",
         made(images("images"), with_little_memory(loading(train="PLACE/images"))),
         made(preparing(PACK), with_little_memory(loading(train="PLACE/images.arrow"))),
+    ),
+    pair(
+        "python study/prepare.py pack {",
+        made(images("images"), with_small_images_alone(loading(train="PLACE/images"))),
+        with_small_images_alone(made(preparing(PACK), loading(train="PLACE/images.arrow"))),
     ),
     pair(
         "data.val_lq names {",
