@@ -89,6 +89,9 @@ NO_REMEDY = {  # part of a text that names an option or a command without an adv
     ", since the periods of optimiser.schedule": "a cause, in another message",
     "data.{name} must be a number": "a fault of a run directory of others",
     "budget.iterations alone may grow": "a rule, in another message",
+    "not in the file; the photographs of data.train": "a note",
+    "not in the file; without --val, a part": "a note",
+    "BasicSR trains in fp32, as --precision fp32": "a note",
     "ui --backend-store-uri": "a command for the user",
     "report: python analysis/report.py": "a command for the user",
 }

@@ -94,6 +94,9 @@ PAIRS: list[Pair] = [
         planning("--constraint 'lr_psnr>=1.2.3'"),
         planning("--constraint 'lr_psnr>=45'"),
     ),
+    pair("the bound must be within", planning("--constraint 'psnr_y>=1e300'"), planning("--constraint 'psnr_y>=4'")),
+    pair("--trials must be at most", sweeping("--trials 9999999"), sweeping("--trials 1000000")),
+    pair("--seed must have at most 64 bits", sweeping(f"--seed {2**64}"), sweeping("--seed 7")),
     pair("the study does not measure", planning("--constraint 'beauty>=4'"), planning("--constraint 'psnr_y>=4'")),
     pair("--grace-period must be at least 1", planning("--grace-period 0"), planning("--grace-period 1")),
     pair(

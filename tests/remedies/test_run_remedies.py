@@ -39,7 +39,7 @@ from study.training.stages.adversarial import export_generator
 from study.training.stages.artifacts import make_artifact
 from study.training.stages.critic_training import training_image
 from tests.analysis.made_events import end, metadata_of, point, reference, trial, write_study
-from tests.config.test_basicsr import ldl
+from tests.config.test_basicsr import ldl, psnr_file
 from tests.remedies.pairs import (
     Act,
     Pair,
@@ -84,6 +84,8 @@ def option_file(name: str, **changes: object) -> Act:
 
     def act(place: Path) -> None:
         options = ldl()
+        network("initial.pth")(place)
+        options["path"]["pretrain_network_g"] = str(place / "initial.pth")
         for path, value in changes.items():
             *parents, key = path.split("__")
             node = options
@@ -267,10 +269,20 @@ WARMED = "--set fidelity.optimiser.learning_rate=1 --set fidelity.optimiser.warm
 PAIRS: list[Pair] = [
     # Option files
     pair(
-        ("a configuration cannot express these keys", "datasets.val.dataroot_lq: {"),
+        ("this training would not be that of {", "datasets.val.dataroot_lq: {"),
         made(option_file("a.yml", datasets__val={"dataroot_lq": "LR"}), training("--basicsr PLACE/a.yml")),
         training("--basicsr PLACE/a.yml --accept-differences"),
         made(option_file("a.yml"), training("--basicsr PLACE/a.yml")),
+    ),
+    pair(
+        ("stage {}: not in the file; here it has", "=FILE names weights in its place"),
+        made(
+            network("initial.pth"),
+            lambda place: (place / "a.yml").write_text(yaml.safe_dump(psnr_file())),
+            training("--basicsr PLACE/a.yml --until autoencoder"),
+        ),
+        training("--basicsr PLACE/a.yml --until autoencoder --set autoencoder.init=PLACE/initial.pth"),
+        training("--basicsr PLACE/a.yml"),
     ),
     pair(
         "--size is an option of recipes",
