@@ -192,9 +192,8 @@ def _write_rows(
 
 
 def _heading(plan: Plan) -> str:
-    given = isinstance(plan.degradation, Given)
-    remedy = "; --degradation bicubic makes the low-quality ones of the HR images" if given else ""
-    return f"{plan.description.name}: these images cannot be packed{remedy}"
+    remedy = "; --degradation bicubic makes the low-quality ones of the HR images"
+    return f"{plan.description.name}: these images cannot be packed{remedy * isinstance(plan.degradation, Given)}"
 
 
 @dataclass(frozen=True)
