@@ -28,7 +28,7 @@ from study.models.build import build_generator
 from study.models.identify import identify
 from study.models.msrresnet import MSRResNet
 from study.models.rrdb import RRDBNet
-from study.models.weights import read_state, save_weights
+from study.models.weights import save_weights
 from study.record.directory import check_output
 from study.record.metadata import read_metadata
 from study.record.paths import RunDirectory
@@ -197,16 +197,10 @@ def ambiguous(place: Path) -> None:
     save_weights(RRDBNet(features=8, blocks=1, growth=4, scale=3), place / "a.pth")
 
 
-def with_an_extra_entry(place: Path) -> None:
-    """Write weights of an RRDBNet, and with an entry that it does not have."""
-    ambiguous(place)
-    torch.save({**read_state(place / "a.pth"), "extra.weight": torch.zeros(3)}, place / "extra.pth")
-
-
 def see_which(place: Path) -> None:
     """Name a recipe to see which entries do not fit it."""
     with pytest.raises(ValueError, match="unexpected"):
-        open_checkpoint(place / "extra.pth", "esrgan:tiny", 4)
+        open_checkpoint(place / "cut.pth", "esrgan:tiny", 4)
 
 
 def autoencoder(place: Path) -> None:
@@ -330,8 +324,11 @@ PAIRS: list[Pair] = [
     ),
     pair(
         "entries or shapes that do not fit one",
-        made(with_an_extra_entry, lambda place: str(identify(place / "extra.pth"))),
-        lambda place: str(identify(place / "a.pth", 3)),
+        made(
+            tensors("cut.pth", {"body.0.weight": torch.zeros(8, 3, 3, 3), "body.1.weight": torch.zeros(8)}),
+            lambda place: str(identify(place / "cut.pth")),
+        ),
+        made(ambiguous, lambda place: str(identify(place / "a.pth", 3))),
         see_which,
     ),
     pair(
