@@ -90,11 +90,11 @@ def training(line: str) -> Act:
     return act
 
 
-def searching(line: str) -> Act:
+def searching(line: str, space: str = "quick") -> Act:
     """Return: read the command line of study/sweep.py up to the inputs of the study."""
 
     def act(place: Path) -> str:
-        options = sweep._parse(words(f"--space quick {line} --output PLACE/run", place))
+        options = sweep._parse(words(f"--space {space} {line} --output PLACE/run", place))
         inputs = sweep.collect_inputs(options, {}, Console(soft_wrap=True))
         return "\n".join(inputs.notes)
 

@@ -63,6 +63,7 @@ NOT_TRIED = {  # part of the message: why its remedy cannot be applied here
     "name a directory that study/sweep.py wrote": "every other test of --warm-start names one",
     "Leave --warm-start out": "the remedy is to leave an option out",
     "leave --warm-start out": "the remedy is to leave an option out",
+    "contradicts {}, which is x{factor}; leave --scale out": "the remedy is to leave an option out",
     "Leave --learn-from-trials out": "the remedy is to leave an option out",
     "in the search space, which draws {field}": "the remedy is an edit of the user's space",
     "set a worse REFERENCE in the search space": "the remedy is an edit of the user's space",

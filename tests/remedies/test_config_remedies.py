@@ -13,6 +13,11 @@ def tiny(*changes: str, recipe: str = "aesop") -> Act:
     return training(" ".join([recipe, "--size tiny", *(f"--set {change}" for change in changes)]))
 
 
+def mdf(*changes: str) -> Act:
+    """Return: read a tiny run of MDF, which has neither a discriminator nor a perceptual term, with fields changed."""
+    return tiny(*changes, recipe="mdf")
+
+
 def with_file(act: Act, name: str, text: str) -> Act:
     """Return: write a file, then act."""
 
@@ -37,7 +42,57 @@ SWINIR = ("generator.name=swinir",)
 CUSTOM = ("loss.guidance=custom", "loss.custom=PLACE/my_loss.py")
 PINNED = "loss.custom=PLACE/my_loss.py@sha256:" + "0" * 64
 
+UNREAD: list[Pair] = [
+    pair("--set {path} would change nothing", tiny("critics.levels=10"), tiny(), mdf("critics.levels=10")),
+    pair(
+        "loss.guidance probabilistic",
+        tiny("autoencoder.scale_weight=0.5"),
+        tiny("autoencoder.scale_weight=0.5", "loss.guidance=probabilistic"),
+    ),
+    pair(
+        "or {}, and loss.fidelity above 0",
+        tiny("autoencoder.blocks=5", recipe="esrgan"),
+        tiny("autoencoder.blocks=5", "loss.guidance=aesop", recipe="esrgan"),
+    ),
+    pair("loss.guidance mdf, and loss.fidelity above 0", tiny("critics.levels=10"), mdf("critics.levels=10")),
+    pair(
+        "loss.adversarial or loss.gradient_adversarial above 0",
+        mdf("discriminator.features=6"),
+        mdf("discriminator.features=6", "loss.adversarial=0.01", "budget.patch=64"),
+    ),
+    pair(
+        "start fidelity and no generator.init",
+        tiny("fidelity.budget.iterations=7", "start=scratch", recipe="esrgan"),
+        tiny("fidelity.budget.iterations=7", "start=fidelity", recipe="esrgan"),
+    ),
+    pair("loss.guidance {,  } or {}", mdf("loss.criterion=l2"), mdf("loss.criterion=l2", "loss.guidance=pixel")),
+    pair(
+        "loss.perceptual_network vgg19, and loss.perceptual above 0",
+        mdf("loss.perceptual_layers.conv1_2=0.5"),
+        mdf("loss.perceptual_layers.conv1_2=0.5", "loss.perceptual_network=vgg19", "loss.perceptual=1"),
+    ),
+    pair(
+        "loss.perceptual above 0",
+        mdf("loss.perceptual_network=alexnet"),
+        mdf("loss.perceptual_network=alexnet", "loss.perceptual=1"),
+    ),
+    pair("--size; it is a name here", tiny("size=small"), training("aesop --size small")),
+]
+
 PAIRS: list[Pair] = [
+    *UNREAD,
+    pair(
+        "contradicts --task {}, which keeps",
+        training("esrgan --size tiny --task denoise:25 --scale 2"),
+        training("esrgan --size tiny --task denoise:25"),
+        training("esrgan --size tiny --scale 2"),
+    ),
+    pair(
+        "contradicts {option} {value}; leave one of the two out",
+        training("esrgan --size tiny --data PLACE/a --set data.train=PLACE/b"),
+        training("esrgan --size tiny --data PLACE/a"),
+        training("esrgan --size tiny --set data.train=PLACE/b"),
+    ),
     pair("and a run cannot become", lasting(50), lasting(100), lasting(200)),
     pair("--task takes sr, denoise:SIGMA", training("aesop --task blur"), training("aesop --task denoise:25")),
     pair("such as --task {name}:25", training("aesop --task jpeg:much"), training("aesop --task jpeg:25")),
@@ -139,12 +194,8 @@ PAIRS: list[Pair] = [
         tiny("autoencoder.encoder=bicubic", "autoencoder.frozen_decoder=1"),
         tiny("autoencoder.encoder=bicubic", "autoencoder.frozen_decoder=0.5"),
     ),
-    pair("used_levels must not exceed", tiny("critics.levels=4"), tiny("critics.levels=4", "critics.used_levels=4")),
-    pair(
-        "largest_side must exceed",
-        tiny("critics.largest_side=20"),
-        tiny("critics.largest_side=26"),
-    ),
+    pair("used_levels must not exceed", mdf("critics.levels=4"), mdf("critics.levels=4", "critics.used_levels=4")),
+    pair("largest_side must exceed", mdf("critics.largest_side=20"), mdf("critics.largest_side=26")),
     pair(
         "needs the three colours in the bottleneck",
         tiny("autoencoder.bottleneck_channels=2"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from analysis import report
-from study import evaluate, sweep
+from study import evaluate, sweep, train
 from study.cluster.connection import check_address
 from study.cluster.local_ray import temporary_folder
 from study.record.directory import check_output
@@ -24,6 +24,7 @@ from tests.remedies.pairs import (
     starting,
     training,
     with_images,
+    write_images,
 )
 
 SWEEP, EVALUATE, REPORT = "--space quick --output PLACE/run", "--hr PLACE", "PLACE/run"
@@ -53,6 +54,12 @@ def touch(name: str) -> Act:
         (place / name).write_text("")
 
     return act
+
+
+def two_folders(place: Path) -> None:
+    """Write PLACE/a and PLACE/b, with images of different names."""
+    write_images(place / "a", 2)
+    write_images(place / "b", 2, first=2)
 
 
 PAIRS: list[Pair] = [
@@ -107,8 +114,8 @@ PAIRS: list[Pair] = [
     pair("--device-hours must be above 0", starting("--device-hours 0"), starting("--device-hours 0.1")),
     pair(
         "no search space at {path}",
-        searching("--space fast"),
-        searching(""),
+        searching("", space="fast"),
+        searching("", space="quick"),
     ),
     pair(
         ("leaves no rung below the {budget}", "lower --grace-period to {latest} or less"),
@@ -173,6 +180,53 @@ PAIRS: list[Pair] = [
         parsing(evaluate._parse, EVALUATE),
         parsing(evaluate._parse, f"PLACE/a.pth {EVALUATE}"),
         parsing(evaluate._parse, f"{EVALUATE} --interpolate PLACE/a.pth PLACE/b.pth"),
+    ),
+    pair(
+        "--autoencoder is for the metric ae_psnr",
+        parsing(evaluate._parse, f"bicubic {EVALUATE} --autoencoder PLACE/a.pth --metrics swd"),
+        parsing(evaluate._parse, f"bicubic {EVALUATE} --autoencoder PLACE/a.pth --metrics swd ae_psnr"),
+        parsing(evaluate._parse, f"bicubic {EVALUATE} --metrics swd"),
+    ),
+    pair(
+        "--recipe describes weight files",
+        parsing(evaluate._parse, f"bicubic {EVALUATE} --recipe aesop"),
+        parsing(evaluate._parse, f"bicubic {EVALUATE}"),
+    ),
+    pair(
+        "--output and --per-image both name",
+        parsing(evaluate._parse, f"bicubic {EVALUATE} --output PLACE/a.csv --per-image PLACE/a.csv"),
+        parsing(evaluate._parse, f"bicubic {EVALUATE} --output PLACE/a.csv --per-image PLACE/b.csv"),
+    ),
+    pair(
+        "--save-images {} is in {folder}",
+        parsing(evaluate._parse, f"bicubic {EVALUATE}/hr --save-images PLACE/hr/sr"),
+        parsing(evaluate._parse, f"bicubic {EVALUATE}/hr --save-images PLACE/sr"),
+    ),
+    pair(
+        "would be one of the files of the study in",
+        after(touch("run/study.json"), parsing(evaluate._parse, f"bicubic {EVALUATE} --output PLACE/run/study.json")),
+        parsing(evaluate._parse, f"bicubic {EVALUATE} --output PLACE/other.json"),
+    ),
+    pair(
+        "is a file of the artifact {}",
+        after(touch("a/budget.json"), parsing(evaluate._parse, f"bicubic {EVALUATE} --output PLACE/a/config.json")),
+        parsing(evaluate._parse, f"bicubic {EVALUATE} --output PLACE/other.json"),
+    ),
+    pair(
+        "has a study with a report of its own",
+        after(touch("other/study.json"), reporting(f"{REPORT} --output PLACE/other")),
+        reporting(f"{REPORT} --output PLACE/third"),
+    ),
+    pair(
+        "pack the folders into one store",
+        parsing(train._parse, "esrgan --data PLACE/a --data PLACE/b --output PLACE/run"),
+        after(
+            two_folders,
+            after(
+                preparing("pack PLACE/a PLACE/b --output PLACE/both.arrow"),
+                parsing(train._parse, "esrgan --data PLACE/both.arrow --output PLACE/run"),
+            ),
+        ),
     ),
     pair(
         "--alphas are shares of an interpolation",
