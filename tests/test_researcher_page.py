@@ -14,8 +14,7 @@ import torch
 from rich.console import Console
 
 from study import evaluate, export, prepare, train
-from study.cli import parse_assignments
-from study.config import custom_loss_path, replace
+from study.config import custom_loss_path, parse_assignments, replace
 from study.losses.custom import load_custom_loss
 from study.record.events import ArtifactEnded
 from study.record.journal import read_entries

@@ -98,6 +98,7 @@ def test_the_command_draws_every_loss_that_can_be_built(
 def test_bad_input_ends_in_a_sentence(
     options: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    side = [] if "--side" in options else ["--side", "36"]
     with pytest.raises((ValueError, SystemExit)) as ended:
-        main([str(photograph(tmp_path)), "--side", "36", *options], Console())
+        main([str(photograph(tmp_path)), *side, *options], Console())
     assert problem in " ".join(f"{ended.value} {capsys.readouterr().err}".split())
