@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -71,8 +71,6 @@ from study.cli import run
 from study.cluster.connection import connected
 
 def main(arguments, console):
-    if arguments == ["early"]:
-        print("starting", flush=True)
     with connected("local", dashboard=False):
         import ray
         caught = []
@@ -87,17 +85,31 @@ run(main)
 """
 
 
-def start_driver(short: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """Start a process that opens a Ray of its own, in a process group of its own."""
-    environment = os.environ | {"RAY_TMPDIR": str(short), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", DRIVER, *arguments]
-    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, env=environment, start_new_session=True, **out)  # type: ignore[call-overload,no-any-return]
+@pytest.fixture
+def start_driver(short: Path) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
+    """Return a function that starts a process with a Ray of its own, in a process group of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> "subprocess.Popen[str]":
+        environment = os.environ | {"RAY_TMPDIR": str(short), "PYTHONPATH": str(ROOT)}
+        out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        command = [sys.executable, "-c", DRIVER]
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True, **out))  # type: ignore[call-overload]
+        return started[-1]
+
+    yield start
+    for driver in started:
+        if driver.poll() is None:
+            kill_children(driver.pid)
+            driver.kill()
+            driver.wait(60)
 
 
-def test_a_signal_to_the_process_group_reaches_the_driver_alone(short: Path) -> None:
+def test_a_signal_to_the_process_group_reaches_the_driver_alone(
+    short: Path, start_driver: Callable[[], "subprocess.Popen[str]"]
+) -> None:
     """As `timeout`, a shell or a closed terminal send it; a driver that is then killed leaves no process behind."""
-    driver = start_driver(short)
+    driver = start_driver()
     assert driver.stdout is not None
     assert driver.stdout.readline() == "started\n"
     services = psutil.Process(driver.pid).children(recursive=True)
@@ -110,8 +122,10 @@ def test_a_signal_to_the_process_group_reaches_the_driver_alone(short: Path) -> 
     assert not alive
 
 
-def test_a_signal_while_ray_starts_ends_with_a_sentence_and_leaves_nothing(short: Path) -> None:
-    driver = start_driver(short, "early")
+def test_a_signal_while_ray_starts_ends_with_a_sentence_and_leaves_nothing(
+    short: Path, start_driver: Callable[[], "subprocess.Popen[str]"]
+) -> None:
+    driver = start_driver()
     while not list(short.glob("ray-*/r/session_*")):
         assert driver.poll() is None
         time.sleep(0.01)
