@@ -34,9 +34,10 @@ def folder_notes(folders: Sequence[Path]) -> list[str]:
     return notes
 
 
-def image_notes(folder: Path, images: Sequence[Path]) -> list[str]:
-    """Return sentences about transparent images of a folder, those with another colour profile than sRGB or several
-    frames, and links to others of them.
+def image_notes(folder: Path | str, images: Sequence[Path]) -> list[str]:
+    """Return sentences about images whose reading is a choice, after the name of their folder or set.
+
+    These are images with transparent pixels, another colour profile than sRGB or several frames, and links to others.
     """
     transparent, converted, unconverted, frames = [], defaultdict(list), [], []
     for path in images:

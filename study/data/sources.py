@@ -13,7 +13,7 @@ import numpy as np
 from study.config import MADE, DataConfig, LargestPatch
 from study.data.bicubic import check_scale
 from study.data.errors import ImageError, raise_problems, some
-from study.data.folder_notes import folder_notes
+from study.data.folder_notes import folder_notes, image_notes
 from study.data.image_set import CROP_MULTIPLE, ImageSet, LoadedImages, LowQuality
 from study.data.images import read_image, read_size
 from study.data.layouts import Layout, LayoutError, find_layout, unused_lq_folders
@@ -256,7 +256,8 @@ def _held_out_photographs() -> ImageSet:
 
 def _built_in(name: str, files: dict[tuple[str, str], str]) -> ImageSet:
     paths = [_verified(package, place, sha256) for (package, place), sha256 in files.items()]
-    return ImageSet.loaded(name, [path.stem for path in paths], [read_image(path) for path in paths])
+    images = ImageSet.loaded(name, [path.stem for path in paths], [read_image(path) for path in paths])
+    return replace(images, notes=tuple(image_notes(name, paths)))
 
 
 def _verified(package: str, place: str, sha256: str) -> Path:

@@ -145,7 +145,9 @@ def test_load_photographs() -> None:
     assert [image.shape[:2] for image in held_out.images] == [(504, 504), (300, 444), (396, 600), (420, 636)]
     smaller, _ = load("photographs", None, scale=4, patch=428)
     assert "china" not in smaller.names
-    assert "china (640 x 427 px)" in smaller.notes[0]
+    converted, left_out = smaller.notes
+    assert "china (640 x 427 px)" in left_out
+    assert converted.endswith("converted to sRGB: 1 from Adobe RGB (1998) (rocket.jpg).")
 
 
 def test_a_folder_validated_on_the_photographs(tmp_path: Path) -> None:

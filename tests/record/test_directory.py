@@ -35,9 +35,14 @@ def test_a_link_to_a_study_is_the_study(study: Path, tmp_path: Path) -> None:
         check_not_recorded(tmp_path / "link" / "study.json", "--per-image")
 
 
-def test_other_files_are_free(study: Path, tmp_path: Path) -> None:
-    for path in (study / "table.md", study / "partial", study.parent / "study.json", tmp_path / "journal.jsonl"):
-        check_not_recorded(path, "--output")
+@pytest.mark.parametrize("name", ["photos/table.md", "photos/partial", "study.json", "../journal.jsonl"])
+def test_other_files_are_free(study: Path, name: str) -> None:
+    """A report's files, and files of a study's names elsewhere; the same names in the study are refused."""
+    path = study.parent / name
+    check_not_recorded(path, "--output")
+    assert not path.exists()  # nothing was made
+    with pytest.raises(OccupiedError):
+        check_not_recorded(study / "trials" / path.name, "--output")
 
 
 def test_files_of_an_artifact_are_refused(tmp_path: Path) -> None:

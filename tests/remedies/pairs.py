@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 from rich.console import Console
 
@@ -40,22 +39,6 @@ def pair(said: str | tuple[str, ...], provoke: Act, *remedies: Act) -> Pair:
     return Pair((said,) if isinstance(said, str) else said, provoke, remedies)
 
 
-def parametrised(pairs: list[Pair]) -> pytest.MarkDecorator:
-    """Return the mark that runs a test for each pair."""
-    return pytest.mark.parametrize("tried", pairs, ids=[each.said[0][:50] for each in pairs])
-
-
-def check(tried: Pair, place: Path) -> None:
-    """Provoke the messages, then apply each remedy."""
-    assert tried.remedies
-    before = _said(tried.provoke, place, may_fail=True)
-    for part in tried.said:
-        assert any(message.pattern.search(before) for message in containing(part)), f"{part!r} is not in: {before}"
-    for remedy in tried.remedies:
-        after = _said(remedy, place, may_fail=False)
-        assert not any(message.pattern.search(after) for message in containing(tried.said[0])), after
-
-
 def containing(part: str) -> list[Message]:
     """Return the messages of the source with a text in them; AssertionError if there are none."""
     found = [message for message in messages() if part in message.text]
@@ -63,7 +46,8 @@ def containing(part: str) -> list[Message]:
     return found
 
 
-def _said(act: Act, place: Path, *, may_fail: bool) -> str:
+def said_by(act: Act, place: Path, *, may_fail: bool) -> str:
+    """Return what an act prints, raises and returns; AssertionError if it raises and may not."""
     shown = io.StringIO()
     try:
         with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(shown):

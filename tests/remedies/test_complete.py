@@ -1,14 +1,18 @@
-"""Every message that names a remedy has a pair in this folder, a test elsewhere, or a reason why it has neither."""
+"""Each remedy that a message names works; a message without a pair has a test elsewhere, or a reason for neither."""
 
-from tests.remedies import test_config_remedies, test_data_remedies, test_option_remedies, test_run_remedies
-from tests.remedies.pairs import containing
+from pathlib import Path
+
+import pytest
+
+from tests.remedies import config_remedies, data_remedies, option_remedies, run_remedies
+from tests.remedies.pairs import Pair, containing, said_by
 from tests.remedies.source import ROOT, messages
 
 PAIRS = [
-    *test_config_remedies.PAIRS,
-    *test_option_remedies.PAIRS,
-    *test_data_remedies.PAIRS,
-    *test_run_remedies.PAIRS,
+    *config_remedies.PAIRS,
+    *option_remedies.PAIRS,
+    *data_remedies.PAIRS,
+    *run_remedies.PAIRS,
 ]
 
 TRIED_ELSEWHERE = {  # part of the message: the test that applies its remedy
@@ -96,6 +100,17 @@ NO_REMEDY = {  # part of a text that names an option or a command without an adv
     "ui --backend-store-uri": "a command for the user",
     "report: python analysis/report.py": "a command for the user",
 }
+
+
+@pytest.mark.parametrize("tried", PAIRS, ids=[each.said[0][:50] for each in PAIRS])
+def test_each_remedy_works(tried: Pair, tmp_path: Path) -> None:
+    assert tried.remedies
+    before = said_by(tried.provoke, tmp_path, may_fail=True)
+    for part in tried.said:
+        assert any(message.pattern.search(before) for message in containing(part)), f"{part!r} is not in: {before}"
+    for remedy in tried.remedies:
+        after = said_by(remedy, tmp_path, may_fail=False)
+        assert not any(message.pattern.search(after) for message in containing(tried.said[0])), after
 
 
 def test_every_message_with_a_remedy_is_tried() -> None:

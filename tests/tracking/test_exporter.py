@@ -48,23 +48,6 @@ POINTS = {(0, 80): (27.5, 14.25), (0, 160): (27.0, 11.5), (1, 80): (28.0, 20.0)}
 FIDELITY = FidelityPoint("fidelity-00aa")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An MLflow database; made once, for its tables take long. Each test's study has an experiment of its own."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-    MlflowClient(uri).search_experiments()
-    return uri
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """The directory of a study that has written no event yet."""
-    folder = tmp_path / "quick"
-    folder.mkdir()
-    write_study(folder, name=request.node.name, id=f"id-of-{request.node.name}")
-    return folder
-
-
 def start_trial(journal: Journal, trial: int) -> None:
     config, upstream = {**CONFIG, "seed": trial}, {"fidelity": FIDELITY.key}
     journal.append(TrialStarted(trial=trial, config=config, params={}, upstream=upstream))

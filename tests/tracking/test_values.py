@@ -12,25 +12,9 @@ from study.record.journal import Journal
 from study.record.metadata import ImageSetInfo, read_metadata
 from study.tracking.exporter import Exporter
 from study.tracking.values import PARAM_LENGTH, TAG_LENGTH, fit, valid_name
-from tests.tracking.journals import CONFIG, evaluated, rewrite_study, write_study
+from tests.tracking.journals import CONFIG, evaluated, rewrite_study
 
 LONG_URL = "https://example.org/" + "photographs/" * 600
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An MLflow database; made once, for its tables take long. Each test's study has an experiment of its own."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-    MlflowClient(uri).search_experiments()
-    return uri
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    folder = tmp_path / "quick"
-    folder.mkdir()
-    write_study(folder, name=request.node.name, id=f"id-of-{request.node.name}")
-    return folder
 
 
 def journal_of(run_dir: Path, *events: TrialStarted | TrialEnded | ArtifactEnded | PointEvaluated) -> None:

@@ -43,10 +43,8 @@ from tests.config.test_basicsr import ldl, psnr_file
 from tests.remedies.pairs import (
     Act,
     Pair,
-    check,
     evaluating,
     pair,
-    parametrised,
     parsing,
     training,
     with_images,
@@ -486,8 +484,3 @@ PAIRS: list[Pair] = [
         made(lambda place: (place / "none").mkdir(), penalty("--output PLACE/none/a.png")),
     ),
 ]
-
-
-@parametrised(PAIRS)
-def test_each_remedy_works(tried: Pair, tmp_path: Path) -> None:
-    check(tried, tmp_path)

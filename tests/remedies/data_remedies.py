@@ -15,10 +15,8 @@ from study.data.store import open_store
 from tests.remedies.pairs import (
     Act,
     Pair,
-    check,
     evaluating,
     pair,
-    parametrised,
     preparing,
     words,
     write_images,
@@ -376,8 +374,3 @@ def other_arrow(place: Path) -> object:
     with pa.OSFile(str(place / "other.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
     return open_store(place / "other.arrow")
-
-
-@parametrised(PAIRS)
-def test_each_remedy_works(tried: Pair, tmp_path: Path) -> None:
-    check(tried, tmp_path)
